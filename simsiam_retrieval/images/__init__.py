@@ -1,0 +1,1 @@
+"""From a path to pixels: which files, safe decoding, training data, augmentation."""

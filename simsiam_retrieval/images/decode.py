@@ -1,0 +1,128 @@
+"""The one safe decoder: any supported file to an upright 8-bit RGB image, or a reason why not."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+try:
+    import pi_heif
+except ImportError:  # no wheel for this platform: HEIC files are then reported as undecodable
+    pi_heif = None
+else:
+    pi_heif.register_heif_opener()
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF")
+MAX_PIXELS = 200_000_000  # one RGB copy is 600 MB; more is a decompression bomb or a job for a tiler
+
+# Pillow's own limit would warn and then raise at twice that; decode() applies ours before any pixel is read.
+Image.MAX_IMAGE_PIXELS = None
+
+
+# EXIF orientation (tag 0x0112) -> the operation that makes the picture upright
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(Exception):
+    """A file that cannot be used; the message is the reason, fit for a report."""
+
+
+def decode(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Image.Image:
+    """Decode a file to an RGB image as a viewer would show it.
+
+    EXIF orientation is applied, an embedded colour profile is converted to sRGB, transparency goes over white,
+    16-bit and float greys are scaled to 8 bits, of an animation the first frame counts.
+
+    ``short_side`` is a hint: JPEGs may be decoded at a half, quarter or eighth of their size as long as the short
+    side keeps at least that many pixels. It saves most of the time for large photos.
+
+    Raises :class:`ImageError` for everything that keeps a file from being decoded.
+    """
+    if isinstance(source, bytes):
+        source = io.BytesIO(source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
+            with Image.open(source, formats=FORMATS) as image:
+                return _to_upright_rgb(image, short_side)
+    except UnidentifiedImageError:
+        raise ImageError("not an image, or a format that is not supported") from None
+    except FileNotFoundError:
+        raise ImageError("the file is gone") from None
+    except PermissionError:
+        raise ImageError("no permission to read it") from None
+    except MemoryError:
+        raise ImageError("not enough memory to decode it") from None
+    except ImageError:
+        raise
+    # Pillow's decoders raise nearly anything on damaged input, struct.error and IndexError among them.
+    except Exception as error:  # noqa: BLE001
+        raise ImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
+def _to_upright_rgb(image: Image.Image, short_side: int | None) -> Image.Image:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"too large: {width} x {height} is over {MAX_PIXELS // 1_000_000} megapixels")
+    if short_side is not None and image.format in ("JPEG", "MPO"):
+        # draft() keeps both sides at or above the size asked for, so ask for the whole picture in proportion
+        scale = short_side / min(width, height)
+        image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
+    image.load()
+    turn = _UPRIGHT.get(image.getexif().get(0x0112, 1))
+    rgb = _to_rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _scale_grey(image)
+    elif image.mode in ("PA", "LA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    if profile and image.mode in ("RGB", "L", "CMYK"):
+        image = _to_srgb(image, profile)
+    return image.convert("RGB")
+
+
+def _scale_grey(image: Image.Image) -> Image.Image:
+    grey = np.asarray(image, dtype=np.float32)
+    if image.mode.startswith("I;16") or (image.mode == "I" and 255 < grey.max(initial=0) < 65536):
+        return Image.fromarray((grey / 257).round().astype(np.uint8))
+    low, high = float(np.nanmin(grey)), float(np.nanmax(grey))  # no fixed range: show it from darkest to brightest
+    span = high - low if high > low else 1.0
+    return Image.fromarray(np.nan_to_num((grey - low) * (255 / span)).round().astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(embedded):
+            return image
+        converted = ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image  # a broken profile is common and never a reason to lose the picture
+    return converted if converted is not None else image
+
+
+def centre_square(image: Image.Image, size: int) -> Image.Image:
+    """The largest centred square of an RGB image, resampled to (size, size) with an antialiased bilinear filter.
+
+    This is the geometry every encoder sees at evaluation: short side to ``size``, centre crop.
+    """
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))

@@ -1,0 +1,80 @@
+"""Run a function over many files in worker processes that may hang or crash without taking the run along."""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SECONDS_PER_FILE = 60.0
+INLINE_BELOW = 24  # starting workers costs about as much as this many photos
+
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use (a container's or scheduler's limit counts)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_chunks(
+    function: Callable[[list[T]], list[R]],
+    items: Sequence[T],
+    *,
+    lost: Callable[[T, str], R],
+    workers: int | None = None,
+    chunk_size: int = 16,
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple = (),
+    seconds_per_item: float = SECONDS_PER_FILE,
+) -> Iterator[list[R]]:
+    """Yield ``function(chunk)`` for consecutive chunks of ``items``, in order.
+
+    Runs in spawned worker processes, a few chunks ahead of the reader. When a chunk's worker dies or runs over
+    its time, the chunk is tried again item by item, and ``lost(item, reason)`` stands for the items that did it.
+    Few items, or ``workers=0``, run in this process.
+
+    Exceptions of ``function`` itself are raised here.
+    """
+    chunks = [list(items[i : i + chunk_size]) for i in range(0, len(items), chunk_size)]
+    workers = available_cpus() if workers is None else workers
+    if workers == 0 or len(items) < INLINE_BELOW:
+        if initializer is not None:
+            initializer(*initargs)
+        yield from map(function, chunks)
+        return
+
+    # spawn: forked children would inherit locks that other threads (ONNX Runtime, BLAS) hold
+    context = multiprocessing.get_context("spawn")
+    with ProcessPool(workers, initializer=initializer, initargs=initargs, context=context) as pool:
+        try:
+            ahead: deque = deque()
+            for chunk in chunks:
+                ahead.append((chunk, pool.schedule(function, args=[chunk], timeout=seconds_per_item * len(chunk))))
+                if len(ahead) > 3 * workers:
+                    yield _settle(pool, function, *ahead.popleft(), lost, seconds_per_item)
+            while ahead:
+                yield _settle(pool, function, *ahead.popleft(), lost, seconds_per_item)
+        finally:
+            pool.stop()  # does nothing to finished work; ends the rest at once when the reader gives up
+
+
+def _settle(pool, function, chunk, future, lost, seconds) -> list:
+    try:
+        return future.result()
+    except (FutureTimeout, ProcessExpired):
+        pass
+    results = []
+    for item in chunk:
+        try:
+            results += pool.schedule(function, args=[[item]], timeout=seconds).result()
+        except FutureTimeout:
+            results.append(lost(item, f"decoding took over {seconds:.0f} s"))
+        except ProcessExpired:
+            results.append(lost(item, "decoding it crashed the decoder"))
+    return results

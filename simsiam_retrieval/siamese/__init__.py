@@ -1,0 +1,1 @@
+"""The learning methods: backbones, heads and losses; one file per method."""

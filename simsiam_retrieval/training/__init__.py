@@ -1,0 +1,1 @@
+"""The loop round the methods: configuration, schedule, checkpoints, the run folder."""

@@ -1,0 +1,98 @@
+"""Every setting of a pretraining run, and the named recipes that set them all."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one run; written to ``config.json`` and read back from it."""
+
+    recipe: str = "photos"
+    """Named set of settings; any other option overrides it."""
+    method: Literal["simsiam"] = "simsiam"
+    """Learning method."""
+    backbone: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
+    """Network whose features are kept."""
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    """First layers: 7x7/2 and max-pool, or 3x3/1 for images of about 32 px."""
+    image_size: int = 128
+    """Side of the square views, in pixels."""
+    batch_size: int = 128
+    """Images a step; each gives two views."""
+    epochs: int = 200
+    """Passes over the images."""
+    base_lr: float = 0.05
+    """Learning rate at batch 256; scaled by batch-size / 256."""
+    momentum: float = 0.9
+    """SGD momentum."""
+    weight_decay: float = 1e-4
+    """L2 penalty on all parameters."""
+    projector_layers: int = 3
+    """Layers of the projection MLP."""
+    projector_dim: int = 2048
+    """Width of the projections z, and of the projector's hidden layers."""
+    predictor_dim: int = 512
+    """Width of the predictor's bottleneck."""
+    min_scale: float = 0.2
+    """Smallest random crop, as a part of the image's area."""
+    blur: float = 0.5
+    """Probability of Gaussian blur (sigma 0.1 to 2 pixels at 224 px, in proportion below)."""
+    seed: int = 0
+    """Seed of weights, order of images and augmentation."""
+
+    def check(self) -> None:
+        """Raise :class:`UserError` for values that cannot work."""
+        limits = {
+            "image_size": (8, 1024),
+            "batch_size": (2, 65536),
+            "epochs": (0, 100_000),
+            "base_lr": (0, 1e3),
+            "projector_layers": (1, 8),
+            "projector_dim": (1, 65536),
+            "predictor_dim": (1, 65536),
+            "momentum": (0, 0.9999),
+            "weight_decay": (0, 1),
+            "min_scale": (0.001, 1),
+            "blur": (0, 1),
+            "seed": (0, 2**31 - 1),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                option = name.replace("_", "-")
+                raise UserError(f"--{option} {value} is out of range; give {low} to {high}")
+
+
+_CIFAR: dict[str, Any] = {
+    "stem": "cifar", "image_size": 32, "batch_size": 512, "epochs": 800, "base_lr": 0.03,
+    "weight_decay": 5e-4, "projector_layers": 2, "blur": 0.0,
+}  # fmt: skip
+
+RECIPES: dict[str, Config] = {
+    # our default for a person's own photos
+    "photos": Config(),
+    # the paper's section 4.1
+    "imagenet": Config(recipe="imagenet", backbone="resnet50", image_size=224, batch_size=512, epochs=100),
+    # the paper's appendix D
+    "cifar": Config(recipe="cifar", **_CIFAR),
+}
+
+
+def recipe(name: str) -> Config:
+    """The settings of a named recipe; raises :class:`UserError` for an unknown name."""
+    if name not in RECIPES:
+        raise UserError(f"unknown recipe {name!r}; choose from {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """Read settings back; an unknown key raises :class:`UserError` instead of being dropped."""
+    known = {field.name for field in dataclasses.fields(Config)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UserError(f"unknown settings: {', '.join(unknown)}; written by a newer version of this package?")
+    return Config(**values)

@@ -1,0 +1,140 @@
+"""The run folder: config.json, metrics.jsonl, checkpoint.pt; plain files that explain themselves."""
+
+import dataclasses
+import json
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from ..errors import UserError
+from ..files import replacing, write_json
+from ..siamese.backbone import build_backbone
+from ..siamese.simsiam import SimSiam
+from .config import Config, from_dict
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder on disk."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    def lock(self) -> FileLock:
+        """Held by whoever writes to the run; raises :class:`UserError` when another process holds it."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.path}: another process is writing to this run; wait, or choose another --out") from None
+        return lock
+
+    def read(self) -> dict[str, Any]:
+        """The content of ``config.json``; raises :class:`UserError` when it is not there or damaged."""
+        try:
+            return json.loads(self.config_file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"{self.path}: not a run folder (it has no config.json)") from None
+        except ValueError:
+            raise UserError(f"{self.config_file}: damaged, not JSON; restore it or start a new run") from None
+
+    def config(self) -> Config:
+        """The run's settings."""
+        try:
+            return from_dict(self.read()["config"])
+        except (KeyError, TypeError):
+            raise UserError(f"{self.config_file}: damaged, it lacks settings; start a new run") from None
+
+    def write(self, config: Config, **facts: Any) -> None:
+        """Write ``config.json``: the settings, and facts such as versions and the data's fingerprint."""
+        write_json(self.config_file, {"config": dataclasses.asdict(config), **facts})
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Replace ``checkpoint.pt`` in one step; raises :class:`UserError` when the disk is full."""
+        try:
+            with replacing(self.checkpoint_file) as temporary:
+                torch.save(state, temporary)
+        except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+            if isinstance(error, RuntimeError) and "write" not in str(error):
+                raise
+            raise UserError(
+                f"{self.checkpoint_file}: cannot write the checkpoint (disk full?); the one before is still there"
+            ) from None
+
+    def load_checkpoint(self, device: str | torch.device = "cpu") -> dict[str, Any]:
+        """Read ``checkpoint.pt`` without unpickling anything but tensors and plain values."""
+        try:
+            return torch.load(self.checkpoint_file, map_location=device, weights_only=True)
+        except FileNotFoundError:
+            raise UserError(f"{self.path}: no checkpoint.pt in it; is this a run folder?") from None
+        except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError):
+            raise UserError(f"{self.checkpoint_file}: damaged or not a checkpoint of this package") from None
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add one line to ``metrics.jsonl``."""
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop rows past ``step``: they belong to work that a crash undid."""
+        if self.metrics_file.exists():
+            rows = [row for row in read_metrics(self.path) if row["step"] <= step]
+            with replacing(self.metrics_file) as temporary:
+                temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Rows of ``metrics.jsonl``; a half-written last line is left out."""
+    rows = []
+    file = run / "metrics.jsonl"
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def build_model(config: Config) -> SimSiam:
+    """The network of a run, freshly initialised from torch's global generator."""
+    backbone = build_backbone(config.backbone, config.stem)
+    return SimSiam(
+        backbone,
+        backbone.feature_dim,  # type: ignore[arg-type]
+        dim=config.projector_dim,
+        projector_hidden_dim=config.projector_dim,
+        projector_layers=config.projector_layers,
+        predictor_hidden_dim=config.predictor_dim,
+    )
+
+
+def load_backbone(path: Path) -> tuple[nn.Module, Config]:
+    """The trained backbone of a run, in eval mode on the CPU, and the run's settings.
+
+    Raises :class:`UserError` when the folder is not a run or its checkpoint does not fit its settings.
+    """
+    run = Run(path)
+    config = run.config()
+    model = build_model(config)
+    try:
+        model.load_state_dict(run.load_checkpoint()["model"])
+    except (RuntimeError, KeyError, TypeError):
+        raise UserError(f"{run.checkpoint_file}: does not fit {run.config_file}; one of them is from another run") from None
+    return model.backbone.eval(), config
