@@ -124,5 +124,7 @@ def centre_square(image: Image.Image, size: int) -> Image.Image:
     """
     width, height = image.size
     side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    left, top = (width - side) // 2, (height - side) // 2
+    # crop first: resize(box=...) would let pixels outside the square bleed into its border
+    square = image.crop((left, top, left + side, top + side))
+    return square.resize((size, size), Image.Resampling.BILINEAR)

@@ -21,6 +21,8 @@ class Config:
     """First layers: 7x7/2 and max-pool, or 3x3/1 for images of about 32 px."""
     image_size: int = 128
     """Side of the square views, in pixels."""
+    store_size: int = 0
+    """Side at which decoded images wait in memory; 0 means one and a half times image-size."""
     batch_size: int = 128
     """Images a step; each gives two views."""
     epochs: int = 200
@@ -44,10 +46,16 @@ class Config:
     seed: int = 0
     """Seed of weights, order of images and augmentation."""
 
+    @property
+    def store_side(self) -> int:
+        """The side that ``store_size`` stands for: small crops still have pixels to show."""
+        return self.store_size or round(1.5 * self.image_size)
+
     def check(self) -> None:
         """Raise :class:`UserError` for values that cannot work."""
         limits = {
             "image_size": (8, 1024),
+            "store_size": (0, 2048),
             "batch_size": (2, 65536),
             "epochs": (0, 100_000),
             "base_lr": (0, 1e3),
@@ -68,7 +76,7 @@ class Config:
 
 
 _CIFAR: dict[str, Any] = {
-    "stem": "cifar", "image_size": 32, "batch_size": 512, "epochs": 800, "base_lr": 0.03,
+    "stem": "cifar", "image_size": 32, "store_size": 32, "batch_size": 512, "epochs": 800, "base_lr": 0.03,
     "weight_decay": 5e-4, "projector_layers": 2, "blur": 0.0,
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ from .run import Run, build_model
 from .schedule import cosine
 
 CHECKPOINT_SECONDS = 300
-ROW_SECONDS = 10
+ROW_SECONDS = 5
 
 
 @dataclass

@@ -16,7 +16,8 @@ from ..errors import UserError
 from ..files import replacing, write_json
 from ..siamese.backbone import build_backbone
 from ..siamese.simsiam import SimSiam
-from .config import Config, from_dict
+from .config import Config
+from .runfiles import read_description, read_metrics, stored_config
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,11 @@ class Run:
 
     def read(self) -> dict[str, Any]:
         """The content of ``config.json``; raises :class:`UserError` when it is not there or damaged."""
-        try:
-            return json.loads(self.config_file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{self.path}: not a run folder (it has no config.json)") from None
-        except ValueError:
-            raise UserError(f"{self.config_file}: damaged, not JSON; restore it or start a new run") from None
+        return read_description(self.path)
 
     def config(self) -> Config:
         """The run's settings."""
-        try:
-            return from_dict(self.read()["config"])
-        except (KeyError, TypeError):
-            raise UserError(f"{self.config_file}: damaged, it lacks settings; start a new run") from None
+        return stored_config(self.path)
 
     def write(self, config: Config, **facts: Any) -> None:
         """Write ``config.json``: the settings, and facts such as versions and the data's fingerprint."""
@@ -98,18 +91,6 @@ class Run:
             rows = [row for row in read_metrics(self.path) if row["step"] <= step]
             with replacing(self.metrics_file) as temporary:
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Rows of ``metrics.jsonl``; a half-written last line is left out."""
-    rows = []
-    file = run / "metrics.jsonl"
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
 
 
 def build_model(config: Config) -> SimSiam:

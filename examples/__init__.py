@@ -1,0 +1,1 @@
+"""Photos for a first try, with their credits in CREDITS.md."""

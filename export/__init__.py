@@ -1,0 +1,1 @@
+"""Run folder -> ONNX: the graph, the check against torch, the file."""

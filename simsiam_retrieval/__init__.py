@@ -1,0 +1,25 @@
+"""simsiam-retrieval: pretrain an encoder on your own images, index a folder, find what looks alike."""
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .collection import Collection
+    from .encoder import Encoder, load_encoder
+
+__all__ = ["Collection", "Encoder", "UserError", "__version__", "load_encoder"]
+
+
+def __getattr__(name: str) -> Any:
+    # imported on first use: `--help` needs neither FAISS nor ONNX Runtime
+    if name == "Collection":
+        from .collection import Collection
+
+        return Collection
+    if name in ("Encoder", "load_encoder"):
+        from . import encoder
+
+        return getattr(encoder, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

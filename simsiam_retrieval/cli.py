@@ -1,0 +1,50 @@
+"""What all commands share: parsing, exit codes, one line for what went wrong."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import tyro
+
+from .errors import UserError
+
+T = TypeVar("T")
+
+DONE, OUR_FAULT, USER_CAN_MEND, CTRL_C = 0, 1, 2, 130
+
+
+def parse(arguments: type[T], prog: str, args: list[str] | None = None, default: T | None = None) -> T:
+    """Parse a command line into the dataclass ``arguments``; its docstrings are the help text.
+
+    Prints help, or one complaint, and exits where argparse would.
+    """
+    prog = f"python -m simsiam_retrieval.{prog}"
+    if default is None:
+        return tyro.cli(arguments, prog=prog, args=args)
+    return tyro.cli(arguments, prog=prog, args=args, default=default)
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Call ``main`` and exit: 0 done, 2 the user can mend it, 1 our fault, 130 Ctrl-C."""
+    try:
+        code = main() or DONE
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = USER_CAN_MEND
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = CTRL_C
+    except BrokenPipeError:  # the reader, say `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = DONE
+    except OSError as error:
+        print(f"error: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
+        code = USER_CAN_MEND
+    sys.exit(code)
+
+
+def remark(text: str) -> None:
+    """Say something on stderr: progress and remarks go there, results to stdout."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,73 @@
+"""``python -m simsiam_retrieval.pretrain DATA``."""
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from . import cli
+from .training.config import Config, recipe
+
+
+@dataclass(frozen=True)
+class Arguments(Config):
+    """Pretrain an encoder on a folder of unlabelled images with SimSiam.
+
+    Ctrl-C stops after the current step and keeps a checkpoint; --resume goes on from it.
+    """
+
+    data: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folders of images, nested or flat; labels are not used. None: a short trial on the example photos."""
+    out: Path | None = None
+    """Run folder to create; by default a new one under runs/."""
+    resume: Path | None = None
+    """Run folder to go on with, under its own settings."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: int | None = None
+    """Processes that decode images at the start; by default one per core."""
+
+
+def main() -> int:
+    argv = sys.argv[1:]
+    arguments = cli.parse(Arguments, "pretrain", argv, default=_defaults(argv))
+    # torch takes seconds to import: help and typing errors should not
+    from .training.pretraining import pretrain
+
+    settings = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Config)}
+    finished = pretrain(
+        Config(**settings),
+        arguments.data,
+        out=arguments.out,
+        resume=arguments.resume,
+        device=arguments.device,
+        workers=arguments.workers,
+    )
+    return cli.DONE if finished else cli.CTRL_C
+
+
+def _defaults(argv: list[str]) -> Arguments:
+    """The recipe's settings, or a resumed run's, so that help shows them and options override them."""
+    from .training.runfiles import stored_config
+
+    given = _value_of(argv, "--resume")
+    if given is not None:
+        settings = stored_config(Path(given))
+    else:
+        settings = recipe(_value_of(argv, "--recipe") or "photos")
+    return Arguments(**dataclasses.asdict(settings))
+
+
+def _value_of(argv: list[str], option: str) -> str | None:
+    for index, word in enumerate(argv):
+        if word == option and index + 1 < len(argv):
+            return argv[index + 1]
+        if word.startswith(option + "="):
+            return word.partition("=")[2]
+    return None
+
+
+if __name__ == "__main__":
+    cli.run(main)
