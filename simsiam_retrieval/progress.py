@@ -32,6 +32,9 @@ class Bar:
     def advance(self, count: int = 1) -> None:
         self._progress.advance(self._task, count)
 
+    def of(self, total: int) -> None:
+        self._progress.update(self._task, total=total)
+
     def at(self, done: int) -> None:
         self._progress.update(self._task, completed=done)
 

@@ -3,7 +3,7 @@
 import io
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -33,12 +33,28 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_SIDEWAYS = (_UPRIGHT[5], _UPRIGHT[6], _UPRIGHT[7], _UPRIGHT[8])
+
 
 class ImageError(Exception):
     """A file that cannot be used; the message is the reason, fit for a report."""
 
 
+class Decoded(NamedTuple):
+    """A decoded file."""
+
+    image: Image.Image  # RGB, upright; for a JPEG perhaps a half, quarter or eighth of the stored size
+    width: int  # of the whole picture, upright, in pixels
+    height: int
+    format: str  # as Pillow names it: JPEG, PNG, ...
+
+
 def decode(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Image.Image:
+    """The image of :func:`read_image`, without the facts about its file."""
+    return read_image(source, short_side).image
+
+
+def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Decoded:
     """Decode a file to an RGB image as a viewer would show it.
 
     EXIF orientation is applied, an embedded colour profile is converted to sRGB, transparency goes over white,
@@ -71,8 +87,9 @@ def decode(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Im
         raise ImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
-def _to_upright_rgb(image: Image.Image, short_side: int | None) -> Image.Image:
+def _to_upright_rgb(image: Image.Image, short_side: int | None) -> Decoded:
     width, height = image.size
+    file_format = image.format or "unknown"
     if width * height > MAX_PIXELS:
         raise ImageError(f"too large: {width} x {height} is over {MAX_PIXELS // 1_000_000} megapixels")
     if short_side is not None and image.format in ("JPEG", "MPO"):
@@ -82,7 +99,11 @@ def _to_upright_rgb(image: Image.Image, short_side: int | None) -> Image.Image:
     image.load()
     turn = _UPRIGHT.get(image.getexif().get(0x0112, 1))
     rgb = _to_rgb(image)
-    return rgb if turn is None else rgb.transpose(turn)
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+        if turn in _SIDEWAYS:
+            width, height = height, width
+    return Decoded(rgb, width, height, file_format)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

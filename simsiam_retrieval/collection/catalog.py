@@ -1,0 +1,288 @@
+"""The catalog: one SQLite file that holds what is known of every file, its vector and its thumbnail.
+
+Rows carry the generation they belong to. Readers see rows up to the published generation; an update adds rows of
+the next one in batches and publishes them, together with all removals, in one transaction at its end. So readers
+see the old state or the new one, and an update that was killed leaves its finished batches to the next.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+
+SCHEMA = 1
+FILE = "catalog.sqlite"
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY,
+    path NOT NULL,                  -- text; bytes where a name is not UTF-8
+    size INTEGER NOT NULL,          -- bytes
+    mtime_ns INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    error TEXT,                     -- why the file cannot be used, or NULL
+    digest BLOB,                    -- SHA-256 of the file's bytes
+    width INTEGER, height INTEGER,  -- pixels, upright
+    format TEXT,
+    UNIQUE (path, generation)
+);
+CREATE TABLE vectors (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, vector BLOB NOT NULL);
+CREATE TABLE thumbnails (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, jpeg BLOB NOT NULL);
+CREATE TABLE roots (path PRIMARY KEY) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image of a collection."""
+
+    id: int
+    path: Path  # absolute, as it was when indexed
+    size: int  # bytes
+    mtime_ns: int
+    width: int  # pixels, upright
+    height: int
+    format: str  # JPEG, PNG, ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an update found out about one file."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+    error: str | None = None
+    digest: bytes | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    vector: NDArray[np.float32] | None = None  # (dim,)
+    thumbnail: bytes | None = None  # JPEG
+
+
+@dataclass(frozen=True)
+class Known:
+    """A row as an update compares it with the disk."""
+
+    id: int
+    size: int
+    mtime_ns: int
+    generation: int
+    failed: bool
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn SQLite's errors into one line for the user."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        text = str(error)
+        if "full" in text:
+            raise UserError(f"{folder}: the disk is full; nothing that was committed is lost; make room, run again") from None
+        if "readonly" in text or "unable to open" in text:
+            raise UserError(f"{folder}: no permission to write there") from None
+        if "locked" in text:
+            raise UserError(f"{folder}: another program holds the catalog; try again when it is done") from None
+        raise UserError(f"{folder / FILE}: damaged ({text}); delete the collection and index again") from None
+
+
+class Catalog:
+    """Access to ``catalog.sqlite``. One thread at a time; errors as sqlite3 raises them."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        self.folder = folder
+        self._db = connection
+
+    @classmethod
+    def create(cls, folder: Path, meta: dict[str, str]) -> "Catalog":
+        """Make a new catalog in an existing folder."""
+        catalog = cls(folder, _connect(folder))
+        with catalog._db:
+            catalog._db.executescript("BEGIN;" + _TABLES)
+            catalog._db.executemany(
+                "INSERT INTO meta VALUES (?, ?)", {"schema": str(SCHEMA), "generation": "0", **meta}.items()
+            )
+        return catalog
+
+    @classmethod
+    def open(cls, folder: Path) -> "Catalog":
+        """Open an existing catalog.
+
+        Raises :class:`UserError` when there is none, or when it was written by a newer version.
+        """
+        if not (folder / FILE).is_file():
+            raise UserError(f"{folder}: not a collection; make one with: python -m simsiam_retrieval.index FOLDER")
+        catalog = cls(folder, _connect(folder))
+        schema = int(catalog.meta("schema"))
+        if schema > SCHEMA:
+            raise UserError(f"{folder}: made by a newer version of this package (schema {schema}); upgrade to open it")
+        return catalog
+
+    def close(self) -> None:
+        self._db.close()
+
+    def meta(self, key: str) -> str:
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
+        if row is None:
+            raise sqlite3.DatabaseError(f"no {key} in it")
+        return row[0]
+
+    def generation(self) -> int:
+        """The published generation; it grows with every update that changed something."""
+        return int(self.meta("generation"))
+
+    # -- reading
+
+    def count(self) -> int:
+        """Usable images."""
+        return self._db.execute(f"SELECT count(*) FROM items WHERE {_VISIBLE}").fetchone()[0]
+
+    def items(self, limit: int = -1, offset: int = 0) -> Iterator[Item]:
+        """Usable images, sorted by path."""
+        query = f"SELECT {_ITEM} FROM items WHERE {_VISIBLE} ORDER BY path LIMIT ? OFFSET ?"
+        yield from map(_item, self._db.execute(query, [limit, offset]))
+
+    def items_by_id(self, ids: Iterable[int]) -> dict[int, Item]:
+        """Usable images among ``ids``."""
+        found = {}
+        for id_ in ids:
+            row = self._db.execute(f"SELECT {_ITEM} FROM items WHERE id = ? AND {_VISIBLE}", [int(id_)]).fetchone()
+            if row is not None:
+                found[row[0]] = _item(row)
+        return found
+
+    def failures(self) -> list[tuple[Path, str]]:
+        """Files that could not be used, with the reason, sorted by path."""
+        query = f"SELECT path, error FROM items WHERE error IS NOT NULL AND {_PUBLISHED} ORDER BY path"
+        return [(_path(path), error) for path, error in self._db.execute(query)]
+
+    def roots(self) -> list[Path]:
+        """The folders that were indexed."""
+        return [_path(path) for (path,) in self._db.execute("SELECT path FROM roots ORDER BY path")]
+
+    def vectors(self, dim: int) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]:
+        """Generation, ids (n,) and vectors (n, dim) of all usable images, in the order of ids, from one snapshot."""
+        self._db.execute("BEGIN")
+        try:
+            generation, count = self.generation(), self.count()
+            ids = np.empty(count, np.int64)
+            matrix = np.empty((count, dim), np.float32)
+            query = f"SELECT id, vector FROM items JOIN vectors ON item = id WHERE {_VISIBLE} ORDER BY id"
+            rows = 0
+            for id_, vector in self._db.execute(query):
+                if len(vector) != 4 * dim:
+                    raise sqlite3.DatabaseError(f"the vector of item {id_} has the wrong length")
+                ids[rows], matrix[rows] = id_, np.frombuffer(vector, "<f4")
+                rows += 1
+            if rows != count:
+                raise sqlite3.DatabaseError(f"{count - rows} vectors are missing")
+        finally:
+            self._db.rollback()
+        return generation, ids, matrix
+
+    def vector(self, id_: int) -> NDArray[np.float32] | None:
+        """The stored vector of an image, (dim,)."""
+        row = self._db.execute("SELECT vector FROM vectors WHERE item = ?", [id_]).fetchone()
+        return None if row is None else np.frombuffer(row[0], "<f4")
+
+    def thumbnail(self, id_: int) -> bytes | None:
+        """The thumbnail of an image, JPEG."""
+        row = self._db.execute("SELECT jpeg FROM thumbnails WHERE item = ?", [id_]).fetchone()
+        return None if row is None else row[0]
+
+    # -- updating
+
+    def known_below(self, root: Path) -> dict[Path, Known]:
+        """The newest row of every file at or below ``root``, published or pending."""
+        query = "SELECT path, id, size, mtime_ns, generation, error IS NOT NULL FROM items ORDER BY generation"
+        known = {}
+        for stored, *rest in self._db.execute(query):
+            path = _path(stored)
+            if path == root or root in path.parents:
+                known[path] = Known(*rest)
+        return known
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Store entries as rows of the next generation, in one transaction."""
+        with self._db:
+            generation = self.generation() + 1
+            for entry in entries:
+                path = _stored(entry.path)
+                self._db.execute("DELETE FROM items WHERE path = ? AND generation = ?", [path, generation])
+                cursor = self._db.execute(
+                    "INSERT INTO items (path, size, mtime_ns, generation, error, digest, width, height, format)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [path, entry.size, entry.mtime_ns, generation, entry.error, entry.digest,
+                     entry.width, entry.height, entry.format],
+                )  # fmt: skip
+                if entry.vector is not None:
+                    blob = np.ascontiguousarray(entry.vector, "<f4").tobytes()
+                    self._db.execute("INSERT INTO vectors VALUES (?, ?)", [cursor.lastrowid, blob])
+                if entry.thumbnail is not None:
+                    self._db.execute("INSERT INTO thumbnails VALUES (?, ?)", [cursor.lastrowid, entry.thumbnail])
+
+    def publish(self, gone: Iterable[int], roots: Iterable[Path]) -> bool:
+        """Show the next generation to readers, without the rows ``gone`` and those that newer rows replace.
+
+        Returns whether anything changed.
+        """
+        with self._db:
+            before = self._db.total_changes
+            self._db.executemany("DELETE FROM items WHERE id = ?", [[id_] for id_ in gone])
+            self._db.execute(
+                "DELETE FROM items WHERE EXISTS"
+                " (SELECT 1 FROM items newer WHERE newer.path = items.path AND newer.generation > items.generation)"
+            )
+            pending = self._db.execute("SELECT EXISTS (SELECT 1 FROM items WHERE NOT " + _PUBLISHED + ")").fetchone()[0]
+            changed = bool(pending) or self._db.total_changes > before
+            if changed:
+                self._db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(self.generation() + 1)])
+            self._db.executemany("INSERT OR IGNORE INTO roots VALUES (?)", [[_stored(root)] for root in roots])
+        return changed
+
+
+_PUBLISHED = "generation <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation')"
+_VISIBLE = f"error IS NULL AND {_PUBLISHED}"
+_ITEM = "id, path, size, mtime_ns, width, height, format"
+
+
+def _connect(folder: Path) -> sqlite3.Connection:
+    file = folder / FILE
+    # autocommit off by hand: transactions are opened by `with` and BEGIN, where they are meant
+    connection = sqlite3.connect(file, timeout=30, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if "readonly" not in str(error) and "unable to open" not in str(error):
+            raise
+        connection.close()  # a read-only medium has no room for WAL's side files; nobody can be writing either
+        connection = sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True, check_same_thread=False)
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _item(row: tuple) -> Item:
+    return Item(row[0], _path(row[1]), *row[2:])
+
+
+def _stored(path: Path) -> str | bytes:
+    raw = os.fsencode(path)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _path(stored: str | bytes) -> Path:
+    return Path(os.fsdecode(stored))

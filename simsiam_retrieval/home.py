@@ -1,0 +1,48 @@
+"""Where collections live when nobody names a place, and which one was used last."""
+
+import json
+import os
+from pathlib import Path
+
+import platformdirs
+
+from .errors import UserError
+from .files import write_json
+
+HOME_VARIABLE = "SIMSIAM_RETRIEVAL_HOME"
+
+
+def home() -> Path:
+    """The user's data directory for this package; ``SIMSIAM_RETRIEVAL_HOME`` moves it."""
+    moved = os.environ.get(HOME_VARIABLE)
+    return Path(moved).expanduser() if moved else Path(platformdirs.user_data_dir("simsiam-retrieval", appauthor=False))
+
+
+def default_collection() -> Path:
+    """The collection that ``index`` writes to without ``--collection``."""
+    return home() / "collections" / "default"
+
+
+def remember(collection: Path) -> None:
+    """Make ``collection`` the one that other commands find by themselves."""
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        write_json(home() / "last.json", {"collection": str(collection.absolute())})
+    except OSError:
+        pass  # a convenience; the collection itself is safe
+
+
+def find_collection(given: Path | None) -> Path:
+    """The collection to read: ``given``, else the last one indexed.
+
+    Raises :class:`UserError` when there is none yet.
+    """
+    if given is not None:
+        return given
+    try:
+        last = Path(json.loads((home() / "last.json").read_text(encoding="utf-8"))["collection"])
+    except (OSError, ValueError, KeyError, TypeError):
+        last = default_collection()
+    if not last.exists():
+        raise UserError("nothing is indexed yet; run: python -m simsiam_retrieval.index FOLDER")
+    return last
