@@ -62,7 +62,8 @@ def build_graph(backbone: nn.Module, image_size: int, metadata: dict[str, str]) 
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     dim = graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     onnx.helper.set_model_props(
-        graph, {"format": FORMAT, "image_size": str(image_size), "dim": str(dim), "opset": str(OPSET), **metadata}
+        graph,
+        {"format": FORMAT, "image_size": str(image_size), "dim": str(dim), "opset": str(OPSET), **metadata},
     )
     onnx.checker.check_model(graph, full_check=True)
     return graph

@@ -149,7 +149,7 @@ def _session(file: Path, content: bytes, device: str, threads: int | None) -> An
 
 def gpu_present() -> bool:
     """Whether this machine shows an NVIDIA GPU; asking CUDA itself would cost every start a second."""
-    return any(os.path.exists(node) for node in ("/dev/nvidia0", "/dev/dxg")) or os.name == "nt"
+    return any(Path(node).exists() for node in ("/dev/nvidia0", "/dev/dxg")) or os.name == "nt"
 
 
 def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

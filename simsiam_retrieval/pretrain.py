@@ -53,10 +53,8 @@ def _defaults(argv: list[str]) -> Arguments:
     from .training.runfiles import stored_config
 
     given = _value_of(argv, "--resume")
-    if given is not None:
-        settings = stored_config(Path(given))
-    else:
-        settings = recipe(_value_of(argv, "--recipe") or "photos")
+    name = _value_of(argv, "--recipe") or "photos"
+    settings = recipe(name) if given is None else stored_config(Path(given))
     return Arguments(**dataclasses.asdict(settings))
 
 

@@ -88,7 +88,9 @@ def explained(folder: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         text = str(error)
         if "full" in text:
-            raise UserError(f"{folder}: the disk is full; nothing that was committed is lost; make room, run again") from None
+            raise UserError(
+                f"{folder}: the disk is full; nothing that was committed is lost; make room, run again"
+            ) from None
         if "readonly" in text or "unable to open" in text:
             raise UserError(f"{folder}: no permission to write there") from None
         if "locked" in text:

@@ -1,5 +1,6 @@
 """The collection, as scripts and notebooks use it."""
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -197,7 +198,9 @@ class Collection:
         scores, ids = self._current_index().search(vector[None], k)
         with self._lock, explained(self.folder):
             items = self._catalog.items_by_id(ids[0].tolist())
-        found = [(float(score), items[id_]) for score, id_ in zip(scores[0], ids[0].tolist(), strict=True) if id_ in items]
+        found = [
+            (float(score), items[id_]) for score, id_ in zip(scores[0], ids[0].tolist(), strict=True) if id_ in items
+        ]
         return [Hit(rank, score, item) for rank, (score, item) in enumerate(found, 1)]
 
     def _current_index(self) -> VectorIndex:
@@ -231,7 +234,9 @@ class Collection:
         Raises :class:`UserError` when a root does not exist, or another process is updating.
         """
         paths = [Path(root).expanduser().absolute() for root in roots]
-        return self.update_listed(paths, list_images(paths), workers=workers, on_start=on_start, on_progress=on_progress)
+        return self.update_listed(
+            paths, list_images(paths), workers=workers, on_start=on_start, on_progress=on_progress
+        )
 
     def update_listed(
         self,
@@ -247,7 +252,9 @@ class Collection:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise UserError(f"{self.folder}: another update of this collection is running; try again when it is done") from None
+            raise UserError(
+                f"{self.folder}: another update of this collection is running; try again when it is done"
+            ) from None
         except OSError as error:
             raise UserError(f"{self.folder}: no permission to write there ({error.strerror})") from None
         try:
@@ -285,10 +292,8 @@ class Collection:
         if self._catalog.publish(gone, roots):
             generation, ids, vectors = self._catalog.vectors(self.dim)
             self._index = VectorIndex.build(ids, vectors, generation)
-            try:
+            with contextlib.suppress(OSError, RuntimeError):  # a cache: the next reader builds it from the catalog
                 self._index.save(self.folder)
-            except (OSError, RuntimeError):
-                pass  # a cache: the next reader builds it from the catalog
         report.failed += [failure for failure in self._catalog.failures() if failure[0] in present]
         report.images = self._catalog.count()
         return report

@@ -35,9 +35,7 @@ def index_folders(
         raise UserError(f"{named}: no image files in there{other}; name a folder with JPEG, PNG, WebP, ... files")
     collection = Collection.create(folder, encoder) if is_new else _opened(folder, encoder)
     with collection:
-        update = collection.update_listed(
-            roots, listing, workers=workers, on_start=on_start, on_progress=on_progress
-        )
+        update = collection.update_listed(roots, listing, workers=workers, on_start=on_start, on_progress=on_progress)
     if update.images == 0 and update.finished and update.failed:
         if is_new:
             shutil.rmtree(folder)

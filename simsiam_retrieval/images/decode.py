@@ -122,7 +122,10 @@ def _scale_grey(image: Image.Image) -> Image.Image:
     grey = np.asarray(image, dtype=np.float32)
     if image.mode.startswith("I;16") or (image.mode == "I" and 255 < grey.max(initial=0) < 65536):
         return Image.fromarray((grey / 257).round().astype(np.uint8))
-    low, high = float(np.nanmin(grey)), float(np.nanmax(grey))  # no fixed range: show it from darkest to brightest
+    low, high = (
+        float(np.nanmin(grey)),
+        float(np.nanmax(grey)),
+    )  # no fixed range: show it from darkest to brightest
     span = high - low if high > low else 1.0
     return Image.fromarray(np.nan_to_num((grey - low) * (255 / span)).round().astype(np.uint8))
 

@@ -9,7 +9,8 @@ from ..errors import UserError
 
 # What Pillow and pi-heif decode safely; anything else in a folder is counted, never opened.
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif".split()
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
+    + (".avif", ".avifs", ".heic", ".heif", ".hif")
 )
 
 
@@ -42,7 +43,7 @@ def list_images(roots: Sequence[Path]) -> Listing:
     listing = Listing()
     seen: set[Path] = set()
     for root in roots:
-        root = Path(os.path.abspath(root.expanduser()))
+        root = root.expanduser().absolute()
         if not root.exists():
             raise UserError(f"{root}: no such file or folder; check the spelling")
         if root.is_dir():

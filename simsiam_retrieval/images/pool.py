@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TypeVar
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 SECONDS_PER_FILE = 60.0
 INLINE_BELOW = 24  # starting workers costs about as much as this many photos
-
 
 
 def available_cpus() -> int:
@@ -52,19 +51,30 @@ def map_chunks(
     # spawn: forked children would inherit locks that other threads (ONNX Runtime, BLAS) hold
     context = multiprocessing.get_context("spawn")
     with ProcessPool(workers, initializer=initializer, initargs=initargs, context=context) as pool:
+
+        def settle(chunk: list[T], future: ProcessFuture) -> list[R]:
+            return _settle(pool, function, chunk, future, lost, seconds_per_item)
+
         try:
-            ahead: deque = deque()
+            ahead: deque[tuple[list[T], ProcessFuture]] = deque()
             for chunk in chunks:
                 ahead.append((chunk, pool.schedule(function, args=[chunk], timeout=seconds_per_item * len(chunk))))
                 if len(ahead) > 3 * workers:
-                    yield _settle(pool, function, *ahead.popleft(), lost, seconds_per_item)
+                    yield settle(*ahead.popleft())
             while ahead:
-                yield _settle(pool, function, *ahead.popleft(), lost, seconds_per_item)
+                yield settle(*ahead.popleft())
         finally:
             pool.stop()  # does nothing to finished work; ends the rest at once when the reader gives up
 
 
-def _settle(pool, function, chunk, future, lost, seconds) -> list:
+def _settle(
+    pool: ProcessPool,
+    function: Callable[[list[T]], list[R]],
+    chunk: list[T],
+    future: ProcessFuture,
+    lost: Callable[[T, str], R],
+    seconds: float,
+) -> list[R]:
     try:
         return future.result()
     except (FutureTimeout, ProcessExpired):

@@ -1,5 +1,7 @@
 """The MLPs behind the backbone: projector and predictor (SimSiam, section 3)."""
 
+from itertools import pairwise
+
 from torch import nn
 
 
@@ -14,7 +16,7 @@ def projector(in_dim: int, hidden_dim: int, out_dim: int, layers: int = 3) -> nn
         raise ValueError("a projector needs at least one layer")
     widths = [in_dim] + [hidden_dim] * (layers - 1) + [out_dim]
     modules: list[nn.Module] = []
-    for index, (width_in, width_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (width_in, width_out) in enumerate(pairwise(widths)):
         last = index == layers - 1
         modules += [nn.Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out, affine=not last)]
         if not last:

@@ -84,28 +84,29 @@ def train(
     lr = config.base_lr * batch_size / 256
 
     torch.manual_seed(config.seed)
-    model = build_model(config).to(device, memory_format=torch.channels_last).train()
+    model = build_model(config).to(device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(
         model.parameter_groups(), lr=lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    step = 0
+    first = 0
     if resume:
-        step = _restore(run, model, optimizer, device)
-        run.truncate_metrics(step)
+        first = _restore(run, model, optimizer, device)
+        run.truncate_metrics(first)
 
     pixels = torch.from_numpy(store.pixels)
     aspect = torch.from_numpy(store.aspect)
     views = augmentation_of(config)
     report = _Report(run, steps_per_epoch, total_steps, batch_size, config.projector_dim, on_progress)
     saved_at = time.monotonic()
+    order: Tensor | None = None
 
-    def save() -> None:
-        run.save_checkpoint({"step": step, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
+    def save(done: int) -> None:
+        run.save_checkpoint({"step": done, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
 
     with _stop_signals() as stopped:
-        for step in range(step, total_steps):
+        for step in range(first, total_steps):
             epoch, position = divmod(step, steps_per_epoch)
-            if position == 0 or "order" not in locals():
+            if order is None or position == 0:
                 order = torch.randperm(len(store), generator=_generator(config.seed, epoch, 0))
             chosen = order[position * batch_size : (position + 1) * batch_size]
             batch = pixels[chosen].to(device, non_blocking=True)
@@ -124,14 +125,11 @@ def train(
 
             report.add(step + 1, output.loss.detach(), output.z, optimizer.param_groups[0]["lr"])
             if stopped.is_set() or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-                step += 1
-                save()
-                step -= 1
+                save(step + 1)
                 saved_at = time.monotonic()
                 if stopped.is_set():
                     raise Interrupted
-        step = total_steps
-        save()
+        save(total_steps)
 
 
 def _generator(seed: int, *key: int) -> torch.Generator:
@@ -154,7 +152,9 @@ def _restore(run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
         optimizer.load_state_dict(state["optimizer"])
         return int(state["step"])
     except (KeyError, RuntimeError, ValueError, TypeError):
-        raise UserError(f"{run.checkpoint_file}: does not fit {run.config_file}; one of them is from another run") from None
+        raise UserError(
+            f"{run.checkpoint_file}: does not fit {run.config_file}; one of them is from another run"
+        ) from None
 
 
 class _Report:

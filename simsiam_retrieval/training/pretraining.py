@@ -94,9 +94,7 @@ def _train_with_bar(config: Config, store: ImageStore, run: Run, device: torch.d
             note += f"  {now.images_per_second:.0f} images/s"
             shown.at(now.step)
             shown.note(note)
-            if not sys.stderr.isatty() and (
-                time.monotonic() - spoken_at > LINE_SECONDS or now.step == now.total_steps
-            ):
+            if not sys.stderr.isatty() and (time.monotonic() - spoken_at > LINE_SECONDS or now.step == now.total_steps):
                 cli.remark(f"step {now.step}/{now.total_steps}  {note}")
                 spoken_at = time.monotonic()
 

@@ -44,7 +44,9 @@ class Run:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise UserError(f"{self.path}: another process is writing to this run; wait, or choose another --out") from None
+            raise UserError(
+                f"{self.path}: another process is writing to this run; wait, or choose another --out"
+            ) from None
         return lock
 
     def read(self) -> dict[str, Any]:
@@ -77,7 +79,15 @@ class Run:
             return torch.load(self.checkpoint_file, map_location=device, weights_only=True)
         except FileNotFoundError:
             raise UserError(f"{self.path}: no checkpoint.pt in it; is this a run folder?") from None
-        except (RuntimeError, EOFError, OSError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError):
+        except (
+            RuntimeError,
+            EOFError,
+            OSError,
+            KeyError,
+            pickle.UnpicklingError,
+            zipfile.BadZipFile,
+            ValueError,
+        ):
             raise UserError(f"{self.checkpoint_file}: damaged or not a checkpoint of this package") from None
 
     def append_metrics(self, row: dict[str, Any]) -> None:
@@ -117,5 +127,7 @@ def load_backbone(path: Path) -> tuple[nn.Module, Config]:
     try:
         model.load_state_dict(run.load_checkpoint()["model"])
     except (RuntimeError, KeyError, TypeError):
-        raise UserError(f"{run.checkpoint_file}: does not fit {run.config_file}; one of them is from another run") from None
+        raise UserError(
+            f"{run.checkpoint_file}: does not fit {run.config_file}; one of them is from another run"
+        ) from None
     return model.backbone.eval(), config
