@@ -1,6 +1,5 @@
 """The encoder as one ONNX graph: uint8 pixels -> square -> resample -> normalise -> backbone -> unit vector."""
 
-import io
 import warnings
 from pathlib import Path
 
@@ -41,6 +40,9 @@ preprocessing (uint8[batch, height, width, 3] images) => (float[batch, 3, {size}
 class UnitVectors(nn.Module):
     """Backbone with normalisation before and after: float (n, 3, s, s) in [0, 255] -> float (n, dim), unit rows."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
@@ -72,7 +74,6 @@ def build_graph(backbone: nn.Module, image_size: int, metadata: dict[str, str]) 
 def _export(module: nn.Module, image_size: int) -> ModelProto:
     # a batch of 1 would freeze the dimension
     example = torch.zeros(2, 3, image_size, image_size)
-    buffer = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -87,8 +88,7 @@ def _export(module: nn.Module, image_size: int) -> ModelProto:
             verbose=False,
         )
     assert program is not None
-    program.save(buffer)
-    model = onnx.load_from_string(buffer.getvalue())
+    model = program.model_proto
     for node in model.graph.node:  # the exporter leaves Python stack traces in the file
         del node.metadata_props[:]
     for value in model.graph.value_info:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..encoder import Encoder, ImageLike, find_encoder
 from ..errors import UserError
 from ..files import replacing
-from ..images.files import ImageFile, Listing, list_images
+from ..images.files import ImageFile, Listing, absolute, list_images
 from .catalog import FILE, Catalog, Item, Known, explained
 from .embedding import embed_files
 from .vector_index import VectorIndex
@@ -68,7 +68,7 @@ class Collection:
     @classmethod
     def open(cls, path: str | Path) -> "Collection":
         """Open a collection folder; raises :class:`UserError` when it is none, damaged, or from a newer version."""
-        folder = Path(path).expanduser().absolute()
+        folder = absolute(path)
         with explained(folder):
             return cls(folder, Catalog.open(folder))
 
@@ -78,7 +78,7 @@ class Collection:
 
         Raises :class:`UserError` when the folder is in use or cannot be written.
         """
-        folder = Path(path).expanduser().absolute()
+        folder = absolute(path)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(f"{folder}: exists and is not an empty folder; choose another --collection")
         loaded = Encoder(find_encoder(encoder), device="cpu")
@@ -233,7 +233,7 @@ class Collection:
 
         Raises :class:`UserError` when a root does not exist, or another process is updating.
         """
-        paths = [Path(root).expanduser().absolute() for root in roots]
+        paths = [absolute(root) for root in roots]
         return self.update_listed(
             paths, list_images(paths), workers=workers, on_start=on_start, on_progress=on_progress
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..encoder import Encoder, find_encoder
 from ..errors import UserError
-from ..images.files import list_images
+from ..images.files import absolute, list_images
 from .collection import Collection, Update
 
 
@@ -26,7 +26,7 @@ def index_folders(
     Raises :class:`UserError` when a root does not exist or holds no usable image, or when the collection was made
     by another encoder.
     """
-    roots = [root.expanduser().absolute() for root in roots]
+    roots = [absolute(root) for root in roots]
     listing = list_images(roots)
     named = ", ".join(str(root) for root in roots)
     is_new = not Collection.exists(folder)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..embedding import embed_files
 from ..encoder import Encoder
 from ..errors import UserError
-from ..images.files import ImageFile, list_images
+from ..images.files import ImageFile, absolute, list_images
 
 
 @dataclass
@@ -28,7 +28,7 @@ def labelled_files(folder: Path) -> tuple[list[ImageFile], list[str]]:
 
     Raises :class:`UserError` when the folder does not exist or has no subfolder with images.
     """
-    folder = folder.expanduser().absolute()
+    folder = absolute(folder)
     files, names = [], []
     for file in list_images([folder]).images:
         below = file.path.relative_to(folder).parts

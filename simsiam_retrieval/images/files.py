@@ -9,8 +9,10 @@ from ..errors import UserError
 
 # What Pillow and pi-heif decode safely; anything else in a folder is counted, never opened.
 SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff")
-    + (".avif", ".avifs", ".heic", ".heif", ".hif")
+    [
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+        *(".avif", ".avifs", ".heic", ".heif", ".hif"),
+    ]
 )
 
 
@@ -32,6 +34,11 @@ class Listing:
     unreadable: list[tuple[Path, str]] = field(default_factory=list)  # folders and files, with the reason
 
 
+def absolute(path: str | Path) -> Path:
+    """One spelling for a path: absolute, without ``~`` and ``..``; links stay as they are."""
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+
+
 def list_images(roots: Sequence[Path]) -> Listing:
     """List the image files at or below ``roots``.
 
@@ -43,7 +50,7 @@ def list_images(roots: Sequence[Path]) -> Listing:
     listing = Listing()
     seen: set[Path] = set()
     for root in roots:
-        root = root.expanduser().absolute()
+        root = absolute(root)
         if not root.exists():
             raise UserError(f"{root}: no such file or folder; check the spelling")
         if root.is_dir():

@@ -16,7 +16,7 @@ from .. import cli
 from .._version import __version__
 from ..errors import UserError
 from ..examples_folder import example_photos
-from ..images.files import ImageFile, list_images
+from ..images.files import ImageFile, absolute, list_images
 from ..images.store import ImageStore, load_store
 from ..progress import bar
 from .config import Config
@@ -163,7 +163,7 @@ def _report_rejected(store: ImageStore) -> None:
 
 def _data_facts(roots: Sequence[Path], store: ImageStore, fingerprint: str) -> dict:
     return {
-        "roots": [str(root.expanduser().absolute()) for root in roots],
+        "roots": [str(absolute(root)) for root in roots],
         "images": len(store),
         "rejected": len(store.rejected),
         "fingerprint": fingerprint,
