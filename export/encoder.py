@@ -37,6 +37,7 @@ def export_run(run: Path, file: Path, *, precision: str = "fp32", image_size: in
         raise UserError(f"--image-size {size} is out of range; give 8 to 2048")
     metadata = {
         "backbone": config.backbone,
+        "stem": config.stem,
         "method": config.method,
         "recipe": config.recipe,
         "trained_at": str(config.image_size),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from simsiam_retrieval.encoder import FORMAT
 from simsiam_retrieval.images.augment import MEAN, STD
+from simsiam_retrieval.siamese.folded import METADATA_KEY, pack_batch_norm
 
 OPSET = 20  # Resize has antialias from 18; 20 is the newest that ONNX Runtime 1.30 and the exporter share
 
@@ -40,17 +41,17 @@ preprocessing (uint8[batch, height, width, 3] images) => (float[batch, 3, {size}
 class UnitVectors(nn.Module):
     """Backbone with normalisation before and after: float (n, 3, s, s) in [0, 255] -> float (n, dim), unit rows."""
 
-    mean: Tensor
-    std: Tensor
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
-        self.register_buffer("mean", 255 * torch.tensor(MEAN)[:, None, None])
-        self.register_buffer("std", 255 * torch.tensor(STD)[:, None, None])
+        self.register_buffer("pixel_mean", 255 * torch.tensor(MEAN)[:, None, None])
+        self.register_buffer("pixel_std", 255 * torch.tensor(STD)[:, None, None])
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return F.normalize(self.backbone((pixels - self.mean) / self.std), dim=1)
+        return F.normalize(self.backbone((pixels - self.pixel_mean) / self.pixel_std), dim=1)
 
 
 def build_graph(backbone: nn.Module, image_size: int, metadata: dict[str, str]) -> ModelProto:
@@ -63,10 +64,8 @@ def build_graph(backbone: nn.Module, image_size: int, metadata: dict[str, str]) 
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     dim = graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    onnx.helper.set_model_props(
-        graph,
-        {"format": FORMAT, "image_size": str(image_size), "dim": str(dim), "opset": str(OPSET), **metadata},
-    )
+    facts = {"format": FORMAT, "image_size": str(image_size), "dim": str(dim), "opset": str(OPSET)}
+    onnx.helper.set_model_props(graph, {**facts, **metadata, METADATA_KEY: pack_batch_norm(backbone)})
     onnx.checker.check_model(graph, full_check=True)
     return graph
 

@@ -1,0 +1,21 @@
+"""``python -m simsiam_retrieval``: which commands there are."""
+
+COMMANDS = {
+    "demo": "the main job on the example photos",
+    "pretrain": "train an encoder on a folder of unlabelled images",
+    "export": "turn a run into one ONNX file",
+    "index": "make or update a collection from folders of images",
+    "search": "find the images of a collection that look like a query",
+    "app": "browse and search a collection in a web page",
+    "probe": "measure features on labelled folders: kNN and linear",
+}
+
+
+def main() -> None:
+    width = max(map(len, COMMANDS))
+    for name, what in COMMANDS.items():
+        print(f"python -m simsiam_retrieval.{name:{width}}  {what}")
+
+
+if __name__ == "__main__":
+    main()
