@@ -53,10 +53,12 @@ def main() -> int:
     cli.remark("4. open the app; Ctrl-C ends it")
     # the app stands outside and looks in: it is started as a command, not imported
     command = [sys.executable, "-m", "simsiam_retrieval.app", "--collection", str(folder)]
-    try:
-        return subprocess.call(command)
-    except KeyboardInterrupt:
-        return cli.DONE
+    with subprocess.Popen(command) as app:
+        try:
+            return app.wait()
+        except KeyboardInterrupt:
+            app.wait()  # it got the same Ctrl-C and is closing
+            return cli.DONE
 
 
 if __name__ == "__main__":

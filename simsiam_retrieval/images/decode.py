@@ -15,7 +15,8 @@ except ImportError:  # no wheel for this platform: HEIC files are then reported 
 else:
     pi_heif.register_heif_opener()
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "HEIF")
+# "MPO" (phones' several-pictures JPEG) is opened by the JPEG plugin; a name Pillow does not know would be an error
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", *(("HEIF",) if pi_heif else ()))
 MAX_PIXELS = 200_000_000  # one RGB copy is 600 MB; more is a decompression bomb or a job for a tiler
 
 # Pillow's own limit would warn and then raise at twice that; decode() applies ours before any pixel is read.

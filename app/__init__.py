@@ -1,0 +1,1 @@
+"""The web page: find similar images, watch training. Stands outside the package and looks in; no torch here."""

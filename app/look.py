@@ -1,0 +1,58 @@
+"""How the pages look: Streamlit's theme options and the little CSS that they do not cover."""
+
+FONT = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif"
+
+THEME: dict[str, object] = {
+    "theme.font": FONT,
+    "theme.headingFont": FONT,
+    "theme.baseRadius": "medium",
+    "theme.light.primaryColor": "#0f766e",
+    "theme.light.backgroundColor": "#ffffff",
+    "theme.light.secondaryBackgroundColor": "#f4f4f2",
+    "theme.light.textColor": "#1c1c1e",
+    "theme.dark.primaryColor": "#2dd4bf",
+    "theme.dark.backgroundColor": "#141516",
+    "theme.dark.secondaryBackgroundColor": "#212325",
+    "theme.dark.textColor": "#ececec",
+}
+
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
+    '<rect x="3" y="3" width="18" height="18" rx="4" fill="#99c9c4"/>'
+    '<rect x="11" y="11" width="18" height="18" rx="4" fill="#0f766e"/></svg>'
+)
+
+CSS = """
+.stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; max-width: 110rem; }
+@media (max-width: 640px) {
+  .stHorizontalBlock { row-gap: 1rem; }
+  .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; }
+}
+h1.sr-title { font-size: 1.65rem; font-weight: 650; line-height: 1.25; margin: 0; padding: 0;
+            overflow-wrap: anywhere; letter-spacing: -0.01em; }
+.sr-faint { opacity: 0.68; font-size: 0.92rem; margin: 0.3rem 0 0; overflow-wrap: anywhere; }
+h2.sr-section { font-size: 1.1rem; font-weight: 600; line-height: 1.3; margin: 0; padding: 0; overflow-wrap: anywhere; }
+.sr-section + .sr-faint { margin-top: 0.1rem; }
+.sr-notice { border-left: 3px solid #b7791f; border-radius: 6px; padding: 0.85rem 1.1rem; margin: 0.25rem 0;
+             background: color-mix(in srgb, #d69e2e 12%, transparent); overflow-wrap: anywhere; }
+.sr-notice.info { border-color: #0f766e; background: color-mix(in srgb, #14b8a6 10%, transparent); }
+.sr-notice p { margin: 0; }
+.sr-notice p + p { margin-top: 0.35rem; }
+.sr-notice code { background: color-mix(in srgb, currentColor 9%, transparent); padding: 0.1rem 0.35rem;
+                  border-radius: 4px; font-size: 0.9em; user-select: all; }
+.sr-picture { display: block; height: auto; border-radius: 8px; }
+dl.sr-facts { display: grid; grid-template-columns: max-content 1fr; gap: 0.35rem 1.4rem; margin: 0; padding: 0;
+              font-size: 0.95rem; }
+.sr-section + .sr-facts { margin-top: 0.8rem; }
+.sr-facts + .sr-faint { margin-top: 0.8rem; }
+.sr-facts dt { opacity: 0.68; font-weight: 400; margin: 0; padding: 0; }
+.sr-facts dd { margin: 0; padding: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
+dl.sr-figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: 0.6rem 1rem;
+                margin: 0; padding: 0; }
+.sr-figures dt { opacity: 0.68; font-size: 0.875rem; font-weight: 400; margin: 0; padding: 0; }
+.sr-figures dd { font-size: 1.5rem; line-height: 1.3; margin: 0; padding: 0; font-variant-numeric: tabular-nums; }
+.sr-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.95rem; }
+.sr-table th, .sr-table td { padding: 0.4rem 2.2rem 0.4rem 0; text-align: left; font-weight: 400;
+                             border: 0; border-bottom: 1px solid color-mix(in srgb, currentColor 14%, transparent); }
+.sr-table thead th { opacity: 0.68; font-size: 0.85rem; }
+"""

@@ -1,0 +1,88 @@
+"""Texts on the page. Names of files are anybody's: they pass through here and show as what they are."""
+
+import base64
+import html
+import io
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+import streamlit as st
+from PIL import Image
+
+PICTURE_HEIGHT = 23  # rem, at most
+
+# marks that turn the direction of writing: they can make a name look like another one
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
+
+
+def shown(text: str | Path) -> str:
+    """``text`` with everything that no font shows, or no browser takes, as U+FFFD."""
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING else c for c in str(text))
+
+
+def escaped(text: str | Path) -> str:
+    """``text`` as HTML that shows exactly it."""
+    return html.escape(shown(text))
+
+
+def notice(text: str, command: str | None = None, *, kind: str = "warning") -> None:
+    """Say in a box what is the matter, and the command that mends it. ``kind``: "warning" or "info"."""
+    hint = f"<p><code>{escaped(command)}</code></p>" if command else ""
+    role = "alert" if kind == "warning" else "status"
+    st.html(f'<div class="sr-notice {kind}" role="{role}"><p>{escaped(text)}</p>{hint}</div>')
+
+
+def title(text: str | Path, below: str = "") -> None:
+    """The heading of a page, with a fainter line below."""
+    line = f'<p class="sr-faint">{escaped(below)}</p>' if below else ""
+    st.html(f'<h1 class="sr-title">{escaped(text)}</h1>{line}')
+
+
+def section(text: str, below: str = "") -> None:
+    """The heading of a part of a page, with a fainter line below."""
+    line = f'<p class="sr-faint">{escaped(below)}</p>' if below else ""
+    st.html(f'<h2 class="sr-section">{escaped(text)}</h2>{line}')
+
+
+def faint(text: str) -> None:
+    """A remark."""
+    st.html(f'<p class="sr-faint">{escaped(text)}</p>')
+
+
+def facts(pairs: Iterable[tuple[str, str | Path]], heading: str = "", below: str = "") -> None:
+    """A list of names and values, with a heading above and a remark below."""
+    top = f'<h2 class="sr-section">{escaped(heading)}</h2>' if heading else ""
+    # a long path may be broken behind its separators
+    values = ((escaped(name), escaped(value).replace("/", "/<wbr>")) for name, value in pairs)
+    rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in values)
+    end = f'<p class="sr-faint">{escaped(below)}</p>' if below else ""
+    st.html(f'{top}<dl class="sr-facts">{rows}</dl>{end}')
+
+
+def figures(pairs: Iterable[tuple[str, str]]) -> None:
+    """A few numbers in a row, each below its name."""
+    cells = "".join(f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>" for name, value in pairs)
+    st.html(f'<dl class="sr-figures">{cells}</dl>')
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """A small table; the first column names its row."""
+    top = "".join(f'<th scope="col">{escaped(cell)}</th>' for cell in head)
+    body = ""
+    for first, *rest in rows:
+        cells = "".join(f"<td>{escaped(cell)}</td>" for cell in rest)
+        body += f'<tr><th scope="row">{escaped(first)}</th>{cells}</tr>'
+    st.html(f'<table class="sr-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>')
+
+
+def picture(jpeg: bytes, name: str) -> None:
+    """A picture, as large as its place allows; small ones are enlarged."""
+    width, height = Image.open(io.BytesIO(jpeg)).size
+    wide = f"width: min(100%, {PICTURE_HEIGHT * width / height:.2f}rem)"
+    st.html(f'<img class="sr-picture" style="{wide}" src="{jpeg_address(jpeg)}" alt="{escaped(name)}">')
+
+
+def jpeg_address(jpeg: bytes) -> str:
+    """A ``data:`` address of JPEG bytes."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()

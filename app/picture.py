@@ -1,0 +1,44 @@
+"""The chosen image in large: its file where that is still the one that was indexed, else the thumbnail."""
+
+import io
+
+from PIL import Image
+
+from simsiam_retrieval.collection import Item
+from simsiam_retrieval.images.decode import ImageError, decode, read_image
+
+SIDE = 1280  # pixels, longer side: sharp at 640 on a dense screen
+SLOW_PIXELS = 40_000_000  # JPEGs are decoded at reduced size; other formats this large take seconds
+
+
+def item_picture(item: Item, thumbnail: bytes | None) -> tuple[bytes | None, str]:
+    """JPEG bytes of an image of a collection, and a remark where it is not its file that is shown."""
+    try:
+        status = item.path.stat()
+    except OSError:
+        return thumbnail, "The file is gone or cannot be reached; this is the preview made when it was indexed."
+    if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
+        return thumbnail, "The file has changed since it was indexed; this is its preview from then."
+    if item.width * item.height > SLOW_PIXELS and item.format not in ("JPEG", "MPO"):
+        return thumbnail, "The file is very large; this is its preview."
+    try:
+        return as_jpeg(decode(item.path, short_side=SIDE // 2)), ""
+    except ImageError as error:
+        return thumbnail, f"The file cannot be shown ({error}); this is the preview made when it was indexed."
+
+
+def uploaded_picture(content: bytes) -> tuple[bytes, str]:
+    """JPEG bytes of an uploaded photo, and its size in pixels as text.
+
+    Raises :class:`ImageError` when it cannot be decoded.
+    """
+    decoded = read_image(content, short_side=SIDE // 2)
+    return as_jpeg(decoded.image), f"{decoded.width} × {decoded.height} px"
+
+
+def as_jpeg(image: Image.Image) -> bytes:
+    """JPEG bytes of an RGB image, reduced to ``SIDE``."""
+    image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()

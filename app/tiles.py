@@ -1,0 +1,65 @@
+"""From images and search results to what the grid draws."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TypedDict
+from urllib.parse import urlencode
+
+from simsiam_retrieval.collection import Collection, Hit, Item
+
+from .address import Address
+from .markup import jpeg_address, shown
+
+PAGE = 60  # images on a page of all photos
+
+
+class Tile(TypedDict):
+    """One clickable image, in values that JSON can carry."""
+
+    id: int
+    name: str
+    path: str
+    note: str  # below the name
+    label: str  # for those who listen to the page
+    source: str  # address of the thumbnail; empty when it is missing
+    link: str  # address of the page that shows this image
+
+
+def photo_tiles(collection: Collection, items: Iterable[Item], address: Address) -> list[Tile]:
+    """Tiles of images as they lie in their folders."""
+    return [_tile(collection, item, item.path.parent.name, "", address) for item in items]
+
+
+def hit_tiles(collection: Collection, hits: Sequence[Hit], address: Address) -> list[Tile]:
+    """Tiles of search results, with their scores."""
+    return [_tile(collection, hit.item, f"{hit.score:.3f}", f", similarity {hit.score:.3f}", address) for hit in hits]
+
+
+def _tile(collection: Collection, item: Item, note: str, said: str, address: Address) -> Tile:
+    thumbnail = collection.thumbnail(item.id)
+    name = shown(item.path.name)
+    there = replace(address, image=str(item.id))
+    return Tile(
+        id=item.id,
+        name=name,
+        path=shown(item.path),
+        note=shown(note),
+        label=name + said,
+        source=jpeg_address(thumbnail) if thumbnail else "",
+        link="?" + urlencode(there.parameters()),
+    )
+
+
+def page_count(images: int) -> int:
+    """Pages that all photos take."""
+    return max(1, -(-images // PAGE))
+
+
+def size_text(size: int) -> str:
+    """A file size for people, in decimal units."""
+    value = float(size)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "bytes" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError

@@ -1,0 +1,155 @@
+"""What all tests share: one tiny run, its encoder and a collection, made once; commands in a subprocess."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+HOME = "SIMSIAM_RETRIEVAL_HOME"
+COMMAND_SECONDS = 300
+
+# The networks here are tiny: threads waiting for each other cost more than they give, most on a busy machine.
+# Set before anything imports torch, and inherited by commands; it also keeps sums in one order, run after run.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot show."""
+    if any("gpu" in item.keywords for item in items):
+        import torch
+
+        if not torch.cuda.is_available():
+            _skip(items, "gpu", "needs a CUDA device")
+    if shutil.which("chromium") is None:
+        _skip(items, "browser", "needs Chromium")
+
+
+def _skip(items: list[pytest.Item], marker: str, reason: str) -> None:
+    for item in items:
+        if item.get_closest_marker(marker) is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Session fixtures, too, stay out of the user's data directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(HOME, str(tmp_path_factory.mktemp("session-home")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def home_dir(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, _home_of_the_session: None
+) -> Path:
+    """An empty data directory for each test, outside its ``tmp_path``."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv(HOME, str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The shipped example photos; read only."""
+    from simsiam_retrieval.examples_folder import example_photos
+
+    return example_photos()
+
+
+@pytest.fixture(scope="session")
+def few_photos(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two example photos of each kind, 38 in all, in folders as the originals; read only."""
+    folder = tmp_path_factory.mktemp("few-photos")
+    for kind in sorted(path for path in photos.iterdir() if path.is_dir()):
+        (folder / kind.name).mkdir()
+        for photo in sorted(kind.glob("*.jpg"))[:2]:
+            shutil.copy(photo, folder / kind.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_dir(few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two epochs (four steps) of a ResNet-18 at 32 px on ``few_photos``; read only."""
+    from simsiam_retrieval.training.config import Config
+    from simsiam_retrieval.training.pretraining import pretrain
+
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    config = Config(image_size=32, batch_size=16, epochs=2, projector_dim=64, predictor_dim=32)
+    assert pretrain(config, [few_photos], out=run, device="cpu", workers=0)
+    return run
+
+
+@pytest.fixture(scope="session")
+def encoder_file(run_dir: Path) -> Path:
+    """The fp32 ``encoder.onnx`` of ``run_dir``, in its place there; read only."""
+    from simsiam_retrieval.export.encoder import export_run  # pyright: ignore[reportMissingImports]
+
+    file = run_dir / "encoder.onnx"
+    export_run(run_dir, file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def collection_dir(photos: Path, encoder_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection of all example photos, made with ``encoder_file``; read only: copy it to change it."""
+    from simsiam_retrieval.collection.indexing import index_folders
+
+    folder = tmp_path_factory.mktemp("collections") / "photos"
+    update = index_folders([photos], folder, str(encoder_file), workers=0)
+    assert update.finished and not update.failed
+    return folder
+
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_command(tmp_path: Path) -> Command:
+    """``run_command(name, *args, **env)`` runs ``python -m simsiam_retrieval.NAME ARGS`` in ``tmp_path``."""
+
+    def run(name: str, *args: object, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"simsiam_retrieval.{name}", *map(str, args)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "120", **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """An empty folder that every user can reach; ``tmp_path`` can only be reached by its owner."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture
+def unprivileged() -> Callable[[], AbstractContextManager[None]]:
+    """``with unprivileged():`` file permissions count, even where the tests run as root."""
+
+    @contextmanager
+    def nobody() -> Iterator[None]:
+        if os.getuid() != 0:
+            yield
+            return
+        os.setresuid(65534, 65534, 0)
+        try:
+            yield
+        finally:
+            os.setresuid(0, 0, 0)
+
+    return nobody
