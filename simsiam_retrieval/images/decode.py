@@ -109,14 +109,22 @@ def _to_upright_rgb(image: Image.Image, short_side: int | None) -> Decoded:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
+    alpha = None
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _scale_grey(image)
-    elif image.mode in ("PA", "LA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+    elif image.has_transparency_data:
         rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        alpha, image = rgba.getchannel("A"), rgba.convert("RGB")
+    elif image.mode == "P":
+        image = image.convert("RGB")  # a profile speaks of colours, not of palette indices
     if profile and image.mode in ("RGB", "L", "CMYK"):
         image = _to_srgb(image, profile)
-    return image.convert("RGB")
+    rgb = image.convert("RGB")
+    if alpha is not None:
+        white = Image.new("RGB", rgb.size, "white")
+        white.paste(rgb, mask=alpha)
+        return white
+    return rgb
 
 
 def _scale_grey(image: Image.Image) -> Image.Image:
