@@ -3,22 +3,15 @@
 import base64
 import html
 import io
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 import streamlit as st
 from PIL import Image
 
+from simsiam_retrieval.text import printable as shown
+
 PICTURE_HEIGHT = 23  # rem, at most
-
-# marks that turn the direction of writing: they can make a name look like another one
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
-
-
-def shown(text: str | Path) -> str:
-    """``text`` with everything that no font shows, or no browser takes, as U+FFFD."""
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING else c for c in str(text))
 
 
 def escaped(text: str | Path) -> str:

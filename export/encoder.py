@@ -16,6 +16,7 @@ from .graph import build_graph, save, store_half
 from .parity import Parity, measure
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3}  # largest difference of a component of a unit vector
+WHOLE_COSINE = 0.999  # at least, between a vector from Pillow's crop and one from the graph's own
 CHECKED_IMAGES = 32
 
 
@@ -32,7 +33,7 @@ def export_run(run: Path, file: Path, *, precision: str = "fp32", image_size: in
         raise UserError(f"--precision {precision}: choose {' or '.join(TOLERANCE)}")
     backbone, config = load_backbone(run)
     described = Run(run).read()
-    size = image_size or config.image_size
+    size = config.image_size if image_size is None else image_size
     if not 8 <= size <= 2048:
         raise UserError(f"--image-size {size} is out of range; give 8 to 2048")
     metadata = {
@@ -52,10 +53,11 @@ def export_run(run: Path, file: Path, *, precision: str = "fp32", image_size: in
         with replacing(file) as temporary:
             save(graph, temporary)
             parity = measure(backbone, Encoder(temporary, device="cpu"), _real_images(described))
-            if parity.largest_difference > TOLERANCE[precision]:
+            if parity.largest_difference > TOLERANCE[precision] or parity.smallest_cosine_whole < WHOLE_COSINE:
                 raise UserError(
                     f"{file}: not written: it differs from the torch model by {parity.largest_difference:.2g} "
-                    f"(limit {TOLERANCE[precision]:.2g}); please report this"
+                    f"(limit {TOLERANCE[precision]:.2g}), cosine of whole images {parity.smallest_cosine_whole:.5f} "
+                    f"(limit {WHOLE_COSINE}); please report this"
                 )
     except OSError as error:
         raise UserError(f"{file}: cannot write the encoder ({error.strerror})") from None

@@ -16,7 +16,7 @@ from simsiam_retrieval.siamese.folded import METADATA_KEY, pack_batch_norm
 
 OPSET = 20  # Resize has antialias from 18; 20 is the newest that ONNX Runtime 1.30 and the exporter share
 
-# uint8 in Resize and exclude_outside=1 make ONNX Runtime's resampling equal to Pillow's, bit for bit.
+# uint8 in Resize and exclude_outside=1 make ONNX Runtime's resampling equal to Pillow's, within a grey level.
 _PREPROCESSING = """
 <ir_version: 10, opset_import: ["" : {opset}]>
 preprocessing (uint8[batch, height, width, 3] images) => (float[batch, 3, {size}, {size}] pixels)

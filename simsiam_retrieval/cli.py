@@ -1,5 +1,6 @@
 """What all commands share: parsing, exit codes, one line for what went wrong."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import TypeVar
 import tyro
 
 from .errors import UserError
+from .text import printable
 
 T = TypeVar("T")
 
@@ -27,24 +29,29 @@ def parse(arguments: type[T], prog: str, args: list[str] | None = None, default:
 
 def run(main: Callable[[], int | None]) -> None:
     """Call ``main`` and exit: 0 done, 2 the user can mend it, 1 our fault, 130 Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to end
     try:
         code = main() or DONE
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where it was closed: >&-
+            sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        remark(f"error: {printable(str(error))}")
         code = USER_CAN_MEND
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        remark("stopped")
         code = CTRL_C
     except BrokenPipeError:  # the reader, say `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
     except OSError as error:
-        print(f"error: {error.filename or 'the disk'}: {error.strerror or error}", file=sys.stderr)
+        remark(f"error: {printable(str(error.filename or 'writing'))}: {error.strerror or error}")
         code = USER_CAN_MEND
     sys.exit(code)
 
 
 def remark(text: str) -> None:
     """Say something on stderr: progress and remarks go there, results to stdout."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)

@@ -40,13 +40,11 @@ def embed_files(
     encoder: Encoder,
     *,
     facts: Facts | None = None,
-    short_side: int = 0,
     workers: int | None = None,
 ) -> Iterator[list[Embedded]]:
     """Yield a result for each of ``files``, chunk by chunk, in order.
 
-    ``facts`` (a module-level function) is called in the worker with a file's bytes and its decoded image, whose
-    short side is at least ``short_side`` where the file has as much.
+    ``facts`` (a module-level function) is called in the worker with a file's bytes and its decoded image.
 
     On a CPU each worker process decodes and embeds, with one ONNX Runtime thread: measured faster than one process
     with many threads. With a GPU the workers decode and this process embeds.
@@ -62,7 +60,7 @@ def embed_files(
         initargs=(
             None if on_gpu else encoder.file,
             encoder.image_size,
-            max(2 * encoder.image_size, short_side),
+            encoder.decode_side,
             facts,
         ),
     ):

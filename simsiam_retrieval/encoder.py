@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .errors import UserError
-from .images.decode import ImageError, centre_square, decode
+from .images.decode import ImageError, centre_square, decode, upright_rgb
+from .images.files import absolute
+from .text import printable
 
 FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX file this package writes
 
@@ -48,8 +50,13 @@ class Encoder:
         if self.metadata.get("format") != FORMAT:
             found = self.metadata.get("format", "none")
             raise UserError(f"{file}: not an encoder of this package (format: {found}); make one with export")
-        self.image_size = int(self.metadata["image_size"])  # pixels
-        self.dim = int(self.metadata["dim"])
+        try:
+            self.image_size = int(self.metadata["image_size"])  # pixels
+            self.dim = int(self.metadata["dim"])
+        except (KeyError, ValueError):
+            raise UserError(f"{file}: its metadata are incomplete; export the encoder again") from None
+        # files are decoded no smaller than this, wherever they are embedded: the same pixels, the same vector
+        self.decode_side = max(2 * self.image_size, 256)
 
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed a batch of equally sized images.
@@ -79,14 +86,16 @@ class Encoder:
             if image.dtype != np.uint8:
                 raise ValueError(f"expected a uint8 array, got {image.dtype}")
             image = Image.fromarray(image)
-        if not isinstance(image, Image.Image):
-            name = "the image" if isinstance(image, bytes) else str(image)
-            source = image if isinstance(image, bytes) else Path(image)
-            try:
-                image = decode(source, short_side=2 * self.image_size)
-            except ImageError as error:
-                raise UserError(f"{name}: {error}") from None
-        return np.asarray(centre_square(image.convert("RGB"), self.image_size))
+        name = str(image) if isinstance(image, Path | str) else "the image"
+        try:
+            if isinstance(image, Image.Image):
+                image = upright_rgb(image)
+            else:
+                source = image if isinstance(image, bytes) else absolute(image)
+                image = decode(source, short_side=self.decode_side)
+        except ImageError as error:
+            raise UserError(f"{printable(name)}: {error}") from None
+        return np.asarray(centre_square(image, self.image_size))
 
 
 def default_encoder_file() -> Path:
@@ -101,7 +110,7 @@ def find_encoder(encoder: str | Path | None) -> Path:
     """
     if encoder is None:
         return default_encoder_file()
-    path = Path(encoder).expanduser()
+    path = absolute(encoder)
     if path.is_dir():
         if (path / "encoder.onnx").exists():
             return path / "encoder.onnx"

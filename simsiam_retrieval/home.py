@@ -8,6 +8,7 @@ import platformdirs
 
 from .errors import UserError
 from .files import write_json
+from .images.files import absolute
 
 HOME_VARIABLE = "SIMSIAM_RETRIEVAL_HOME"
 
@@ -15,7 +16,7 @@ HOME_VARIABLE = "SIMSIAM_RETRIEVAL_HOME"
 def home() -> Path:
     """The user's data directory for this package; ``SIMSIAM_RETRIEVAL_HOME`` moves it."""
     moved = os.environ.get(HOME_VARIABLE)
-    return Path(moved).expanduser() if moved else Path(platformdirs.user_data_dir("simsiam-retrieval", appauthor=False))
+    return absolute(moved) if moved else Path(platformdirs.user_data_dir("simsiam-retrieval", appauthor=False))
 
 
 def default_collection() -> Path:
@@ -38,7 +39,7 @@ def find_collection(given: Path | None) -> Path:
     Raises :class:`UserError` when there is none yet.
     """
     if given is not None:
-        return given
+        return absolute(given)
     try:
         last = Path(json.loads((home() / "last.json").read_text(encoding="utf-8"))["collection"])
     except (OSError, ValueError, KeyError, TypeError):

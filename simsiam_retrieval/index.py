@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from . import cli
+from .text import printable
 
 SHOWN_FAILURES = 10
 
@@ -33,9 +34,10 @@ def main() -> int:
     # imported here so that --help answers at once
     from .collection.indexing import index_folders
     from .home import default_collection, remember
+    from .images.files import absolute
     from .progress import bar
 
-    folder = (arguments.collection or default_collection()).expanduser()
+    folder = absolute(arguments.collection or default_collection())
     with bar("indexing", 0) as shown:
         update = index_folders(
             arguments.folders,
@@ -47,7 +49,7 @@ def main() -> int:
         )
     remember(folder)
     for path, reason in update.failed[:SHOWN_FAILURES]:
-        cli.remark(f"left out: {path}: {reason}")
+        cli.remark(f"left out: {printable(path)}: {reason}")
     if len(update.failed) > SHOWN_FAILURES:
         kinds = Counter(reason for _, reason in update.failed[SHOWN_FAILURES:])
         for reason, count in kinds.most_common(SHOWN_FAILURES):
@@ -59,7 +61,7 @@ def main() -> int:
         facts.append(f"{update.other_files} other files passed over")
     if not update.finished:
         cli.remark("stopped early; run it again to go on")
-    print(f"{update.images} images in {folder} ({', '.join(facts)})")
+    print(f"{update.images} images in {printable(folder)} ({', '.join(facts)})")
     return cli.DONE if update.finished else cli.CTRL_C
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 import tyro
 
 from . import cli
+from .errors import UserError
+from .text import printable
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Arguments:
 
 def main() -> None:
     arguments = cli.parse(Arguments, "search")
+    if not arguments.images:
+        raise UserError("name an image to search for")
     # imported here so that --help answers at once
     from .collection import Collection
     from .home import find_collection
@@ -38,7 +42,7 @@ def main() -> None:
             from .collection.sheet import draw_sheet
 
             draw_sheet(collection, results, arguments.sheet)
-            cli.remark(f"drew {arguments.sheet}")
+            cli.remark(f"drew {printable(arguments.sheet)}")
     if arguments.json:
         print(json.dumps([_as_dict(image, hits) for image, hits in results], indent=2))
     else:
@@ -52,9 +56,9 @@ def _as_dict(image: Path, hits: list) -> dict:
 
 
 def _print_table(image: Path, hits: list) -> None:
-    print(f"{image}: {'nothing in the collection' if not hits else ''}".rstrip().rstrip(":"))
+    print(f"{printable(image)}{'' if hits else ': nothing in the collection'}")
     for hit in hits:
-        print(f"{hit.rank:4d}  {hit.score:6.3f}  {hit.path}")
+        print(f"{hit.rank:4d}  {hit.score:6.3f}  {printable(hit.path)}")
 
 
 if __name__ == "__main__":

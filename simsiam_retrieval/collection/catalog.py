@@ -16,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..files import replacing
 
 SCHEMA = 1
 FILE = "catalog.sqlite"
+LOCK_SECONDS = 60  # a commit waits this long for readers to finish, and they for it
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE items (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice
     path NOT NULL,                  -- text; bytes where a name is not UTF-8
     size INTEGER NOT NULL,          -- bytes
     mtime_ns INTEGER NOT NULL,
@@ -80,6 +82,15 @@ class Known:
     failed: bool
 
 
+@dataclass(frozen=True)
+class Published:
+    """What publishing a generation changed for readers."""
+
+    changed: bool  # anything at all
+    new_images: int
+    changed_images: int
+
+
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
     """Turn SQLite's errors into one line for the user."""
@@ -108,13 +119,15 @@ class Catalog:
     @classmethod
     def create(cls, folder: Path, meta: dict[str, str]) -> "Catalog":
         """Make a new catalog in an existing folder."""
-        catalog = cls(folder, _connect(folder))
-        with catalog._db:
-            catalog._db.executescript("BEGIN;" + _TABLES)
-            catalog._db.executemany(
-                "INSERT INTO meta VALUES (?, ?)", {"schema": str(SCHEMA), "generation": "0", **meta}.items()
-            )
-        return catalog
+        with replacing(folder / FILE) as temporary:  # a catalog is there whole or not at all
+            connection = sqlite3.connect(temporary)
+            with connection:
+                connection.executescript("BEGIN;" + _TABLES)
+                connection.executemany(
+                    "INSERT INTO meta VALUES (?, ?)", {"schema": str(SCHEMA), "generation": "0", **meta}.items()
+                )
+            connection.close()
+        return cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> "Catalog":
@@ -162,6 +175,11 @@ class Catalog:
             if row is not None:
                 found[row[0]] = _item(row)
         return found
+
+    def ids(self) -> NDArray[np.int64]:
+        """Ids of usable images, ascending."""
+        rows = self._db.execute(f"SELECT id FROM items WHERE {_VISIBLE} ORDER BY id")
+        return np.fromiter((id_ for (id_,) in rows), np.int64)
 
     def failures(self) -> list[tuple[Path, str]]:
         """Files that could not be used, with the reason, sorted by path."""
@@ -233,14 +251,16 @@ class Catalog:
                 if entry.thumbnail is not None:
                     self._db.execute("INSERT INTO thumbnails VALUES (?, ?)", [cursor.lastrowid, entry.thumbnail])
 
-    def publish(self, gone: Iterable[int], roots: Iterable[Path]) -> bool:
-        """Show the next generation to readers, without the rows ``gone`` and those that newer rows replace.
-
-        Returns whether anything changed.
-        """
+    def publish(self, gone: Iterable[Path], roots: Iterable[Path]) -> "Published":
+        """Show the next generation to readers, without the files ``gone`` and the rows that newer ones replace."""
         with self._db:
             before = self._db.total_changes
-            self._db.executemany("DELETE FROM items WHERE id = ?", [[id_] for id_ in gone])
+            self._db.executemany("DELETE FROM items WHERE path = ?", [[_stored(path)] for path in gone])
+            usable, known = self._db.execute(
+                f"SELECT count(*), count(older.id) FROM items LEFT JOIN items older"
+                f" ON older.path = items.path AND older.generation < items.generation"
+                f" WHERE items.error IS NULL AND NOT items.{_PUBLISHED}"
+            ).fetchone()
             self._db.execute(
                 "DELETE FROM items WHERE EXISTS"
                 " (SELECT 1 FROM items newer WHERE newer.path = items.path AND newer.generation > items.generation)"
@@ -250,7 +270,7 @@ class Catalog:
             if changed:
                 self._db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(self.generation() + 1)])
             self._db.executemany("INSERT OR IGNORE INTO roots VALUES (?)", [[_stored(root)] for root in roots])
-        return changed
+        return Published(changed, usable - known, known)
 
 
 _PUBLISHED = "generation <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation')"
@@ -259,18 +279,9 @@ _ITEM = "id, path, size, mtime_ns, width, height, format"
 
 
 def _connect(folder: Path) -> sqlite3.Connection:
-    file = folder / FILE
-    # autocommit off by hand: transactions are opened by `with` and BEGIN, where they are meant
-    connection = sqlite3.connect(file, timeout=30, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError as error:
-        if "readonly" not in str(error) and "unable to open" not in str(error):
-            raise
-        connection.close()  # a read-only medium has no room for WAL's side files; nobody can be writing either
-        connection = sqlite3.connect(f"{file.absolute().as_uri()}?immutable=1", uri=True, check_same_thread=False)
+    # SQLite's rollback journal, not WAL: readers then need no permission to write, nor files beside the catalog
+    connection = sqlite3.connect(folder / FILE, timeout=LOCK_SECONDS, check_same_thread=False)
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
 

@@ -21,6 +21,7 @@ from .embedding import embed_files
 from .vector_index import VectorIndex
 
 ENCODER_FILE = "encoder.onnx"
+LOCK_FILE = ".lock"
 
 
 class Hit(NamedTuple):
@@ -79,21 +80,27 @@ class Collection:
         Raises :class:`UserError` when the folder is in use or cannot be written.
         """
         folder = absolute(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder}: exists and is not an empty folder; choose another --collection")
         loaded = Encoder(find_encoder(encoder), device="cpu")
+        found = folder.exists()
         try:
+            if found and (not folder.is_dir() or any(not _is_ours(entry) for entry in folder.iterdir())):
+                raise UserError(f"{folder}: exists and is not an empty folder; choose another --collection")
             folder.mkdir(parents=True, exist_ok=True)
-            with replacing(folder / ENCODER_FILE) as temporary:
-                shutil.copyfile(loaded.file, temporary)
-            with explained(folder):
-                return cls(folder, Catalog.create(folder, {"encoder": loaded.identity, "dim": str(loaded.dim)}))
+            with _writing(folder):
+                if cls.exists(folder):
+                    raise UserError(f"{folder}: already a collection; open it, or choose another folder")
+                with replacing(folder / ENCODER_FILE) as temporary:
+                    shutil.copyfile(loaded.file, temporary)
+                try:
+                    with explained(folder):
+                        return cls(folder, Catalog.create(folder, {"encoder": loaded.identity, "dim": str(loaded.dim)}))
+                except (OSError, UserError):
+                    remove_collection(folder, keep_folder=found)
+                    raise
         except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not found and folder.is_dir():
+                remove_collection(folder, keep_folder=False)
             raise UserError(f"{folder}: cannot make a collection there ({error.strerror})") from None
-        except UserError:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
 
     @classmethod
     def exists(cls, path: str | Path) -> bool:
@@ -195,9 +202,13 @@ class Collection:
         return (vector / length).astype(np.float32)
 
     def _nearest(self, vector: NDArray[np.float32], k: int) -> list[Hit]:
-        scores, ids = self._current_index().search(vector[None], k)
-        with self._lock, explained(self.folder):
-            items = self._catalog.items_by_id(ids[0].tolist())
+        while True:
+            index = self._current_index()
+            scores, ids = index.search(vector[None], k)
+            with self._lock, explained(self.folder):
+                items = self._catalog.items_by_id(ids[0].tolist())
+                if self._catalog.generation() == index.generation:
+                    break  # else an update came between: its state, not a mixture
         found = [
             (float(score), items[id_]) for score, id_ in zip(scores[0], ids[0].tolist(), strict=True) if id_ in items
         ]
@@ -208,7 +219,7 @@ class Collection:
             generation = self._catalog.generation()
             if self._index is None or self._index.generation != generation:
                 self._index = VectorIndex.load(self.folder, generation)
-                if self._index is None or len(self._index) != self._catalog.count():
+                if self._index is None or not self._index.holds(self._catalog.ids(), self.dim):
                     generation, ids, vectors = self._catalog.vectors(self.dim)
                     self._index = VectorIndex.build(ids, vectors, generation)
             return self._index
@@ -248,20 +259,8 @@ class Collection:
         on_progress: Callable[[int], None] = lambda done: None,
     ) -> Update:
         """:meth:`update` for absolute ``roots`` whose files were listed already."""
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(
-                f"{self.folder}: another update of this collection is running; try again when it is done"
-            ) from None
-        except OSError as error:
-            raise UserError(f"{self.folder}: no permission to write there ({error.strerror})") from None
-        try:
-            with self._lock, explained(self.folder):
-                return self._update(roots, listing, workers, on_start, on_progress)
-        finally:
-            lock.release()
+        with _writing(self.folder), self._lock, explained(self.folder):
+            return self._update(roots, listing, workers, on_start, on_progress)
 
     def _update(self, roots, listing: Listing, workers, on_start, on_progress) -> Update:
         known: dict[Path, Known] = {}
@@ -270,26 +269,18 @@ class Collection:
         todo = [file for file in listing.images if not _same(file, known.get(file.path))]
         present = {file.path for file in listing.images}
         kept = [path for path, _ in listing.unreadable]  # what cannot be looked at now is not gone
-        gone = [
-            row.id
-            for path, row in known.items()
-            if path not in present and not any(path == k or k in path.parents for k in kept)
-        ]
+        gone = [path for path in known if path not in present and not any(path == k or k in path.parents for k in kept)]
         report = Update(removed=len(gone), other_files=listing.other, failed=list(listing.unreadable))
         on_start(len(todo))
         try:
             for entries in embed_files(todo, self.encoder, workers=workers) if todo else ():
                 self._catalog.add(entries)
-                for entry in entries:
-                    if entry.error is None:
-                        if entry.path in known:
-                            report.changed += 1
-                        else:
-                            report.added += 1
                 on_progress(len(entries))
         except KeyboardInterrupt:
             report.finished, report.removed, gone = False, 0, []
-        if self._catalog.publish(gone, roots):
+        published = self._catalog.publish(gone, roots)
+        report.added, report.changed = published.new_images, published.changed_images
+        if published.changed:
             generation, ids, vectors = self._catalog.vectors(self.dim)
             self._index = VectorIndex.build(ids, vectors, generation)
             with contextlib.suppress(OSError, RuntimeError):  # a cache: the next reader builds it from the catalog
@@ -297,6 +288,37 @@ class Collection:
         report.failed += [failure for failure in self._catalog.failures() if failure[0] in present]
         report.images = self._catalog.count()
         return report
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Hold the lock of whoever writes to a collection; raises :class:`UserError` when another process does."""
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{folder}: another update of this collection is running; try again when it is done") from None
+    except OSError as error:
+        raise UserError(f"{folder}: no permission to write there ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _is_ours(entry: Path) -> bool:
+    """Whether a file is one that a creation which was cut off leaves behind."""
+    return entry.name in (ENCODER_FILE, LOCK_FILE) or (entry.name.startswith(".") and entry.suffix == ".tmp")
+
+
+def remove_collection(folder: Path, *, keep_folder: bool) -> None:
+    """Remove a collection's files; the folder too, unless somebody else made it."""
+    for pattern in (f"{FILE}*", ENCODER_FILE, LOCK_FILE, "index-*.faiss", ".*.tmp"):
+        for file in folder.glob(pattern):
+            file.unlink(missing_ok=True)
+    if not keep_folder:
+        with contextlib.suppress(OSError):  # something else is in it
+            folder.rmdir()
 
 
 def _same(file: ImageFile, row: Known | None) -> bool:

@@ -17,7 +17,7 @@ THUMBNAIL_SIDE = 256  # pixels, of the longer side
 
 def embed_files(files: Sequence[ImageFile], encoder: Encoder, *, workers: int | None = None) -> Iterator[list[Entry]]:
     """Yield catalog entries for ``files``, chunk by chunk, in order."""
-    chunks = embedding.embed_files(files, encoder, facts=_facts, short_side=THUMBNAIL_SIDE, workers=workers)
+    chunks = embedding.embed_files(files, encoder, facts=_facts, workers=workers)
     for chunk in chunks:
         yield [
             Entry(

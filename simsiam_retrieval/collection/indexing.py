@@ -1,13 +1,12 @@
 """Open or create a collection and bring it up to date; leaves nothing behind when there is nothing to index."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..encoder import Encoder, find_encoder
 from ..errors import UserError
 from ..images.files import absolute, list_images
-from .collection import Collection, Update
+from .collection import Collection, Update, remove_collection
 
 
 def index_folders(
@@ -26,10 +25,15 @@ def index_folders(
     Raises :class:`UserError` when a root does not exist or holds no usable image, or when the collection was made
     by another encoder.
     """
-    roots = [absolute(root) for root in roots]
+    if not roots:
+        raise UserError("name a folder of images to index")
+    if workers is not None and workers < 0:
+        raise UserError(f"--workers {workers}: give 0 (no extra processes) or more")
+    roots, folder = [absolute(root) for root in roots], absolute(folder)
     listing = list_images(roots)
     named = ", ".join(str(root) for root in roots)
     is_new = not Collection.exists(folder)
+    found = folder.exists()
     if not listing.images and is_new:
         other = f" ({listing.other} other files)" if listing.other else ""
         raise UserError(f"{named}: no image files in there{other}; name a folder with JPEG, PNG, WebP, ... files")
@@ -38,7 +42,7 @@ def index_folders(
         update = collection.update_listed(roots, listing, workers=workers, on_start=on_start, on_progress=on_progress)
     if update.images == 0 and update.finished and update.failed:
         if is_new:
-            shutil.rmtree(folder)
+            remove_collection(folder, keep_folder=found)
         path, reason = update.failed[0]
         raise UserError(f"{named}: none of {len(update.failed)} image files can be read; the first: {path}: {reason}")
     return update

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from ..errors import UserError
 from ..files import replacing
 from ..images.decode import decode
+from ..text import printable
 from .collection import Collection, Hit
 
 TILE, GAP, CAPTION = 180, 14, 40  # pixels
@@ -45,6 +46,10 @@ def draw_sheet(collection: Collection, results: Sequence[tuple[Path, list[Hit]]]
             sheet.save(temporary, FORMATS[file.suffix.lower()])
     except OSError as error:
         raise UserError(f"{file}: cannot write the picture ({error.strerror or error})") from None
+    except ValueError:
+        raise UserError(
+            f"{file}: too many results for one {file.suffix} picture; ask for fewer, or write .png"
+        ) from None
 
 
 def _tile(sheet, draw, left: int, top: int, image: Image.Image, title: str, name: str, colour: str) -> None:
@@ -59,7 +64,7 @@ def _font(size: int):
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str) -> str:
-    text = text.encode(errors="replace").decode()
+    text = printable(text)
     if draw.textlength(text, font=_font(12)) <= TILE:
         return text
     for keep in range(len(text) - 1, 0, -1):

@@ -27,21 +27,31 @@ class VectorIndex:
     def load(cls, folder: Path, generation: int) -> "VectorIndex | None":
         """The cached index of this generation, or None when it is not there or damaged."""
         try:
-            return cls(faiss.read_index(str(_file(folder, generation))), generation)
-        except RuntimeError:
+            with _file(folder, generation).open("rb") as file:
+                # through Python's file: FAISS itself cannot open names that are not UTF-8
+                reader = faiss.PyCallbackIOReader(file.read)  # pyright: ignore[reportAttributeAccessIssue]
+                return cls(faiss.read_index(reader), generation)
+        except (OSError, RuntimeError):
             return None
 
     def save(self, folder: Path) -> None:
         """Write the cache and remove those of other generations."""
         file = _file(folder, self.generation)
-        with replacing(file) as temporary:
-            faiss.write_index(self._index, str(temporary))
+        with replacing(file) as temporary, temporary.open("wb") as stream:
+            writer = faiss.PyCallbackIOWriter(stream.write)  # pyright: ignore[reportAttributeAccessIssue]
+            faiss.write_index(self._index, writer)
         for old in folder.glob("index-*.faiss"):
             if old != file:
                 old.unlink(missing_ok=True)
 
     def __len__(self) -> int:
         return self._index.ntotal
+
+    def holds(self, ids: NDArray[np.int64], dim: int) -> bool:
+        """Whether it was built from these ids, in this order, with vectors of ``dim`` values."""
+        if self._index.d != dim or not isinstance(self._index, faiss.IndexIDMap2):
+            return False
+        return np.array_equal(faiss.vector_to_array(self._index.id_map), ids)
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Cosine similarities and ids, each (n, min(k, len)), best first, for unit ``queries`` (n, dim)."""

@@ -1,7 +1,9 @@
 """The one safe decoder: any supported file to an upright 8-bit RGB image, or a reason why not."""
 
+import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -34,7 +36,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_SIDEWAYS = (_UPRIGHT[5], _UPRIGHT[6], _UPRIGHT[7], _UPRIGHT[8])
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 class ImageError(Exception):
@@ -68,27 +70,52 @@ def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -
     """
     if isinstance(source, bytes):
         source = io.BytesIO(source)
+    elif isinstance(source, Path) and source.exists() and not source.is_file():
+        raise ImageError("a folder" if source.is_dir() else "not a regular file")  # a FIFO would block
+    with _reasons(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
+        with Image.open(source, formats=FORMATS) as image:
+            return _decoded(image, short_side)
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """An image that somebody else opened, as :func:`read_image` would give it: upright, 8-bit RGB, over white.
+
+    Raises :class:`ImageError` when its pixels, which Pillow may read only now, are damaged.
+    """
+    with _reasons():
+        return _upright_rgb(image)
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn whatever a decoder raises into an :class:`ImageError`."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
-            with Image.open(source, formats=FORMATS) as image:
-                return _to_upright_rgb(image, short_side)
+        yield
+    except ImageError:
+        raise
     except UnidentifiedImageError:
         raise ImageError("not an image, or a format that is not supported") from None
     except FileNotFoundError:
         raise ImageError("the file is gone") from None
     except PermissionError:
         raise ImageError("no permission to read it") from None
+    except OSError as error:
+        # Pillow's own complaints carry no number, the system's do
+        reason = error.strerror.lower() if error.errno and error.strerror else f"damaged: {_one_line(error)}"
+        raise ImageError(reason) from None
     except MemoryError:
         raise ImageError("not enough memory to decode it") from None
-    except ImageError:
-        raise
     # Pillow's decoders raise nearly anything on damaged input, struct.error and IndexError among them.
     except Exception as error:  # noqa: BLE001
-        raise ImageError(f"damaged: {' '.join(str(error).split()) or type(error).__name__}") from None
+        raise ImageError(f"damaged: {_one_line(error)}") from None
 
 
-def _to_upright_rgb(image: Image.Image, short_side: int | None) -> Decoded:
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _decoded(image: Image.Image, short_side: int | None) -> Decoded:
     width, height = image.size
     file_format = image.format or "unknown"
     if width * height > MAX_PIXELS:
@@ -98,13 +125,15 @@ def _to_upright_rgb(image: Image.Image, short_side: int | None) -> Decoded:
         scale = short_side / min(width, height)
         image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
     image.load()
+    if image.getexif().get(0x0112) in _SIDEWAYS:
+        width, height = height, width
+    return Decoded(_upright_rgb(image), width, height, file_format)
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
     turn = _UPRIGHT.get(image.getexif().get(0x0112, 1))
     rgb = _to_rgb(image)
-    if turn is not None:
-        rgb = rgb.transpose(turn)
-        if turn in _SIDEWAYS:
-            width, height = height, width
-    return Decoded(rgb, width, height, file_format)
+    return rgb if turn is None else rgb.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

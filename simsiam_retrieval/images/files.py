@@ -1,6 +1,7 @@
 """Which files of a folder are candidates for decoding."""
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +36,14 @@ class Listing:
 
 
 def absolute(path: str | Path) -> Path:
-    """One spelling for a path: absolute, without ``~`` and ``..``; links stay as they are."""
-    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+    """One spelling for a path: absolute, without ``~`` and ``..``; links stay as they are.
+
+    Raises :class:`UserError` for the home of a user who does not exist.
+    """
+    try:
+        return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+    except RuntimeError:
+        raise UserError(f"{path}: no such user; write ./~... for a name that begins with ~") from None
 
 
 def list_images(roots: Sequence[Path]) -> Listing:
@@ -67,24 +74,42 @@ def list_images(roots: Sequence[Path]) -> Listing:
                 try:
                     status = path.stat()
                 except OSError as error:
-                    listing.unreadable.append((path, error.strerror or str(error)))
-                else:
+                    listing.unreadable.append((path, _reason(error)))
+                    continue
+                # sockets, FIFOs and devices would block or never end
+                if stat.S_ISREG(status.st_mode):
                     listing.images.append(ImageFile(path, status.st_size, status.st_mtime_ns))
+                else:
+                    listing.unreadable.append((path, "not a regular file"))
     listing.images.sort(key=lambda image: os.fsencode(image.path))
     return listing
 
 
 def _walk(root: Path, listing: Listing) -> Iterator[Path]:
-    def note(error: OSError) -> None:
-        listing.unreadable.append((Path(os.fsdecode(error.filename)), error.strerror or str(error)))
+    folders = [root]
+    while folders:  # not os.walk: in Python 3.11 it recurses, and folders can be deeper than the stack
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=_name)
+        except OSError as error:
+            listing.unreadable.append((folder, _reason(error)))
+            continue
+        for entry in found:
+            try:
+                is_folder = entry.is_dir(follow_symlinks=False)
+                linked_folder = not is_folder and entry.is_symlink() and entry.is_dir()
+            except OSError:
+                is_folder = linked_folder = False  # its stat() will say why
+            if is_folder:
+                folders.append(Path(entry.path))
+            elif not linked_folder:
+                yield Path(entry.path)
 
-    for folder, subfolders, names in os.walk(root, onerror=note):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in names:
-            path = Path(folder, name)
-            # is_file() is false for sockets, FIFOs and devices, which would block or never end
-            if not name.startswith("."):
-                if path.is_file():
-                    yield path
-                else:
-                    listing.unreadable.append((path, "not a regular file"))
+
+def _name(entry: os.DirEntry[str]) -> bytes:
+    return os.fsencode(entry.name)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -5,9 +5,12 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from ..errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,6 +45,8 @@ def map_chunks(
     """
     chunks = [list(items[i : i + chunk_size]) for i in range(0, len(items), chunk_size)]
     workers = available_cpus() if workers is None else workers
+    if workers < 0:
+        raise UserError(f"--workers {workers}: give 0 (decode in this process) or more")
     if workers == 0 or len(items) < INLINE_BELOW:
         if initializer is not None:
             initializer(*initargs)
@@ -77,6 +82,10 @@ def _settle(
 ) -> list[R]:
     try:
         return future.result()
+    except BrokenProcessPool:
+        raise RuntimeError(
+            "the worker processes do not start; a script that starts them needs: if __name__ == '__main__':"
+        ) from None
     except (FutureTimeout, ProcessExpired):
         pass
     results = []

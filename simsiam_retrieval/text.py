@@ -1,0 +1,12 @@
+"""File names as text: anybody's names pass through here before a terminal or a page shows them."""
+
+import unicodedata
+from pathlib import Path
+
+# marks that turn the direction of writing: they can make a name look like another one
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
+
+
+def printable(text: str | Path) -> str:
+    """``text`` in one line, with what no font shows and no terminal should obey as U+FFFD."""
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING else c for c in str(text))
