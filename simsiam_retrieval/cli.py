@@ -43,7 +43,7 @@ def run(main: Callable[[], int | None]) -> None:
         remark("stopped")
         code = CTRL_C
     except BrokenPipeError:  # the reader, say `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 -- else Python complains of it at exit
         code = DONE
     except OSError as error:
         remark(f"error: {printable(str(error.filename or 'writing'))}: {error.strerror or error}")

@@ -24,9 +24,8 @@ def unit(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:
 def test_knn_equals_a_loop_over_queries(k: int, temperature: float) -> None:
     rng = np.random.default_rng(0)
     train, test, labels = unit(rng, 60, 8), unit(rng, 23, 8), rng.integers(0, 4, 60)
-    scores = knn_scores(
-        *map(torch.from_numpy, (train, labels, test)), 4, k=k, temperature=temperature
-    ).numpy()  # fmt: skip
+    x, y, queries = map(torch.from_numpy, (train, labels, test))
+    scores = knn_scores(x, y, queries, 4, k=k, temperature=temperature).numpy()
     for row, query in enumerate(test):
         similarity = train @ query
         nearest = np.argsort(-similarity)[:k]

@@ -298,4 +298,5 @@ def _stored(path: Path) -> str | bytes:
 
 
 def _path(stored: str | bytes) -> Path:
-    return Path(os.fsdecode(stored))
+    # through bytes: in a locale that is not UTF-8 Python's names are not the stored text
+    return Path(os.fsdecode(stored.encode() if isinstance(stored, str) else stored))

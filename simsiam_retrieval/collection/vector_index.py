@@ -58,7 +58,8 @@ class VectorIndex:
         k = min(k, len(self))
         if k == 0:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        return self._index.search(np.ascontiguousarray(queries, np.float32), k)
+        scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), k)
+        return np.clip(scores, -1, 1), ids  # rounding can carry a cosine past 1
 
 
 def _file(folder: Path, generation: int) -> Path:

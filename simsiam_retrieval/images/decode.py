@@ -122,8 +122,8 @@ def _decoded(image: Image.Image, short_side: int | None) -> Decoded:
         raise ImageError(f"too large: {width} x {height} is over {MAX_PIXELS // 1_000_000} megapixels")
     if short_side is not None and image.format in ("JPEG", "MPO"):
         # draft() keeps both sides at or above the size asked for, so ask for the whole picture in proportion
-        scale = short_side / min(width, height)
-        image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
+        short = min(width, height)
+        image.draft(None, (-(-width * short_side // short), -(-height * short_side // short)))
     image.load()
     if image.getexif().get(0x0112) in _SIDEWAYS:
         width, height = height, width

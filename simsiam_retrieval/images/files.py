@@ -58,8 +58,12 @@ def list_images(roots: Sequence[Path]) -> Listing:
     seen: set[Path] = set()
     for root in roots:
         root = absolute(root)
-        if not root.exists():
-            raise UserError(f"{root}: no such file or folder; check the spelling")
+        try:
+            root.stat()
+        except PermissionError:
+            raise UserError(f"{root}: no permission to read it") from None
+        except (OSError, ValueError):
+            raise UserError(f"{root}: no such file or folder; check the spelling") from None
         if root.is_dir():
             if not os.access(root, os.R_OK | os.X_OK):
                 raise UserError(f"{root}: no permission to read this folder")

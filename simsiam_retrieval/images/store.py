@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from .decode import ImageError, decode
+from .decode import ImageError, read_image
 from .files import ImageFile
 from .pool import map_chunks
 
@@ -84,9 +84,11 @@ def _decode_chunk(items: list[tuple[Path, int]]) -> list[tuple[np.ndarray, float
     results: list[tuple[np.ndarray, float] | str] = []
     for path, side in items:
         try:
-            image = decode(path, short_side=2 * side)
-            square = image.resize((side, side), Image.Resampling.BILINEAR)
-            results.append((np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1)), image.width / image.height))
+            decoded = read_image(path, short_side=2 * side)
+            square = decoded.image.resize((side, side), Image.Resampling.BILINEAR)
+            results.append(
+                (np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1)), decoded.width / decoded.height)
+            )
         except ImageError as error:
             results.append(str(error))
     return results

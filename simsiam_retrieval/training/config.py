@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from ..errors import UserError
 
@@ -103,4 +103,11 @@ def from_dict(values: dict[str, Any]) -> Config:
     unknown = sorted(set(values) - known)
     if unknown:
         raise UserError(f"unknown settings: {', '.join(unknown)}; written by a newer version of this package?")
-    return Config(**values)
+    config = Config(**values)
+    for name, kind in get_type_hints(Config).items():
+        value, choices = getattr(config, name), get_args(kind)
+        fits = value in choices if choices else type(value) is kind or (kind is float and type(value) is int)
+        if not fits:
+            raise UserError(f"{name}: {value!r} is not a setting that this version knows")
+    config.check()
+    return config

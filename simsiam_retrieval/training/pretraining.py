@@ -57,6 +57,8 @@ def pretrain(
     with bar("decoding", len(files)) as shown:
         store = load_store(files, config.store_side, workers=workers, progress=shown.advance)
     _report_rejected(store)
+    if len(store) < 2:
+        raise UserError("one image is not enough to train on: batch normalisation needs at least two")
     fingerprint = store.fingerprint()
     if resume is not None:
         if run.read().get("data", {}).get("fingerprint") != fingerprint:
@@ -66,6 +68,8 @@ def pretrain(
     lock = run.lock()
     try:
         if resume is None:
+            if run.config_file.exists():  # another process was faster
+                _refuse_used(run.path)
             run.write(config, data=_data_facts(roots, store, fingerprint), **_environment(target))
         cli.remark(
             f"{len(store)} images, {config.backbone} at {config.image_size} px, "

@@ -12,7 +12,7 @@ def read_description(run: Path) -> dict[str, Any]:
     """The content of ``config.json``; raises :class:`UserError` when it is not there or damaged."""
     file = run / "config.json"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8", errors="surrogateescape"))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{run}: not a run folder (it has no config.json)") from None
     except ValueError:

@@ -1,0 +1,731 @@
+"""Pretraining as a whole: the run folder, resuming to the bit, the schedule, and what goes wrong."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from PIL import Image
+
+from simsiam_retrieval import cli
+from simsiam_retrieval import pretrain as command_module
+from simsiam_retrieval.errors import UserError
+from simsiam_retrieval.images import augment
+from simsiam_retrieval.training import loop, pretraining
+from simsiam_retrieval.training.config import RECIPES, Config, from_dict, recipe
+from simsiam_retrieval.training.pretraining import pretrain
+from simsiam_retrieval.training.run import Run
+from simsiam_retrieval.training.runfiles import read_metrics
+from simsiam_retrieval.training.schedule import cosine
+
+# two steps an epoch on the 38 photos of `few_photos`
+FAST = Config(image_size=20, store_size=20, batch_size=16, epochs=3, projector_dim=16, predictor_dim=8)
+FAST_OPTIONS = [
+    f"--{name.replace('_', '-')}={getattr(FAST, name)}"
+    for name in ("image_size", "store_size", "batch_size", "epochs", "projector_dim", "predictor_dim")
+]
+
+
+def train(config: Config, data: Path, out: Path, **options: Any) -> Run:
+    """A whole run in this process; returns its folder."""
+    assert pretrain(config, [data], out=out, device="cpu", workers=0, **options)
+    return Run(out)
+
+
+def state(run: Path | Run) -> dict[str, Any]:
+    path = run.path if isinstance(run, Run) else run
+    return torch.load(path / "checkpoint.pt", weights_only=True)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal to the last bit, through dictionaries and lists."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.fixture(autouse=True)
+def _rows_by_epoch_only_and_quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine would add rows in mid-epoch; no test cuts the power, so none waits for the disk."""
+    monkeypatch.setattr(loop, "ROW_SECONDS", 1e9)
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(scope="module")
+def finished(few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """An undisturbed run of ``FAST``; read only."""
+    return train(FAST, few_photos, tmp_path_factory.mktemp("runs") / "finished")
+
+
+@dataclasses.dataclass
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """``python -m simsiam_retrieval.pretrain`` with these arguments, in this process and an empty folder."""
+    folder = tmp_path / "cwd"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["pretrain", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.run(command_module.main)
+        out, err = capsys.readouterr()
+        assert isinstance(exit_.value.code, int)
+        return Outcome(exit_.value.code, out, err)
+
+    return call
+
+
+def refused(outcome: Outcome, *words: str) -> None:
+    """The user can mend it: exit code 2, nothing on stdout, one line that says what is wrong."""
+    assert outcome.code == 2, outcome
+    assert outcome.out == ""
+    errors = [line for line in outcome.err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and outcome.err.splitlines()[-1] == errors[0], outcome.err
+    assert "Traceback" not in outcome.err
+    for word in words:
+        assert word in errors[0]
+
+
+# -- what a run leaves
+
+
+def test_a_run_folder_describes_itself(run_dir, few_photos):
+    described = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    assert set(described["config"]) == {field.name for field in dataclasses.fields(Config)}
+    assert from_dict(described["config"]) == Config(
+        image_size=32, batch_size=16, epochs=2, projector_dim=64, predictor_dim=32
+    )
+    assert described["data"]["roots"] == [str(few_photos)]
+    assert (described["data"]["images"], described["data"]["rejected"]) == (38, 0)
+    assert described["data"]["fingerprint"]
+    assert described["versions"]["torch"] == torch.__version__
+    assert described["device"]["type"] == "cpu"
+
+
+def test_metrics_have_a_row_an_epoch_with_growing_steps(finished):
+    rows = [json.loads(line) for line in finished.metrics_file.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        assert all(math.isfinite(value) for value in row.values())
+        assert -1 <= row["loss"] <= 1 and row["std"] > 0 and row["images_per_second"] > 0
+
+
+def test_rows_come_by_time_as_well(few_photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "ROW_SECONDS", 0)
+    run = train(FAST, few_photos, tmp_path / "run")
+    assert [row["step"] for row in read_metrics(run.path)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_row_is_the_mean_of_its_steps(few_photos, tmp_path, monkeypatch, finished):
+    """The same run with a row a step: its losses and stds average to those of the rows by epoch."""
+    monkeypatch.setattr(loop, "ROW_SECONDS", 0)
+    fine = read_metrics(train(FAST, few_photos, tmp_path / "run").path)
+    for name in ("loss", "std"):
+        pairs = np.array([row[name] for row in fine]).reshape(3, 2)
+        coarse = [row[name] for row in read_metrics(finished.path)]
+        np.testing.assert_allclose(coarse, pairs.mean(1), atol=2e-6)
+
+
+def test_a_checkpoint_holds_all_that_resuming_needs(finished):
+    saved = state(finished)
+    assert saved["step"] == 6
+    heads = {name.split(".")[0] for name in saved["model"]}
+    assert heads == {"backbone", "projector", "predictor"}
+    assert all(tensor.isfinite().all() for tensor in saved["model"].values())
+    assert len(saved["optimizer"]["state"]) == sum(len(g["params"]) for g in saved["optimizer"]["param_groups"])
+    assert saved["model"]["backbone.bn1.num_batches_tracked"].item() == 2 * 6  # two views a step
+
+
+def test_equal_seeds_give_equal_runs_and_others_do_not(few_photos, tmp_path, finished):
+    assert same(state(train(FAST, few_photos, tmp_path / "again")), state(finished))
+    other = state(train(dataclasses.replace(FAST, seed=1), few_photos, tmp_path / "other"))
+    assert not same(other["model"], state(finished)["model"])
+
+
+def test_the_smallest_views_give_sound_and_equal_runs_too(few_photos, tmp_path):
+    """At 8 px the last feature maps are a single pixel, and strided convolutions see mostly padding."""
+    config = dataclasses.replace(FAST, image_size=8)
+    first, second = (state(train(config, few_photos, tmp_path / name))["model"] for name in "ab")
+    assert max(tensor.abs().max().item() for tensor in first.values()) < 1e3
+    assert same(first, second)
+
+
+def test_no_epochs_leave_the_initial_weights(few_photos, tmp_path):
+    saved = state(train(dataclasses.replace(FAST, epochs=0), few_photos, tmp_path / "run"))
+    assert saved["step"] == 0
+    assert not saved["model"]["backbone.layer1.0.bn2.weight"].any()  # zero_init_residual, untouched
+
+
+def test_fewer_images_than_a_batch_make_a_smaller_batch(photos, tmp_path):
+    run = train(dataclasses.replace(FAST, batch_size=512, epochs=1), photos / "birds", tmp_path / "run")
+    assert [row["step"] for row in read_metrics(run.path)] == [1]
+
+
+def test_an_epoch_shows_each_image_once(few_photos, tmp_path, monkeypatch):
+    """Every epoch is a permutation: 32 different images of 38 in two steps; another one each time."""
+    seen: list[torch.Tensor] = []
+    apply = augment.apply
+
+    def noting(settings, images, parameters):
+        seen.append(images.clone())
+        return apply(settings, images, parameters)
+
+    monkeypatch.setattr(augment, "apply", noting)
+    train(dataclasses.replace(FAST, epochs=2), few_photos, tmp_path / "run")
+    batches = [[image.numpy().tobytes() for image in images] for images in seen]
+    assert batches[0::2] == batches[1::2]  # two views of the same images
+    first, second = batches[0] + batches[2], batches[4] + batches[6]
+    assert len(set(first)) == len(set(second)) == 32
+    assert first != second
+
+
+def test_loss_falls_well_below_its_start_without_collapse(few_photos, tmp_path):
+    """An untrained predictor gives about 0; 25 steps reach -0.3 or so, with outputs that still scatter."""
+    config = dataclasses.replace(FAST, batch_size=38, epochs=25, base_lr=0.6, projector_dim=128, predictor_dim=32)
+    rows = read_metrics(train(config, few_photos, tmp_path / "run").path)
+    assert abs(rows[0]["loss"]) < 0.05
+    assert np.mean([row["loss"] for row in rows[-5:]]) < -0.15
+    assert rows[-1]["std"] > 0.9  # 1 is healthy, 0 is collapse
+
+
+# -- the schedule
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, 1), (25, 0.8535533906), (50, 0.5), (75, 0.1464466094), (100, 0)])
+def test_cosine_by_hand(step, expected):
+    assert cosine(step, 100) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("batch_size", "used"), [(8, 8), (16, 16), (500, 38)])
+def test_the_encoder_s_learning_rate_decays_and_the_predictor_s_does_not(
+    few_photos, tmp_path, monkeypatch, batch_size, used
+):
+    seen: list[list[float]] = []
+
+    class Noting(torch.optim.SGD):
+        def step(self, *args, **options):
+            seen.append([group["lr"] for group in self.param_groups])
+            self.settings = [
+                (group["momentum"], group["weight_decay"], group["nesterov"]) for group in self.param_groups
+            ]
+            assert self.settings == [(0.9, 1e-4, False)] * 2
+            return super().step(*args, **options)
+
+    monkeypatch.setattr(torch.optim, "SGD", Noting)
+    run = train(dataclasses.replace(FAST, batch_size=batch_size), few_photos, tmp_path / "run")
+    steps = 3 * (38 // used)
+    lr = 0.05 * used / 256
+    expected = [[lr * (1 + math.cos(math.pi * step / steps)) / 2, lr] for step in range(steps)]
+    np.testing.assert_allclose(seen, expected, rtol=1e-9)
+    logged = [row["lr"] for row in read_metrics(run.path)]
+    np.testing.assert_allclose(logged, [expected[row["step"] - 1][0] for row in read_metrics(run.path)], atol=1e-8)
+
+
+def test_recipes_are_the_paper_s():
+    imagenet, cifar = RECIPES["imagenet"], RECIPES["cifar"]
+    assert (imagenet.backbone, imagenet.image_size, imagenet.batch_size, imagenet.epochs) == ("resnet50", 224, 512, 100)
+    assert (imagenet.base_lr, imagenet.weight_decay, imagenet.projector_layers) == (0.05, 1e-4, 3)
+    assert (cifar.stem, cifar.image_size, cifar.batch_size, cifar.epochs) == ("cifar", 32, 512, 800)
+    assert (cifar.base_lr, cifar.weight_decay, cifar.projector_layers, cifar.blur) == (0.03, 5e-4, 2, 0)
+    for name, config in RECIPES.items():
+        assert config.recipe == name and recipe(name) is config
+        assert (config.projector_dim, config.predictor_dim, config.momentum) == (2048, 512, 0.9)
+        config.check()
+
+
+def test_blur_shrinks_with_the_view():
+    assert loop.augmentation_of(Config(image_size=224)).blur_sigma == pytest.approx((0.1, 2.0))
+    assert loop.augmentation_of(Config(image_size=56)).blur_sigma == pytest.approx((0.025, 0.5))
+    assert loop.augmentation_of(Config(image_size=448)).blur_sigma == pytest.approx((0.1, 2.0))
+
+
+# -- stopping and going on
+
+
+def stop_in_step(monkeypatch: pytest.MonkeyPatch, number: int, step: int) -> None:
+    """Send this process a real signal while ``step`` (from 1) draws its second view."""
+    draw, calls = augment.draw, iter(range(1, 1_000_000))
+
+    def drawing(*args):
+        if next(calls) == 2 * step:
+            os.kill(os.getpid(), number)
+        return draw(*args)
+
+    monkeypatch.setattr(augment, "draw", drawing)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("step", [3, 4], ids=["mid-epoch", "end-of-epoch"])
+def test_a_stopped_and_resumed_run_equals_an_undisturbed_one_to_the_bit(
+    few_photos, tmp_path, monkeypatch, capsys, finished, number, step
+):
+    out = tmp_path / "run"
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patch:
+        stop_in_step(patch, number, step)
+        assert pretrain(FAST, [few_photos], out=out, device="cpu", workers=0) is False
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert f"--resume {out}" in capsys.readouterr().err
+    assert state(out)["step"] == step
+    torch.manual_seed(12345)  # what else drew random numbers does not matter
+    assert pretrain(FAST, [], resume=out, device="cpu", workers=0) is True
+    assert same(state(out), state(finished))
+    assert [row["step"] for row in read_metrics(out)] == [2, 4, 6]
+    assert [row["lr"] for row in read_metrics(out)] == [row["lr"] for row in read_metrics(finished.path)]
+
+
+def test_a_run_may_be_stopped_again_and_again(few_photos, tmp_path, monkeypatch, finished):
+    out = tmp_path / "run"
+    for attempt in range(6):
+        with monkeypatch.context() as patch:
+            stop_in_step(patch, signal.SIGINT, 1)  # each attempt makes one step
+            options: dict[str, Any] = {"resume": out} if attempt else {"out": out}
+            pretrain(FAST, [] if attempt else [few_photos], device="cpu", workers=0, **options)
+        assert state(out)["step"] == attempt + 1
+    assert same(state(out), state(finished))
+
+
+def test_a_crash_after_a_checkpoint_is_undone(few_photos, tmp_path, monkeypatch, finished):
+    """Rows past the checkpoint, and a half-written one, are dropped: resuming writes them anew."""
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_in_step(patch, signal.SIGINT, 3)
+        pretrain(FAST, [few_photos], out=out, device="cpu", workers=0)
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write(
+            '{"step": 4, "epoch": 2.0, "loss": -0.5, "std": 1, "lr": 0, "images_per_second": 1}\n{"step": 6, "ep'
+        )
+    assert pretrain(FAST, [], resume=out, device="cpu", workers=0)
+    assert same(state(out), state(finished))
+    rows = read_metrics(out)
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert rows[1]["loss"] != -0.5
+
+
+def test_checkpoints_are_written_on_the_way(few_photos, tmp_path, monkeypatch, finished):
+    """A crash, not a signal: what was saved on the way is enough to go on."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
+    draw, calls = augment.draw, iter(range(100))
+
+    def drawing(*args):
+        if next(calls) == 2 * 4:
+            raise ZeroDivisionError("the power went")
+        return draw(*args)
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(augment, "draw", drawing)
+        pretrain(FAST, [few_photos], out=out, device="cpu", workers=0)
+    assert state(out)["step"] == 4
+    assert pretrain(FAST, [], resume=out, device="cpu", workers=0)
+    assert same(state(out), state(finished))
+
+
+def test_resuming_a_finished_run_changes_nothing(few_photos, tmp_path):
+    run = train(dataclasses.replace(FAST, epochs=1), few_photos, tmp_path / "run")
+    before, rows = state(run), run.metrics_file.read_text()
+    assert pretrain(run.config(), [], resume=run.path, device="cpu", workers=0)
+    assert same(state(run), before) and run.metrics_file.read_text() == rows
+
+
+def test_ctrl_c_in_another_process_exits_with_130_and_resumes(few_photos, tmp_path):
+    """The command itself: SIGINT in the middle of training, then --resume, equal to a run in this process."""
+    out = tmp_path / "run"
+    options = [option for option in FAST_OPTIONS if not option.startswith("--epochs")]
+    arguments = [sys.executable, "-m", "simsiam_retrieval.pretrain", "--device", "cpu", "--workers", "0"]
+    with subprocess.Popen(
+        [*arguments, str(few_photos), "--out", str(out), *options, "--epochs", "10"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not read_metrics(out) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130, stderr
+    assert stdout == f"{out}\n"
+    assert f"stopped; go on with: python -m simsiam_retrieval.pretrain --resume {out}" in stderr
+    assert "Traceback" not in stderr
+    assert 0 < state(out)["step"] < 20
+    config = dataclasses.replace(FAST, epochs=10)
+    assert pretrain(config, [], resume=out, device="cpu", workers=0)
+    undisturbed = train(config, few_photos, tmp_path / "undisturbed")
+    assert same(state(out), state(undisturbed))
+
+
+def test_a_second_ctrl_c_is_not_swallowed(few_photos, tmp_path, monkeypatch):
+    """Someone who presses twice wants out now."""
+    draw, calls = augment.draw, iter(range(100))
+
+    def drawing(*args):
+        if next(calls) in (4, 5):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0)  # the handler runs here
+        return draw(*args)
+
+    monkeypatch.setattr(augment, "draw", drawing)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(FAST, [few_photos], out=tmp_path / "run", device="cpu", workers=0)
+
+
+# -- the command
+
+
+def test_the_command_trains_and_prints_the_run_folder(command, few_photos, tmp_path, finished):
+    outcome = command(few_photos, "--out", tmp_path / "run", "--device", "cpu", "--workers", "0", *FAST_OPTIONS)
+    assert outcome.code == 0
+    assert outcome.out == f"{tmp_path / 'run'}\n"
+    assert f"python -m simsiam_retrieval.export {tmp_path / 'run'}" in outcome.err
+    assert same(state(tmp_path / "run"), state(finished))
+
+
+def test_without_out_a_new_folder_under_runs(command, few_photos):
+    outcome = command(few_photos, "--device", "cpu", "--workers", "0", *FAST_OPTIONS, "--epochs", "0")
+    assert outcome.code == 0
+    folder = Path(outcome.out.strip())
+    assert folder.parent == Path("runs") and (folder / "config.json").is_file()
+
+
+def test_options_override_a_recipe(command, few_photos, tmp_path):
+    options = ["--recipe", "cifar", *FAST_OPTIONS, "--epochs", "0", "--device", "cpu", "--workers", "0"]
+    assert command(few_photos, "--out", tmp_path / "run", *options).code == 0
+    written = Run(tmp_path / "run").config()
+    assert (written.recipe, written.stem, written.base_lr, written.weight_decay) == ("cifar", "cifar", 0.03, 5e-4)
+    assert (written.epochs, written.image_size, written.projector_dim) == (0, 20, 16)
+
+
+def test_broken_images_are_named_and_left_out(command, photos, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(photos / "birds", data)
+    (data / "broken.jpg").write_bytes(b"no picture")
+    outcome = command(data, "--out", tmp_path / "run", "--device", "cpu", "--workers", "0", *FAST_OPTIONS)
+    assert outcome.code == 0
+    assert "1 files left out" in outcome.err and "broken.jpg: not an image" in outcome.err
+    assert Run(tmp_path / "run").read()["data"]["rejected"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--epohcs", "3"], "--epochs"),
+        (["--backbone", "resnet99"], "resnet50"),
+        (["--epochs", "many"], "--epochs"),
+        (["--method", "byol"], "simsiam"),
+    ],
+)
+def test_misspelt_options_are_explained(command, arguments, hint):
+    outcome = command(*arguments)
+    assert outcome.code == 2 and outcome.out == ""
+    assert hint in outcome.err and "Traceback" not in outcome.err
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--recipe", "imagnet"], ["imagnet", "imagenet"]),
+        (["--recipe=nothing"], ["nothing", "photos"]),
+        (["--image-size", "4"], ["--image-size 4", "8 to 1024"]),
+        (["--image-size", "4000"], ["--image-size 4000"]),
+        (["--batch-size", "1"], ["--batch-size 1"]),
+        (["--epochs", "-1"], ["--epochs -1"]),
+        (["--base-lr", "nan"], ["--base-lr nan"]),
+        (["--base-lr", "-0.1"], ["--base-lr"]),
+        (["--seed", "-1"], ["--seed -1"]),
+        (["--seed", str(2**40)], ["--seed"]),
+        (["--min-scale", "0"], ["--min-scale"]),
+        (["--blur", "1.5"], ["--blur 1.5"]),
+        (["--projector-layers", "0"], ["--projector-layers 0"]),
+        (["--predictor-dim", "0"], ["--predictor-dim 0"]),
+        (["--device", "cuda:99"], ["--device cuda:99"]),
+        (["--device", "toaster"], ["--device toaster"]),
+        (["--device", "meta"], ["--device meta"]),
+        (["no-such-folder"], ["no-such-folder", "no such file or folder"]),
+        (["--resume", "no-such-run"], ["no-such-run", "not a run folder"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_the_user_can_mend(command, arguments, words):
+    refused(command(*arguments), *words)
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, {"notes.txt": b"words"}, {"a.jpg": b"no picture", "b.png": b""}],
+    ids=["empty", "other files", "broken images"],
+)
+def test_a_folder_without_images(command, tmp_path, content):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name, body in content.items():
+        (data / name).write_bytes(body)
+    refused(command(data, "--out", "run", "--workers", "0"), "image")
+    refused(command(data, "--workers", "0"), "image")
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_one_image_is_not_enough(command, photos):
+    photo = photos / "birds" / "kingfisher.jpg"
+    refused(command(photo, "--out", "run", "--workers", "0", "--device", "cpu"), "one image")
+    assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_folder_whose_name_is_not_utf8(command, photos, tmp_path):
+    data = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(photos / "birds", data)
+    outcome = command(data, "--out", "run", "--device", "cpu", "--workers", "0", *FAST_OPTIONS, "--epochs", "1")
+    assert outcome.code == 0
+    assert command("--resume", "run", "--device", "cpu", "--workers", "0").code == 0
+
+
+@pytest.mark.parametrize("kind", ["run", "other folder", "file"])
+def test_out_that_is_in_use(command, few_photos, tmp_path, finished, kind):
+    out = tmp_path / "out"
+    if kind == "run":
+        out.mkdir()
+        shutil.copy(finished.config_file, out)
+    elif kind == "other folder":
+        (out / "thesis").mkdir(parents=True)
+    else:
+        out.write_text("thesis")
+    before = sorted(tmp_path.rglob("*"))
+    refused(command(few_photos, "--out", out, "--workers", "0"), str(out), "--out")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_diverging_run_says_so(command, few_photos):
+    options = [*FAST_OPTIONS, "--epochs", "30", "--base-lr", "1000", "--momentum", "0.99", "--weight-decay", "1"]
+    outcome = command(few_photos, "--out", "run", "--device", "cpu", "--workers", "0", *options)
+    refused(outcome, "not a number", "--base-lr")
+
+
+# -- what can be wrong with a run that is to go on
+
+
+@pytest.fixture
+def stopped(finished: Run, tmp_path: Path) -> Path:
+    """A copy of a run, to be spoilt."""
+    return Path(shutil.copytree(finished.path, tmp_path / "stopped"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+def resuming_is_refused(command: Command, run: Path, *words: str) -> None:
+    before = contents(run)
+    refused(command("--resume", run, "--device", "cpu", "--workers", "0"), *words)
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe\x00", b"[]", b"null", b'"text"', b"{}", b'{"config": null}', b'{"config": []}'],
+    ids=repr,
+)
+def test_a_damaged_config(command, stopped, content):
+    (stopped / "config.json").write_bytes(content)
+    resuming_is_refused(command, stopped, "config.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image_size", "large"),
+        ("image_size", None),
+        ("image_size", 16.5),
+        ("image_size", 1),
+        ("backbone", "resnet99"),
+        ("stem", 3),
+        ("epochs", [1]),
+        ("invented_by_a_newer_version", 1),
+    ],
+)
+def test_a_config_with_a_value_that_cannot_be(command, stopped, name, value):
+    described = json.loads((stopped / "config.json").read_text())
+    described["config"][name] = value
+    (stopped / "config.json").write_text(json.dumps(described))
+    resuming_is_refused(command, stopped)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "text", "half", "flipped", "zeros", "list", "keys", "folder"])
+def test_a_damaged_checkpoint(command, stopped, damage):
+    file = stopped / "checkpoint.pt"
+    whole = file.read_bytes()
+    file.unlink()
+    match damage:
+        case "empty":
+            file.write_bytes(b"")
+        case "text":
+            file.write_text("a checkpoint, once")
+        case "half":
+            file.write_bytes(whole[: len(whole) // 2])
+        case "flipped":  # the pickle's opcodes, which come first in the archive
+            place = whole.index(b"data.pkl") + 100
+            file.write_bytes(
+                whole[:place] + bytes(255 - byte for byte in whole[place : place + 64]) + whole[place + 64 :]
+            )
+        case "zeros":
+            file.write_bytes(bytes(10_000))
+        case "list":
+            torch.save([1, 2, 3], file)
+        case "keys":
+            torch.save({"step": 3}, file)
+        case "folder":
+            file.mkdir()
+            with pytest.raises(UserError):
+                Run(stopped).load_checkpoint()
+            return
+    resuming_is_refused(command, stopped, "checkpoint.pt")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_random_bytes_are_never_more_than_a_damaged_checkpoint(tmp_path):
+    """Corrupted archives and streams of pickle opcodes: UserError or a value, nothing else."""
+    run = Run(tmp_path)
+    torch.save({"step": 3, "model": {"weight": torch.arange(20.0)}}, run.checkpoint_file)
+    zipped = run.checkpoint_file.read_bytes()
+    torch.save({"step": 3, "model": torch.arange(20.0)}, run.checkpoint_file, _use_new_zipfile_serialization=False)
+    legacy = run.checkpoint_file.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        for whole in (zipped, legacy):
+            data = bytearray(whole)
+            for place in random.integers(0, len(data), random.integers(1, 8)):
+                data[place] = random.integers(0, 256)
+            run.checkpoint_file.write_bytes(
+                data[: random.integers(1, len(data) + 1)] if random.random() < 0.3 else data
+            )
+            try:
+                run.load_checkpoint()
+            except UserError as error:
+                assert "\n" not in str(error)
+
+
+def test_a_checkpoint_never_runs_code(tmp_path):
+    """A pickle that would make a folder when loaded is refused instead."""
+
+    class Malicious:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "made-by-a-checkpoint"),)
+
+    run = Run(tmp_path)
+    torch.save({"step": Malicious()}, run.checkpoint_file)
+    with pytest.raises(UserError):
+        run.load_checkpoint()
+    assert not (tmp_path / "made-by-a-checkpoint").exists()
+
+
+@pytest.mark.parametrize("other", [{"backbone": "resnet34"}, {"projector_dim": 24}, {"stem": "cifar"}])
+def test_a_checkpoint_of_another_configuration(command, stopped, other):
+    described = json.loads((stopped / "config.json").read_text())
+    described["config"].update(other)
+    (stopped / "config.json").write_text(json.dumps(described))
+    resuming_is_refused(command, stopped, "checkpoint.pt", "another run")
+
+
+def test_images_that_have_changed(command, few_photos, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(few_photos / "birds", data)
+    Image.new("RGB", (40, 40)).save(data / "black.png")
+    run = train(dataclasses.replace(FAST, epochs=1), data, tmp_path / "run").path
+    Image.new("RGB", (40, 40), "red").save(data / "black.png")
+    resuming_is_refused(command, run, "have changed")
+    shutil.rmtree(data)
+    resuming_is_refused(command, run, str(data))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--epochs", "9"], ["--epochs"]),
+        (["--base-lr", "0.1", "--seed=3"], ["--base-lr", "--seed"]),
+        (["--out", "elsewhere"], ["--out"]),
+    ],
+)
+def test_resume_goes_on_under_the_run_s_own_settings(command, stopped, arguments, words):
+    before = contents(stopped)
+    refused(command("--resume", stopped, *arguments, "--device", "cpu"), *words)
+    assert contents(stopped) == before and list(Path.cwd().iterdir()) == []
+
+
+def test_resume_with_the_same_settings_spelt_out(command, stopped):
+    assert command("--resume", stopped, *FAST_OPTIONS, "--device", "cpu", "--workers", "0").code == 0
+
+
+def test_a_run_that_another_process_writes_to(command, stopped):
+    with FileLock(stopped / ".lock"):
+        resuming_is_refused(command, stopped, "another process")
+    assert command("--resume", stopped, "--device", "cpu", "--workers", "0").code == 0
+
+
+def test_two_new_runs_on_one_folder_at_once(command, few_photos, tmp_path, finished, monkeypatch):
+    """The other run appears, and ends, while this one still decodes: it must not be overwritten."""
+    out = tmp_path / "out"
+    load = pretraining.load_store
+
+    def slowly(*args, **options):
+        shutil.copytree(finished.path, out)
+        return load(*args, **options)
+
+    monkeypatch.setattr(pretraining, "load_store", slowly)
+    outcome = command(few_photos, "--out", out, "--device", "cpu", "--workers", "0", *FAST_OPTIONS, "--seed", "5")
+    refused(outcome, str(out))
+    assert contents(out) == contents(finished.path)
+
+
+def test_the_lock_is_free_after_a_run(finished):
+    Run(finished.path).lock().release()
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(few_photos, stopped, monkeypatch):
+    def full(value, file, *args, **options):
+        Path(file).write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    before = contents(stopped)
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match="disk full"):
+        Run(stopped).save_checkpoint({"step": 1})
+    assert contents(stopped) == before
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu(few_photos, tmp_path):
+    config = dataclasses.replace(FAST, batch_size=38, epochs=40, base_lr=0.6, projector_dim=128, predictor_dim=32)
+    assert pretrain(config, [few_photos], out=tmp_path / "run", device="cuda", workers=0)
+    rows = read_metrics(tmp_path / "run")
+    assert rows[-1]["loss"] < -0.2 and rows[-1]["std"] > 0.9
+    assert Run(tmp_path / "run").read()["device"]["type"] == "cuda"
