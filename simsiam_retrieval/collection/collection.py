@@ -259,13 +259,14 @@ class Collection:
         on_progress: Callable[[int], None] = lambda done: None,
     ) -> Update:
         """:meth:`update` for absolute ``roots`` whose files were listed already."""
-        with _writing(self.folder), self._lock, explained(self.folder):
-            return self._update(roots, listing, workers, on_start, on_progress)
+        # a connection of its own: threads that search meanwhile need not wait for the whole update
+        with _writing(self.folder), explained(self.folder), contextlib.closing(Catalog.open(self.folder)) as catalog:
+            return self._update(catalog, roots, listing, workers, on_start, on_progress)
 
-    def _update(self, roots, listing: Listing, workers, on_start, on_progress) -> Update:
+    def _update(self, catalog: Catalog, roots, listing: Listing, workers, on_start, on_progress) -> Update:
         known: dict[Path, Known] = {}
         for root in roots:
-            known.update(self._catalog.known_below(root))
+            known.update(catalog.known_below(root))
         todo = [file for file in listing.images if not _same(file, known.get(file.path))]
         present = {file.path for file in listing.images}
         kept = [path for path, _ in listing.unreadable]  # what cannot be looked at now is not gone
@@ -274,19 +275,21 @@ class Collection:
         on_start(len(todo))
         try:
             for entries in embed_files(todo, self.encoder, workers=workers) if todo else ():
-                self._catalog.add(entries)
+                catalog.add(entries)
                 on_progress(len(entries))
         except KeyboardInterrupt:
             report.finished, report.removed, gone = False, 0, []
-        published = self._catalog.publish(gone, roots)
+        published = catalog.publish(gone, roots)
         report.added, report.changed = published.new_images, published.changed_images
         if published.changed:
-            generation, ids, vectors = self._catalog.vectors(self.dim)
-            self._index = VectorIndex.build(ids, vectors, generation)
+            generation, ids, vectors = catalog.vectors(self.dim)
+            index = VectorIndex.build(ids, vectors, generation)
             with contextlib.suppress(OSError, RuntimeError):  # a cache: the next reader builds it from the catalog
-                self._index.save(self.folder)
-        report.failed += [failure for failure in self._catalog.failures() if failure[0] in present]
-        report.images = self._catalog.count()
+                index.save(self.folder)
+            with self._lock:
+                self._index = index
+        report.failed += [failure for failure in catalog.failures() if failure[0] in present]
+        report.images = catalog.count()
         return report
 
 

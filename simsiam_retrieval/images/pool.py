@@ -1,11 +1,14 @@
 """Run a function over many files in worker processes that may hang or crash without taking the run along."""
 
+import contextlib
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
@@ -63,13 +66,29 @@ def map_chunks(
         try:
             ahead: deque[tuple[list[T], ProcessFuture]] = deque()
             for chunk in chunks:
-                ahead.append((chunk, pool.schedule(function, args=[chunk], timeout=seconds_per_item * len(chunk))))
+                with _deaf_workers():
+                    future = pool.schedule(function, args=[chunk], timeout=seconds_per_item * len(chunk))
+                ahead.append((chunk, future))
                 if len(ahead) > 3 * workers:
                     yield settle(*ahead.popleft())
             while ahead:
                 yield settle(*ahead.popleft())
         finally:
             pool.stop()  # does nothing to finished work; ends the rest at once when the reader gives up
+
+
+@contextlib.contextmanager
+def _deaf_workers() -> Iterator[None]:
+    """Processes started meanwhile do not hear Ctrl-C: this process ends them, without their tracebacks."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it unblocks SIGINT, so it must not be started in between
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _settle(
