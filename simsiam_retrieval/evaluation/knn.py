@@ -7,7 +7,7 @@ ROWS = 1024  # queries a block: the similarity matrix of a block stays small
 
 
 def knn_scores(
-    train: Tensor, train_labels: Tensor, test: Tensor, classes: int, *, k: int = 200, temperature: float = 0.1
+    train: Tensor, train_labels: Tensor, test: Tensor, classes: int, *, k: int = 20, temperature: float = 0.1
 ) -> Tensor:
     """Class scores of the weighted kNN classifier of Wu et al. 2018 (section 3.4), as used for SimSiam's monitor.
 

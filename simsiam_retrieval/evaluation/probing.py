@@ -20,7 +20,7 @@ PROTOCOL = (
 )
 
 
-def probe(train: Labelled, test: Labelled, *, k: int = 200, temperature: float = 0.1, seed: int = 0) -> dict[str, Any]:
+def probe(train: Labelled, test: Labelled, *, k: int = 20, temperature: float = 0.1, seed: int = 0) -> dict[str, Any]:
     """Accuracy of kNN and of a linear classifier, trained on ``train``, on ``test``.
 
     Returns ``{"knn": {...}, "linear": {...}}`` with top1 (and top5 above five classes) in [0, 1].
