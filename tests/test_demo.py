@@ -44,7 +44,7 @@ def test_shipped_encoder_finds_kinds_of_photos(photos: Path) -> None:
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -1)
     same = [files[i].parent == files[j].parent for i, j in enumerate(similarity.argmax(axis=1))]
-    assert np.mean(same) > 0.35
+    assert np.mean(same) > 0.25
 
 
 def test_shipped_encoder_and_its_card_belong_together() -> None:
