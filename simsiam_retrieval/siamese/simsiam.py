@@ -17,15 +17,28 @@ class Output(NamedTuple):
 
 
 def negative_cosine(p: Tensor, z: Tensor) -> Tensor:
-    """D(p, z) of equation 1: minus the mean cosine similarity of matching rows, with no gradient into ``z``.
+    """D(p, z) of equation 1: minus the mean cosine similarity of matching rows.
 
     ``p``, ``z``: (n, dim). Returns a scalar in [-1, 1], computed in float32.
     """
-    return -F.cosine_similarity(p.float(), z.detach().float(), dim=1).mean()
+    return -F.cosine_similarity(p.float(), z.float(), dim=1).mean()
+
+
+def cross_entropy(p: Tensor, z: Tensor) -> Tensor:
+    """D(p, z) = -softmax(z) . log softmax(p), over channels, mean over rows (section 4.4)."""
+    return -(F.softmax(z.float(), dim=1) * F.log_softmax(p.float(), dim=1)).sum(dim=1).mean()
+
+
+SIMILARITIES = {"cosine": negative_cosine, "cross-entropy": cross_entropy}
 
 
 class SimSiam(nn.Module):
-    """Two views, one encoder, a predictor on one side, stop-gradient on the other."""
+    """Two views, one encoder, a predictor on one side, stop-gradient on the other.
+
+    The keyword arguments are what the paper varies: ``stop_gradient`` (figure 2), ``predictor_kind`` "mlp", "none" or
+    "fixed" at its initialisation (table 1), ``bn`` in the heads (table 3), ``similarity`` (section 4.4),
+    ``symmetric`` loss or one term of it (section 4.6).
+    """
 
     def __init__(
         self,
@@ -36,11 +49,24 @@ class SimSiam(nn.Module):
         projector_hidden_dim: int = 2048,
         projector_layers: int = 3,
         predictor_hidden_dim: int = 512,
+        predictor_kind: str = "mlp",
+        predictor_decays: bool = False,
+        bn: str = "default",
+        similarity: str = "cosine",
+        symmetric: bool = True,
+        stop_gradient: bool = True,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.projector = projector(feature_dim, projector_hidden_dim, dim, projector_layers)
-        self.predictor = predictor(dim, predictor_hidden_dim)
+        self.projector = projector(feature_dim, projector_hidden_dim, dim, projector_layers, bn)
+        self.predictor: nn.Module = nn.Identity()
+        if predictor_kind != "none":
+            self.predictor = predictor(dim, predictor_hidden_dim, bn)
+            self.predictor.requires_grad_(predictor_kind == "mlp")
+        self.predictor_decays = predictor_decays
+        self.distance = SIMILARITIES[similarity]
+        self.symmetric = symmetric
+        self.stop_gradient = stop_gradient
 
     def forward(self, x1: Tensor, x2: Tensor) -> Output:
         """Symmetrised loss of equation 4 for two views, each float (n, 3, h, w).
@@ -49,17 +75,22 @@ class SimSiam(nn.Module):
         """
         z1 = self.projector(self.backbone(x1))
         z2 = self.projector(self.backbone(x2))
-        p1, p2 = self.predictor(z1), self.predictor(z2)
-        loss = (negative_cosine(p1, z2) + negative_cosine(p2, z1)) / 2
+        loss = self.distance(self.predictor(z1), self._target(z2))
+        if self.symmetric:
+            loss = (loss + self.distance(self.predictor(z2), self._target(z1))) / 2
         return Output(loss, z1.detach().float())
+
+    def _target(self, z: Tensor) -> Tensor:
+        return z.detach() if self.stop_gradient else z
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Optimiser groups: the predictor keeps a constant learning rate (section 4.2: 67.7 -> 68.1 %)."""
         encoder = [*self.backbone.parameters(), *self.projector.parameters()]
-        return [
-            {"params": encoder, "decay_lr": True},
-            {"params": list(self.predictor.parameters()), "decay_lr": False},
-        ]
+        groups: list[dict[str, Any]] = [{"params": encoder, "decay_lr": True}]
+        trained = [parameter for parameter in self.predictor.parameters() if parameter.requires_grad]
+        if trained:
+            groups.append({"params": trained, "decay_lr": self.predictor_decays})
+        return groups
 
 
 def output_std(z: Tensor) -> Tensor:

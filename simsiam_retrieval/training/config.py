@@ -39,8 +39,26 @@ class Config:
     """Width of the projections z, and of the projector's hidden layers."""
     predictor_dim: int = 512
     """Width of the predictor's bottleneck."""
+    predictor: Literal["mlp", "none", "fixed"] = "mlp"
+    """Prediction head: trained, left out, or fixed at its initialisation (the paper's table 1)."""
+    predictor_lr: Literal["constant", "cosine"] = "constant"
+    """Whether the predictor's learning rate decays with the encoder's (table 1)."""
+    head_bn: Literal["none", "hidden", "default", "all"] = "default"
+    """Batch normalisation in the heads: rows a to d of table 3."""
+    similarity: Literal["cosine", "cross-entropy"] = "cosine"
+    """Similarity of predictions and projections (section 4.4)."""
+    symmetry: Literal["symmetric", "asymmetric", "asymmetric-2x"] = "symmetric"
+    """Both terms of the loss, one, or one over two pairs of views (section 4.6)."""
+    stop_gradient: bool = True
+    """Hold the projections still in the loss; without it training collapses (figure 2)."""
+    warmup_epochs: float = 0
+    """Epochs over which the learning rate rises from 0; the paper needs none."""
     min_scale: float = 0.2
     """Smallest random crop, as a part of the image's area."""
+    held_out: int = 256
+    """Images kept out of training for the monitor, a twentieth of all at most; 0 lets it use training images."""
+    stop_on_collapse: bool = False
+    """End the run, with exit code 2, when the monitor sees it collapse."""
     blur: float = 0.5
     """Probability of Gaussian blur (sigma 0.1 to 2 pixels at 224 px, in proportion below)."""
     seed: int = 0
@@ -64,6 +82,8 @@ class Config:
             "predictor_dim": (1, 65536),
             "momentum": (0, 0.9999),
             "weight_decay": (0, 1),
+            "warmup_epochs": (0, 100_000),
+            "held_out": (0, 1_000_000),
             "min_scale": (0.001, 1),
             "blur": (0, 1),
             "seed": (0, 2**31 - 1),

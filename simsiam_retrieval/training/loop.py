@@ -1,6 +1,7 @@
 """The training loop: reads from top to bottom."""
 
 import contextlib
+import math
 import signal
 import threading
 import time
@@ -16,11 +17,14 @@ from ..images import augment
 from ..images.store import ImageStore
 from ..siamese.simsiam import output_std
 from .config import Config
+from .monitor import Monitor, Reading, explain, verdict
 from .run import Run, build_model
-from .schedule import cosine
+from .schedule import cosine, warmup
 
 CHECKPOINT_SECONDS = 300
 ROW_SECONDS = 5
+LOOK_SECONDS = 20  # at least, between the monitor's looks after the first epoch
+MONITOR_IMAGES_AT_LEAST = 32  # with fewer to spare the monitor uses training images
 
 
 @dataclass
@@ -33,6 +37,12 @@ class Progress:
     loss: float
     std: float  # of the normalised projections, times sqrt(dim): 1 is healthy, 0 is collapse
     images_per_second: float
+    reading: Reading | None = None  # the monitor's, where it looked
+    alarm: str | None = None  # set once, when the run begins to collapse
+
+
+class Collapsed(Exception):
+    """The run was ended by ``stop_on_collapse``; the message explains. Its checkpoint is written."""
 
 
 class Interrupted(Exception):
@@ -64,6 +74,32 @@ def augmentation_of(config: Config) -> augment.Augmentation:
     )
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How a set of images becomes steps."""
+
+    batch_size: int
+    steps_per_epoch: int
+    total_steps: int
+    training: Tensor  # int64, rows of the store
+    held_out: Tensor  # int64, rows of the store for the monitor; training images where there are too few to spare
+
+
+def make_plan(config: Config, images: int) -> Plan:
+    """Split ``images`` rows into training and held-out ones; raises :class:`UserError` for fewer than two."""
+    order = torch.randperm(images, generator=_generator(config.seed, 0, 1))
+    spared = min(config.held_out, images // 20)
+    if spared < MONITOR_IMAGES_AT_LEAST:
+        training, held_out = order.sort().values, order[: min(images, 256)]
+    else:
+        training, held_out = order[spared:].sort().values, order[:spared]
+    batch_size = min(config.batch_size, len(training))
+    if batch_size < 2:
+        raise UserError("one image is not enough to train on: batch normalisation needs at least two")
+    steps_per_epoch = len(training) // batch_size
+    return Plan(batch_size, steps_per_epoch, config.epochs * steps_per_epoch, training, held_out)
+
+
 def train(
     config: Config,
     store: ImageStore,
@@ -78,12 +114,11 @@ def train(
     Every random draw is a function of (seed, step), so a resumed run repeats an undisturbed one exactly on a CPU.
     Raises :class:`Interrupted` after SIGINT or SIGTERM, once the checkpoint is written.
     """
-    batch_size = min(config.batch_size, len(store))
-    if batch_size < 2:
-        raise UserError("one image is not enough to train on: batch normalisation needs at least two")
-    steps_per_epoch = len(store) // batch_size
-    total_steps = config.epochs * steps_per_epoch
+    plan = make_plan(config, len(store))
+    batch_size, steps_per_epoch, total_steps = plan.batch_size, plan.steps_per_epoch, plan.total_steps
     lr = config.base_lr * batch_size / 256
+    warmup_steps = config.warmup_epochs * steps_per_epoch
+    pairs = 2 if config.symmetry == "asymmetric-2x" else 1
 
     torch.manual_seed(config.seed)
     model = build_model(config).to(device).to(memory_format=torch.channels_last).train()
@@ -98,7 +133,8 @@ def train(
     pixels = torch.from_numpy(store.pixels)
     aspect = torch.from_numpy(store.aspect)
     views = augmentation_of(config)
-    report = _Report(run, steps_per_epoch, total_steps, batch_size, config.projector_dim, on_progress)
+    monitor = Monitor(views, pixels[plan.held_out], aspect[plan.held_out], _generator(config.seed, 0, 2))
+    report = _Report(config, run, plan, lambda: monitor.look(model, device), on_progress)
     saved_at = time.monotonic()
     order: Tensor | None = None
 
@@ -109,23 +145,27 @@ def train(
         for step in range(first, total_steps):
             epoch, position = divmod(step, steps_per_epoch)
             if order is None or position == 0:
-                order = torch.randperm(len(store), generator=_generator(config.seed, epoch, 0))
+                order = plan.training[torch.randperm(len(plan.training), generator=_generator(config.seed, epoch, 0))]
             chosen = order[position * batch_size : (position + 1) * batch_size]
             batch = pixels[chosen].to(device, non_blocking=True)
-            x1, x2 = (
+            x = [
                 augment.apply(views, batch, augment.draw(views, aspect[chosen], _generator(config.seed, step, view)))
-                for view in (1, 2)
-            )
-
+                for view in range(1, 2 * pairs + 1)
+            ]
             for group in optimizer.param_groups:
-                group["lr"] = lr * cosine(step, total_steps) if group["decay_lr"] else lr
+                decaying = group["decay_lr"]
+                group["lr"] = lr * (cosine(step, total_steps, warmup_steps) if decaying else warmup(step, warmup_steps))
             with torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16_helps(device, config)):
-                output = model(x1, x2)
+                outputs = [model(*x[2 * pair : 2 * pair + 2]) for pair in range(pairs)]
+            loss = sum(output.loss for output in outputs) / pairs
             optimizer.zero_grad(set_to_none=True)
-            output.loss.backward()
+            loss.backward()
             optimizer.step()
 
-            report.add(step + 1, output.loss.detach(), output.z, optimizer.param_groups[0]["lr"])
+            alarm = report.add(step + 1, loss.detach(), outputs[0].z, optimizer.param_groups[0]["lr"])
+            if alarm and config.stop_on_collapse:
+                save(step + 1)
+                raise Collapsed(alarm)
             if stopped.is_set() or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                 save(step + 1)
                 saved_at = time.monotonic()
@@ -165,37 +205,65 @@ def _restore(run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
 class _Report:
     """Averages steps into rows, without making the device wait more often than a row is written."""
 
-    def __init__(self, run, steps_per_epoch, total_steps, batch_size, dim, on_progress) -> None:
-        self.run, self.steps_per_epoch, self.total_steps = run, steps_per_epoch, total_steps
-        self.batch_size, self.dim, self.on_progress = batch_size, dim, on_progress
+    def __init__(
+        self,
+        config: Config,
+        run: Run,
+        plan: Plan,
+        look: Callable[[], Reading],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self.config, self.run, self.plan, self.look, self.on_progress = config, run, plan, look, on_progress
         self.losses: list[Tensor] = []
         self.stds: list[Tensor] = []
-        self.since = time.monotonic()
+        self.since = self.looked_at = time.monotonic()
+        self.alarmed = False
+        # a run that collapses does so early: look four times in the first epoch
+        first = plan.steps_per_epoch
+        self.early = {max(1, first * quarter // 4) for quarter in (1, 2, 3, 4)}
 
-    def add(self, step: int, loss: Tensor, z: Tensor, lr: float) -> None:
+    def add(self, step: int, loss: Tensor, z: Tensor, lr: float) -> str | None:
+        """Take in one step; returns the alarm when the run has just been found to collapse."""
         self.losses.append(loss)
         self.stds.append(output_std(z))
-        seconds = time.monotonic() - self.since
-        if seconds < ROW_SECONDS and step % self.steps_per_epoch and step != self.total_steps:
-            return
+        epoch_ends = step % self.plan.steps_per_epoch == 0
+        now = time.monotonic()
+        if now - self.since < ROW_SECONDS and not epoch_ends and step not in self.early:
+            return None
         loss_mean = float(torch.stack(self.losses).mean())
-        std_mean = float(torch.stack(self.stds).mean()) * self.dim**0.5
+        std = float(torch.stack(self.stds).mean()) * self.config.projector_dim**0.5
+        last_std = float(self.stds[-1]) * self.config.projector_dim**0.5
         seconds = time.monotonic() - self.since
-        rate = self.batch_size * len(self.losses) / seconds
-        if loss_mean != loss_mean:
+        rate = self.plan.batch_size * len(self.losses) / seconds
+        if not math.isfinite(loss_mean):
             raise UserError(f"the loss is not a number at step {step}; try a lower --base-lr")
-        epoch = step / self.steps_per_epoch
+        reading = None
+        due = epoch_ends and now - self.looked_at > LOOK_SECONDS
+        if due or step in self.early or step == self.plan.total_steps:
+            reading = self.look()
+            self.looked_at = time.monotonic()
+        epoch = step / self.plan.steps_per_epoch
+        kind = verdict(last_std, reading, self.config.projector_dim)
         row: dict[str, Any] = {
             "step": step,
             "epoch": round(epoch, 4),
             "loss": round(loss_mean, 6),
-            "std": round(std_mean, 6),
+            "std": round(std, 6),
             "lr": round(lr, 8),
             "images_per_second": round(rate, 2),
+            **(reading.row() if reading else {}),
+            **({"verdict": kind} if kind else {}),
         }
         self.run.append_metrics(row)
-        self.on_progress(Progress(int(epoch), step, self.total_steps, loss_mean, std_mean, rate))
+        alarm = None
+        if kind and not self.alarmed:
+            self.alarmed = True
+            alarm = explain(
+                kind, last_std, reading, stop_gradient=self.config.stop_gradient, batch_size=self.plan.batch_size
+            )
+        self.on_progress(Progress(int(epoch), step, self.plan.total_steps, loss_mean, std, rate, reading, alarm))
         self.losses, self.stds, self.since = [], [], time.monotonic()
+        return alarm
 
 
 @contextlib.contextmanager

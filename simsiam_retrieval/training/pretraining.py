@@ -20,7 +20,7 @@ from ..images.files import ImageFile, absolute, list_images
 from ..images.store import ImageStore, load_store
 from ..progress import bar
 from .config import Config
-from .loop import Interrupted, Progress, pick_device, train
+from .loop import Collapsed, Interrupted, Progress, make_plan, pick_device, train
 from .run import Run
 
 TRIAL = {"image_size": 64, "batch_size": 32, "epochs": 80}
@@ -87,7 +87,7 @@ def pretrain(
 
 
 def _train_with_bar(config: Config, store: ImageStore, run: Run, device: torch.device, *, resuming: bool) -> bool:
-    total = config.epochs * (len(store) // min(config.batch_size, len(store)))
+    total = make_plan(config, len(store)).total_steps
     spoken_at = time.monotonic()
 
     with bar("training", total) as shown:
@@ -98,6 +98,8 @@ def _train_with_bar(config: Config, store: ImageStore, run: Run, device: torch.d
             note += f"  {now.images_per_second:.0f} images/s"
             shown.at(now.step)
             shown.note(note)
+            if now.alarm:
+                cli.remark(f"warning: {now.alarm}")
             if not sys.stderr.isatty() and (time.monotonic() - spoken_at > LINE_SECONDS or now.step == now.total_steps):
                 cli.remark(f"step {now.step}/{now.total_steps}  {note}")
                 spoken_at = time.monotonic()
@@ -106,6 +108,8 @@ def _train_with_bar(config: Config, store: ImageStore, run: Run, device: torch.d
             train(config, store, run, device=device, resume=resuming, on_progress=on_progress)
         except Interrupted:
             return False
+        except Collapsed as collapse:
+            raise UserError(f"stopped at a {collapse}") from None
     return True
 
 

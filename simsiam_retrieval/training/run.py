@@ -104,6 +104,12 @@ def build_model(config: Config) -> SimSiam:
         projector_hidden_dim=config.projector_dim,
         projector_layers=config.projector_layers,
         predictor_hidden_dim=config.predictor_dim,
+        predictor_kind=config.predictor,
+        predictor_decays=config.predictor_lr == "cosine",
+        bn=config.head_bn,
+        similarity=config.similarity,
+        symmetric=config.symmetry == "symmetric",
+        stop_gradient=config.stop_gradient,
     )
 
 

@@ -1,0 +1,102 @@
+"""Is it learning, or collapsing? Measured on held-out images, without labels, while a run trains."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..evaluation.spectrum import alignment, explained_variance_auc, rankme, uniformity, view_retrieval
+from ..images import augment
+from ..siamese.simsiam import SimSiam
+
+EMBED_BATCH = 64  # images at once; the same on every device
+
+# Measured on 3,068 clothing photos, docs/pretraining.md: healthy runs stay above twice these from the first epoch on.
+STD_COLLAPSED = 0.3  # of z in one training batch, times sqrt(d)
+RANK_COLLAPSED = 0.06  # RankMe of held-out z, as a part of what these images allow
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One look at the network in eval mode, on both views of the held-out images."""
+
+    rankme: float  # effective rank of the projections z
+    rankme_features: float  # and of the backbone's features
+    variance_auc: float  # of z: 1 is a single direction
+    view_retrieval: float  # part of first views that find their own second view among all, by features
+    alignment: float  # of features: squared distance of an image's two views
+    uniformity: float  # of features
+    images: int
+
+    def row(self) -> dict[str, float]:
+        """The values as they go into ``metrics.jsonl``."""
+        return {
+            name: round(getattr(self, name), 5)
+            for name in ("rankme", "rankme_features", "variance_auc", "view_retrieval", "alignment", "uniformity")
+        }
+
+
+class Monitor:
+    """Looks at a network through two fixed views of each held-out image."""
+
+    def __init__(self, views: augment.Augmentation, pixels: Tensor, aspect: Tensor, generator: torch.Generator) -> None:
+        """``pixels``: uint8 (n, 3, s, s) on the CPU; ``aspect``: (n,). The views are drawn once, from ``generator``."""
+        self._views, self._pixels = views, pixels
+        self._drawn = [augment.draw(views, aspect, generator) for _ in range(2)]
+
+    @torch.no_grad()
+    def look(self, model: SimSiam, device: torch.device) -> Reading:
+        """Measure ``model``; its mode and its BN statistics are left as they were."""
+        training = model.training
+        model.eval()
+        features: list[list[Tensor]] = [[], []]
+        projections: list[Tensor] = []
+        for start in range(0, len(self._pixels), EMBED_BATCH):
+            part = slice(start, start + EMBED_BATCH)
+            batch = self._pixels[part].to(device)
+            for view, drawn in enumerate(self._drawn):
+                x = augment.apply(self._views, batch, augment.Parameters(*(tensor[part] for tensor in drawn)))
+                y = model.backbone(x)
+                features[view].append(y.float().cpu())
+                if view == 0:
+                    projections.append(model.projector(y).float().cpu())
+        model.train(training)
+        first, second, z = torch.cat(features[0]), torch.cat(features[1]), torch.cat(projections)
+        return Reading(
+            rankme=rankme(z),
+            rankme_features=rankme(first),
+            variance_auc=explained_variance_auc(z),
+            view_retrieval=view_retrieval(first, second),
+            alignment=alignment(first, second),
+            uniformity=uniformity(first),
+            images=len(z),
+        )
+
+
+def verdict(std: float, reading: Reading | None, dim: int) -> str | None:
+    """What is wrong, in a word, or None.
+
+    "collapse": outputs are nearly the same for all images (``std``, of a training batch, times sqrt(dim)).
+    "dimensional collapse": outputs differ, but only along a few directions.
+    """
+    if not std >= STD_COLLAPSED:  # catches not-a-number too
+        return "collapse"
+    if reading is not None and reading.rankme < RANK_COLLAPSED * min(reading.images, dim):
+        return "dimensional collapse"
+    return None
+
+
+def explain(kind: str, std: float, reading: Reading | None, *, stop_gradient: bool, batch_size: int) -> str:
+    """The alarm for people: what is seen, what it means, what to change."""
+    if kind == "collapse":
+        seen = f"every image gets nearly the same output (std {std:.2f} of 1)"
+    else:
+        assert reading is not None
+        seen = f"outputs use about {reading.rankme:.0f} directions for {reading.images} images"
+    causes = []
+    if not stop_gradient:
+        causes.append("stop-gradient is off: leave out --no-stop-gradient")
+    if batch_size < 32:
+        causes.append(f"batches of {batch_size} are small for batch normalisation: --batch-size 64 or more")
+    causes += ["a learning rate too high: halve --base-lr", "images too much alike: add others"]
+    return f"{kind}: {seen}; the features will be of little use. Likely: " + "; or ".join(causes)
