@@ -21,7 +21,7 @@ def views(seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(9, 3, 2, 2, generator=generator), torch.randn(9, 3, 2, 2, generator=generator)
 
 
-def norms(modules: nn.Module) -> list[bool]:
+def norms(modules: nn.Sequential) -> list[bool]:
     """For each linear layer, whether BN follows it."""
     layers = list(modules)
     return [

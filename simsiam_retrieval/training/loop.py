@@ -23,6 +23,7 @@ from .schedule import cosine, warmup
 
 CHECKPOINT_SECONDS = 300
 ROW_SECONDS = 5
+JUDGED_FROM = 20  # steps; before, outputs of a healthy run also lie close together
 LOOK_SECONDS = 20  # at least, between the monitor's looks after the first epoch
 MONITOR_IMAGES_AT_LEAST = 32  # with fewer to spare the monitor uses training images
 
@@ -243,7 +244,7 @@ class _Report:
             reading = self.look()
             self.looked_at = time.monotonic()
         epoch = step / self.plan.steps_per_epoch
-        kind = verdict(last_std, reading, self.config.projector_dim)
+        kind = verdict(last_std, reading if step >= JUDGED_FROM else None, self.config.projector_dim)
         row: dict[str, Any] = {
             "step": step,
             "epoch": round(epoch, 4),
