@@ -66,19 +66,6 @@ def test_stop_on_collapse_ends_the_run_and_keeps_a_checkpoint(store: ImageStore,
 def test_stop_on_collapse_exits_with_2(run_command, photos: Path, tmp_path: Path) -> None:
     sizes = ["--image-size", "32", "--batch-size", "42", "--projector-dim", "256", "--predictor-dim", "64"]
     options = [*sizes, "--epochs", "20", "--base-lr", "2"]
-        "--image-size",
-        "32",
-        "--batch-size",
-        "42",
-        "--epochs",
-        "20",
-        "--projector-dim",
-        "256",
-        "--predictor-dim",
-        "64",
-        "--base-lr",
-        "2",
-    ]
     done = run_command(
         "pretrain", photos, "--out", tmp_path / "run", *options, "--no-stop-gradient", "--stop-on-collapse"
     )

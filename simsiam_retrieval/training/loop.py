@@ -158,7 +158,7 @@ def train(
                 group["lr"] = lr * (cosine(step, total_steps, warmup_steps) if decaying else warmup(step, warmup_steps))
             with torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16_helps(device, config)):
                 outputs = [model(*x[2 * pair : 2 * pair + 2]) for pair in range(pairs)]
-            loss = sum(output.loss for output in outputs) / pairs
+            loss = torch.stack([output.loss for output in outputs]).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
