@@ -219,9 +219,9 @@ class _Report:
         self.stds: list[Tensor] = []
         self.since = self.looked_at = time.monotonic()
         self.alarmed = False
-        # a run that collapses does so early: look four times in the first epoch
+        # a run that collapses does so early: look four times in the first epoch, where it is long enough for that
         first = plan.steps_per_epoch
-        self.early = {max(1, first * quarter // 4) for quarter in (1, 2, 3, 4)}
+        self.early = {max(1, first * quarter // 4) for quarter in (1, 2, 3, 4)} if first >= JUDGED_FROM else {first}
 
     def add(self, step: int, loss: Tensor, z: Tensor, lr: float) -> str | None:
         """Take in one step; returns the alarm when the run has just been found to collapse."""
@@ -236,13 +236,15 @@ class _Report:
         last_std = float(self.stds[-1]) * self.config.projector_dim**0.5
         seconds = time.monotonic() - self.since
         rate = self.plan.batch_size * len(self.losses) / seconds
-        if not math.isfinite(loss_mean):
-            raise UserError(f"the loss is not a number at step {step}; try a lower --base-lr")
-        reading = None
+        reading, finite = None, math.isfinite(loss_mean)
         due = epoch_ends and now - self.looked_at > LOOK_SECONDS
         if due or step in self.early or step == self.plan.total_steps:
-            reading = self.look()
+            with contextlib.suppress(FloatingPointError):
+                reading = self.look()
+            finite = finite and reading is not None
             self.looked_at = time.monotonic()
+        if not finite:
+            raise UserError(f"the loss is not a number at step {step}; try a lower --base-lr")
         epoch = step / self.plan.steps_per_epoch
         kind = verdict(last_std, reading if step >= JUDGED_FROM else None, self.config.projector_dim)
         row: dict[str, Any] = {

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.spectrum import alignment, explained_variance_auc, rankme, uniformity, view_retrieval
-from ..images import augment
+from ..images.augment import Augmentation, Parameters, apply, draw
 from ..siamese.simsiam import SimSiam
 
 EMBED_BATCH = 64  # images at once; the same on every device
@@ -39,14 +39,17 @@ class Reading:
 class Monitor:
     """Looks at a network through two fixed views of each held-out image."""
 
-    def __init__(self, views: augment.Augmentation, pixels: Tensor, aspect: Tensor, generator: torch.Generator) -> None:
+    def __init__(self, views: Augmentation, pixels: Tensor, aspect: Tensor, generator: torch.Generator) -> None:
         """``pixels``: uint8 (n, 3, s, s) on the CPU; ``aspect``: (n,). The views are drawn once, from ``generator``."""
         self._views, self._pixels = views, pixels
-        self._drawn = [augment.draw(views, aspect, generator) for _ in range(2)]
+        self._drawn = [draw(views, aspect, generator) for _ in range(2)]
 
     @torch.no_grad()
     def look(self, model: SimSiam, device: torch.device) -> Reading:
-        """Measure ``model``; its mode and its BN statistics are left as they were."""
+        """Measure ``model``; its mode and its BN statistics are left as they were.
+
+        Raises ``FloatingPointError`` when its outputs are not finite.
+        """
         training = model.training
         model.eval()
         features: list[list[Tensor]] = [[], []]
@@ -55,13 +58,15 @@ class Monitor:
             part = slice(start, start + EMBED_BATCH)
             batch = self._pixels[part].to(device)
             for view, drawn in enumerate(self._drawn):
-                x = augment.apply(self._views, batch, augment.Parameters(*(tensor[part] for tensor in drawn)))
+                x = apply(self._views, batch, Parameters(*(tensor[part] for tensor in drawn)))
                 y = model.backbone(x)
                 features[view].append(y.float().cpu())
                 if view == 0:
                     projections.append(model.projector(y).float().cpu())
         model.train(training)
         first, second, z = torch.cat(features[0]), torch.cat(features[1]), torch.cat(projections)
+        if not all(tensor.isfinite().all() for tensor in (first, second, z)):
+            raise FloatingPointError("outputs that are not numbers")
         return Reading(
             rankme=rankme(z),
             rankme_features=rankme(first),
