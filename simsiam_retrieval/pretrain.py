@@ -24,6 +24,8 @@ class Arguments(Config):
     """Run folder to create; by default a new one under runs/."""
     resume: Path | None = None
     """Run folder to go on with, under its own settings."""
+    init: str | None = None
+    """Weights to start from: a run folder, an .onnx encoder of this package, or default for the shipped one."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: int | None = None
@@ -42,6 +44,7 @@ def main() -> int:
         arguments.data,
         out=arguments.out,
         resume=arguments.resume,
+        init=arguments.init,
         device=arguments.device,
         workers=arguments.workers,
     )

@@ -30,4 +30,5 @@ def build_backbone(name: str, stem: str = "imagenet") -> nn.Module:
         network.maxpool = nn.Identity()
     network.feature_dim = network.fc.in_features
     network.fc = nn.Identity()
+    network.name, network.stem = name, stem
     return network

@@ -54,7 +54,9 @@ def backbone_from_onnx(file: Path) -> nn.Module:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata or "backbone" not in metadata:
         raise UserError(f"{file}: holds no weights to train from; use an encoder or run of this package")
-    backbone = build_backbone(metadata["backbone"], metadata.get("stem", "imagenet"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # what is not in the file is at least the same every time
+        backbone = build_backbone(metadata["backbone"], metadata.get("stem", "imagenet"))
     packed = torch.from_numpy(np.frombuffer(base64.b64decode(metadata[METADATA_KEY]), "<f4").copy())
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     state = backbone.state_dict()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
 from ..images import augment
@@ -108,9 +108,12 @@ def train(
     *,
     device: torch.device,
     resume: bool = False,
+    initial: nn.Module | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
     """Train until ``config.epochs``, writing ``metrics.jsonl`` and ``checkpoint.pt`` into ``run``.
+
+    ``initial`` is a backbone whose weights to start from, instead of random ones.
 
     Every random draw is a function of (seed, step), so a resumed run repeats an undisturbed one exactly on a CPU.
     Raises :class:`Interrupted` after SIGINT or SIGTERM, once the checkpoint is written.
@@ -122,7 +125,10 @@ def train(
     pairs = 2 if config.symmetry == "asymmetric-2x" else 1
 
     torch.manual_seed(config.seed)
-    model = build_model(config).to(device).to(memory_format=torch.channels_last).train()
+    model = build_model(config)
+    if initial is not None:
+        model.backbone.load_state_dict(initial.state_dict())
+    model = model.to(device).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(
         model.parameter_groups(), lr=lr, momentum=config.momentum, weight_decay=config.weight_decay
     )

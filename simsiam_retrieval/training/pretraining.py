@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from torch import nn
 
 from .. import cli
 from .._version import __version__
@@ -20,6 +21,7 @@ from ..images.files import ImageFile, absolute, list_images
 from ..images.store import ImageStore, load_store
 from ..progress import bar
 from .config import Config
+from .initial import initial_backbone
 from .loop import Collapsed, Interrupted, Progress, make_plan, pick_device, train
 from .run import Run
 
@@ -33,6 +35,7 @@ def pretrain(
     *,
     out: Path | None = None,
     resume: Path | None = None,
+    init: str | None = None,
     device: str = "auto",
     workers: int | None = None,
 ) -> bool:
@@ -52,6 +55,9 @@ def pretrain(
             config = _trial(config)
         run = Run(out or _new_folder(config, trial=not data))
         _refuse_used(run.path)
+    if init is not None and resume is not None:
+        raise UserError("--resume goes on with the run's own weights; leave out --init")
+    initial = None if init is None else initial_backbone(init, config)
 
     files = _list(roots)
     with bar("decoding", len(files)) as shown:
@@ -70,12 +76,12 @@ def pretrain(
         if resume is None:
             if run.config_file.exists():  # another process was faster
                 _refuse_used(run.path)
-            run.write(config, data=_data_facts(roots, store, fingerprint), **_environment(target))
+            run.write(config, init=init, data=_data_facts(roots, store, fingerprint), **_environment(target))
         cli.remark(
             f"{len(store)} images, {config.backbone} at {config.image_size} px, "
             f"batch {min(config.batch_size, len(store))}, {config.epochs} epochs, on {target}; run folder {run.path}"
         )
-        finished = _train_with_bar(config, store, run, target, resuming=resume is not None)
+        finished = _train_with_bar(config, store, run, target, initial, resuming=resume is not None)
     finally:
         lock.release()
     if finished:
@@ -86,7 +92,9 @@ def pretrain(
     return finished
 
 
-def _train_with_bar(config: Config, store: ImageStore, run: Run, device: torch.device, *, resuming: bool) -> bool:
+def _train_with_bar(
+    config: Config, store: ImageStore, run: Run, device: torch.device, initial: nn.Module | None, *, resuming: bool
+) -> bool:
     total = make_plan(config, len(store)).total_steps
     spoken_at = time.monotonic()
 
@@ -105,7 +113,7 @@ def _train_with_bar(config: Config, store: ImageStore, run: Run, device: torch.d
                 spoken_at = time.monotonic()
 
         try:
-            train(config, store, run, device=device, resume=resuming, on_progress=on_progress)
+            train(config, store, run, device=device, resume=resuming, initial=initial, on_progress=on_progress)
         except Interrupted:
             return False
         except Collapsed as collapse:

@@ -1,0 +1,30 @@
+"""Weights to start from: another run's, or those inside an exported encoder."""
+
+from pathlib import Path
+
+from torch import nn
+
+from ..encoder import default_encoder_file, find_encoder
+from ..errors import UserError
+from ..siamese.folded import backbone_from_onnx
+from .config import Config
+from .run import load_backbone
+
+SHIPPED = "default"  # the word for the encoder that comes with the package
+
+
+def initial_backbone(init: str, config: Config) -> nn.Module:
+    """The backbone of ``init``: a run folder, an ``.onnx`` encoder of this package, or "default" for the shipped one.
+
+    Raises :class:`UserError` when it is not there, damaged, or not the backbone that ``config`` asks for.
+    """
+    path = default_encoder_file() if init == SHIPPED else Path(init).expanduser()
+    backbone = load_backbone(path)[0] if (path / "checkpoint.pt").exists() else backbone_from_onnx(find_encoder(path))
+    wanted = (config.backbone, config.stem)
+    found = (str(backbone.name), str(backbone.stem))
+    if found != wanted:
+        raise UserError(
+            f"--init {init}: holds a {found[0]} with the {found[1]} stem, not {wanted[0]} with {wanted[1]}; "
+            f"add --backbone {found[0]} --stem {found[1]}"
+        )
+    return backbone
