@@ -13,7 +13,7 @@ from .text import printable
 
 T = TypeVar("T")
 
-DONE, OUR_FAULT, USER_CAN_MEND, CTRL_C = 0, 1, 2, 130
+DONE, USER_CAN_MEND, CTRL_C = 0, 2, 130  # 1, our fault, is what a traceback ends with
 
 
 def parse(arguments: type[T], prog: str, args: list[str] | None = None, default: T | None = None) -> T:

@@ -6,6 +6,7 @@ from pathlib import Path
 from ..encoder import Encoder, find_encoder
 from ..errors import UserError
 from ..images.files import absolute, list_images
+from ..images.pool import check_workers
 from .collection import Collection, Update, remove_collection
 
 
@@ -27,8 +28,7 @@ def index_folders(
     """
     if not roots:
         raise UserError("name a folder of images to index")
-    if workers is not None and workers < 0:
-        raise UserError(f"--workers {workers}: give 0 (no extra processes) or more")
+    check_workers(workers)  # before anything is created
     roots, folder = [absolute(root) for root in roots], absolute(folder)
     listing = list_images(roots)
     named = ", ".join(str(root) for root in roots)

@@ -27,6 +27,12 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_workers(workers: int | None) -> None:
+    """Raise :class:`UserError` for what is no number of worker processes; None stands for one per CPU."""
+    if workers is not None and workers < 0:
+        raise UserError(f"--workers {workers}: give 0 (decode in this process) or more")
+
+
 def map_chunks(
     function: Callable[[list[T]], list[R]],
     items: Sequence[T],
@@ -48,8 +54,7 @@ def map_chunks(
     """
     chunks = [list(items[i : i + chunk_size]) for i in range(0, len(items), chunk_size)]
     workers = available_cpus() if workers is None else workers
-    if workers < 0:
-        raise UserError(f"--workers {workers}: give 0 (decode in this process) or more")
+    check_workers(workers)
     if workers == 0 or len(items) < INLINE_BELOW:
         if initializer is not None:
             initializer(*initargs)

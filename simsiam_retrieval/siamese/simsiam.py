@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -103,4 +102,4 @@ def output_std(z: Tensor) -> Tensor:
 
 def collapse_free_std(dim: int) -> float:
     """The value of :func:`output_std` for an isotropic zero-mean Gaussian output: 1/sqrt(dim)."""
-    return float(torch.tensor(dim).rsqrt())
+    return dim**-0.5

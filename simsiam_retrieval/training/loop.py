@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..images import augment
 from ..images.store import ImageStore
-from ..siamese.simsiam import output_std
+from ..siamese.simsiam import collapse_free_std, output_std
 from .config import Config
 from .monitor import Monitor, Reading, explain, verdict
 from .run import Run, build_model
@@ -238,8 +238,9 @@ class _Report:
         if now - self.since < ROW_SECONDS and not epoch_ends and step not in self.early:
             return None
         loss_mean = float(torch.stack(self.losses).mean())
-        std = float(torch.stack(self.stds).mean()) * self.config.projector_dim**0.5
-        last_std = float(self.stds[-1]) * self.config.projector_dim**0.5
+        healthy = collapse_free_std(self.config.projector_dim)
+        std = float(torch.stack(self.stds).mean()) / healthy
+        last_std = float(self.stds[-1]) / healthy
         seconds = time.monotonic() - self.since
         rate = self.plan.batch_size * len(self.losses) / seconds
         reading, finite = None, math.isfinite(loss_mean)

@@ -71,6 +71,7 @@ def pretrain(
             raise UserError(f"{run.path}: the images have changed since this run began; start a new run")
     else:
         run.path.mkdir(parents=True, exist_ok=True)
+    plan = make_plan(config, len(store))
     lock = run.lock()
     try:
         if resume is None:
@@ -79,9 +80,9 @@ def pretrain(
             run.write(config, init=init, data=_data_facts(roots, store, fingerprint), **_environment(target))
         cli.remark(
             f"{len(store)} images, {config.backbone} at {config.image_size} px, "
-            f"batch {min(config.batch_size, len(store))}, {config.epochs} epochs, on {target}; run folder {run.path}"
+            f"batch {plan.batch_size}, {config.epochs} epochs, on {target}; run folder {run.path}"
         )
-        finished = _train_with_bar(config, store, run, target, initial, resuming=resume is not None)
+        finished = _train_with_bar(config, store, run, target, initial, plan.total_steps, resuming=resume is not None)
     finally:
         lock.release()
     if finished:
@@ -93,12 +94,18 @@ def pretrain(
 
 
 def _train_with_bar(
-    config: Config, store: ImageStore, run: Run, device: torch.device, initial: nn.Module | None, *, resuming: bool
+    config: Config,
+    store: ImageStore,
+    run: Run,
+    device: torch.device,
+    initial: nn.Module | None,
+    total_steps: int,
+    *,
+    resuming: bool,
 ) -> bool:
-    total = make_plan(config, len(store)).total_steps
     spoken_at = time.monotonic()
 
-    with bar("training", total) as shown:
+    with bar("training", total_steps) as shown:
 
         def on_progress(now: Progress) -> None:
             nonlocal spoken_at
