@@ -37,7 +37,7 @@ def run(main: Callable[[], int | None]) -> None:
         if sys.stdout is not None:  # None where it was closed: >&-
             sys.stdout.flush()
     except UserError as error:
-        remark(f"error: {printable(str(error))}")
+        remark(f"{_speaker()}error: {printable(str(error))}")
         code = USER_CAN_MEND
     except KeyboardInterrupt:
         remark("stopped")
@@ -49,6 +49,12 @@ def run(main: Callable[[], int | None]) -> None:
         remark(f"error: {printable(str(error.filename or 'writing'))}: {error.strerror or error}")
         code = USER_CAN_MEND
     sys.exit(code)
+
+
+def _speaker() -> str:
+    """Who speaks, where a launcher started several processes and this is not the first."""
+    rank = os.environ.get("RANK", "0") if "TORCHELASTIC_RUN_ID" in os.environ else "0"
+    return "" if rank == "0" else f"[process {rank}] "
 
 
 def remark(text: str) -> None:

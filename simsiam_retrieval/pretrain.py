@@ -4,15 +4,19 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import tyro
 
 from . import cli
 from .training.config import Config, recipe
+from .training.options import Options
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Arguments(Config):
+class Arguments(Options, Config):
     """Pretrain an encoder on a folder of unlabelled images with SimSiam.
 
     Ctrl-C stops after the current step and keeps a checkpoint; --resume goes on from it.
@@ -20,16 +24,6 @@ class Arguments(Config):
 
     data: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Folders of images, nested or flat; labels are not used. None: a short trial on the example photos."""
-    out: Path | None = None
-    """Run folder to create; by default a new one under runs/."""
-    resume: Path | None = None
-    """Run folder to go on with, under its own settings."""
-    init: str | None = None
-    """Weights to start from: a run folder, an .onnx encoder of this package, or default for the shipped one."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    workers: int | None = None
-    """Processes that decode images at the start; by default one per core."""
 
 
 def main() -> int:
@@ -38,17 +32,13 @@ def main() -> int:
     # torch takes seconds to import: help and typing errors should not
     from .training.pretraining import pretrain
 
-    settings = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Config)}
-    finished = pretrain(
-        Config(**settings),
-        arguments.data,
-        out=arguments.out,
-        resume=arguments.resume,
-        init=arguments.init,
-        device=arguments.device,
-        workers=arguments.workers,
-    )
+    finished = pretrain(_part(arguments, Config), arguments.data, _part(arguments, Options))
     return cli.DONE if finished else cli.CTRL_C
+
+
+def _part(arguments: Arguments, kind: type[T]) -> T:
+    """The fields of ``arguments`` that belong to the dataclass ``kind``."""
+    return kind(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
 
 
 def _defaults(argv: list[str]) -> Arguments:

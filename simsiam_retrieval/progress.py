@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def bar(label: str, total: int) -> Iterator["Bar"]:
+def bar(label: str, total: int, *, show: bool = True) -> Iterator["Bar"]:
     """A bar over ``total`` items, with time left; ``advance`` moves it, ``note`` sets the text behind it."""
     console = Console(stderr=True)
     columns = (
@@ -19,7 +19,7 @@ def bar(label: str, total: int) -> Iterator["Bar"]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not (show and console.is_terminal)) as progress:
         yield Bar(progress, progress.add_task(label, total=total, note=""))
 
 

@@ -77,11 +77,12 @@ def few_photos(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_dir(few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two epochs (four steps) of a ResNet-18 at 32 px on ``few_photos``; read only."""
     from simsiam_retrieval.training.config import Config
+    from simsiam_retrieval.training.options import Options
     from simsiam_retrieval.training.pretraining import pretrain
 
     run = tmp_path_factory.mktemp("runs") / "tiny"
     config = Config(image_size=32, batch_size=16, epochs=2, projector_dim=64, predictor_dim=32)
-    assert pretrain(config, [few_photos], out=run, device="cpu", workers=0)
+    assert pretrain(config, [few_photos], Options(out=run, device="cpu", workers=0))
     return run
 
 

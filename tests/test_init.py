@@ -11,6 +11,7 @@ from simsiam_retrieval.errors import UserError
 from simsiam_retrieval.siamese.folded import backbone_from_onnx
 from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.initial import initial_backbone
+from simsiam_retrieval.training.options import Options
 from simsiam_retrieval.training.pretraining import pretrain
 from simsiam_retrieval.training.run import load_backbone
 
@@ -22,7 +23,7 @@ def test_a_run_begins_with_the_given_weights(
     source: str, run_dir: Path, encoder_file: Path, few_photos: Path, tmp_path: Path
 ) -> None:
     init = {"run": str(run_dir), "encoder": str(encoder_file), "default": "default"}[source]
-    assert pretrain(STILL, [few_photos], out=tmp_path / "run", init=init, device="cpu", workers=0)
+    assert pretrain(STILL, [few_photos], Options(out=tmp_path / "run", init=init, device="cpu", workers=0))
     begun, _ = load_backbone(tmp_path / "run")
     if source == "run":
         expected = load_backbone(run_dir)[0]
@@ -34,7 +35,7 @@ def test_a_run_begins_with_the_given_weights(
 
 
 def test_without_init_it_begins_elsewhere(run_dir: Path, few_photos: Path, tmp_path: Path) -> None:
-    assert pretrain(STILL, [few_photos], out=tmp_path / "run", device="cpu", workers=0)
+    assert pretrain(STILL, [few_photos], Options(out=tmp_path / "run", device="cpu", workers=0))
     begun, given = load_backbone(tmp_path / "run")[0], load_backbone(run_dir)[0]
     assert not torch.equal(begun.state_dict()["conv1.weight"], given.state_dict()["conv1.weight"])
 

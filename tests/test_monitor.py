@@ -13,8 +13,10 @@ from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.images.store import ImageStore, load_store
 from simsiam_retrieval.siamese.simsiam import SimSiam
 from simsiam_retrieval.training.config import Config
-from simsiam_retrieval.training.loop import Collapsed, Progress, make_plan, train
+from simsiam_retrieval.training.loop import Collapsed, train
 from simsiam_retrieval.training.monitor import Monitor, Reading, explain, verdict
+from simsiam_retrieval.training.plan import make_plan
+from simsiam_retrieval.training.report import Progress
 from simsiam_retrieval.training.run import Run, build_model
 
 CPU = torch.device("cpu")

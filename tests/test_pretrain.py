@@ -23,8 +23,9 @@ from simsiam_retrieval import cli
 from simsiam_retrieval import pretrain as command_module
 from simsiam_retrieval.errors import UserError
 from simsiam_retrieval.images import augment
-from simsiam_retrieval.training import loop, pretraining
+from simsiam_retrieval.training import loop, pretraining, report
 from simsiam_retrieval.training.config import RECIPES, Config, from_dict, recipe
+from simsiam_retrieval.training.options import Options
 from simsiam_retrieval.training.pretraining import pretrain
 from simsiam_retrieval.training.run import Run
 from simsiam_retrieval.training.runfiles import read_metrics
@@ -40,7 +41,7 @@ FAST_OPTIONS = [
 
 def train(config: Config, data: Path, out: Path, **options: Any) -> Run:
     """A whole run in this process; returns its folder."""
-    assert pretrain(config, [data], out=out, device="cpu", workers=0, **options)
+    assert pretrain(config, [data], Options(out=out, device="cpu", workers=0, **options))
     return Run(out)
 
 
@@ -63,7 +64,7 @@ def same(a: Any, b: Any) -> bool:
 @pytest.fixture(autouse=True)
 def _rows_by_epoch_only_and_quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow machine would add rows in mid-epoch; no test cuts the power, so none waits for the disk."""
-    monkeypatch.setattr(loop, "ROW_SECONDS", 1e9)
+    monkeypatch.setattr(report, "ROW_SECONDS", 1e9)
     monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
@@ -134,19 +135,21 @@ def test_metrics_have_a_row_an_epoch_with_growing_steps(finished):
     assert [row["step"] for row in rows] == [2, 4, 6]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for row in rows:
+        curve = row.pop("variance_explained", [1.0])  # where the monitor looked
+        assert curve == sorted(curve) and 0 < curve[0] and curve[-1] <= 1
         assert all(math.isfinite(value) for value in row.values())
         assert -1 <= row["loss"] <= 1 and row["std"] > 0 and row["images_per_second"] > 0
 
 
 def test_rows_come_by_time_as_well(few_photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "ROW_SECONDS", 0)
+    monkeypatch.setattr(report, "ROW_SECONDS", 0)
     run = train(FAST, few_photos, tmp_path / "run")
     assert [row["step"] for row in read_metrics(run.path)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_row_is_the_mean_of_its_steps(few_photos, tmp_path, monkeypatch, finished):
     """The same run with a row a step: its losses and stds average to those of the rows by epoch."""
-    monkeypatch.setattr(loop, "ROW_SECONDS", 0)
+    monkeypatch.setattr(report, "ROW_SECONDS", 0)
     fine = read_metrics(train(FAST, few_photos, tmp_path / "run").path)
     for name in ("loss", "std"):
         pairs = np.array([row[name] for row in fine]).reshape(3, 2)
@@ -291,12 +294,12 @@ def test_a_stopped_and_resumed_run_equals_an_undisturbed_one_to_the_bit(
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patch:
         stop_in_step(patch, number, step)
-        assert pretrain(FAST, [few_photos], out=out, device="cpu", workers=0) is False
+        assert pretrain(FAST, [few_photos], Options(out=out, device="cpu", workers=0)) is False
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert f"--resume {out}" in capsys.readouterr().err
     assert state(out)["step"] == step
     torch.manual_seed(12345)  # what else drew random numbers does not matter
-    assert pretrain(FAST, [], resume=out, device="cpu", workers=0) is True
+    assert pretrain(FAST, [], Options(resume=out, device="cpu", workers=0)) is True
     assert same(state(out), state(finished))
     assert [row["step"] for row in read_metrics(out)] == [2, 4, 6]
     assert [row["lr"] for row in read_metrics(out)] == [row["lr"] for row in read_metrics(finished.path)]
@@ -308,7 +311,7 @@ def test_a_run_may_be_stopped_again_and_again(few_photos, tmp_path, monkeypatch,
         with monkeypatch.context() as patch:
             stop_in_step(patch, signal.SIGINT, 1)  # each attempt makes one step
             options: dict[str, Any] = {"resume": out} if attempt else {"out": out}
-            pretrain(FAST, [] if attempt else [few_photos], device="cpu", workers=0, **options)
+            pretrain(FAST, [] if attempt else [few_photos], Options(device="cpu", workers=0, **options))
         assert state(out)["step"] == attempt + 1
     assert same(state(out), state(finished))
 
@@ -318,12 +321,12 @@ def test_a_crash_after_a_checkpoint_is_undone(few_photos, tmp_path, monkeypatch,
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         stop_in_step(patch, signal.SIGINT, 3)
-        pretrain(FAST, [few_photos], out=out, device="cpu", workers=0)
+        pretrain(FAST, [few_photos], Options(out=out, device="cpu", workers=0))
     with (out / "metrics.jsonl").open("a") as file:
         file.write(
             '{"step": 4, "epoch": 2.0, "loss": -0.5, "std": 1, "lr": 0, "images_per_second": 1}\n{"step": 6, "ep'
         )
-    assert pretrain(FAST, [], resume=out, device="cpu", workers=0)
+    assert pretrain(FAST, [], Options(resume=out, device="cpu", workers=0))
     assert same(state(out), state(finished))
     rows = read_metrics(out)
     assert [row["step"] for row in rows] == [2, 4, 6]
@@ -332,7 +335,6 @@ def test_a_crash_after_a_checkpoint_is_undone(few_photos, tmp_path, monkeypatch,
 
 def test_checkpoints_are_written_on_the_way(few_photos, tmp_path, monkeypatch, finished):
     """A crash, not a signal: what was saved on the way is enough to go on."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     draw, calls = augment.draw, iter(range(100))
 
     def drawing(*args):
@@ -343,16 +345,16 @@ def test_checkpoints_are_written_on_the_way(few_photos, tmp_path, monkeypatch, f
     out = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(augment, "draw", drawing)
-        pretrain(FAST, [few_photos], out=out, device="cpu", workers=0)
+        pretrain(FAST, [few_photos], Options(out=out, device="cpu", workers=0, checkpoint_minutes=0))
     assert state(out)["step"] == 4
-    assert pretrain(FAST, [], resume=out, device="cpu", workers=0)
+    assert pretrain(FAST, [], Options(resume=out, device="cpu", workers=0))
     assert same(state(out), state(finished))
 
 
 def test_resuming_a_finished_run_changes_nothing(few_photos, tmp_path):
     run = train(dataclasses.replace(FAST, epochs=1), few_photos, tmp_path / "run")
     before, rows = state(run), run.metrics_file.read_text()
-    assert pretrain(run.config(), [], resume=run.path, device="cpu", workers=0)
+    assert pretrain(run.config(), [], Options(resume=run.path, device="cpu", workers=0))
     assert same(state(run), before) and run.metrics_file.read_text() == rows
 
 
@@ -379,7 +381,7 @@ def test_ctrl_c_in_another_process_exits_with_130_and_resumes(few_photos, tmp_pa
     assert "Traceback" not in stderr
     assert 0 < state(out)["step"] < 20
     config = dataclasses.replace(FAST, epochs=10)
-    assert pretrain(config, [], resume=out, device="cpu", workers=0)
+    assert pretrain(config, [], Options(resume=out, device="cpu", workers=0))
     undisturbed = train(config, few_photos, tmp_path / "undisturbed")
     assert same(state(out), state(undisturbed))
 
@@ -391,12 +393,12 @@ def test_a_second_ctrl_c_is_not_swallowed(few_photos, tmp_path, monkeypatch):
     def drawing(*args):
         if next(calls) in (4, 5):
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0)  # the handler runs here
+            time.sleep(0.5)  # the handler runs here
         return draw(*args)
 
     monkeypatch.setattr(augment, "draw", drawing)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(FAST, [few_photos], out=tmp_path / "run", device="cpu", workers=0)
+        pretrain(FAST, [few_photos], Options(out=tmp_path / "run", device="cpu", workers=0))
 
 
 # -- the command
@@ -725,7 +727,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(few_photos, stopped, monkeypatc
 @pytest.mark.gpu
 def test_a_run_on_a_gpu(few_photos, tmp_path):
     config = dataclasses.replace(FAST, batch_size=38, epochs=40, base_lr=0.6, projector_dim=128, predictor_dim=32)
-    assert pretrain(config, [few_photos], out=tmp_path / "run", device="cuda", workers=0)
+    assert pretrain(config, [few_photos], Options(out=tmp_path / "run", device="cuda", workers=0))
     rows = read_metrics(tmp_path / "run")
     assert rows[-1]["loss"] < -0.2 and rows[-1]["std"] > 0.9
     assert Run(tmp_path / "run").read()["device"]["type"] == "cuda"

@@ -94,6 +94,21 @@ def _draw_boxes(aspect: Tensor, min_scale: float, uniform, tries: int = 10) -> T
     return torch.stack([left, top, width, height], dim=1)
 
 
+def centre(aspect: Tensor) -> Parameters:
+    """Parameters of the largest centred square of each image, otherwise as it is: what an encoder sees."""
+    n, no = len(aspect), torch.zeros(len(aspect), dtype=torch.bool)
+    width, height = (1 / aspect).clamp(max=1), aspect.clamp(max=1)
+    return Parameters(
+        box=torch.stack([(1 - width) / 2, (1 - height) / 2, width, height], dim=1),
+        flip=no,
+        jitter=no,
+        order=torch.arange(4).expand(n, 4),
+        factors=torch.ones(n, 4),
+        grey=no,
+        sigma=torch.zeros(n),
+    )
+
+
 def apply(settings: Augmentation, images: Tensor, parameters: Parameters) -> Tensor:
     """Make one view of each image.
 

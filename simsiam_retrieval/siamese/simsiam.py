@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -67,11 +68,15 @@ class SimSiam(nn.Module):
         self.symmetric = symmetric
         self.stop_gradient = stop_gradient
 
-    def forward(self, x1: Tensor, x2: Tensor) -> Output:
-        """Symmetrised loss of equation 4 for two views, each float (n, 3, h, w).
+    def forward(self, *views: Tensor) -> Output:
+        """Symmetrised loss of equation 4 for two views, each float (n, 3, h, w); of more pairs of views, the mean.
 
         The views pass the network one after the other, so BN statistics are per view.
         """
+        outputs = [self._pair(x1, x2) for x1, x2 in zip(views[::2], views[1::2], strict=True)]
+        return Output(torch.stack([output.loss for output in outputs]).mean(), outputs[0].z)
+
+    def _pair(self, x1: Tensor, x2: Tensor) -> Output:
         z1 = self.projector(self.backbone(x1))
         z2 = self.projector(self.backbone(x2))
         loss = self.distance(self.predictor(z1), self._target(z2))

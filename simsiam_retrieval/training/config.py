@@ -69,6 +69,11 @@ class Config:
         """The side that ``store_size`` stands for: small crops still have pixels to show."""
         return self.store_size or round(1.5 * self.image_size)
 
+    @property
+    def views(self) -> int:
+        """Views of each image in a step."""
+        return 4 if self.symmetry == "asymmetric-2x" else 2
+
     def check(self) -> None:
         """Raise :class:`UserError` for values that cannot work."""
         limits = {

@@ -1,13 +1,22 @@
 """Is it learning, or collapsing? Measured on held-out images, without labels, while a run trains."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..evaluation.spectrum import alignment, explained_variance_auc, rankme, uniformity, view_retrieval
+from ..evaluation.spectrum import (
+    alignment,
+    explained_variance,
+    explained_variance_auc,
+    rankme,
+    uniformity,
+    view_retrieval,
+)
 from ..images.augment import Augmentation, Parameters, apply, draw
 from ..siamese.simsiam import SimSiam
+from .knn_check import KnnCheck
 
 EMBED_BATCH = 64  # images at once; the same on every device
 
@@ -27,21 +36,31 @@ class Reading:
     alignment: float  # of features: squared distance of an image's two views
     uniformity: float  # of features
     images: int
+    variance_explained: tuple[float, ...] = ()  # of z: share of variance in the first 1, 2, 4, 8, ... components
+    knn: float | None = None  # top-1 of kNN classification of held-out images, where they have labels
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> dict[str, Any]:
         """The values as they go into ``metrics.jsonl``."""
-        return {
-            name: round(getattr(self, name), 5)
-            for name in ("rankme", "rankme_features", "variance_auc", "view_retrieval", "alignment", "uniformity")
-        }
+        names = ["rankme", "rankme_features", "variance_auc", "view_retrieval", "alignment", "uniformity"]
+        if self.knn is not None:
+            names.append("knn")
+        values = {name: round(getattr(self, name), 5) for name in names}
+        return {**values, "variance_explained": [round(share, 4) for share in self.variance_explained]}
 
 
 class Monitor:
     """Looks at a network through two fixed views of each held-out image."""
 
-    def __init__(self, views: Augmentation, pixels: Tensor, aspect: Tensor, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        views: Augmentation,
+        pixels: Tensor,
+        aspect: Tensor,
+        generator: torch.Generator,
+        knn: KnnCheck | None = None,
+    ) -> None:
         """``pixels``: uint8 (n, 3, s, s) on the CPU; ``aspect``: (n,). The views are drawn once, from ``generator``."""
-        self._views, self._pixels = views, pixels
+        self._views, self._pixels, self._knn = views, pixels, knn
         self._drawn = [draw(views, aspect, generator) for _ in range(2)]
 
     @torch.no_grad()
@@ -63,6 +82,7 @@ class Monitor:
                 features[view].append(y.float().cpu())
                 if view == 0:
                     projections.append(model.projector(y).float().cpu())
+        knn = None if self._knn is None else self._knn.accuracy(model.backbone, device)
         model.train(training)
         first, second, z = torch.cat(features[0]), torch.cat(features[1]), torch.cat(projections)
         if not all(tensor.isfinite().all() for tensor in (first, second, z)):
@@ -71,11 +91,18 @@ class Monitor:
             rankme=rankme(z),
             rankme_features=rankme(first),
             variance_auc=explained_variance_auc(z),
+            variance_explained=_curve(z),
             view_retrieval=view_retrieval(first, second),
             alignment=alignment(first, second),
             uniformity=uniformity(first),
             images=len(z),
+            knn=knn,
         )
+
+
+def _curve(z: Tensor) -> tuple[float, ...]:
+    shares = explained_variance(z)
+    return tuple(float(shares[2**power - 1]) for power in range(len(shares).bit_length()))
 
 
 def verdict(std: float, reading: Reading | None, dim: int) -> str | None:

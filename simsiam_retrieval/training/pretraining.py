@@ -1,17 +1,19 @@
 """A whole pretraining run: find images, decode them, train, leave a run folder."""
 
+import contextlib
 import dataclasses
+import os
 import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from .. import cli
 from .._version import __version__
@@ -22,74 +24,98 @@ from ..images.store import ImageStore, load_store
 from ..progress import bar
 from .config import Config
 from .initial import initial_backbone
-from .loop import Collapsed, Interrupted, Progress, make_plan, pick_device, train
+from .knn_check import can_check, folder_labels
+from .loop import Collapsed, Interrupted, pick_device, train
+from .options import USUAL, Options
+from .plan import Plan, make_plan
+from .processes import Processes, joined
+from .report import Progress
 from .run import Run
+from .trackers import tracking
 
 TRIAL = {"image_size": 64, "batch_size": 32, "epochs": 80}
 LINE_SECONDS = 30  # between progress lines where stderr is no terminal
 
 
-def pretrain(
-    config: Config,
-    data: Sequence[Path],
-    *,
-    out: Path | None = None,
-    resume: Path | None = None,
-    init: str | None = None,
-    device: str = "auto",
-    workers: int | None = None,
-) -> bool:
+def pretrain(config: Config, data: Sequence[Path], options: Options = USUAL) -> bool:
     """Train on the images in ``data``; returns whether the run came to its end.
+
+    Under ``torchrun`` every process calls this. The first one writes and speaks; when the launcher starts all of them
+    anew after a failure, the run goes on from its last checkpoint.
 
     Prints the run folder to stdout. Raises :class:`UserError` for anything the user can mend; a run folder is
     only made once there are images to train on.
     """
     config.check()
-    target = pick_device(device)
+    with joined() as processes:
+        return _pretrain(config, data, options, processes)
+
+
+def _pretrain(config: Config, data: Sequence[Path], options: Options, processes: Processes) -> bool:
+    target = pick_device(options.device, processes)
+    new = processes.from_first(options.out or _new_folder(config, trial=not data))
+    resume = options.resume
+    if resume is None and processes.restarts and _begun(new):
+        resume = new
     if resume is not None:
-        run, roots, config = _resumed(resume, config, data, out)
+        if options.out is not None and options.resume is not None:
+            raise UserError("--resume writes to the run that it goes on with; leave out --out")
+        if options.init is not None and options.resume is not None:
+            raise UserError("--resume goes on with the run's own weights; leave out --init")
+        run, roots, config = _resumed(resume, config, data)
     else:
         roots = [Path(root) for root in data]
         if not roots:
             roots = [example_photos()]
-            config = _trial(config)
-        run = Run(out or _new_folder(config, trial=not data))
-        _refuse_used(run.path)
-    if init is not None and resume is not None:
-        raise UserError("--resume goes on with the run's own weights; leave out --init")
-    initial = None if init is None else initial_backbone(init, config)
+            config = _trial(config, processes)
+        run = Run(new)
+        if not processes.restarts:
+            _refuse_used(run.path)
+    initial = None if options.init is None or resume is not None else initial_backbone(options.init, config)
 
     files = _list(roots)
-    with bar("decoding", len(files)) as shown:
-        store = load_store(files, config.store_side, workers=workers, progress=shown.advance)
-    _report_rejected(store)
+    with bar("decoding", len(files), show=processes.first) as shown:
+        store = load_store(files, config.store_side, workers=options.workers, progress=shown.advance)
+    if processes.first:
+        _report_rejected(store)
     if len(store) < 2:
         raise UserError("one image is not enough to train on: batch normalisation needs at least two")
     fingerprint = store.fingerprint()
-    if resume is not None:
-        if run.read().get("data", {}).get("fingerprint") != fingerprint:
-            raise UserError(f"{run.path}: the images have changed since this run began; start a new run")
-    else:
-        run.path.mkdir(parents=True, exist_ok=True)
-    plan = make_plan(config, len(store))
-    lock = run.lock()
-    try:
-        if resume is None:
-            if run.config_file.exists():  # another process was faster
+    if fingerprint != processes.from_first(fingerprint):
+        raise UserError("this process finds other images than the first one; all machines need the same folders")
+    if resume is not None and run.read().get("data", {}).get("fingerprint") != fingerprint:
+        raise UserError(f"{run.path}: the images have changed since this run began; start a new run")
+    plan = make_plan(config, len(store), processes.count)
+    labels = _labels(options, store, roots, plan, processes)
+    with _writing(run, processes):
+        if resume is None and processes.first:
+            if run.config_file.exists() and not processes.restarts:  # another process was faster
                 _refuse_used(run.path)
-            run.write(config, init=init, data=_data_facts(roots, store, fingerprint), **_environment(target))
-        cli.remark(
-            f"{len(store)} images, {config.backbone} at {config.image_size} px, "
-            f"batch {plan.batch_size}, {config.epochs} epochs, on {target}; run folder {run.path}"
+            facts = {"data": _data_facts(roots, store, fingerprint), **_environment(target, processes)}
+            run.write(config, init=options.init, **facts)
+        _remark(
+            processes,
+            f"{len(store)} images, {config.backbone} at {config.image_size} px, batch {plan.batch_size}, "
+            f"{config.epochs} epochs, on {target}{_shared(plan, processes)}; run folder {run.path}",
         )
-        finished = _train_with_bar(config, store, run, target, initial, plan.total_steps, resuming=resume is not None)
-    finally:
-        lock.release()
+        finished = _train_with_bar(
+            config,
+            store,
+            run,
+            target,
+            initial,
+            plan,
+            labels,
+            options,
+            processes,
+            resuming=resume is not None,
+        )
     if finished:
-        cli.remark(f"done; next: python -m simsiam_retrieval.export {run.path}")
+        _remark(processes, f"done; next: python -m simsiam_retrieval.export {run.path}")
     else:
-        cli.remark(f"stopped; go on with: python -m simsiam_retrieval.pretrain --resume {run.path}")
-    print(run.path)
+        _remark(processes, f"stopped; go on with: python -m simsiam_retrieval.pretrain --resume {run.path}")
+    if processes.first:
+        print(run.path)
     return finished
 
 
@@ -99,13 +125,17 @@ def _train_with_bar(
     run: Run,
     device: torch.device,
     initial: nn.Module | None,
-    total_steps: int,
+    plan: Plan,
+    labels: Tensor | None,
+    options: Options,
+    processes: Processes,
     *,
     resuming: bool,
 ) -> bool:
     spoken_at = time.monotonic()
+    tracker = options.tracker if processes.first else None
 
-    with bar("training", total_steps) as shown:
+    with bar("training", plan.total_steps, show=processes.first) as shown, tracking(tracker, run.path, config) as log:
 
         def on_progress(now: Progress) -> None:
             nonlocal spoken_at
@@ -120,7 +150,19 @@ def _train_with_bar(
                 spoken_at = time.monotonic()
 
         try:
-            train(config, store, run, device=device, resume=resuming, initial=initial, on_progress=on_progress)
+            train(
+                config,
+                store,
+                run,
+                device=device,
+                resume=resuming,
+                initial=initial,
+                processes=processes,
+                options=options,
+                labels=labels,
+                log=log,
+                on_progress=on_progress,
+            )
         except Interrupted:
             return False
         except Collapsed as collapse:
@@ -128,7 +170,53 @@ def _train_with_bar(
     return True
 
 
-def _resumed(resume: Path, config: Config, data: Sequence[Path], out: Path | None) -> tuple[Run, list[Path], Config]:
+def _begun(path: Path) -> bool:
+    """Whether a run folder has something to go on from."""
+    return (path / "checkpoint.pt").exists()
+
+
+@contextlib.contextmanager
+def _writing(run: Run, processes: Processes) -> Iterator[None]:
+    """Hold the run's lock in the first process; raises :class:`UserError` when another program writes to the run."""
+    if not processes.first:
+        yield
+        return
+    run.path.mkdir(parents=True, exist_ok=True)
+    lock = run.lock()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _labels(
+    options: Options, store: ImageStore, roots: Sequence[Path], plan: Plan, processes: Processes
+) -> Tensor | None:
+    if not options.labels:
+        return None
+    labels = folder_labels([file.path for file in store.files], [absolute(root) for root in roots])
+    if can_check(plan, labels):
+        return labels
+    _remark(
+        processes,
+        "--labels: no kNN accuracy, for lack of held-out images with labels; it needs two folders of images or more, "
+        "and 640 images or more",
+    )
+    return None
+
+
+def _remark(processes: Processes, text: str) -> None:
+    if processes.first:
+        cli.remark(text)
+
+
+def _shared(plan: Plan, processes: Processes) -> str:
+    if processes.count == 1:
+        return ""
+    return f" in {processes.count} processes, {plan.batch_size // processes.count} images each"
+
+
+def _resumed(resume: Path, config: Config, data: Sequence[Path]) -> tuple[Run, list[Path], Config]:
     run = Run(resume)
     stored = run.config()
     changed = [
@@ -138,23 +226,24 @@ def _resumed(resume: Path, config: Config, data: Sequence[Path], out: Path | Non
     ]
     if changed:
         raise UserError(f"--resume goes on with the run's own settings; leave out {', '.join(changed)}")
-    if out is not None:
-        raise UserError("--resume writes to the run that it goes on with; leave out --out")
     roots = list(data) or [Path(root) for root in run.read().get("data", {}).get("roots", [])]
     return run, roots, stored
 
 
-def _trial(config: Config) -> Config:
-    cli.remark(
+def _trial(config: Config, processes: Processes) -> Config:
+    _remark(
+        processes,
         "No folder given: this is a short trial on the example photos, to see it run; it teaches an encoder little.\n"
-        "For your own images: python -m simsiam_retrieval.pretrain FOLDER"
+        "For your own images: python -m simsiam_retrieval.pretrain FOLDER",
     )
     untouched = {name: value for name, value in TRIAL.items() if getattr(config, name) == getattr(Config(), name)}
     return dataclasses.replace(config, **untouched)
 
 
 def _new_folder(config: Config, *, trial: bool) -> Path:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    # a launcher's id is the same after a restart, the time is not
+    launched = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S") if launched == "none" else launched
     return Path("runs") / f"{'trial' if trial else config.method}-{config.backbone}-{stamp}"
 
 
@@ -193,7 +282,7 @@ def _data_facts(roots: Sequence[Path], store: ImageStore, fingerprint: str) -> d
     }
 
 
-def _environment(device: torch.device) -> dict:
+def _environment(device: torch.device, processes: Processes) -> dict:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "versions": {
@@ -203,5 +292,6 @@ def _environment(device: torch.device) -> dict:
             "python": platform.python_version(),
         },
         "device": {"type": device.type, "name": name},
+        "processes": processes.count,
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
     }

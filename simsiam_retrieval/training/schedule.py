@@ -13,3 +13,8 @@ def cosine(step: int, total_steps: int, warmup_steps: float = 0) -> float:
     if step < warmup_steps:
         return warmup(step, warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1.0, total_steps - warmup_steps)))
+
+
+def constant(step: int, total_steps: int, warmup_steps: float = 0) -> float:
+    """No decay, as for the predictor (SimSiam, section 4.2), behind an optional warm-up."""
+    return warmup(step, warmup_steps)

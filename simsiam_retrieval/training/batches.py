@@ -1,0 +1,99 @@
+"""Batches for the loop, made ahead of it, so that the device never waits."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..images import augment
+from ..images.store import ImageStore
+from .plan import Plan, generator
+from .processes import ALONE, Processes
+
+AHEAD = 3  # batches made before they are asked for
+OF_FREE_GPU_MEMORY = 0.5  # images take no more; the rest is the network's
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's part of one step."""
+
+    step: int
+    pixels: Tensor  # uint8 (n, 3, s, s) on the device
+    views: list[augment.Parameters]  # of each view, (n, ...), on the CPU
+
+
+class Batches:
+    """All batches of a plan, in order.
+
+    Images that fit into half of a GPU's free memory are kept there. Else, for a GPU, and for images that wait in a
+    file, a thread gathers batches ahead of the loop, into pinned memory.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        plan: Plan,
+        settings: augment.Augmentation,
+        device: torch.device,
+        *,
+        views: int = 2,
+        processes: Processes = ALONE,
+    ) -> None:
+        self._plan, self._settings, self._device = plan, settings, device
+        self._views, self._processes = views, processes
+        self._pixels = torch.from_numpy(store.pixels)
+        self._aspect = torch.from_numpy(store.aspect)
+        self._resident: Tensor | None = None
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if self._pixels.nbytes < OF_FREE_GPU_MEMORY * free:
+                self._resident = self._pixels.to(device)
+        self._in_file = isinstance(store.pixels, np.memmap)
+
+    def after(self, first: int) -> Iterator[Batch]:
+        """Batches of the steps from ``first`` on, to the plan's end."""
+        steps = self._steps(first)
+        if self._device.type == "cpu" and not self._in_file:
+            for step, rows in steps:
+                yield self._on_device(self._make(step, rows))
+            return
+        with ThreadPoolExecutor(1, "batches") as pool:
+            waiting: list[Future[Batch]] = []
+            try:
+                for step, rows in steps:
+                    waiting.append(pool.submit(self._make, step, rows))
+                    if len(waiting) > AHEAD:
+                        yield self._on_device(waiting.pop(0).result())
+                while waiting:
+                    yield self._on_device(waiting.pop(0).result())
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _steps(self, first: int) -> Iterator[tuple[int, Tensor]]:
+        size, order = self._plan.batch_size, None
+        for step in range(first, self._plan.total_steps):
+            epoch, position = divmod(step, self._plan.steps_per_epoch)
+            if order is None or position == 0:
+                order = self._plan.order(epoch)
+            yield step, order[position * size : (position + 1) * size]
+
+    def _make(self, step: int, rows: Tensor) -> Batch:
+        # every process draws for the whole batch and takes its part: the views do not depend on their number
+        part = self._processes.part(len(rows))
+        views = []
+        for view in range(1, self._views + 1):
+            drawn = augment.draw(self._settings, self._aspect[rows], generator(self._plan.seed, step, view))
+            views.append(augment.Parameters(*(tensor[part] for tensor in drawn)))
+        rows = rows[part]
+        if self._resident is not None:
+            return Batch(step, rows, views)
+        pixels = self._pixels[rows]
+        return Batch(step, pixels.pin_memory() if self._device.type == "cuda" else pixels, views)
+
+    def _on_device(self, made: Batch) -> Batch:
+        moved = made.pixels.to(self._device, non_blocking=True)
+        return Batch(made.step, moved if self._resident is None else self._resident[moved], made.views)

@@ -1,0 +1,34 @@
+"""What decides how a run is carried out, and not what comes out of it; beside ``Config``, which does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of one call; they may differ each time that a run is resumed."""
+
+    out: Path | None = None
+    """Run folder to create; by default a new one under runs/."""
+    resume: Path | None = None
+    """Run folder to go on with, under its own settings."""
+    init: str | None = None
+    """Weights to start from: a run folder, an .onnx encoder of this package, or default for the shipped one."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: int | None = None
+    """Processes that decode images at the start; by default one per core."""
+    labels: bool = False
+    """Folder names are classes: the monitor also measures kNN accuracy. Training does not see them."""
+    tracker: Literal["tensorboard", "wandb", "trackio"] | None = None
+    """Also send the metrics there; install the extra of the same name."""
+    checkpoint_minutes: float = 5
+    """Minutes between checkpoints; 0 for one after every step."""
+    checkpoint_epochs: int = 0
+    """Also write a checkpoint after every so many epochs."""
+    compile: bool = False
+    """Compile the network with torch.compile: minutes to start, then faster on many GPUs, slower on CPUs."""
+
+
+USUAL = Options()

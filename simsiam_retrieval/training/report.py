@@ -1,0 +1,121 @@
+"""What a run says while it trains: rows of metrics, the monitor's looks, the alarm."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..siamese.simsiam import collapse_free_std
+from .config import Config
+from .monitor import Reading, explain, verdict
+from .plan import Plan
+from .run import Run
+
+ROW_SECONDS = 5
+JUDGED_FROM = 20  # steps; before, outputs of a healthy run also lie close together
+LOOK_SECONDS = 20  # at least, between the monitor's looks after the first epoch
+LOOK_SHARE = 0.05  # of the time, at most, goes into looks after the first epoch
+
+
+@dataclass
+class Progress:
+    """Where a run stands, for whoever draws it."""
+
+    epoch: int  # epochs finished
+    step: int  # steps finished
+    total_steps: int
+    loss: float
+    std: float  # of the normalised projections, times sqrt(dim): 1 is healthy, 0 is collapse
+    images_per_second: float
+    reading: Reading | None = None  # the monitor's, where it looked
+    alarm: str | None = None  # set once, when the run begins to collapse
+
+
+class NotFinite(ArithmeticError):
+    """The loss or the network's outputs are no numbers any more."""
+
+
+class Report:
+    """Averages steps into rows, without making the device wait more often than a row is written."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: Run,
+        plan: Plan,
+        look: Callable[[], Reading],
+        on_progress: Callable[[Progress], None],
+        log: Callable[[dict[str, Any]], None] = lambda row: None,
+    ) -> None:
+        """``look`` asks the monitor; ``log`` gets each row beside ``metrics.jsonl``."""
+        self.config, self.run, self.plan, self.look = config, run, plan, look
+        self.on_progress, self.log = on_progress, log
+        self.measured: list[Tensor] = []
+        self.since = self.looked_at = time.monotonic()
+        self.look_took = 0.0
+        self.alarmed = False
+        # a run that collapses does so early: look four times in the first epoch, where it is long enough for that
+        first = plan.steps_per_epoch
+        self.early = {max(1, first * quarter // 4) for quarter in (1, 2, 3, 4)} if first >= JUDGED_FROM else {first}
+
+    def add(self, step: int, measured: Tensor, lr: float) -> str | None:
+        """Take in one step; returns the alarm when the run has just been found to collapse.
+
+        ``measured``: float32 (2,), the step's loss and the std of its normalised projections, still on the device.
+        Raises :class:`NotFinite`.
+        """
+        self.measured.append(measured)
+        epoch_ends = step % self.plan.steps_per_epoch == 0
+        now = time.monotonic()
+        if now - self.since < ROW_SECONDS and not epoch_ends and step not in self.early:
+            return None
+        values = torch.stack(self.measured).cpu()  # waits for the device
+        values[:, 1] /= collapse_free_std(self.config.projector_dim)
+        loss, std = values.mean(dim=0).tolist()
+        last_std = float(values[-1, 1])
+        rate = self.plan.batch_size * len(values) / (time.monotonic() - self.since)
+        reading = self._look(step, now, epoch_ends)
+        if not math.isfinite(loss):
+            raise NotFinite(step)
+        epoch = step / self.plan.steps_per_epoch
+        kind = verdict(last_std, reading if step >= JUDGED_FROM else None, self.config.projector_dim)
+        row: dict[str, Any] = {
+            "step": step,
+            "epoch": round(epoch, 4),
+            "loss": round(loss, 6),
+            "std": round(std, 6),
+            "lr": round(lr, 8),
+            "images_per_second": round(rate, 2),
+            **(reading.row() if reading else {}),
+            **({"verdict": kind} if kind else {}),
+        }
+        self.run.append_metrics(row)
+        self.log(row)
+        alarm = None
+        if kind and not self.alarmed:
+            self.alarmed = True
+            alarm = explain(
+                kind, last_std, reading, stop_gradient=self.config.stop_gradient, batch_size=self.plan.batch_size
+            )
+        self.on_progress(Progress(int(epoch), step, self.plan.total_steps, loss, std, rate, reading, alarm))
+        self.measured, self.since = [], time.monotonic()
+        return alarm
+
+    def _look(self, step: int, now: float, epoch_ends: bool) -> Reading | None:
+        pause = max(LOOK_SECONDS, self.look_took / LOOK_SHARE)
+        due = epoch_ends and now - self.looked_at > pause
+        if not (due or step in self.early or step == self.plan.total_steps):
+            return None
+        began = time.monotonic()
+        try:
+            with contextlib.suppress(FloatingPointError):
+                return self.look()
+            raise NotFinite(step)
+        finally:
+            self.looked_at = time.monotonic()
+            self.look_took = self.looked_at - began
