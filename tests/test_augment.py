@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as TF
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
@@ -71,6 +72,65 @@ def test_crop_resize_and_flip_equal_torchvision(size, top, left, height, width, 
     theirs = TF.resized_crop(images / 255, top, left, height, width, [size, size], antialias=True)
     theirs[0 if flip else 1] = theirs[0 if flip else 1].flip(-1)
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("size", [8, 64, 200], ids=lambda size: f"to{size}")
+@pytest.mark.parametrize(
+    ("top", "left", "height", "width"),
+    [(0, 0, 96, 120), (5, 7, 60, 60), (0, 10, 96, 13), (80, 104, 16, 16), (11, 3, 77, 95), (20, 30, 3, 2)],
+)
+@pytest.mark.parametrize("flip", [False, True])
+def test_crops_of_larger_images_equal_torchvision_s_and_pillow_s(size, top, left, height, width, flip):
+    """These are resampled in whole grey levels, as a PIL image is."""
+    images = noise(2, 96, 120)
+    boxes = torch.tensor([[left, top, width, height]]).repeat(2, 1)
+    ours = augment.crop_one_by_one(images, boxes, torch.tensor([flip, not flip]), size) * 255
+    theirs = TF.resized_crop(images, top, left, height, width, [size, size], antialias=True)
+    theirs[0 if flip else 1] = theirs[0 if flip else 1].flip(-1)
+    torch.testing.assert_close(ours, theirs.float(), atol=1e-3, rtol=0)
+    picture = TF.to_pil_image(images[0]).crop((left, top, left + width, top + height))
+    pillow = TF.pil_to_tensor(picture.resize((size, size), Image.Resampling.BILINEAR)).float()
+    torch.testing.assert_close(ours[0].flip(-1) if flip else ours[0], pillow, atol=1.01, rtol=0)
+    by_matrices = 255 * augment.crop_by_matrices(images, boxes, torch.tensor([flip, not flip]), size)
+    torch.testing.assert_close(ours, by_matrices, atol=1.01, rtol=0)
+    layout = images.contiguous(memory_format=torch.channels_last)
+    assert torch.equal(255 * augment.crop_one_by_one(layout, boxes, torch.tensor([flip, not flip]), size), ours)
+
+
+def test_views_do_not_depend_on_how_a_batch_is_worked_through(monkeypatch):
+    """Groups of images, or one image at a time, are about speed alone."""
+    settings, images = Augmentation(image_size=64), noise(24, 72, 72)
+    drawn = draw(settings, torch.linspace(0.5, 2, 24), generator())
+    usual = apply(settings, images, drawn)
+    for pixels in (1, 10**9):
+        monkeypatch.setattr(augment, "CACHED_PIXELS", pixels)
+        torch.testing.assert_close(apply(settings, images, drawn), usual, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("device", [pytest.param("cpu"), pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_the_gpu_s_way_to_a_view_leads_where_the_cpu_s_does(monkeypatch, device):
+    settings, images = Augmentation(image_size=64, contrast=0.1, brightness=0.1), noise(24, 72, 72)
+    drawn = draw(settings, torch.linspace(0.5, 2, 24), generator())
+    usual = denormalised(apply(settings, images, drawn))
+    monkeypatch.setattr(augment, "SMALL", 1000)
+    monkeypatch.setattr(augment, "_blur_by_convolution", augment._blur_by_matrices)
+    other = denormalised(apply(settings, images.to(device), drawn).cpu())
+    # rounding to grey levels, then a hue that hangs by the largest of three nearly equal channels
+    assert (usual - other).abs().mean() < 0.004
+    assert ((usual - other).abs() < 0.03).float().mean() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("box", "pixels"),
+    [
+        ((0, 0, 1, 1), (0, 0, 100, 50)),
+        ((0.254, 0.26, 0.5, 0.5), (25, 13, 50, 25)),
+        ((0.999, 0.999, 0.001, 0.001), (99, 49, 1, 1)),
+        ((0.996, 0.5, 0.004, 0.5), (99, 25, 1, 25)),
+    ],
+)
+def test_boxes_in_whole_pixels_stay_inside(box, pixels):
+    assert augment.pixel_boxes(torch.tensor([box], dtype=torch.float32), 50, 100).tolist() == [list(pixels)]
 
 
 def test_boxes_differ_within_a_batch():

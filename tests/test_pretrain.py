@@ -136,7 +136,7 @@ def test_metrics_have_a_row_an_epoch_with_growing_steps(finished):
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for row in rows:
         curve = row.pop("variance_explained", [1.0])  # where the monitor looked
-        assert curve == sorted(curve) and 0 < curve[0] and curve[-1] <= 1
+        assert curve == sorted(curve) and curve[0] > 0 and curve[-1] <= 1
         assert all(math.isfinite(value) for value in row.values())
         assert -1 <= row["loss"] <= 1 and row["std"] > 0 and row["images_per_second"] > 0
 

@@ -1,7 +1,8 @@
 """The MoCo v2 augmentation of the paper (section 4.1) on whole batches, with parameters per image, on any device.
 
-All random numbers come from a CPU generator, so a seed gives the same views on every device. Cropping, resizing,
-flipping and blurring are products with small per-image matrices: exact, antialiased and batched.
+All random numbers come from a CPU generator, so a seed gives the same views on every device, up to rounding. On a GPU
+cropping, resizing, flipping and blurring are products with small per-image matrices: exact, antialiased, batched. On a
+CPU there are quicker ways to the same result.
 """
 
 import math
@@ -9,11 +10,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training pixels; every encoder here is normalised with these
 STD = (0.229, 0.224, 0.225)
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601 luma, as in Pillow and torchvision
+RADIUS = 6  # of the blur's kernel, in pixels: 3 sigma at the paper's largest sigma of 2
+SMALL = 48  # pixels; the crops of such images are quicker made by one product for all, on a CPU too
+CACHED_PIXELS = 131_072  # of a group of images on a CPU; jitter takes a quarter of them at a time
 
 
 @dataclass(frozen=True)
@@ -112,23 +117,67 @@ def centre(aspect: Tensor) -> Parameters:
 def apply(settings: Augmentation, images: Tensor, parameters: Parameters) -> Tensor:
     """Make one view of each image.
 
-    ``images``: uint8 (n, 3, h, w) on any device. Returns float32 (n, 3, image_size, image_size), normalised, on
-    the same device, channels last in memory.
+    ``images``: uint8 (n, 3, h, w) on any device, quickest on a CPU when channels are last in memory. Returns float32
+    (n, 3, image_size, image_size), normalised, on the same device, channels last in memory.
     """
-    device = images.device
-    p = Parameters(*(tensor.to(device, non_blocking=True) for tensor in parameters))
     size = settings.image_size
-    rows = resize_matrix(p.box[:, 1], p.box[:, 3], images.shape[2], size)
-    columns = resize_matrix(p.box[:, 0], p.box[:, 2], images.shape[3], size)
-    columns = torch.where(p.flip[:, None, None], columns.flip(1), columns)
-    x = images.float().div_(255)
-    x = torch.einsum("nyh,nchw->ncyw", rows, x)
-    x = torch.einsum("nxw,ncyw->ncyx", columns, x)
-    x = _jitter(x, parameters, p)
-    _on_subset(x, parameters.grey, lambda part, _: luma(part).expand(-1, 3, -1, -1))
-    _on_subset(x, parameters.sigma > 0, lambda part, index: gaussian_blur(part, p.sigma[index]))
+    x = torch.empty(
+        (len(images), 3, size, size), device=images.device, memory_format=torch.channels_last, dtype=torch.float32
+    )
+    # on a CPU a few images at a time: what one operation leaves in the cache the next one finds there
+    group = max(8, CACHED_PIXELS // size**2) if images.device.type == "cpu" else len(images)
+    for start in range(0, len(images), group):
+        part = slice(start, start + group)
+        _apply(size, images[part], Parameters(*(tensor[part] for tensor in parameters)), out=x[part])
+    return x
+
+
+def _apply(size: int, images: Tensor, drawn: Parameters, out: Tensor) -> None:
+    device = images.device
+    p = Parameters(*(tensor.to(device, non_blocking=True) for tensor in drawn))
+    boxes = pixel_boxes(drawn.box, images.shape[2], images.shape[3])
+    one_by_one = device.type == "cpu" and images.shape[2] > SMALL
+    crop = crop_one_by_one if one_by_one else crop_by_matrices
+    x = crop(images, boxes, drawn.flip, size)
+    x = _jitter(x, drawn, p)
+    _on_subset(x, drawn.grey, lambda part, _: luma(part).expand(-1, 3, -1, -1))
+    _on_subset(x, drawn.sigma > 0, lambda part, index: gaussian_blur(part, p.sigma[index]))
     mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STD))
-    return x.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+    out.copy_(x.sub_(mean).div_(std))
+
+
+def pixel_boxes(box: Tensor, height: int, width: int) -> Tensor:
+    """Boxes in whole pixels, as torchvision draws them: int64 (n, 4), left, top, width, height, on the CPU."""
+    scale = torch.tensor([width, height, width, height])
+    left, top, wide, high = (box * scale).round().long().unbind(1)
+    wide, high = wide.clamp(1, width), high.clamp(1, height)
+    left, top = torch.minimum(left, width - wide), torch.minimum(top, height - high)
+    return torch.stack([left, top, wide, high], dim=1)
+
+
+def crop_one_by_one(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
+    """Crop, resize and flip uint8 images (n, 3, h, w) on a CPU; float32 (n, 3, size, size) in [0, 1].
+
+    PyTorch's antialiased resampling of uint8 has the fixed-point arithmetic of Pillow's, and its speed.
+    """
+    x = torch.empty((len(images), 3, size, size), dtype=torch.uint8)
+    for index, (left, top, width, height) in enumerate(boxes.tolist()):
+        part = images[index : index + 1, :, top : top + height, left : left + width]
+        x[index] = F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
+    chosen = flip.nonzero()[:, 0]
+    x[chosen] = x[chosen].flip(3)
+    return x.float().div_(255)
+
+
+def crop_by_matrices(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
+    """The same for a whole batch at once, on any device, without rounding to grey levels."""
+    left, top, width, height = boxes.to(images.device, non_blocking=True).float().unbind(1)
+    rows = resize_matrix(top / images.shape[2], height / images.shape[2], images.shape[2], size)
+    columns = resize_matrix(left / images.shape[3], width / images.shape[3], images.shape[3], size)
+    flip = flip.to(images.device, non_blocking=True)
+    columns = torch.where(flip[:, None, None], columns.flip(1), columns)
+    x = torch.einsum("nyh,nchw->ncyw", rows, images.float().div_(255))
+    return torch.einsum("nxw,ncyw->ncyx", columns, x)
 
 
 def resize_matrix(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:
@@ -174,22 +223,28 @@ def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue by ``shift`` (n,), in turns, at equal HSV saturation and value."""
+    """Turn the hue by ``shift`` (n,), in turns, at equal HSV saturation and value.
+
+    Masks are sums of products: on a CPU torch's comparisons and ``where`` take ten times as long as its arithmetic.
+    """
     r, g, b = x.unbind(1)
-    value, low = x.amax(1), x.amin(1)
+    value, low = torch.maximum(torch.maximum(r, g), b), torch.minimum(torch.minimum(r, g), b)
     chroma = value - low
-    divisor = torch.where(chroma > 0, chroma, 1.0)
-    hue = torch.where(
-        value == r,
-        (g - b) / divisor,
-        torch.where(value == g, (b - r) / divisor + 2, (r - g) / divisor + 4),
-    )
-    hue = hue + 6 * shift[:, None, None]  # sixths of a turn
-    channels = []
-    for offset in (5.0, 3.0, 1.0):  # closed form of HSV -> RGB
-        k = (hue + offset).remainder(6)
-        channels.append(value - chroma * torch.minimum(k, 4 - k).clamp_(0, 1))
-    return torch.stack(channels, dim=1)
+    red = torch.eq(value, r, out=torch.empty_like(value))  # 1.0 where red is the largest
+    green = torch.eq(value, g, out=torch.empty_like(value))
+    green -= green * red
+    # hue in sixths of a turn, times chroma: 4c + r - g where blue is the largest, 2c + b - r green, g - b red
+    hue = (r - g).add_(chroma, alpha=4)
+    if_red, if_green = g - b, (b - r).add_(chroma, alpha=2)
+    hue += if_red.sub_(hue).mul_(red) + if_green.sub_(hue).mul_(green)
+    hue.mul_(chroma.clamp(min=1e-12).reciprocal_()).add_(6 * shift[:, None, None])
+    out = torch.empty_like(x)
+    for channel in range(3):
+        # a channel is at its largest within a sixth of a turn of its own hue, and falls to its least in the next
+        distance = hue - 2 * channel
+        distance.sub_(torch.round(distance / 6), alpha=6).abs_().sub_(1).clamp_(0, 1)
+        torch.addcmul(value, chroma, distance, value=-1, out=out[:, channel])
+    return out
 
 
 _JITTER = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
@@ -209,8 +264,13 @@ def _jitter(x: Tensor, drawn: Parameters, on_device: Parameters) -> Tensor:
 
 def _on_subset(x: Tensor, chosen: Tensor, operation) -> None:
     """Apply ``operation(part, index)`` in place to the chosen images; ``chosen`` lives on the CPU: no device sync."""
-    index = chosen.nonzero()[:, 0].to(x.device, non_blocking=True)
-    if len(index):
+    index = chosen.nonzero()[:, 0]
+    if len(index) and x.device.type == "cpu" and x.shape[2] * x.shape[3] > CACHED_PIXELS // 8:
+        for number in index.tolist():  # large images: each alone stays in the cache, and needs no gathering
+            one = slice(number, number + 1)
+            x[one] = operation(x[one], one)
+    elif len(index):
+        index = index.to(x.device, non_blocking=True)
         x[index] = operation(x[index], index)
 
 
@@ -219,18 +279,38 @@ def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
 
     ``x``: (n, c, h, w); ``sigma``: (n,), > 0. Kernels reach 6 pixels to each side: 3 sigma at the paper's largest, 2.
     """
+    return _blur_by_convolution(x, sigma) if x.device.type == "cpu" else _blur_by_matrices(x, sigma)
+
+
+def _blur_kernel(sigma: Tensor, radius: int) -> Tensor:
+    offset = torch.arange(-radius, radius + 1, device=sigma.device)
+    kernel = torch.exp(-(offset**2) / (2 * sigma[:, None] ** 2))
+    return kernel / kernel.sum(dim=1, keepdim=True)
+
+
+def _blur_by_convolution(x: Tensor, sigma: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    for axis, size in ((2, h), (3, w)):
+        radius = min(RADIUS, size - 1)
+        kernel = _blur_kernel(sigma, radius).repeat_interleave(c, dim=0)
+        padding = (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0)
+        padded = F.pad(x.reshape(1, n * c, h, w), padding, mode="reflect")
+        shape = (n * c, 1, -1, 1) if axis == 2 else (n * c, 1, 1, -1)
+        x = F.conv2d(padded, kernel.view(shape), groups=n * c).view(n, c, h, w)
+    return x
+
+
+def _blur_by_matrices(x: Tensor, sigma: Tensor) -> Tensor:
     rows, columns = (_blur_matrix(sigma, size) for size in x.shape[2:])
     x = torch.einsum("nyh,nchw->ncyw", rows, x)
     return torch.einsum("nxw,ncyw->ncyx", columns, x)
 
 
 def _blur_matrix(sigma: Tensor, size: int) -> Tensor:
-    radius = min(6, size - 1)  # 3 sigma at the paper's largest sigma of 2
+    radius = min(RADIUS, size - 1)
+    kernel = _blur_kernel(sigma, radius)
     offset = torch.arange(-radius, radius + 1, device=sigma.device)
-    kernel = torch.exp(-(offset**2) / (2 * sigma[:, None] ** 2))
-    kernel = kernel / kernel.sum(dim=1, keepdim=True)
-    source = torch.arange(size, device=sigma.device)[:, None] + offset[None, :]
-    source = source.abs()
+    source = (torch.arange(size, device=sigma.device)[:, None] + offset[None, :]).abs()
     source = torch.where(source > size - 1, 2 * (size - 1) - source, source)
     matrix = torch.zeros(len(sigma), size, size, device=sigma.device)
     index = source[None].expand(len(sigma), -1, -1)
