@@ -1,0 +1,296 @@
+"""Training speed beside two peers, on one machine, in one run: ``python benchmarks/train_throughput.py IMAGES``.
+
+Contenders take turns (A B C A B C ...), each a few seconds a round; medians over rounds are reported.
+
+- ours: the package's own loop: images decoded once, both views made on the device in batches
+- plain: the usual PyTorch loop: PIL transforms in DataLoader workers, one a core, both views from one decode
+- lightly: lightly's SimSiam heads, loss, transform and data set, as in its documentation
+
+All train the same torchvision ResNet at the same batch size and precision, SGD with momentum. With ``--augmentation``
+the two ways to make views are measured alone, one thread each, images in memory.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from PIL import Image
+from torch import nn
+from torchvision import transforms as T
+
+from simsiam_retrieval.images import augment
+from simsiam_retrieval.images.files import list_images
+from simsiam_retrieval.images.pool import available_cpus
+from simsiam_retrieval.images.store import load_store
+from simsiam_retrieval.training.batches import Batches
+from simsiam_retrieval.training.config import Config, recipe
+from simsiam_retrieval.training.loop import _bfloat16_helps, augmentation_of, pick_device
+from simsiam_retrieval.training.plan import make_plan
+from simsiam_retrieval.training.run import build_model
+
+CASES = {
+    "resnet18-32": Config(**{**vars(recipe("cifar")), "batch_size": 128}),
+    "resnet18-128": Config(batch_size=64),
+    "resnet50-224": Config(**{**vars(recipe("imagenet")), "batch_size": 32}),
+}
+
+
+@dataclass
+class Case:
+    """What all contenders share."""
+
+    config: Config
+    files: list[Path]
+    device: torch.device
+    bfloat16: bool
+
+    def autocast(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def sgd(self, model: nn.Module) -> torch.optim.SGD:
+        lr = self.config.base_lr * self.config.batch_size / 256
+        return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=self.config.weight_decay)
+
+
+Step = Iterator[dict[str, float]]  # each next() is one step; what it yields are seconds by part, where known
+
+
+def ours(case: Case) -> Step:
+    """The loop of ``training/loop.py`` with a clock between its parts."""
+    config, device = case.config, case.device
+    listing = [file for file in list_images(case.files).images]
+    store = load_store(listing, config.store_side)
+    plan = make_plan(Config(**{**vars(config), "epochs": 1_000_000}), len(store))
+    settings = augmentation_of(config)
+    model = build_model(config).to(device).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(
+        model.parameter_groups(), lr=0.01, momentum=0.9, weight_decay=config.weight_decay, fused=device.type == "cuda"
+    )
+    clock = Clock(device)
+    clock.start()
+    for batch in Batches(store, plan, settings, device).after(0):
+        clock.lap("data")
+        x = [augment.apply(settings, batch.pixels, drawn) for drawn in batch.views]
+        clock.lap("augment")
+        with case.autocast():
+            output = model(*x)
+        clock.lap("forward")
+        optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        clock.lap("backward")
+        optimizer.step()
+        clock.lap("optimizer")
+        yield clock.laps()
+        clock.start()
+
+
+def pil_views(config: Config) -> Callable[[Image.Image], list[torch.Tensor]]:
+    """MoCo v2's augmentation as everybody writes it."""
+    steps = [
+        T.RandomResizedCrop(config.image_size, scale=(config.min_scale, 1.0)),
+        T.RandomApply([T.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+        T.RandomGrayscale(p=0.2),
+        T.RandomHorizontalFlip(),
+        T.ToTensor(),
+        T.Normalize(augment.MEAN, augment.STD),
+    ]
+    if config.blur:
+        # a kernel of a tenth of the image's side, as is usual
+        kernel = max(3, config.image_size // 10 // 2 * 2 + 1)
+        blur = T.GaussianBlur(kernel, sigma=augmentation_of(config).blur_sigma)
+        steps.insert(3, T.RandomApply([blur], p=config.blur))
+    transform = T.Compose(steps)
+    return lambda image: [transform(image), transform(image)]
+
+
+class PilFiles(torch.utils.data.Dataset):
+    """Decode and transform at each access."""
+
+    def __init__(self, files: list[Path], config: Config) -> None:
+        self.files, self.config = files, config
+        self.views: Callable[[Image.Image], list[torch.Tensor]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> list[torch.Tensor]:
+        if self.views is None:
+            torch.set_num_threads(1)
+            self.views = pil_views(self.config)
+        with Image.open(self.files[index]) as image:
+            return self.views(image.convert("RGB"))
+
+
+def plain(case: Case) -> Step:
+    """PIL transforms in DataLoader workers."""
+    loader = torch.utils.data.DataLoader(
+        PilFiles(case.files, case.config),
+        batch_size=case.config.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=available_cpus(),
+        pin_memory=case.device.type == "cuda",
+        persistent_workers=True,
+    )
+    model = build_model(case.config).to(case.device).train()
+    optimizer = case.sgd(model)
+    while True:
+        for views in loader:
+            x1, x2 = (view.to(case.device, non_blocking=True) for view in views)
+            with case.autocast():
+                loss = model(x1, x2).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield {}
+
+
+def lightly(case: Case) -> Step:
+    """After lightly's own SimSiam example, with its heads as wide as ours."""
+    from lightly.models.modules import SimSiamPredictionHead, SimSiamProjectionHead
+    from lightly.transforms import SimSiamTransform
+
+    config = case.config
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = build_model(config).backbone
+            width = int(self.backbone.feature_dim)  # type: ignore[arg-type]
+            dim = config.projector_dim
+            self.projection_head = SimSiamProjectionHead(width, dim, dim)
+            self.prediction_head = SimSiamPredictionHead(dim, config.predictor_dim, dim)
+
+        def forward(self, x):
+            z = self.projection_head(self.backbone(x).flatten(start_dim=1))
+            return z.detach(), self.prediction_head(z)
+
+    transform = SimSiamTransform(
+        input_size=config.image_size, min_scale=config.min_scale, gaussian_blur=config.blur, cj_prob=0.8
+    )
+    root = Path(os.path.commonpath(case.files))
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return {"batch_size": case.config.batch_size, "images_per_second": rates, "median": median, "split": split}
+
+
+def augmentation_alone(files: list[Path], rounds: int, seconds: float) -> dict:
+    """Views a second from decoded images in memory: ours in batches, PIL's one by one; a thread each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    results = {}
+    for size in (32, 128, 224):
+        config = CASES["resnet18-32"] if size == 32 else Config(image_size=size)
+        store = load_store(list_images(files[:256]).images, config.store_side)
+        pixels, aspect = torch.from_numpy(store.pixels), torch.from_numpy(store.aspect)
+        pictures = [T.functional.to_pil_image(image) for image in pixels]
+        settings, transform = augmentation_of(config), pil_views(config)
+
+        def batch(step: int, s=settings, p=pixels, a=aspect) -> int:
+            augment.apply(s, p, augment.draw(s, a, torch.Generator().manual_seed(step)))
+            return len(p)
+
+        def one(step: int, t=transform, p=pictures) -> int:
+            return len(t(p[step % len(p)]))
+
+        rates: dict[str, list[float]] = {"ours": [], "pil": []}
+        for _ in range(rounds):
+            for name, make in (("ours", batch), ("pil", one)):
+                make(0)
+                began, views, step = time.perf_counter(), 0, 0
+                while time.perf_counter() - began < seconds:
+                    views, step = views + make(step), step + 1
+                rates[name].append(views / (time.perf_counter() - began))
+        median = {name: statistics.median(values) for name, values in rates.items()}
+        results[str(size)] = {"views_per_second": rates, "median": median, "ratio": median["ours"] / median["pil"]}
+        print(f"augmentation alone at {size} px: {results[str(size)]['ratio']:.2f} x PIL", file=sys.stderr)
+    torch.set_num_threads(threads)
+    return results
+
+
+def hardware(device: torch.device) -> dict:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return {
+        "cpu": names[0] if names else platform.machine(),
+        "cores": available_cpus(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def table(report: dict) -> str:
+    """The report in Markdown."""
+    machine = report["hardware"]
+    lines = [f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}", ""]
+    lines += ["| case | batch | contender | images/s, median | of ours |", "| --- | --- | --- | --- | --- |"]
+    for name, case in report["training"].items():
+        for contender, rate in case["median"].items():
+            share = rate / case["median"]["ours"] if "ours" in case["median"] else float("nan")
+            lines.append(f"| {name} | {case['batch_size']} | {contender} | {rate:.1f} | {share:.2f} |")
+    lines += ["", "| case | data | augment | forward | backward | optimizer |", "| --- | --- | --- | --- | --- | --- |"]
+    for name, case in report["training"].items():
+        parts = ("data", "augment", "forward", "backward", "optimizer")
+        lines.append(f"| {name} | " + " | ".join(f"{100 * case['split'].get(part, 0):.1f} %" for part in parts) + " |")
+    if report["augmentation"]:
+        lines += ["", "| views alone, one thread | ours, views/s | PIL, views/s | ratio |", "| --- | --- | --- | --- |"]
+        for size, result in report["augmentation"].items():
+            median = result["median"]
+            lines.append(f"| {size} px | {median['ours']:.0f} | {median['pil']:.0f} | {result['ratio']:.1f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path, help="folder of images, at least 256")
+    parser.add_argument("--small-images", type=Path, help="folder of images of about 32 px, for resnet18-32")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=10, help="of a round")
+    parser.add_argument("--batch-size", type=int, help="instead of the case's own")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--augmentation", action="store_true", help="also measure the two ways to make views alone")
+    parser.add_argument("--out", type=Path, help="JSON file for the report")
+    options = parser.parse_args()
+
+    torch.manual_seed(0)
+    device = pick_device(options.device)
+    training = {}
+    for name in options.cases:
+        config = CASES[name]
+        if options.batch_size:
+            config = Config(**{**vars(config), "batch_size": options.batch_size})
+        folder = options.small_images if name == "resnet18-32" and options.small_images else options.images
+        files = [file.path for file in list_images([folder]).images][:: 1 if device.type == "cuda" else 4]
+        case = Case(config, files, device, _bfloat16_helps(device, config))
+        training[name] = measure(name, case, options.contenders, options.rounds, options.seconds)
+    augmentation = {}
+    if options.augmentation:
+        files = [file.path for file in list_images([options.images]).images]
+        augmentation = augmentation_alone(files, options.rounds, options.seconds / 2)
+    report = {
+        "hardware": hardware(device),
+        "settings": {"rounds": options.rounds, "seconds": options.seconds, "seed": 0},
+        "training": training,
+        "augmentation": augmentation,
+    }
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(table(report))
+
+
+if __name__ == "__main__":
+    main()
