@@ -17,7 +17,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ import torchvision
 from PIL import Image
 from torch import nn
 from torchvision import transforms as T
+from torchvision.transforms.functional import to_pil_image
 
 from simsiam_retrieval.images import augment
 from simsiam_retrieval.images.files import list_images
@@ -61,7 +62,8 @@ class Case:
         return torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=self.config.weight_decay)
 
 
-Step = Iterator[dict[str, float]]  # each next() is one step; what it yields are seconds by part, where known
+# each next() is one step; what it yields are seconds by part, where known
+Step = Generator[dict[str, float], None, None]
 
 
 def ours(case: Case) -> Step:
@@ -109,7 +111,7 @@ def pil_views(config: Config) -> Callable[[Image.Image], list[torch.Tensor]]:
         blur = T.GaussianBlur(kernel, sigma=augmentation_of(config).blur_sigma)
         steps.insert(3, T.RandomApply([blur], p=config.blur))
     transform = T.Compose(steps)
-    return lambda image: [transform(image), transform(image)]
+    return lambda image: [transform(image), transform(image)]  # type: ignore[list-item]
 
 
 class PilFiles(torch.utils.data.Dataset):
@@ -156,8 +158,10 @@ def plain(case: Case) -> Step:
 
 def lightly(case: Case) -> Step:
     """After lightly's own SimSiam example, with its heads as wide as ours."""
+    from lightly.data.dataset import LightlyDataset
+    from lightly.loss.negative_cosine_similarity import NegativeCosineSimilarity
     from lightly.models.modules import SimSiamPredictionHead, SimSiamProjectionHead
-    from lightly.transforms import SimSiamTransform
+    from lightly.transforms.simsiam_transform import SimSiamTransform
 
     config = case.config
 
@@ -178,8 +182,99 @@ def lightly(case: Case) -> Step:
         input_size=config.image_size, min_scale=config.min_scale, gaussian_blur=config.blur, cj_prob=0.8
     )
     root = Path(os.path.commonpath(case.files))
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    names = [str(file.relative_to(root)) for file in case.files]
+    loader = torch.utils.data.DataLoader(
+        LightlyDataset(str(root), transform=transform, filenames=names),  # type: ignore[arg-type]
+        batch_size=config.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=available_cpus(),
+        pin_memory=case.device.type == "cuda",
+        persistent_workers=True,
+    )
+    model = Model().to(case.device).train()
+    criterion, optimizer = NegativeCosineSimilarity(), case.sgd(model)
+    while True:
+        for batch in loader:
+            x0, x1 = (view.to(case.device, non_blocking=True) for view in batch[0])
+            with case.autocast():
+                z0, p0 = model(x0)
+                z1, p1 = model(x1)
+                loss = 0.5 * (criterion(z0, p1) + criterion(z1, p0))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield {}
+
+
+CONTENDERS: dict[str, Callable[[Case], Step]] = {"ours": ours, "plain": plain, "lightly": lightly}
+
+
+class Clock:
+    """Seconds by part of a step; waits for a GPU only when asked to split."""
+
+    split = False
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+        self.since = 0.0
+
+    def start(self) -> None:
+        self.seconds, self.since = {}, self._now()
+
+    def lap(self, part: str) -> None:
+        now = self._now()
+        self.seconds[part] = now - self.since
+        self.since = now
+
+    def laps(self) -> dict[str, float]:
+        return dict(self.seconds)
+
+    def _now(self) -> float:
+        if Clock.split and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+def run_for(steps: Step, seconds: float, warm: int, device: torch.device) -> tuple[int, float, dict[str, float]]:
+    """Steps done, seconds taken and seconds by part; ``warm`` steps before do not count."""
+    for _ in range(warm):
+        next(steps)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    parts: dict[str, float] = {}
+    began, count = time.perf_counter(), 0
+    while count < 2 or time.perf_counter() - began < seconds:
+        for part, spent in next(steps).items():
+            parts[part] = parts.get(part, 0.0) + spent
+        count += 1
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return count, time.perf_counter() - began, parts
+
+
+def measure(name: str, case: Case, contenders: list[str], rounds: int, seconds: float) -> dict:
+    """Rates of all contenders, in turns."""
+    steps = {contender: CONTENDERS[contender](case) for contender in contenders}
+    # a paused DataLoader fills its queue: those batches are not counted
+    queued = 2 * available_cpus() + 1
+    rates: dict[str, list[float]] = {contender: [] for contender in contenders}
+    split: dict[str, float] = {}
+    for number in range(rounds):
+        for contender in contenders:
+            warm = 1 if contender == "ours" else queued
+            count, took, _ = run_for(steps[contender], seconds, warm + 2 * (number == 0), case.device)
+            rates[contender].append(count * case.config.batch_size / took)
+            print(f"{name} round {number + 1}: {contender} {rates[contender][-1]:.1f} images/s", file=sys.stderr)
+    if "ours" in steps:
+        Clock.split = True
+        _, took, split = run_for(steps["ours"], seconds, 1, case.device)
+        Clock.split = False
+        split = {part: spent / took for part, spent in split.items()}
+    for generator in steps.values():
+        generator.close()
+    median = {contender: statistics.median(values) for contender, values in rates.items()}
     return {"batch_size": case.config.batch_size, "images_per_second": rates, "median": median, "split": split}
 
 
@@ -192,7 +287,7 @@ def augmentation_alone(files: list[Path], rounds: int, seconds: float) -> dict:
         config = CASES["resnet18-32"] if size == 32 else Config(image_size=size)
         store = load_store(list_images(files[:256]).images, config.store_side)
         pixels, aspect = torch.from_numpy(store.pixels), torch.from_numpy(store.aspect)
-        pictures = [T.functional.to_pil_image(image) for image in pixels]
+        pictures = [to_pil_image(image) for image in pixels]
         settings, transform = augmentation_of(config), pil_views(config)
 
         def batch(step: int, s=settings, p=pixels, a=aspect) -> int:

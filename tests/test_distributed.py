@@ -79,9 +79,8 @@ def network() -> nn.Sequential:
         nn.Linear(4 * 6 * 6, 5, bias=False),
         nn.BatchNorm1d(5, affine=False),
     )
-    assert isinstance(model[1], nn.BatchNorm2d)
-    nn.init.uniform_(model[1].weight)
-    nn.init.uniform_(model[1].bias)
+    for parameter in model[1].parameters():
+        nn.init.uniform_(parameter)
     return model
 
 
