@@ -14,6 +14,7 @@ POINTS = 1000  # rows that a curve is drawn of
 COLLAPSED = 0.1  # a std below this is collapse, not noise
 METHODS = ("knn", "linear")
 CURVES = ("loss", "std", "lr", "images_per_second")
+CONVERSION = ("file", "sha256", "layout", "heads", "licence")  # of what config.json says of converted weights
 
 
 def find_runs(root: Path) -> list[Path]:
@@ -26,7 +27,7 @@ def find_runs(root: Path) -> list[Path]:
 def _look(folder: Path, depth: int, found: list[tuple[float, Path]]) -> None:
     try:
         if (folder / "config.json").is_file():
-            found.append(((folder / "metrics.jsonl").stat().st_mtime, folder))
+            found.append((_written(folder), folder))
             return  # a run holds no runs
         below = [path for path in folder.iterdir() if depth > 0 and not path.name.startswith(".") and path.is_dir()]
     except OSError:  # unreadable, gone, or a run without its first row
@@ -34,6 +35,12 @@ def _look(folder: Path, depth: int, found: list[tuple[float, Path]]) -> None:
     for path in below:
         if not path.is_symlink():
             _look(path, depth - 1, found)
+
+
+def _written(run: Path) -> float:
+    """When the run was last written to; raises ``OSError`` for one that holds neither numbers nor weights yet."""
+    rows = run / "metrics.jsonl"
+    return (rows if rows.exists() else run / "checkpoint.pt").stat().st_mtime  # converted weights have no numbers
 
 
 def curve_rows(run: Path) -> list[dict[str, float]]:
@@ -84,6 +91,12 @@ def settings_of(description: dict[str, Any]) -> list[tuple[str, str]]:
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
     ]
     return [(name, str(value)) for name, value in pairs if value not in (None, "")]
+
+
+def conversion_of(description: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the weights of a converted run are from, as names and values to show; empty for any other run."""
+    facts = _part(description, "converted")
+    return [(name.capitalize(), str(facts[name])) for name in CONVERSION if facts.get(name)]
 
 
 def epochs_of(description: dict[str, Any]) -> int | None:

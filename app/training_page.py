@@ -69,12 +69,16 @@ def _run(run: Path) -> None:
     try:
         description = read_description(run)
         rows = runs.curve_rows(run)
+        converted = runs.conversion_of(description)
     except UserError as error:
         markup.notice(str(error))
         return
     if rows:
         _numbers(rows, runs.epochs_of(description))
         _curves(rows)
+    elif converted:
+        markup.notice("These weights were converted from a file: they were not trained here, so there are no curves.")
+        markup.facts(converted, "Converted from")
     else:
         markup.notice("This run has not written its first numbers yet; they will show here by themselves.", kind="info")
     _probe(run)

@@ -32,6 +32,7 @@ from simsiam_retrieval.images import augment
 from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.images.pool import available_cpus
 from simsiam_retrieval.images.store import load_store
+from simsiam_retrieval.normalisation import IMAGENET
 from simsiam_retrieval.training.batches import Batches
 from simsiam_retrieval.training.config import Config, recipe
 from simsiam_retrieval.training.loop import _bfloat16_helps, augmentation_of, pick_device
@@ -103,7 +104,7 @@ def pil_views(config: Config) -> Callable[[Image.Image], list[torch.Tensor]]:
         T.RandomGrayscale(p=0.2),
         T.RandomHorizontalFlip(),
         T.ToTensor(),
-        T.Normalize(augment.MEAN, augment.STD),
+        T.Normalize(*IMAGENET),
     ]
     if config.blur:
         # a kernel of a tenth of the image's side, as is usual

@@ -11,8 +11,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from torch import Tensor, nn
 
 from simsiam_retrieval.encoder import FORMAT
-from simsiam_retrieval.images.augment import MEAN, STD
-from simsiam_retrieval.siamese.folded import METADATA_KEY, pack_batch_norm
+from simsiam_retrieval.siamese.folded import METADATA_KEY, pack_batch_norm, pack_normalisation
 
 OPSET = 20  # Resize has antialias from 18; 20 is the newest that ONNX Runtime 1.30 and the exporter share
 
@@ -39,7 +38,7 @@ preprocessing (uint8[batch, height, width, 3] images) => (float[batch, 3, {size}
 
 
 class UnitVectors(nn.Module):
-    """Backbone with normalisation before and after: float (n, 3, s, s) in [0, 255] -> float (n, dim), unit rows."""
+    """Backbone with its normalisation before and unit length after: float (n, 3, s, s) in [0, 255] -> (n, dim)."""
 
     pixel_mean: Tensor
     pixel_std: Tensor
@@ -47,8 +46,9 @@ class UnitVectors(nn.Module):
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
-        self.register_buffer("pixel_mean", 255 * torch.tensor(MEAN)[:, None, None])
-        self.register_buffer("pixel_std", 255 * torch.tensor(STD)[:, None, None])
+        mean, std = (255 * torch.tensor(values)[:, None, None] for values in backbone.normalisation)  # type: ignore[union-attr]
+        self.register_buffer("pixel_mean", mean)
+        self.register_buffer("pixel_std", std)
 
     def forward(self, pixels: Tensor) -> Tensor:
         return F.normalize(self.backbone((pixels - self.pixel_mean) / self.pixel_std), dim=1)
@@ -65,7 +65,8 @@ def build_graph(backbone: nn.Module, image_size: int, metadata: dict[str, str]) 
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     dim = graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value
     facts = {"format": FORMAT, "image_size": str(image_size), "dim": str(dim), "opset": str(OPSET)}
-    onnx.helper.set_model_props(graph, {**facts, **metadata, METADATA_KEY: pack_batch_norm(backbone)})
+    normalisation = pack_normalisation(backbone.normalisation)  # type: ignore[arg-type]
+    onnx.helper.set_model_props(graph, {**facts, **metadata, **normalisation, METADATA_KEY: pack_batch_norm(backbone)})
     onnx.checker.check_model(graph, full_check=True)
     return graph
 

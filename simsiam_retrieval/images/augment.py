@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training pixels; every encoder here is normalised with these
-STD = (0.229, 0.224, 0.225)
+from ..normalisation import IMAGENET, Normalisation
+
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601 luma, as in Pillow and torchvision
 RADIUS = 6  # of the blur's kernel, in pixels: 3 sigma at the paper's largest sigma of 2
 SMALL = 48  # pixels; the crops of such images are quicker made by one product for all, on a CPU too
@@ -36,6 +36,7 @@ class Augmentation:
     blur_probability: float = 0.5
     blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels of the output
     flip_probability: float = 0.5
+    normalisation: Normalisation = IMAGENET
 
 
 class Parameters(NamedTuple):
@@ -128,21 +129,21 @@ def apply(settings: Augmentation, images: Tensor, parameters: Parameters) -> Ten
     group = max(8, CACHED_PIXELS // size**2) if images.device.type == "cpu" else len(images)
     for start in range(0, len(images), group):
         part = slice(start, start + group)
-        _apply(size, images[part], Parameters(*(tensor[part] for tensor in parameters)), out=x[part])
+        _apply(settings, images[part], Parameters(*(tensor[part] for tensor in parameters)), out=x[part])
     return x
 
 
-def _apply(size: int, images: Tensor, drawn: Parameters, out: Tensor) -> None:
+def _apply(settings: Augmentation, images: Tensor, drawn: Parameters, out: Tensor) -> None:
     device = images.device
     p = Parameters(*(tensor.to(device, non_blocking=True) for tensor in drawn))
     boxes = pixel_boxes(drawn.box, images.shape[2], images.shape[3])
     one_by_one = device.type == "cpu" and images.shape[2] > SMALL
     crop = crop_one_by_one if one_by_one else crop_by_matrices
-    x = crop(images, boxes, drawn.flip, size)
+    x = crop(images, boxes, drawn.flip, settings.image_size)
     x = _jitter(x, drawn, p)
     _on_subset(x, drawn.grey, lambda part, _: luma(part).expand(-1, 3, -1, -1))
     _on_subset(x, drawn.sigma > 0, lambda part, index: gaussian_blur(part, p.sigma[index]))
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in settings.normalisation)
     out.copy_(x.sub_(mean).div_(std))
 
 

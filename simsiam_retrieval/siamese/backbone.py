@@ -3,18 +3,21 @@
 import torchvision
 from torch import nn
 
+from ..normalisation import IMAGENET, Normalisation
+
 BACKBONES = ("resnet18", "resnet34", "resnet50")
-STEMS = ("imagenet", "cifar")
+STEMS = ("imagenet", "cifar", "cifar-pad2")
 
 
-def build_backbone(name: str, stem: str = "imagenet") -> nn.Module:
+def build_backbone(name: str, stem: str = "imagenet", normalisation: Normalisation = IMAGENET) -> nn.Module:
     """Build a torchvision ResNet without its classifier.
 
-    Input: float (n, 3, h, w), normalised. Output: float (n, ``feature_dim(backbone)``), after global average
-    pooling: 512 for ResNet-18/34, 2048 for ResNet-50.
+    Input: float (n, 3, h, w), scaled by ``normalisation``, which the caller does. Output: float
+    (n, ``feature_dim(backbone)``), after global average pooling: 512 for ResNet-18/34, 2048 for ResNet-50.
 
     ``stem="cifar"`` replaces the 7x7/2 convolution and the max-pool by one 3x3/1 convolution, for images of
-    about 32 px (SimSiam, appendix D). Residual branches start at zero (``zero_init_residual``), as in
+    about 32 px (SimSiam, appendix D). ``stem="cifar-pad2"`` pads that convolution by 2 pixels, as solo-learn does,
+    which gives a map 2 pixels larger. Residual branches start at zero (``zero_init_residual``), as in
     the paper's section 4.1 set-up, after Goyal et al. 2017.
 
     Raises ``ValueError`` for an unknown name or stem.
@@ -24,11 +27,12 @@ def build_backbone(name: str, stem: str = "imagenet") -> nn.Module:
     if stem not in STEMS:
         raise ValueError(f"unknown stem {stem!r}; choose from {', '.join(STEMS)}")
     network = getattr(torchvision.models, name)(weights=None, zero_init_residual=True)
-    if stem == "cifar":
-        network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    if stem != "imagenet":
+        padding = 2 if stem == "cifar-pad2" else 1
+        network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=padding, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         network.maxpool = nn.Identity()
     network.feature_dim = network.fc.in_features
     network.fc = nn.Identity()
-    network.name, network.stem = name, stem
+    network.name, network.stem, network.normalisation = name, stem, normalisation
     return network

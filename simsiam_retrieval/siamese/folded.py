@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from ..errors import UserError
+from ..normalisation import IMAGENET, Normalisation
 from .backbone import build_backbone
 
 METADATA_KEY = "batch_norm"
@@ -36,6 +37,17 @@ def pack_batch_norm(backbone: nn.Module) -> str:
     return base64.b64encode(torch.cat(vectors).numpy().astype("<f4").tobytes()).decode()
 
 
+def pack_normalisation(normalisation: Normalisation) -> dict[str, str]:
+    """``normalisation`` as metadata: ``{"mean": "R G B", "std": "R G B"}``."""
+    return {name: " ".join(map(str, channels)) for name, channels in normalisation._asdict().items()}
+
+
+def _normalisation_of(metadata: dict[str, str]) -> Normalisation:
+    if "mean" not in metadata:  # written before it could be another
+        return IMAGENET
+    return Normalisation(*(tuple(map(float, metadata[name].split())) for name in Normalisation._fields))  # type: ignore[arg-type]
+
+
 def backbone_from_onnx(file: Path) -> nn.Module:
     """The trainable backbone behind an encoder that ``export`` wrote; in train mode.
 
@@ -56,7 +68,8 @@ def backbone_from_onnx(file: Path) -> nn.Module:
         raise UserError(f"{file}: holds no weights to train from; use an encoder or run of this package")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what is not in the file is at least the same every time
-        backbone = build_backbone(metadata["backbone"], metadata.get("stem", "imagenet"))
+        normalisation = _normalisation_of(metadata)
+        backbone = build_backbone(metadata["backbone"], metadata.get("stem", "imagenet"), normalisation)
     packed = torch.from_numpy(np.frombuffer(base64.b64decode(metadata[METADATA_KEY]), "<f4").copy())
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     state = backbone.state_dict()

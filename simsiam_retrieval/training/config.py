@@ -2,9 +2,10 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..errors import UserError
+from ..normalisation import IMAGENET, Channels, Normalisation
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,12 @@ class Config:
     """Learning method."""
     backbone: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
     """Network whose features are kept."""
-    stem: Literal["imagenet", "cifar"] = "imagenet"
-    """First layers: 7x7/2 and max-pool, or 3x3/1 for images of about 32 px."""
+    stem: Literal["imagenet", "cifar", "cifar-pad2"] = "imagenet"
+    """First layers: 7x7/2 and max-pool, or 3x3/1 for images of about 32 px, padded by 1 or (solo-learn) by 2."""
+    mean: Channels = IMAGENET.mean
+    """Red, green and blue that are subtracted from pixels in [0, 1] before the network; ImageNet's."""
+    std: Channels = IMAGENET.std
+    """Red, green and blue that pixels are divided by after that; ImageNet's."""
     image_size: int = 128
     """Side of the square views, in pixels."""
     store_size: int = 0
@@ -36,7 +41,9 @@ class Config:
     projector_layers: int = 3
     """Layers of the projection MLP."""
     projector_dim: int = 2048
-    """Width of the projections z, and of the projector's hidden layers."""
+    """Width of the projections z, and of the projector's hidden layers unless they have their own."""
+    projector_hidden_dim: int = 0
+    """Width of the projector's hidden layers; 0 means projector-dim."""
     predictor_dim: int = 512
     """Width of the predictor's bottleneck."""
     predictor: Literal["mlp", "none", "fixed"] = "mlp"
@@ -74,6 +81,11 @@ class Config:
         """Views of each image in a step."""
         return 4 if self.symmetry == "asymmetric-2x" else 2
 
+    @property
+    def normalisation(self) -> Normalisation:
+        """What is done to pixels before the network sees them."""
+        return Normalisation(self.mean, self.std)
+
     def check(self) -> None:
         """Raise :class:`UserError` for values that cannot work."""
         limits = {
@@ -84,6 +96,7 @@ class Config:
             "base_lr": (0, 1e3),
             "projector_layers": (1, 8),
             "projector_dim": (1, 65536),
+            "projector_hidden_dim": (0, 65536),
             "predictor_dim": (1, 65536),
             "momentum": (0, 0.9999),
             "weight_decay": (0, 1),
@@ -92,12 +105,15 @@ class Config:
             "min_scale": (0.001, 1),
             "blur": (0, 1),
             "seed": (0, 2**31 - 1),
+            "mean": (0, 1),
+            "std": (0.001, 1),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
-            if not low <= value <= high:
-                option = name.replace("_", "-")
-                raise UserError(f"--{option} {value} is out of range; give {low} to {high}")
+            for number in value if isinstance(value, tuple) else (value,):
+                if not low <= number <= high:
+                    option = name.replace("_", "-")
+                    raise UserError(f"--{option} {number} is out of range; give {low} to {high}")
 
 
 _CIFAR: dict[str, Any] = {
@@ -128,11 +144,20 @@ def from_dict(values: dict[str, Any]) -> Config:
     unknown = sorted(set(values) - known)
     if unknown:
         raise UserError(f"unknown settings: {', '.join(unknown)}; written by a newer version of this package?")
-    config = Config(**values)
+    given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    config = Config(**given)
     for name, kind in get_type_hints(Config).items():
-        value, choices = getattr(config, name), get_args(kind)
-        fits = value in choices if choices else type(value) is kind or (kind is float and type(value) is int)
-        if not fits:
+        value = getattr(config, name)
+        if not _fits(value, kind):
             raise UserError(f"{name}: {value!r} is not a setting that this version knows")
     config.check()
     return config
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        parts = get_args(kind)
+        return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
+    return type(value) is kind or (kind is float and type(value) is int)

@@ -6,6 +6,7 @@ from torch import nn
 
 from ..encoder import default_encoder_file, find_encoder
 from ..errors import UserError
+from ..normalisation import Normalisation
 from ..siamese.folded import backbone_from_onnx
 from .config import Config
 from .run import load_backbone
@@ -27,4 +28,8 @@ def initial_backbone(init: str, config: Config) -> nn.Module:
             f"--init {init}: holds a {found[0]} with the {found[1]} stem, not {wanted[0]} with {wanted[1]}; "
             f"add --backbone {found[0]} --stem {found[1]}"
         )
+    normalisation: Normalisation = backbone.normalisation  # type: ignore[assignment]
+    if normalisation != config.normalisation:
+        mean, std = (" ".join(map(str, values)) for values in normalisation)
+        raise UserError(f"--init {init}: takes pixels normalised in its own way; add --mean {mean} --std {std}")
     return backbone

@@ -61,6 +61,7 @@ def augmentation_of(config: Config) -> augment.Augmentation:
         min_scale=config.min_scale,
         blur_probability=config.blur,
         blur_sigma=(0.1 * scale, 2.0 * scale),
+        normalisation=config.normalisation,
     )
 
 

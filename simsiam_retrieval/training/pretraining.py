@@ -219,6 +219,8 @@ def _shared(plan: Plan, processes: Processes) -> str:
 def _resumed(resume: Path, config: Config, data: Sequence[Path]) -> tuple[Run, list[Path], Config]:
     run = Run(resume)
     stored = run.config()
+    if "converted" in run.read():
+        raise UserError(f"{resume}: converted weights, no training to go on with; start from them: --init {resume}")
     changed = [
         f"--{field.name.replace('_', '-')}"
         for field in dataclasses.fields(Config)

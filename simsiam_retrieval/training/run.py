@@ -96,12 +96,12 @@ class Run:
 
 def build_model(config: Config) -> SimSiam:
     """The network of a run, freshly initialised from torch's global generator."""
-    backbone = build_backbone(config.backbone, config.stem)
+    backbone = build_backbone(config.backbone, config.stem, config.normalisation)
     return SimSiam(
         backbone,
         backbone.feature_dim,  # type: ignore[arg-type]
         dim=config.projector_dim,
-        projector_hidden_dim=config.projector_dim,
+        projector_hidden_dim=config.projector_hidden_dim or config.projector_dim,
         projector_layers=config.projector_layers,
         predictor_hidden_dim=config.predictor_dim,
         predictor_kind=config.predictor,
@@ -116,15 +116,21 @@ def build_model(config: Config) -> SimSiam:
 def load_backbone(path: Path) -> tuple[nn.Module, Config]:
     """The trained backbone of a run, in eval mode on the CPU, and the run's settings.
 
+    A run converted from a file without heads holds nothing but the backbone; in any other all must fit.
+
     Raises :class:`UserError` when the folder is not a run or its checkpoint does not fit its settings.
     """
     run = Run(path)
     config = run.config()
-    model = build_model(config)
     try:
-        model.load_state_dict(run.load_checkpoint()["model"])
-    except (RuntimeError, KeyError, TypeError):
+        state = run.load_checkpoint()["model"]
+        if all(name.startswith("backbone.") for name in state):
+            model = nn.ModuleDict({"backbone": build_backbone(config.backbone, config.stem, config.normalisation)})
+        else:
+            model = build_model(config)
+        model.load_state_dict(state)
+    except (RuntimeError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"{run.checkpoint_file}: does not fit {run.config_file}; one of them is from another run"
         ) from None
-    return model.backbone.eval(), config
+    return model.get_submodule("backbone").eval(), config
