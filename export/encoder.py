@@ -10,6 +10,7 @@ from simsiam_retrieval.examples_folder import example_photos
 from simsiam_retrieval.files import replacing, write_json
 from simsiam_retrieval.images.decode import ImageError, decode
 from simsiam_retrieval.images.files import list_images
+from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.run import Run, load_backbone
 
 from .graph import build_graph, save, store_half
@@ -39,9 +40,7 @@ def export_run(run: Path, file: Path, *, precision: str = "fp32", image_size: in
     metadata = {
         "backbone": config.backbone,
         "stem": config.stem,
-        "method": config.method,
-        "recipe": config.recipe,
-        "trained_at": str(config.image_size),
+        **_training(config, described),
         "precision": precision,
         "data_fingerprint": str(described.get("data", {}).get("fingerprint", "unknown")),
         "version": __version__,
@@ -63,6 +62,20 @@ def export_run(run: Path, file: Path, *, precision: str = "fp32", image_size: in
         raise UserError(f"{file}: cannot write the encoder ({error.strerror})") from None
     write_json(file.with_suffix(".json"), {**metadata, "image_size": size, "parity": parity.as_dict()})
     return parity
+
+
+def _training(config: Config, described: dict) -> dict[str, str]:
+    """What the file says of its training; of converted weights only what is known."""
+    converted = described.get("converted")
+    if converted is None:
+        return {"method": config.method, "recipe": config.recipe, "trained_at": str(config.image_size)}
+    return {
+        "method": converted.get("method", "unknown"),
+        "recipe": config.recipe,
+        "trained_at": "unknown",
+        "converted_from": f"{converted.get('file')} (sha256 {converted.get('sha256')})",
+        "licence": converted.get("licence") or "not stated",
+    }
 
 
 def _real_images(described: dict) -> Sequence[Path]:

@@ -7,6 +7,7 @@ COMMANDS = {
     "index": "make or update a collection from folders of images",
     "search": "find the images of a collection that look like a query",
     "app": "browse and search a collection in a web page",
+    "convert": "other people's SimSiam or ResNet weights -> a run folder",
     "probe": "measure features on labelled folders: kNN and linear",
 }
 

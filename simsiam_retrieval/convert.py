@@ -1,0 +1,109 @@
+"""``python -m simsiam_retrieval.convert CHECKPOINT RUN``."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from . import cli
+from .normalisation import IMAGENET, Channels, Normalisation
+from .text import printable
+
+if TYPE_CHECKING:
+    from .conversion.writing import Conversion
+
+LISTED = 8  # tensors left out for one reason that are named; of more, only their number
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Make a run folder from other people's weights, for export, pretrain --init and all the rest.
+
+    Reads SimSiam checkpoints of the reference implementation, lightly and solo-learn, and state dicts of torchvision's
+    and timm's ResNet-18, 34 and 50, written by torch.save or as safetensors. Nothing in the file is executed.
+    """
+
+    checkpoint: tyro.conf.Positional[Path]
+    """File with the weights."""
+    run: tyro.conf.Positional[Path]
+    """Run folder to create."""
+    layout: Literal["auto", "reference", "lightly", "solo-learn", "resnet"] = "auto"
+    """Who wrote the file; resnet takes the backbone alone, whatever is around it."""
+    stem: Literal["cifar", "cifar-pad2"] | None = None
+    """Padding of a 3x3 first convolution, 1 or 2; by default 2 in the solo-learn layout, else 1."""
+    image_size: int | None = None
+    """Side at which images are embedded; by default 224, or 32 with a 3x3 first convolution."""
+    mean: Channels = IMAGENET.mean
+    """Red, green and blue that the weights' training subtracted from pixels in [0, 1]; ImageNet's."""
+    std: Channels = IMAGENET.std
+    """Red, green and blue that it divided by after that; ImageNet's."""
+    licence: str | None = None
+    """Licence of the weights, to be kept with them; this command cannot know it."""
+
+
+def main() -> None:
+    arguments = cli.parse(Arguments, "convert")
+    # torch takes seconds to import: help and typing errors should not
+    from .conversion.writing import convert
+
+    converted = convert(
+        arguments.checkpoint,
+        arguments.run,
+        layout=arguments.layout,
+        stem=arguments.stem,
+        image_size=arguments.image_size,
+        normalisation=Normalisation(arguments.mean, arguments.std),
+        licence=arguments.licence,
+    )
+    report(converted)
+    cli.remark(f"next: python -m simsiam_retrieval.export {arguments.run}")
+    print(printable(arguments.run))
+
+
+def report(converted: "Conversion") -> None:
+    """Say on stderr what was found, and every tensor that was not used."""
+    network = converted.network
+    title = network.backbone.name.replace("resnet", "ResNet-")
+    cli.remark(f"{network.layout} layout: {title}, {network.stem} stem, images at {converted.image_size} px")
+    if network.heads is None:
+        cli.remark("heads: none that fit; the run holds the backbone only, and pretrain --init starts fresh ones")
+    else:
+        sizes = network.heads.settings
+        cli.remark(
+            f"heads: projector of {sizes['projector_layers']} layers, {sizes['projector_hidden_dim'] or ''}"
+            f"{' -> ' if sizes['projector_hidden_dim'] else ''}{sizes['projector_dim']} wide, "
+            f"predictor {sizes['predictor_dim']}"
+        )
+    if network.stem != "imagenet":
+        padding = 2 if network.stem == "cifar-pad2" else 1
+        cli.remark(
+            f"note: weights do not show a 3x3 convolution's padding, here taken as {padding} (--stem), nor the "
+            "normalisation (--mean, --std)"
+        )
+    left_out, total = network.left_out, len(converted.shapes)
+    cli.remark(f"used: {total - len(left_out)} of {total} tensors" + (", left out:" if left_out else ""))
+    for line in left_out_lines(left_out, converted.shapes):
+        cli.remark(f"  {line}")
+    for entry, count in converted.beside.items():
+        cli.remark(f"beside the network, not read: {printable(entry)} ({count} tensors)")
+
+
+def left_out_lines(left_out: dict[str, str], shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """A line for each tensor; where many are left out for one reason, a line for each group of them."""
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for name, reason in left_out.items():
+        by_reason[reason].append(name)
+    lines = []
+    for reason, names in by_reason.items():
+        if len(names) <= LISTED:
+            lines += [f"{name} {shapes[name]}: {reason}" for name in names]
+        else:
+            groups = Counter(name.partition(".")[0] for name in names)
+            lines += [f"{group}.* ({count} tensors): {reason}" for group, count in groups.items()]
+    return [printable(line) for line in lines]
+
+
+if __name__ == "__main__":
+    cli.run(main)
