@@ -14,6 +14,11 @@ from .text import printable
 if TYPE_CHECKING:
     from .conversion.writing import Conversion
 
+STEMS = {
+    "cifar": "taken as padding 1, ReLU, no max-pool",
+    "cifar-pad2": "taken as padding 2, ReLU, no max-pool",
+    "cifar-norelu": "taken as padding 1, no ReLU, no max-pool",
+}
 LISTED = 8  # tensors left out for one reason that are named; of more, only their number
 
 
@@ -31,8 +36,8 @@ class Arguments:
     """Run folder to create."""
     layout: Literal["auto", "reference", "lightly", "solo-learn", "resnet"] = "auto"
     """Who wrote the file; resnet takes the backbone alone, whatever is around it."""
-    stem: Literal["cifar", "cifar-pad2"] | None = None
-    """Padding of a 3x3 first convolution, 1 or 2; by default 2 in the solo-learn layout, else 1."""
+    stem: Literal["cifar", "cifar-pad2", "cifar-norelu"] | None = None
+    """What is around a 3x3 first convolution, where the layout does not tell; see docs/convert.md."""
     image_size: int | None = None
     """Side at which images are embedded; by default 224, or 32 with a 3x3 first convolution."""
     mean: Channels = IMAGENET.mean
@@ -68,7 +73,8 @@ def report(converted: "Conversion") -> None:
     title = network.backbone.name.replace("resnet", "ResNet-")
     cli.remark(f"{network.layout} layout: {title}, {network.stem} stem, images at {converted.image_size} px")
     if network.heads is None:
-        cli.remark("heads: none that fit; the run holds the backbone only, and pretrain --init starts fresh ones")
+        unfit = any(reason.startswith("head: ") for reason in network.left_out.values())
+        cli.remark(f"heads: {'none that fit' if unfit else 'none in it'}; the run holds the backbone alone")
     else:
         sizes = network.heads.settings
         cli.remark(
@@ -77,11 +83,8 @@ def report(converted: "Conversion") -> None:
             f"predictor {sizes['predictor_dim']}"
         )
     if network.stem != "imagenet":
-        padding = 2 if network.stem == "cifar-pad2" else 1
-        cli.remark(
-            f"note: weights do not show a 3x3 convolution's padding, here taken as {padding} (--stem), nor the "
-            "normalisation (--mean, --std)"
-        )
+        cli.remark(f"note: weights show neither what is around a 3x3 convolution ({STEMS[network.stem]}; --stem)")
+        cli.remark("      nor the normalisation (--mean, --std); features are the source's only if both are right")
     left_out, total = network.left_out, len(converted.shapes)
     cli.remark(f"used: {total - len(left_out)} of {total} tensors" + (", left out:" if left_out else ""))
     for line in left_out_lines(left_out, converted.shapes):

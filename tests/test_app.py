@@ -391,6 +391,22 @@ def test_an_odd_run_is_no_traceback(run_folder: Path, file: str, content: bytes,
     assert expected in said(training_page(run_folder.parent))
 
 
+def test_converted_weights_have_no_curves_and_say_where_they_are_from(run_folder: Path) -> None:
+    given = run_folder.parent / "given"
+    given.mkdir()
+    facts = {"file": "<b>model.pth", "sha256": "ab12", "layout": "resnet", "heads": "none", "licence": None}
+    (given / "config.json").write_text(json.dumps({"config": {"backbone": "resnet50"}, "converted": facts}))
+    assert runs.find_runs(run_folder.parent) == [run_folder]  # being written
+    (given / "checkpoint.pt").write_bytes(b"weights")
+    os.utime(given / "checkpoint.pt", (2e9, 2e9))
+    assert runs.find_runs(run_folder.parent) == [given, run_folder]
+    page = said(training_page(run_folder.parent))
+    assert "not trained here" in page and "first numbers" not in page
+    assert "&lt;b&gt;model.pth" in page and "ab12" in page and "Licence" not in page
+    (given / "config.json").write_text(json.dumps({"config": {}, "converted": [1]}))
+    assert "given</h1>" in said(training_page(run_folder.parent))
+
+
 def test_long_curves_are_thinned_to_their_last_row() -> None:
     rows = [{"epoch": float(i)} for i in range(2501)]
     thin = runs.thinned(rows, 1000)

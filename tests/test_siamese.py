@@ -212,6 +212,32 @@ def test_stem_shapes_at_32_px(stem, conv1, layer1, layer4):
     assert sides == {"conv1": conv1, "layer1": layer1, "layer4": layer4}
 
 
+def test_stems_of_other_programs():
+    x = gaussian(2, 3, 32, 32)
+    plain, padded, linear = (build_backbone("resnet18", f"cifar{kind}").eval() for kind in ("", "-pad2", "-norelu"))
+    for other in (padded, linear):
+        other.load_state_dict(plain.state_dict())
+    seen: dict[str, Tensor] = {}
+
+    def see(name: str, network: nn.Module) -> None:
+        def keep(module: nn.Module, inputs: tuple[Tensor]) -> None:
+            seen[name] = inputs[0]
+
+        network.get_submodule("layer1").register_forward_pre_hook(keep)
+        network(x)
+
+    see("plain", plain)
+    see("padded", padded)
+    see("linear", linear)
+    weight = plain.get_parameter("conv1.weight")
+    by_hand = F.relu(F.conv2d(F.pad(x, (2, 2, 2, 2)), weight) / math.sqrt(1 + 1e-5))  # BN as it begins
+    torch.testing.assert_close(seen["padded"], by_hand, rtol=1e-5, atol=1e-5)
+    assert seen["padded"].shape[2:] == (34, 34)
+    torch.testing.assert_close(seen["plain"], by_hand[:, :, 1:-1, 1:-1], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(seen["linear"].relu(), seen["plain"])
+    assert (seen["linear"] < 0).any()
+
+
 def test_cifar_stem_is_initialised_as_the_other_convolutions():
     """He initialisation over fan-out: std sqrt(2 / (64 * 9))."""
     torch.manual_seed(0)

@@ -65,8 +65,8 @@ class Network:
 def read_network(tensors: dict[str, Tensor], layout: str = "auto", stem: str | None = None) -> Network:
     """Recognise a state_dict; every tensor of it is used, or listed in ``left_out``.
 
-    ``layout``: "auto", or one of "reference", "lightly", "solo-learn", "resnet". ``stem``: "cifar" or "cifar-pad2"
-    for a 3x3 first convolution, whose padding cannot be seen in the weights.
+    ``layout``: "auto", or one of "reference", "lightly", "solo-learn", "resnet". ``stem``: "cifar", "cifar-pad2" or
+    "cifar-norelu" for a 3x3 first convolution; what is around it cannot always be seen in the weights.
 
     Raises :class:`UserError` when there is no ResNet in it that this package has, when ``layout`` is not what the
     file shows, or ``stem`` does not fit.
@@ -95,7 +95,7 @@ def read_network(tensors: dict[str, Tensor], layout: str = "auto", stem: str | N
     return Network(
         layout=found.name if found else BARE,
         backbone=resnet,
-        stem=_stem(resnet.kernel, stem, found.small_stem if found else "cifar"),
+        stem=_stem(resnet, stem, found.small_stem if found else "cifar"),
         heads=heads,
         left_out={originals[name]: left_out[name] for name in named if name in left_out},
     )
@@ -125,12 +125,12 @@ def _below(names: dict[str, Tensor], prefix: str) -> dict[str, str]:
     return found if any("." in rest for rest in found) else {}
 
 
-def _stem(kernel: int, wanted: str | None, small: str) -> str:
-    if kernel == 7:
+def _stem(resnet: ResNet, wanted: str | None, small: str) -> str:
+    if resnet.kernel == 7:
         if wanted is not None:
             raise UserError(f"its first convolution is 7x7, the imagenet stem; leave out --stem {wanted}")
         return "imagenet"
-    return wanted or small
+    return wanted or (small if resnet.relu else "cifar-norelu")
 
 
 def _reason(name: str) -> str:

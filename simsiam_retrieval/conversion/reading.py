@@ -1,7 +1,8 @@
 """A checkpoint file -> its tensors. Nothing of the file is ever executed."""
 
 import argparse
-import pickle
+import re
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,8 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 
 def _read_torch(file: Path, start: bytes) -> Any:
     try:
-        with torch.serialization.safe_globals(_DATA_ONLY):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_DATA_ONLY):
+            warnings.simplefilter("ignore")  # of what is odd about the file we say our own line
             return torch.load(file, map_location="cpu", weights_only=True)
     # a damaged file makes torch's reader raise nearly anything, and none of it is about us
     except Exception as error:  # noqa: BLE001
@@ -96,27 +98,25 @@ def _read_torch(file: Path, start: bytes) -> Any:
 def _why(file: Path, start: bytes, error: Exception) -> str:
     if "TorchScript" in str(error):
         return "a TorchScript program, not weights; save its state_dict() with torch.save"
-    classes = _objects_in(file)
-    if classes:
-        named = ", ".join(classes[:NAMED]) + (f" and {len(classes) - NAMED} more" if len(classes) > NAMED else "")
+    if objects := _objects_in(file, error):
+        named = ", ".join(objects[:NAMED]) + (f" and {len(objects) - NAMED} more" if len(objects) > NAMED else "")
         return (
             f"refused: it holds Python objects ({named}), and loading those can run code; "
             "ask for the weights alone: torch.save(model.state_dict(), FILE), or a .safetensors file"
         )
     if start.startswith(b"PK") and not zipfile.is_zipfile(file):
         return "damaged or cut short; download or copy it again"
-    if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
-        return "refused: loading it could run code; ask for the weights alone, or a .safetensors file"
     return "damaged, or not a checkpoint: neither a torch.save file nor safetensors"
 
 
-def _objects_in(file: Path) -> list[str]:
+def _objects_in(file: Path, error: Exception) -> list[str]:
     """Names of the classes and functions that unpickling the file would call; empty where that cannot be told."""
     try:
         with torch.serialization.safe_globals(_DATA_ONLY):
-            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))
+            found = set(torch.serialization.get_unsafe_globals_in_checkpoint(file))
     except Exception:  # noqa: BLE001 -- as above: a damaged or an old file
-        return []
+        found = set(re.findall(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error)))
+    return sorted(found, key=lambda name: (name.startswith("torch."), name))  # the owner's own say most
 
 
 def _network_in(file: Path, content: Any) -> Weights:

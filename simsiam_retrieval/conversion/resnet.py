@@ -35,6 +35,7 @@ class ResNet:
 
     name: str  # as in ``build_backbone``
     kernel: int  # of the first convolution: 7 or 3 pixels
+    relu: bool  # behind the first BN
     prefix: str  # before its tensors' names in the file, "" or ending in a dot
     state: dict[str, Tensor]  # float32, under torchvision's names, without a classifier
     sources: dict[str, str]  # torchvision's name -> the file's, of every tensor in ``state`` that the file has
@@ -84,11 +85,12 @@ def read_resnet(tensors: dict[str, Tensor], prefix: str) -> ResNet:
     Raises :class:`UserError` when it is not a ResNet-18, 34 or 50: another depth, tensors missing, of another shape,
     or more than a plain one has; or when a weight is not a finite number.
     """
-    sources = _by_our_names([name for name in tensors if name.startswith(prefix)], prefix)
+    sources, positions = _by_our_names([name for name in tensors if name.startswith(prefix)], prefix)
     if "conv1.0.weight" in sources:
         raise UserError(f"a ResNet with a deep stem (as timm's resnet50d), not a plain one; {HAS}")
     name, title = _which(sources)
     kernel = _kernel(tensors, sources)
+    relu = _relu(positions, kernel)
     with torch.device("meta"):
         wanted = build_backbone(name, "imagenet" if kernel == 7 else "cifar").state_dict()
     inside = {ours: source for ours, source in sources.items() if _INSIDE.match(ours)}
@@ -98,21 +100,35 @@ def read_resnet(tensors: dict[str, Tensor], prefix: str) -> ResNet:
         if ours.endswith(COUNTER):
             count = tensors[inside[ours]].reshape(()) if ours in inside else torch.tensor(0)
             state[ours] = count.to(value.dtype)
-    return ResNet(name, kernel, prefix, {ours: state[ours] for ours in wanted}, inside)
+    return ResNet(name, kernel, relu, prefix, {ours: state[ours] for ours in wanted}, inside)
 
 
-def _by_our_names(names: list[str], prefix: str) -> dict[str, str]:
-    """torchvision's name -> the file's."""
+def _by_our_names(names: list[str], prefix: str) -> tuple[dict[str, str], list[int]]:
+    """torchvision's name -> the file's; and the positions of ``_STAGES``, where they stand in an ``nn.Sequential``."""
     inner = {name: name[len(prefix) :].split(".") for name in names}
     renamed: dict[str, str] = {}
+    positions: list[int] = []
     if not any(parts[0] == "layer1" for parts in inner.values()):
-        positions = sorted({int(parts[0]) for parts in inner.values() if parts[0].isdecimal()})
+        positions = sorted({int(parts[0]) for parts in inner.values() if parts[0].isdecimal()})[: len(_STAGES)]
         renamed = {str(position): stage for position, stage in zip(positions, _STAGES, strict=False)}
     found = {}
     for name, (child, *rest) in inner.items():
         parts = ["downsample" if part == "shortcut" else part for part in rest]
         found[".".join([renamed.get(child, child), *parts])] = name
-    return found
+    return found, positions
+
+
+def _relu(positions: list[int], kernel: int) -> bool:
+    """Whether a ReLU follows the first BN: what has no weights shows as a gap between positions."""
+    if not positions:
+        return True  # named, not numbered: then it is in the network's own forward
+    offsets = [position - positions[0] for position in positions]
+    if offsets == [0, 1, 4, 5, 6, 7] or (kernel == 3 and offsets == [0, 1, 3, 4, 5, 6]):  # ReLU, with or without a pool
+        return True
+    if kernel == 3 and offsets == [0, 1, 2, 3, 4, 5]:
+        return False
+    numbers = ", ".join(map(str, positions))
+    raise UserError(f"its layers stand at {numbers} of a Sequential, as in no program known here")
 
 
 def _which(sources: dict[str, str]) -> tuple[str, str]:
@@ -122,9 +138,11 @@ def _which(sources: dict[str, str]) -> tuple[str, str]:
         if match:
             blocks[int(match[1]) - 1].add(match[2])
     counts = tuple(map(len, blocks))
-    depth = DEPTHS.get(("layer1.0.conv3.weight" in sources, counts))  # type: ignore[arg-type]
+    bottleneck = "layer1.0.conv3.weight" in sources
+    depth = DEPTHS.get((bottleneck, counts))  # type: ignore[arg-type]
     if depth is None:
-        raise UserError(f"a ResNet with {', '.join(map(str, counts))} blocks in its four stages; {HAS}")
+        kind = "bottleneck" if bottleneck else "basic"
+        raise UserError(f"a ResNet with {', '.join(map(str, counts))} {kind} blocks in its four stages; {HAS}")
     if depth not in OURS:
         raise UserError(f"a ResNet-{depth}; {HAS}")
     return f"resnet{depth}", f"ResNet-{depth}"
@@ -147,13 +165,15 @@ def _check_shapes(title: str, wanted: dict[str, Tensor], found: dict[str, Tensor
         for name, value in wanted.items()
         if name in found and found[name].shape != value.shape and not name.endswith(COUNTER)
     ]
-    parts = []
-    for complaint, names in (("lacks", missing), ("has besides", extra), ("differs:", other)):
-        if names:
-            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            parts.append(f"{complaint} {', '.join(names[:NAMED])}{more}")
+    parts = [f"{does} {_listed(names)}" for does, names in (("it lacks", missing), ("it also has", extra)) if names]
+    if other:
+        parts.append(other[0] + (f", and so on ({len(other)} tensors)" if len(other) > 1 else ""))
     if parts:
-        raise UserError(f"not a plain {title}: it {'; '.join(parts)}")
+        raise UserError(f"not a plain {title}: {'; '.join(parts)}")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _as_ours(name: str, tensor: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ RECIPE = "converted"  # stands in ``config.json`` where a training run has its r
 UNKNOWN = "unknown: the file does not say"
 SIMSIAM_HEADS = "projector and predictor of the file"
 NO_HEADS = "none: backbone only"
-IMAGE_SIZES = {"imagenet": 224, "cifar": 32, "cifar-pad2": 32}
+IMAGE_SIZE, SMALL_IMAGE_SIZE = 224, 32  # pixels; the second behind a 3x3 stem
 CHECKED_SIDE = 64  # pixels
 
 
@@ -67,7 +67,9 @@ def convert(
         network = read_network(weights.tensors, layout, stem)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    size = IMAGE_SIZES[network.stem] if image_size is None else image_size
+    size = image_size
+    if size is None:
+        size = IMAGE_SIZE if network.stem == "imagenet" else SMALL_IMAGE_SIZE
     known = {"recipe": RECIPE, **network.settings, "image_size": size, **normalisation._asdict()}
     from_dict(known).check()
     description = {

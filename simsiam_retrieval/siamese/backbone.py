@@ -6,7 +6,7 @@ from torch import nn
 from ..normalisation import IMAGENET, Normalisation
 
 BACKBONES = ("resnet18", "resnet34", "resnet50")
-STEMS = ("imagenet", "cifar", "cifar-pad2")
+STEMS = ("imagenet", "cifar", "cifar-pad2", "cifar-norelu")
 
 
 def build_backbone(name: str, stem: str = "imagenet", normalisation: Normalisation = IMAGENET) -> nn.Module:
@@ -17,7 +17,8 @@ def build_backbone(name: str, stem: str = "imagenet", normalisation: Normalisati
 
     ``stem="cifar"`` replaces the 7x7/2 convolution and the max-pool by one 3x3/1 convolution, for images of
     about 32 px (SimSiam, appendix D). ``stem="cifar-pad2"`` pads that convolution by 2 pixels, as solo-learn does,
-    which gives a map 2 pixels larger. Residual branches start at zero (``zero_init_residual``), as in
+    which gives a map 2 pixels larger; ``stem="cifar-norelu"`` has no ReLU behind its BN, as lightly's ResNet has none
+    when its children stand in an ``nn.Sequential``. Residual branches start at zero (``zero_init_residual``), as in
     the paper's section 4.1 set-up, after Goyal et al. 2017.
 
     Raises ``ValueError`` for an unknown name or stem.
@@ -32,6 +33,8 @@ def build_backbone(name: str, stem: str = "imagenet", normalisation: Normalisati
         network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=padding, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         network.maxpool = nn.Identity()
+    if stem == "cifar-norelu":
+        network.relu = nn.Identity()
     network.feature_dim = network.fc.in_features
     network.fc = nn.Identity()
     network.name, network.stem, network.normalisation = name, stem, normalisation

@@ -18,8 +18,8 @@ class Config:
     """Learning method."""
     backbone: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
     """Network whose features are kept."""
-    stem: Literal["imagenet", "cifar", "cifar-pad2"] = "imagenet"
-    """First layers: 7x7/2 and max-pool, or 3x3/1 for images of about 32 px, padded by 1 or (solo-learn) by 2."""
+    stem: Literal["imagenet", "cifar", "cifar-pad2", "cifar-norelu"] = "imagenet"
+    """First layers: 7x7/2 and max-pool, or 3x3/1 for images of about 32 px; two more as solo-learn and lightly have."""
     mean: Channels = IMAGENET.mean
     """Red, green and blue that are subtracted from pixels in [0, 1] before the network; ImageNet's."""
     std: Channels = IMAGENET.std
