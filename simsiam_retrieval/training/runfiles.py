@@ -23,7 +23,7 @@ def stored_config(run: Path) -> Config:
     """The settings of a run; raises :class:`UserError` as :func:`read_description` does."""
     try:
         return from_dict(read_description(run)["config"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         raise UserError(f"{run / 'config.json'}: damaged, it lacks settings; start a new run") from None
 
 
