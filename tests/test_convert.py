@@ -35,6 +35,7 @@ from simsiam_retrieval.siamese.backbone import build_backbone
 from simsiam_retrieval.siamese.simsiam import SimSiam
 from simsiam_retrieval.training.config import Config, from_dict
 from simsiam_retrieval.training.initial import initial_backbone
+from simsiam_retrieval.training.options import Options
 from simsiam_retrieval.training.pretraining import pretrain
 from simsiam_retrieval.training.run import Run, build_model, load_backbone
 from simsiam_retrieval.training.runfiles import read_description
@@ -748,15 +749,15 @@ def test_pretraining_starts_from_it_but_does_not_go_on_with_it(few_photos: Path,
     run = tmp_path / "run"
     still = Config(image_size=32, batch_size=16, epochs=0, projector_dim=64, predictor_dim=32)
     with pytest.raises(UserError, match=re.escape("--mean 0.4914 0.4822 0.4465 --std 0.247 0.2435 0.2616")):
-        pretrain(still, [few_photos], out=tmp_path / "next", init=str(run), device="cpu", workers=0)
+        pretrain(still, [few_photos], Options(out=tmp_path / "next", init=str(run), device="cpu", workers=0))
     fitting = from_dict({"image_size": 32, "batch_size": 16, "epochs": 1, "projector_dim": 64, **CIFAR10._asdict()})
-    assert pretrain(fitting, [few_photos], out=tmp_path / "next", init=str(run), device="cpu", workers=0)
+    assert pretrain(fitting, [few_photos], Options(out=tmp_path / "next", init=str(run), device="cpu", workers=0))
     begun = load_backbone(tmp_path / "next")[0]
     distance = (begun.get_parameter("conv1.weight") - state["conv1.weight"]).norm() / state["conv1.weight"].norm()
     assert 0 < distance < 0.2  # one epoch away
     assert begun.normalisation == CIFAR10
     with pytest.raises(UserError, match=f"--init {run}"):
-        pretrain(Run(run).config(), [few_photos], resume=run, device="cpu", workers=0)
+        pretrain(Run(run).config(), [few_photos], Options(resume=run, device="cpu", workers=0))
 
 
 def test_views_are_normalised_as_the_run_says() -> None:

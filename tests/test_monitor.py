@@ -4,17 +4,19 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from simsiam_retrieval.images.augment import Augmentation
-from simsiam_retrieval.images.files import list_images
+from simsiam_retrieval.images.files import ImageFile, list_images
 from simsiam_retrieval.images.store import ImageStore, load_store
 from simsiam_retrieval.siamese.simsiam import SimSiam
 from simsiam_retrieval.training.config import Config
+from simsiam_retrieval.training.knn_check import KnnCheck, can_check, folder_labels
 from simsiam_retrieval.training.loop import Collapsed, train
-from simsiam_retrieval.training.monitor import Monitor, Reading, explain, verdict
+from simsiam_retrieval.training.monitor import Monitor, Reading, _curve, explain, verdict
 from simsiam_retrieval.training.plan import make_plan
 from simsiam_retrieval.training.report import Progress
 from simsiam_retrieval.training.run import Run, build_model
@@ -127,3 +129,83 @@ def test_held_out_images_are_not_trained_on(images: int, asked: int, spared: int
         assert not set(plan.held_out.tolist()) & set(plan.training.tolist())
     else:
         assert set(plan.held_out.tolist()) <= set(plan.training.tolist())
+
+
+# -- labels, for the eye alone
+
+
+def labelled_store(n: int = 700) -> tuple[ImageStore, torch.Tensor]:
+    """Noise in two colours: what kNN tells apart without any training."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(n) % 2
+    pixels = torch.randint(0, 100, (n, 3, 16, 16), generator=generator, dtype=torch.uint8)
+    pixels[labels == 1, 0] += 150
+    files = [ImageFile(Path(f"/{number}.png"), 1, 1) for number in range(n)]
+    return ImageStore(pixels.numpy(), np.ones(n, np.float32), files, []), labels
+
+
+class Means(nn.Module):
+    """A backbone that knows colours: mean of each channel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean(dim=(2, 3))
+
+
+def test_knn_accuracy_of_held_out_images() -> None:
+    store, labels = labelled_store()
+    plan = make_plan(Config(held_out=35), len(store))
+    settings = Augmentation(image_size=16)
+    assert KnnCheck(settings, store, plan, labels).accuracy(Means(), CPU) == 1
+    shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))]
+    assert 0.2 < KnnCheck(settings, store, plan, shuffled).accuracy(Means(), CPU) < 0.8
+    # unlabelled images neither vote nor count: with one class left to vote for, half are wrong
+    partly = labels.clone()
+    partly[plan.training[labels[plan.training] == 1]] = -1
+    expected = (labels[plan.held_out] == 0).float().mean().item()
+    assert KnnCheck(settings, store, plan, partly).accuracy(Means(), CPU) == pytest.approx(expected)
+
+
+def test_where_knn_cannot_be_measured() -> None:
+    store, labels = labelled_store()
+    apart = make_plan(Config(held_out=35), len(store))
+    assert can_check(apart, labels)
+    assert not can_check(apart, torch.zeros_like(labels))  # one class
+    assert not can_check(apart, torch.full_like(labels, -1))
+    assert not can_check(make_plan(Config(held_out=0), len(store)), labels)  # nothing held out: they would know
+    with pytest.raises(ValueError, match="no labels"):
+        KnnCheck(Augmentation(image_size=16), store, apart, torch.zeros_like(labels))
+
+
+def test_labels_are_the_folders_below_a_root() -> None:
+    roots = [Path("/a"), Path("/b/c")]
+    paths = [
+        "/a/cat/1.jpg",
+        "/a/dog/deep/2.jpg",
+        "/a/beside.jpg",
+        "/b/c/dog/3.jpg",
+        "/b/c/ant/4.jpg",
+        "/elsewhere/5.jpg",
+    ]
+    assert folder_labels([Path(path) for path in paths], roots).tolist() == [1, 2, -1, 2, 0, -1]
+
+
+def test_labels_reach_the_metrics_and_change_nothing_else(tmp_path: Path) -> None:
+    store, labels = labelled_store()
+    config = Config(image_size=16, batch_size=64, epochs=1, projector_dim=32, predictor_dim=8, held_out=35)
+    ends = []
+    for name, given in (("with", labels), ("without", None)):
+        (tmp_path / name).mkdir()
+        train(config, store, Run(tmp_path / name), device=CPU, labels=given)
+        ends.append(Run(tmp_path / name).load_checkpoint()["model"])
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+    rows = [json.loads(line) for line in (tmp_path / "with" / "metrics.jsonl").read_text().splitlines()]
+    assert 0 <= rows[-1]["knn"] <= 1
+    assert "knn" not in (tmp_path / "without" / "metrics.jsonl").read_text()
+
+
+def test_the_curve_of_explained_variance(store: ImageStore) -> None:
+    """The shares of the first 1, 2, 4, ... components, against numpy's covariance."""
+    z = torch.randn(20, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([5.0, 3, 2, 1, 0.5, 0.1])
+    values = np.sort(np.linalg.eigvalsh(np.cov(z.numpy().astype(np.float64).T)))[::-1]
+    expected = [values[:count].sum() / values.sum() for count in (1, 2, 4)]
+    assert _curve(z) == pytest.approx(expected)

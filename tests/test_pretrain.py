@@ -401,6 +401,25 @@ def test_a_second_ctrl_c_is_not_swallowed(few_photos, tmp_path, monkeypatch):
         pretrain(FAST, [few_photos], Options(out=tmp_path / "run", device="cpu", workers=0))
 
 
+def test_killed_at_once_and_resumed(few_photos, tmp_path, finished):
+    """SIGKILL leaves no time to write anything; whatever is there must do, and lead to the same end."""
+    out = tmp_path / "run"
+    words = [few_photos, "--out", out, "--device", "cpu", "--workers", "0", "--checkpoint-minutes", "0", *FAST_OPTIONS]
+    process = subprocess.Popen([sys.executable, "-m", "simsiam_retrieval.pretrain", *map(str, words)])
+    deadline = time.monotonic() + 200
+    while not (out / "checkpoint.pt").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert 1 <= state(out)["step"] <= 6
+    assert pretrain(FAST, [], Options(resume=out, device="cpu", workers=0))
+    assert same(state(out), state(finished))
+    assert not list(out.glob(".checkpoint*.tmp")) or state(out)["step"] == 6
+    steps = [row["step"] for row in read_metrics(out)]
+    assert steps == sorted(set(steps)) and steps[-1] == 6
+
+
 # -- the command
 
 
