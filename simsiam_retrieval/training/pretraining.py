@@ -183,6 +183,7 @@ def _writing(run: Run, processes: Processes) -> Iterator[None]:
         return
     run.path.mkdir(parents=True, exist_ok=True)
     lock = run.lock()
+    run.tidy()
     try:
         yield
     finally:

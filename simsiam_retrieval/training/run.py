@@ -47,6 +47,11 @@ class Run:
             ) from None
         return lock
 
+    def tidy(self) -> None:
+        """Remove half-written checkpoints of a process that was killed; for the holder of the lock."""
+        for left in self.path.glob(f".{self.checkpoint_file.name}.*.tmp"):
+            left.unlink(missing_ok=True)
+
     def read(self) -> dict[str, Any]:
         """The content of ``config.json``; raises :class:`UserError` when it is not there or damaged."""
         return read_description(self.path)
