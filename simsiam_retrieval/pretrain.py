@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Arguments(Options, Config):
+class Arguments(Config, Options):
     """Pretrain an encoder on a folder of unlabelled images with SimSiam.
 
     Ctrl-C stops after the current step and keeps a checkpoint; --resume goes on from it.

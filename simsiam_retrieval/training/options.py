@@ -28,7 +28,7 @@ class Options:
     checkpoint_epochs: int = 0
     """Also write a checkpoint after every so many epochs."""
     compile: bool = False
-    """Compile the network with torch.compile: minutes to start, then faster on many GPUs, slower on CPUs."""
+    """Compile the network with torch.compile: a minute to start, and slower on the CPUs that were tried."""
 
 
 USUAL = Options()
