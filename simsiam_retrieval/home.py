@@ -24,6 +24,11 @@ def default_collection() -> Path:
     return home() / "collections" / "default"
 
 
+def default_cache() -> Path:
+    """Where decoded training images are kept that do not fit into memory; it may be deleted at any time."""
+    return home() / "cache"
+
+
 def remember(collection: Path) -> None:
     """Make ``collection`` the one that other commands find by themselves."""
     try:

@@ -23,7 +23,7 @@ class Arguments(Config, Options):
     """
 
     data: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Folders of images, nested or flat; labels are not used. None: a short trial on the example photos."""
+    """Folders of images, nested or flat, and .tar shards; no labels needed. None: a trial on the example photos."""
 
 
 def main() -> int:

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from simsiam_retrieval import UserError
-from simsiam_retrieval.home import HOME_VARIABLE, default_collection, find_collection, home, remember
+from simsiam_retrieval.home import HOME_VARIABLE, default_cache, default_collection, find_collection, home, remember
 
 
 def test_the_variable_moves_the_home(home_dir, monkeypatch):
     assert home() == home_dir
     assert default_collection() == home_dir / "collections" / "default"
+    assert default_cache() == home_dir / "cache"
     monkeypatch.setenv("HOME", "/somebody")
     monkeypatch.setenv(HOME_VARIABLE, "~/data")
     assert home() == Path("/somebody/data")

@@ -1,5 +1,6 @@
 """From folders to pixels in memory: listing files, working on them in other processes, the store."""
 
+import hashlib
 import itertools
 import os
 import socket
@@ -13,10 +14,11 @@ import pytest
 from PIL import Image
 
 from simsiam_retrieval.errors import UserError
+from simsiam_retrieval.images import squares
 from simsiam_retrieval.images import store as storing
 from simsiam_retrieval.images.files import ImageFile, list_images
 from simsiam_retrieval.images.pool import INLINE_BELOW, available_cpus, map_chunks
-from simsiam_retrieval.images.store import load_store
+from simsiam_retrieval.images.store import fits_in_memory, load_store
 
 # Worker processes import this module: nothing heavy at its top, functions for them at module level.
 
@@ -353,7 +355,7 @@ def test_pixels_are_the_whole_pictures_squashed(folder):
 
 def test_rejected_files_are_listed_with_their_reasons(folder):
     store = load_store(list_images([folder]).images, 24)
-    assert [path.name for path, _ in store.rejected] == ["1-broken.jpg", "9-empty.png"]
+    assert [file.path.name for file, _ in store.rejected] == ["1-broken.jpg", "9-empty.png"]
     assert all("not an image" in reason for _, reason in store.rejected)
 
 
@@ -381,29 +383,52 @@ def test_files_that_are_gone_are_rejected(folder):
     files = list_images([folder]).images
     (folder / "2.png").unlink()
     store = load_store(files, 16)
-    assert (folder / "2.png", "the file is gone") in store.rejected
+    assert (folder / "2.png", "the file is gone") in [(file.path, reason) for file, reason in store.rejected]
     assert len(store) == 4
 
 
-def test_memory_on_disk_has_the_same_content(folder, monkeypatch):
+def test_what_fits_is_less_than_half_of_the_free_memory(monkeypatch):
+    monkeypatch.setattr(storing, "_free_memory", lambda: 2 * 10 * 3 * 24 * 24)
+    assert fits_in_memory(9, 24) and not fits_in_memory(10, 24) and not fits_in_memory(9, 26)
+
+
+def test_images_are_taken_by_index_as_copies(folder):
+    store = load_store(list_images([folder]).images, 24)
+    before = store.pixels[np.arange(5)]
+    taken = store.take(np.array([3, 0, 3]))
+    np.testing.assert_array_equal(taken, before[[3, 0, 3]])
+    taken[:] = 0
+    np.testing.assert_array_equal(store.pixels, before)
+
+
+def test_the_fingerprint_is_made_of_digests_of_the_pixels(folder):
+    """By its definition, from the pixels alone; and the first version's, which old run folders hold."""
+    store = load_store(list_images([folder]).images, 24)
+    digests = [hashlib.sha256(row.tobytes()).digest() for row in store.pixels]
+    assert [row.tobytes() for row in store.digests] == digests
+    expected = "2:" + hashlib.sha256(b"(5, 3, 24, 24)" + b"".join(digests)).hexdigest()[:16]
+    first = hashlib.sha256(b"(5, 3, 24, 24)" + store.take(np.arange(5)).tobytes()).hexdigest()[:16]
+    assert (store.fingerprint(), store.fingerprint_1()) == (expected, first)
+    assert store.has_fingerprint(expected) and store.has_fingerprint(first)
+    assert not any(map(store.has_fingerprint, (None, "", first[:-1], "2:" + first, "3:" + expected[2:])))
+
+
+def test_what_is_known_to_be_bad_is_not_tried_until_it_changes(folder, monkeypatch):
     files = list_images([folder]).images
-    in_memory = load_store(files, 24)
-    monkeypatch.setattr(storing, "_free_memory", lambda: 0)
-    on_disk = load_store(files, 24)
-    assert isinstance(on_disk.pixels, np.memmap) and not isinstance(in_memory.pixels, np.memmap)
-    np.testing.assert_array_equal(on_disk.pixels, in_memory.pixels)
-    np.testing.assert_array_equal(on_disk.aspect, in_memory.aspect)
-    assert on_disk.fingerprint() == in_memory.fingerprint()
-
-
-def test_no_room_on_disk_either_is_the_user_s_to_mend(folder, monkeypatch):
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(storing, "_free_memory", lambda: 0)
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match="No space left"):
-        load_store(list_images([folder]).images, 24)
+    bad = {file.identity: reason for file, reason in load_store(files, 16).rejected}
+    assert len(bad) == 2
+    tried: list[Path] = []
+    read = squares.read_image
+    monkeypatch.setattr(
+        squares, "read_image", lambda source, **options: tried.append(source) or read(source, **options)
+    )
+    shown: list[int] = []
+    again = load_store(files, 16, known_bad=bad, progress=shown.append)
+    assert {file.identity: reason for file, reason in again.rejected} == bad and sum(shown) == len(files)
+    assert [path.name for path in tried] == [f"{index}.png" for index in range(5)]
+    picture(9, (20, 20)).save(folder / "9-empty.png")
+    changed = load_store(list_images([folder]).images, 16, known_bad=bad)
+    assert [file.path.name for file, _ in changed.rejected] == ["1-broken.jpg"] and len(changed) == 6
 
 
 def test_workers_give_what_this_process_gives(few_photos):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+import PIL
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 try:
@@ -19,6 +20,8 @@ else:
 
 # "MPO" (phones' several-pictures JPEG) is opened by the JPEG plugin; a name Pillow does not know would be an error
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", *(("HEIF",) if pi_heif else ()))
+# who says that a file is damaged: another version may read it
+DECODER = f"Pillow {PIL.__version__}" + (f", pi-heif {pi_heif.__version__}" if pi_heif else "")
 MAX_PIXELS = 200_000_000  # one RGB copy is 600 MB; more is a decompression bomb or a job for a tiler
 
 # Pillow's own limit would warn and then raise at twice that; decode() applies ours before any pixel is read.
@@ -41,6 +44,11 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 class ImageError(Exception):
     """A file that cannot be used; the message is the reason, fit for a report."""
+
+    def __init__(self, reason: str, *, lasting: bool = True) -> None:
+        """``lasting`` is False where the same bytes may well be decoded another time."""
+        super().__init__(reason)
+        self.lasting = lasting
 
 
 class Decoded(NamedTuple):
@@ -97,15 +105,16 @@ def _reasons() -> Iterator[None]:
     except UnidentifiedImageError:
         raise ImageError("not an image, or a format that is not supported") from None
     except FileNotFoundError:
-        raise ImageError("the file is gone") from None
+        raise ImageError("the file is gone", lasting=False) from None
     except PermissionError:
-        raise ImageError("no permission to read it") from None
+        raise ImageError("no permission to read it", lasting=False) from None
     except OSError as error:
         # Pillow's own complaints carry no number, the system's do
-        reason = error.strerror.lower() if error.errno and error.strerror else f"damaged: {_one_line(error)}"
-        raise ImageError(reason) from None
+        if error.errno and error.strerror:
+            raise ImageError(error.strerror.lower(), lasting=False) from None
+        raise ImageError(f"damaged: {_one_line(error)}") from None
     except MemoryError:
-        raise ImageError("not enough memory to decode it") from None
+        raise ImageError("not enough memory to decode it", lasting=False) from None
     # Pillow's decoders raise nearly anything on damaged input, struct.error and IndexError among them.
     except Exception as error:  # noqa: BLE001
         raise ImageError(f"damaged: {_one_line(error)}") from None

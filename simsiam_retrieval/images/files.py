@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import UserError
 
@@ -17,6 +18,24 @@ SUFFIXES = frozenset(
 )
 
 
+# Tar archives, which may hold images for training; compressed ones are known in order to say so.
+TAR = ".tar"
+COMPRESSED_TARS = (
+    *(".tgz", ".tbz", ".tbz2", ".txz", ".tlz", ".tzst"),
+    *(TAR + suffix for suffix in (".gz", ".bz2", ".xz", ".lzma", ".lz4", ".zst", ".z", ".br")),
+)
+
+
+class Identity(NamedTuple):
+    """Two images with equal identities have equal bytes, as far as the file system can tell."""
+
+    path: Path  # of the file, or of the shard that it is a member of
+    size: int  # of the file or shard, bytes
+    mtime_ns: int
+    member: str  # name inside a shard; empty for a file of its own
+    offset: int  # of the member's bytes inside the shard
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """A file that claims to be an image, as it was when it was listed."""
@@ -24,6 +43,16 @@ class ImageFile:
     path: Path  # absolute
     size: int  # bytes
     mtime_ns: int
+
+    @property
+    def identity(self) -> Identity:
+        """What tells this image from others, and from itself after a change."""
+        return Identity(self.path, self.size, self.mtime_ns, "", 0)
+
+    @property
+    def label(self) -> Path:
+        """How reports name it."""
+        return self.path
 
 
 @dataclass
@@ -33,6 +62,8 @@ class Listing:
     images: list[ImageFile] = field(default_factory=list)  # sorted by path, each path once
     other: int = 0  # files that are not images by their name
     unreadable: list[tuple[Path, str]] = field(default_factory=list)  # folders and files, with the reason
+    archives: list[Path] = field(default_factory=list)  # those of ``other`` that are tar archives by their name
+    skipped: int = 0  # members of archives that are links, devices, hidden or sparse; see ``shards.py``
 
 
 def absolute(path: str | Path) -> Path:
@@ -56,6 +87,7 @@ def list_images(roots: Sequence[Path]) -> Listing:
     """
     listing = Listing()
     seen: set[Path] = set()
+    archives: dict[Path, None] = {}
     for root in roots:
         root = absolute(root)
         try:
@@ -73,12 +105,14 @@ def list_images(roots: Sequence[Path]) -> Listing:
         for path in paths:
             if path.suffix.lower() not in SUFFIXES:
                 listing.other += 1
+                if path.name.lower().endswith((TAR, *COMPRESSED_TARS)):
+                    archives[path] = None
             elif path not in seen:
                 seen.add(path)
                 try:
                     status = path.stat()
                 except OSError as error:
-                    listing.unreadable.append((path, _reason(error)))
+                    listing.unreadable.append((path, reason(error)))
                     continue
                 # sockets, FIFOs and devices would block or never end
                 if stat.S_ISREG(status.st_mode):
@@ -86,6 +120,7 @@ def list_images(roots: Sequence[Path]) -> Listing:
                 else:
                     listing.unreadable.append((path, "not a regular file"))
     listing.images.sort(key=lambda image: os.fsencode(image.path))
+    listing.archives = sorted(archives, key=os.fsencode)
     return listing
 
 
@@ -97,7 +132,7 @@ def _walk(root: Path, listing: Listing) -> Iterator[Path]:
             with os.scandir(folder) as entries:
                 found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=_name)
         except OSError as error:
-            listing.unreadable.append((folder, _reason(error)))
+            listing.unreadable.append((folder, reason(error)))
             continue
         for entry in found:
             try:
@@ -115,5 +150,6 @@ def _name(entry: os.DirEntry[str]) -> bytes:
     return os.fsencode(entry.name)
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """An operating system's error as reports give it: lower case, without the path."""
     return (error.strerror or str(error)).lower()

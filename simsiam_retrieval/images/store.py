@@ -2,18 +2,35 @@
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
 from ..errors import UserError
-from .decode import ImageError, read_image
-from .files import ImageFile
-from .pool import map_chunks
+from .cache import Found, PixelCache
+from .files import Identity, ImageFile
+from .squares import DIGEST_BYTES, Refused, decode_squares
+
+
+class OrderedRows:
+    """Rows of an array in an order of their own, without a copy of it; integers and arrays of them index it."""
+
+    def __init__(self, stored: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+        """``rows``: (n,), where in ``stored``, (m, ...), row 0 ... n - 1 lies."""
+        self._stored, self._rows = stored, rows
+        self.shape, self.dtype = (len(rows), *stored.shape[1:]), stored.dtype
+        self.nbytes = len(rows) * stored[:1].nbytes
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, indices: SupportsIndex | slice | NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self._stored[self._rows[indices]]
 
 
 @dataclass
@@ -24,90 +41,157 @@ class ImageStore:
     and mapped into the square, so that nothing the network sees is distorted.
     """
 
-    pixels: np.ndarray  # uint8 (n, 3, side, side)
-    aspect: np.ndarray  # float32 (n,), original width / height
-    files: list[ImageFile]  # the n files behind the rows
-    rejected: list[tuple[Path, str]]  # files that could not be used, with the reason
+    pixels: (
+        NDArray[np.uint8] | OrderedRows
+    )  # uint8 (n, 3, side, side); to be indexed, since it may be larger than memory
+    aspect: NDArray[np.float32]  # (n,), original width / height
+    digests: NDArray[np.uint8]  # (n, 32), SHA-256 of each image's pixels
+    files: list[ImageFile]  # the n files behind the images
+    rejected: list[tuple[ImageFile, str]]  # files that could not be used, with the reason
 
     def __len__(self) -> int:
         return len(self.files)
 
+    def take(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """A copy of the images with these indices, (len(indices), 3, side, side)."""
+        return self.pixels[indices]
+
+    @property
+    def in_file(self) -> bool:
+        """Whether taking images may have to wait for a disk."""
+        return isinstance(self.pixels, np.memmap | OrderedRows)
+
     def fingerprint(self) -> str:
-        """A short hash of what was read: the pixels of every row, in order."""
+        """A short hash of the images' pixels, in order, from their digests: it reads no pixels.
+
+        Equal for equal pixels, wherever they come from. Starts with "2:"; before version 2 it was
+        :meth:`fingerprint_1`.
+        """
         digest = hashlib.sha256(str(self.pixels.shape).encode())
-        for row in self.pixels:
-            digest.update(row)
+        digest.update(self.digests.tobytes())
+        return "2:" + digest.hexdigest()[:16]
+
+    def fingerprint_1(self) -> str:
+        """The fingerprint that the first version wrote: a hash of all pixels, which are read for it."""
+        digest = hashlib.sha256(str(self.pixels.shape).encode())
+        for index in range(len(self)):
+            digest.update(self.pixels[index].tobytes())
         return digest.hexdigest()[:16]
+
+    def has_fingerprint(self, stored: str | None) -> bool:
+        """Whether ``stored``, of this version or of the first, is the fingerprint of these images."""
+        if stored is None:
+            return False
+        return stored == (self.fingerprint() if ":" in stored else self.fingerprint_1())
 
 
 def load_store(
     files: Sequence[ImageFile],
     side: int,
     *,
+    cache: Path | None = None,
+    known_bad: Mapping[Identity, str] | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    remark: Callable[[str], None] = lambda text: None,
 ) -> ImageStore:
     """Decode ``files`` into an :class:`ImageStore` of ``side`` x ``side`` squares.
 
-    Memory: 3 * side**2 bytes an image. What would take more than half of the free memory goes to an unnamed
-    temporary file, which the system pages in as needed and removes with the process.
+    Memory: 3 * side**2 bytes an image, see :func:`fits_in_memory`. With ``cache``, a folder, squares are kept
+    and looked up there instead, and memory holds what the system's page cache cares to.
 
-    Raises :class:`UserError` when not one file can be decoded or the disk is full.
+    ``known_bad`` are images not to be tried, with the reason. ``progress`` is told how many more files are done,
+    ``remark`` what a person who waits may want to know.
+
+    Raises :class:`UserError` when not one file can be decoded, and what :meth:`PixelCache.fill` raises.
     """
-    pixels = _allocate(len(files), side)
+    tried, rejected = _without(files, known_bad)
+    progress(len(rejected))
+    if cache is None:
+        store = _decode_to_memory(tried, side, workers, progress)
+    else:
+        pixel_cache = PixelCache(cache, side)
+        store = _cached(tried, pixel_cache, pixel_cache.fill(tried, workers=workers, progress=progress, remark=remark))
+    _add_rejected(store, rejected, files)
+    if not len(store):
+        first = f"; the first: {store.rejected[0][0].label}: {store.rejected[0][1]}" if store.rejected else ""
+        raise UserError(f"none of the {len(files)} image files could be read{first}")
+    return store
+
+
+def open_store(
+    files: Sequence[ImageFile], side: int, cache: Path, known_bad: Mapping[Identity, str] | None = None
+) -> ImageStore:
+    """The :class:`ImageStore` that :func:`load_store` gave for ``files`` with this cache and ``known_bad``.
+
+    Decodes and writes nothing, so that any number of processes may do it at once.
+
+    Raises :class:`UserError` when there is no such cache, it is damaged, or lacks some of ``files``.
+    """
+    wanted, rejected = _without(files, known_bad)
+    pixel_cache = PixelCache(cache, side)
+    found = pixel_cache.find(wanted)
+    if len(found.missing):
+        first = wanted[int(found.missing[0])].label
+        raise UserError(f"{cache}: lacks {len(found.missing)} of {len(files)} images, {first} for one; fill it first")
+    store = _cached(wanted, pixel_cache, found)
+    _add_rejected(store, rejected, files)
+    return store
+
+
+def fits_in_memory(count: int, side: int) -> bool:
+    """Whether ``count`` squares take less than half of the memory that is free now."""
+    return count * 3 * side * side < _free_memory() / 2
+
+
+def _decode_to_memory(
+    files: Sequence[ImageFile], side: int, workers: int | None, progress: Callable[[int], None]
+) -> ImageStore:
+    pixels = np.empty((len(files), 3, side, side), np.uint8)
     aspect = np.zeros(len(files), np.float32)
+    digests = np.empty((len(files), DIGEST_BYTES), np.uint8)
     kept: list[ImageFile] = []
-    rejected: list[tuple[Path, str]] = []
-    done = 0
-    for results in map_chunks(
-        _decode_chunk,
-        [(file.path, side) for file in files],
-        lost=lambda item, reason: reason,
-        workers=workers,
-        chunk_size=32,
-    ):
-        for result in results:
-            if isinstance(result, str):
-                rejected.append((files[done].path, result))
-            else:
-                pixels[len(kept)], aspect[len(kept)] = result
-                kept.append(files[done])
-            done += 1
-        progress(len(results))
-    if not kept:
-        reason = f"; the first: {rejected[0][0]}: {rejected[0][1]}" if rejected else ""
-        raise UserError(f"none of the {len(files)} image files could be read{reason}")
-    return ImageStore(pixels[: len(kept)], aspect[: len(kept)], kept, rejected)
+    rejected: list[tuple[ImageFile, str]] = []
+    with closing(decode_squares(files, side, workers=workers)) as chunks:
+        for results in chunks:
+            for result in results:
+                file = files[len(kept) + len(rejected)]
+                if isinstance(result, Refused):
+                    rejected.append((file, result.reason))
+                else:
+                    row = len(kept)
+                    pixels[row], aspect[row] = result.pixels, result.aspect
+                    digests[row] = np.frombuffer(result.digest, np.uint8)
+                    kept.append(file)
+            progress(len(results))
+    n = len(kept)
+    return ImageStore(pixels[:n], aspect[:n], digests[:n], kept, rejected)
 
 
-def _decode_chunk(items: list[tuple[Path, int]]) -> list[tuple[np.ndarray, float] | str]:
-    results: list[tuple[np.ndarray, float] | str] = []
-    for path, side in items:
-        try:
-            decoded = read_image(path, short_side=2 * side)
-            square = decoded.image.resize((side, side), Image.Resampling.BILINEAR)
-            results.append(
-                (np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1)), decoded.width / decoded.height)
-            )
-        except ImageError as error:
-            results.append(str(error))
-    return results
+def _cached(files: Sequence[ImageFile], cache: PixelCache, found: Found) -> ImageStore:
+    usable = np.flatnonzero(found.rows >= 0)
+    rows = found.rows[usable]
+    kept = [files[index] for index in usable.tolist()]
+    rejected = [(files[index], reason) for index, reason in sorted(found.reasons.items())]
+    stored = cache.pixels(rows, found.digests[usable])
+    in_a_row = len(rows) > 0 and bool((np.diff(rows) == 1).all())  # as after the first pass
+    pixels = stored[rows[0] : rows[-1] + 1] if in_a_row else OrderedRows(stored, rows)
+    return ImageStore(pixels, found.aspect[usable], found.digests[usable], kept, rejected)
 
 
-def _allocate(count: int, side: int) -> np.ndarray:
-    shape = (count, 3, side, side)
-    size = count * 3 * side * side
-    if size < _free_memory() / 2:
-        return np.empty(shape, np.uint8)
-    with tempfile.TemporaryFile() as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)  # a full disk shows now, not as a bus error in epoch 3
-        except OSError as error:
-            raise UserError(
-                f"{count} images at {side} px need {size / 1e9:.0f} GB and neither memory nor "
-                f"{tempfile.gettempdir()} has room ({error.strerror}); set TMPDIR or a smaller --image-size"
-            ) from None
-        return np.memmap(file, np.uint8, "r+", shape=shape)
+def _without(
+    files: Sequence[ImageFile], known_bad: Mapping[Identity, str] | None
+) -> tuple[list[ImageFile], list[tuple[ImageFile, str]]]:
+    if not known_bad:
+        return list(files), []
+    rejected = [(file, known_bad[file.identity]) for file in files if file.identity in known_bad]
+    return [file for file in files if file.identity not in known_bad], rejected
+
+
+def _add_rejected(store: ImageStore, rejected: list[tuple[ImageFile, str]], files: Sequence[ImageFile]) -> None:
+    if rejected:
+        reasons = {file.identity: reason for file, reason in rejected + store.rejected}
+        store.rejected = [(file, reasons[file.identity]) for file in files if file.identity in reasons]
 
 
 def _free_memory() -> int:

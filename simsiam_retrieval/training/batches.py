@@ -16,6 +16,8 @@ from .processes import ALONE, Processes
 AHEAD = 3  # batches made before they are asked for
 OF_FREE_GPU_MEMORY = 0.5  # images take no more; the rest is the network's
 
+COPIED_AT_ONCE = 4096  # images, on their way to a GPU
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -45,19 +47,18 @@ class Batches:
     ) -> None:
         self._plan, self._settings, self._device = plan, settings, device
         self._views, self._processes = views, processes
-        self._pixels = torch.from_numpy(store.pixels)
+        self._store = store
         self._aspect = torch.from_numpy(store.aspect)
         self._resident: Tensor | None = None
         if device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(device)
-            if self._pixels.nbytes < OF_FREE_GPU_MEMORY * free:
-                self._resident = self._pixels.to(device)
-        self._in_file = isinstance(store.pixels, np.memmap)
+            if store.pixels.nbytes < OF_FREE_GPU_MEMORY * free:
+                self._resident = _on_gpu(store, device)
 
     def after(self, first: int) -> Iterator[Batch]:
         """Batches of the steps from ``first`` on, to the plan's end."""
         steps = self._steps(first)
-        if self._device.type == "cpu" and not self._in_file:
+        if self._device.type == "cpu" and not self._store.in_file:
             for step, rows in steps:
                 yield self._on_device(self._make(step, rows))
             return
@@ -91,9 +92,16 @@ class Batches:
         rows = rows[part]
         if self._resident is not None:
             return Batch(step, rows, views)
-        pixels = self._pixels[rows]
+        pixels = torch.from_numpy(self._store.take(rows.numpy()))
         return Batch(step, pixels.pin_memory() if self._device.type == "cuda" else pixels, views)
 
     def _on_device(self, made: Batch) -> Batch:
         moved = made.pixels.to(self._device, non_blocking=True)
         return Batch(made.step, moved if self._resident is None else self._resident[moved], made.views)
+
+
+def _on_gpu(store: ImageStore, device: torch.device) -> Tensor:
+    images = torch.empty(store.pixels.shape, dtype=torch.uint8, device=device)
+    for part in np.array_split(np.arange(len(store)), -(-len(store) // COPIED_AT_ONCE)):
+        images[int(part[0]) : int(part[-1]) + 1] = torch.from_numpy(store.take(part)).to(device)
+    return images

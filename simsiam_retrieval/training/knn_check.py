@@ -35,7 +35,7 @@ class KnnCheck:
         self._labels, self._truth = labels[gallery], labels[queries]
         self._classes = int(labels.max()) + 1
         rows = torch.cat([gallery, queries])
-        self._pixels = torch.from_numpy(store.pixels[rows.numpy()])
+        self._pixels = torch.from_numpy(store.take(rows.numpy()))
         self._parameters = centre(torch.from_numpy(store.aspect)[rows])
 
     def accuracy(self, backbone: nn.Module, device: torch.device) -> float:

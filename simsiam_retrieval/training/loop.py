@@ -117,7 +117,7 @@ def train(
     held_out = plan.held_out.numpy()
     monitor = Monitor(
         views,
-        torch.from_numpy(store.pixels[held_out]),
+        torch.from_numpy(store.take(held_out)),
         torch.from_numpy(store.aspect[held_out]),
         generator(config.seed, 0, 2),
         None if labels is None else KnnCheck(views, store, plan, labels),

@@ -19,6 +19,8 @@ class Options:
     """auto, cpu, cuda or cuda:N."""
     workers: int | None = None
     """Processes that decode images at the start; by default one per core."""
+    cache: Path | None = None
+    """Folder that keeps decoded images for later runs; by default they are kept in memory where they fit."""
     labels: bool = False
     """Folder names are classes: the monitor also measures kNN accuracy. Training does not see them."""
     tracker: Literal["tensorboard", "wandb", "trackio"] | None = None

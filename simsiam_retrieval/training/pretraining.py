@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,10 +18,11 @@ from .. import cli
 from .._version import __version__
 from ..errors import UserError
 from ..examples_folder import example_photos
-from ..images.files import ImageFile, absolute, list_images
-from ..images.store import ImageStore, load_store
+from ..images.files import absolute
+from ..images.store import ImageStore
 from ..progress import bar
 from .config import Config
+from .data import data_facts, find_images, load_images, report_rejected
 from .initial import initial_backbone
 from .knn_check import can_check, folder_labels
 from .loop import Collapsed, Interrupted, pick_device, train
@@ -73,17 +73,25 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
             _refuse_used(run.path)
     initial = None if options.init is None or resume is not None else initial_backbone(options.init, config)
 
-    files = _list(roots)
-    with bar("decoding", len(files), show=processes.first) as shown:
-        store = load_store(files, config.store_side, workers=options.workers, progress=shown.advance)
+    described = {} if resume is None else run.read().get("data", {})
+    cache = options.cache or (Path(described["cache"]) if described.get("cache") else None)
+    listing = find_images(roots)
+    store = load_images(
+        listing.images,
+        config.store_side,
+        processes,
+        cache=cache,
+        known_bad={} if resume is None else run.read_rejected(),
+        workers=options.workers,
+    )
     if processes.first:
-        _report_rejected(store)
+        report_rejected(listing, store)
     if len(store) < 2:
         raise UserError("one image is not enough to train on: batch normalisation needs at least two")
     fingerprint = store.fingerprint()
     if fingerprint != processes.from_first(fingerprint):
         raise UserError("this process finds other images than the first one; all machines need the same folders")
-    if resume is not None and run.read().get("data", {}).get("fingerprint") != fingerprint:
+    if resume is not None and not store.has_fingerprint(described.get("fingerprint")):
         raise UserError(f"{run.path}: the images have changed since this run began; start a new run")
     plan = make_plan(config, len(store), processes.count)
     labels = _labels(options, store, roots, plan, processes)
@@ -91,8 +99,10 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
         if resume is None and processes.first:
             if run.config_file.exists() and not processes.restarts:  # another process was faster
                 _refuse_used(run.path)
-            facts = {"data": _data_facts(roots, store, fingerprint), **_environment(target, processes)}
+            facts = {"data": data_facts(roots, store, fingerprint, cache), **_environment(target, processes)}
             run.write(config, init=options.init, **facts)
+        if processes.first:
+            run.write_rejected(store.rejected)
         _remark(
             processes,
             f"{len(store)} images, {config.backbone} at {config.image_size} px, batch {plan.batch_size}, "
@@ -195,7 +205,7 @@ def _labels(
 ) -> Tensor | None:
     if not options.labels:
         return None
-    labels = folder_labels([file.path for file in store.files], [absolute(root) for root in roots])
+    labels = folder_labels([file.label for file in store.files], [absolute(root) for root in roots])
     if can_check(plan, labels):
         return labels
     _remark(
@@ -255,34 +265,6 @@ def _refuse_used(path: Path) -> None:
         raise UserError(f"{path}: already a run; go on with --resume {path}, or choose another --out")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path}: exists and is not empty; choose another --out")
-
-
-def _list(roots: Sequence[Path]) -> list[ImageFile]:
-    listing = list_images(roots)
-    if not listing.images:
-        named = ", ".join(str(root) for root in roots)
-        other = f" ({listing.other} other files)" if listing.other else ""
-        raise UserError(f"{named}: no image files in there{other}; name a folder with JPEG, PNG, WebP, ... files")
-    return listing.images
-
-
-def _report_rejected(store: ImageStore) -> None:
-    if store.rejected:
-        cli.remark(f"{len(store.rejected)} files left out:")
-        for path, reason in store.rejected[:5]:
-            cli.remark(f"  {path}: {reason}")
-        rest = Counter(reason for _, reason in store.rejected[5:])
-        for reason, count in rest.most_common(5):
-            cli.remark(f"  {count} more: {reason}")
-
-
-def _data_facts(roots: Sequence[Path], store: ImageStore, fingerprint: str) -> dict:
-    return {
-        "roots": [str(absolute(root)) for root in roots],
-        "images": len(store),
-        "rejected": len(store.rejected),
-        "fingerprint": fingerprint,
-    }
 
 
 def _environment(device: torch.device, processes: Processes) -> dict:

@@ -1,7 +1,9 @@
-"""The run folder: config.json, metrics.jsonl, checkpoint.pt; plain files that explain themselves."""
+"""The run folder: config.json, metrics.jsonl, checkpoint.pt, rejected.jsonl; plain files that explain themselves."""
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from torch import nn
 
 from ..errors import UserError
 from ..files import replacing, write_json
+from ..images.files import Identity, ImageFile
 from ..siamese.backbone import build_backbone
 from ..siamese.simsiam import SimSiam
 from .config import Config
@@ -35,6 +38,10 @@ class Run:
     @property
     def checkpoint_file(self) -> Path:
         return self.path / "checkpoint.pt"
+
+    @property
+    def rejected_file(self) -> Path:
+        return self.path / "rejected.jsonl"
 
     def lock(self) -> FileLock:
         """Held by whoever writes to the run; raises :class:`UserError` when another process holds it."""
@@ -63,6 +70,30 @@ class Run:
     def write(self, config: Config, **facts: Any) -> None:
         """Write ``config.json``: the settings, and facts such as versions and the data's fingerprint."""
         write_json(self.config_file, {"config": dataclasses.asdict(config), **facts})
+
+    def write_rejected(self, rejected: Iterable[tuple[ImageFile, str]]) -> None:
+        """Write ``rejected.jsonl``: the images that the run goes without, a line each."""
+        lines = [
+            json.dumps({**file.identity._asdict(), "path": str(file.path), "reason": reason}) + "\n"
+            for file, reason in rejected
+        ]
+        if lines or self.rejected_file.exists():
+            with replacing(self.rejected_file) as temporary:
+                temporary.write_text("".join(lines), encoding="utf-8")
+
+    def read_rejected(self) -> dict[Identity, str]:
+        """The images that the run goes without, with the reason; damaged lines are left out."""
+        rejected = {}
+        try:
+            lines = self.rejected_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:  # none, or a run of the first version
+            return {}
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                values = json.loads(line)
+                reason = str(values.pop("reason"))
+                rejected[Identity(**{**values, "path": Path(values["path"])})] = reason
+        return rejected
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace ``checkpoint.pt`` in one step; raises :class:`UserError` when the disk is full."""
