@@ -21,6 +21,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 from PIL import Image
@@ -287,7 +288,7 @@ def augmentation_alone(files: list[Path], rounds: int, seconds: float) -> dict:
     for size in (32, 128, 224):
         config = CASES["resnet18-32"] if size == 32 else Config(image_size=size)
         store = load_store(list_images(files[:256]).images, config.store_side)
-        pixels, aspect = torch.from_numpy(store.pixels), torch.from_numpy(store.aspect)
+        pixels, aspect = torch.from_numpy(store.take(np.arange(len(store)))), torch.from_numpy(store.aspect)
         pictures = [to_pil_image(image) for image in pixels]
         settings, transform = augmentation_of(config), pil_views(config)
 

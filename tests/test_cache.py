@@ -142,10 +142,10 @@ def test_parts_and_other_orders_of_what_is_there(data, cache, reads):
     np.testing.assert_array_equal(cached.take(indices), images_of(cached)[indices])
     pixels = cached.pixels
     assert cached.in_file and isinstance(pixels, OrderedRows)  # which numpy and torch do not take for an array
-    assert (pixels.shape, pixels.dtype, len(pixels)) == ((40, 3, SIDE, SIDE), np.uint8, 40)
+    assert (pixels.shape, pixels.dtype, len(pixels)) == ((40, SIDE, SIDE, 3), np.uint8, 40)
     assert pixels.nbytes == images_of(cached).nbytes
-    np.testing.assert_array_equal(pixels[3], images_of(cached)[3])
-    np.testing.assert_array_equal(pixels[5:9], images_of(cached)[5:9])
+    np.testing.assert_array_equal(pixels[3].transpose(2, 0, 1), images_of(cached)[3])
+    np.testing.assert_array_equal(pixels[5:9].transpose(0, 3, 1, 2), images_of(cached)[5:9])
     cached.take(indices)[:] = 0  # a copy, and writeable
     assert_consistent(cache)
 
@@ -164,7 +164,7 @@ def test_a_changed_file_gets_a_new_row_and_others_are_not_read(data, cache, read
 
 def test_each_side_has_its_own_rows(data, cache):
     small, large = load(data, cache), load_store(files_of(data), 20, cache=cache, workers=0)
-    assert large.pixels.shape[1:] == (3, 20, 20)
+    assert large.pixels.shape[1:] == (20, 20, 3)
     assert_same(load(data, cache), small)
 
 

@@ -121,13 +121,13 @@ class PixelCache:
                 return self._find(db, files, retry=False)
 
     def pixels(self, rows: NDArray[np.int64], digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """All of ``pixels.bin`` up to the last of ``rows``, (m, 3, side, side), mapped read-only.
+        """All of ``pixels.bin`` up to the last of ``rows``, (m, side, side, 3), mapped read-only.
 
         A few of ``rows`` are compared with their ``digests``; raises :class:`UserError` when they differ.
         """
         if not len(rows):
-            return np.empty((0, 3, self.side, self.side), np.uint8)
-        shape = (int(rows.max()) + 1, 3, self.side, self.side)
+            return np.empty((0, self.side, self.side, 3), np.uint8)
+        shape = (int(rows.max()) + 1, self.side, self.side, 3)
         with _explained(self.folder):
             mapped = np.memmap(self.folder / PIXELS, np.uint8, "r", shape=shape)
         for index in np.linspace(0, len(rows) - 1, min(SPOT_CHECKS, len(rows))).astype(int):

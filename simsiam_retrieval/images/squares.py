@@ -20,7 +20,7 @@ CHUNK_SIZE = 32
 class Square(NamedTuple):
     """A decoded image, squashed to a square."""
 
-    pixels: NDArray[np.uint8]  # (3, side, side)
+    pixels: NDArray[np.uint8]  # (side, side, 3)
     aspect: float  # original width / height
     digest: bytes  # SHA-256 of the pixels
 
@@ -55,6 +55,6 @@ def _decode_chunk(items: list[tuple[ImageFile, int]]) -> list[Square | Refused]:
             results.append(Refused(str(error), error.lasting))
             continue
         square = decoded.image.resize((side, side), Image.Resampling.BILINEAR)
-        pixels = np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+        pixels = np.asarray(square)
         results.append(Square(pixels, decoded.width / decoded.height, hashlib.sha256(pixels.tobytes()).digest()))
     return results

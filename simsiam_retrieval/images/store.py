@@ -41,9 +41,8 @@ class ImageStore:
     and mapped into the square, so that nothing the network sees is distorted.
     """
 
-    pixels: (
-        NDArray[np.uint8] | OrderedRows
-    )  # uint8 (n, 3, side, side); to be indexed, since it may be larger than memory
+    # uint8 (n, side, side, 3); to be indexed, since it may be larger than memory
+    pixels: NDArray[np.uint8] | OrderedRows
     aspect: NDArray[np.float32]  # (n,), original width / height
     digests: NDArray[np.uint8]  # (n, 32), SHA-256 of each image's pixels
     files: list[ImageFile]  # the n files behind the images
@@ -53,8 +52,8 @@ class ImageStore:
         return len(self.files)
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """A copy of the images with these indices, (len(indices), 3, side, side)."""
-        return self.pixels[indices]
+        """A copy of the images with these indices: (len(indices), 3, side, side), channels last in memory."""
+        return self.pixels[indices].transpose(0, 3, 1, 2)
 
     @property
     def in_file(self) -> bool:
@@ -73,9 +72,10 @@ class ImageStore:
 
     def fingerprint_1(self) -> str:
         """The fingerprint that the first version wrote: a hash of all pixels, which are read for it."""
-        digest = hashlib.sha256(str(self.pixels.shape).encode())
-        for index in range(len(self)):
-            digest.update(self.pixels[index].tobytes())
+        n, side, _, _ = self.pixels.shape
+        digest = hashlib.sha256(str((n, 3, side, side)).encode())
+        for index in range(n):
+            digest.update(self.pixels[index].transpose(2, 0, 1).tobytes())
         return digest.hexdigest()[:16]
 
     def has_fingerprint(self, stored: str | None) -> bool:
@@ -147,7 +147,7 @@ def fits_in_memory(count: int, side: int) -> bool:
 def _decode_to_memory(
     files: Sequence[ImageFile], side: int, workers: int | None, progress: Callable[[int], None]
 ) -> ImageStore:
-    pixels = np.empty((len(files), 3, side, side), np.uint8)
+    pixels = np.empty((len(files), side, side, 3), np.uint8)
     aspect = np.zeros(len(files), np.float32)
     digests = np.empty((len(files), DIGEST_BYTES), np.uint8)
     kept: list[ImageFile] = []

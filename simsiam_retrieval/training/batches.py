@@ -15,7 +15,6 @@ from .processes import ALONE, Processes
 
 AHEAD = 3  # batches made before they are asked for
 OF_FREE_GPU_MEMORY = 0.5  # images take no more; the rest is the network's
-
 COPIED_AT_ONCE = 4096  # images, on their way to a GPU
 
 
@@ -101,7 +100,8 @@ class Batches:
 
 
 def _on_gpu(store: ImageStore, device: torch.device) -> Tensor:
-    images = torch.empty(store.pixels.shape, dtype=torch.uint8, device=device)
+    n, side, _, _ = store.pixels.shape
+    images = torch.empty((n, 3, side, side), dtype=torch.uint8, device=device, memory_format=torch.channels_last)
     for part in np.array_split(np.arange(len(store)), -(-len(store) // COPIED_AT_ONCE)):
         images[int(part[0]) : int(part[-1]) + 1] = torch.from_numpy(store.take(part)).to(device)
     return images

@@ -124,6 +124,8 @@ _CIFAR: dict[str, Any] = {
 RECIPES: dict[str, Config] = {
     # our default for a person's own photos
     "photos": Config(),
+    # a few thousand photos: the best of what docs/pretraining.md tells of
+    "small-data": Config(recipe="small-data", image_size=64, batch_size=64, base_lr=0.1, weight_decay=5e-4),
     # the paper's section 4.1
     "imagenet": Config(recipe="imagenet", backbone="resnet50", image_size=224, batch_size=512, epochs=100),
     # the paper's appendix D

@@ -15,6 +15,7 @@ from .config import Config
 from .monitor import Reading, explain, verdict
 from .plan import Plan
 from .run import Run
+from .runfiles import read_metrics
 
 ROW_SECONDS = 5
 JUDGED_FROM = 20  # steps; before, outputs of a healthy run also lie close together
@@ -52,12 +53,13 @@ class Report:
         on_progress: Callable[[Progress], None],
         log: Callable[[dict[str, Any]], None] = lambda row: None,
     ) -> None:
-        """``look`` asks the monitor; ``log`` gets each row beside ``metrics.jsonl``."""
+        """``look`` asks the monitor; ``log`` gets each row beside ``metrics.jsonl``, whose rows are taken up."""
         self.config, self.run, self.plan, self.look = config, run, plan, look
         self.on_progress, self.log = on_progress, log
         self.measured: list[Tensor] = []
         self.since = self.looked_at = time.monotonic()
         self.look_took = 0.0
+        self.best_rankme = max((row.get("rankme", 0.0) for row in read_metrics(run.path)), default=0.0)
         self.alarmed = False
         # a run that collapses does so early: look four times in the first epoch, where it is long enough for that
         first = plan.steps_per_epoch
@@ -83,7 +85,10 @@ class Report:
         if not math.isfinite(loss):
             raise NotFinite(step)
         epoch = step / self.plan.steps_per_epoch
-        kind = verdict(last_std, reading if step >= JUDGED_FROM else None, self.config.projector_dim)
+        judged = reading if step >= JUDGED_FROM else None
+        kind = verdict(last_std, judged, self.config.projector_dim, self.best_rankme)
+        if reading is not None:
+            self.best_rankme = max(self.best_rankme, reading.rankme)
         row: dict[str, Any] = {
             "step": step,
             "epoch": round(epoch, 4),
