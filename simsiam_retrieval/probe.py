@@ -7,79 +7,108 @@ from pathlib import Path
 import tyro
 
 from . import cli
+from .errors import UserError
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure what an encoder's features are worth: kNN and a linear classifier over two labelled folders.
+    """Measure what an encoder's features are worth on two labelled folders, beside raw pixels and random weights.
 
     A labelled folder has one subfolder of images per class. The encoder is not trained further.
     """
 
-    train: Path
-    """Labelled folder to learn from."""
-    test: Path
-    """Labelled folder to measure on."""
     encoder: tyro.conf.Positional[str | None] = None
     """Run folder or .onnx file; by default the encoder shipped with the package."""
-    knn_k: int = 20
-    """Neighbours that vote; publications on large sets often use 200."""
+    train: Path | None = None
+    """Labelled folder to learn from."""
+    test: Path | None = None
+    """Labelled folder to measure on."""
+    labels: Path | None = None
+    """CSV file with the columns path and label, in place of subfolders."""
+    against: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A further encoder for the same table; may be given several times."""
+    knn_k: int = 200
+    """Neighbours that vote; 20 is measured in any case."""
+    shots: str = ""
+    """Also accuracy with few labels: images per class, such as 1,5,10,100."""
+    views: int = 0
+    """Also alignment and LiDAR, over random views of this many test images."""
+    duplicates: int = 0
+    """Also near-duplicate detection, over altered copies of this many test images."""
+    linear_paper: bool = False
+    """Also the paper's linear evaluation (LARS, random crops): slow, as it embeds every image in every epoch."""
+    epochs: int = 90
+    """Epochs of --linear-paper."""
+    seed: int = 0
+    """Seed of held-out images, draws, views and copies."""
+    cache: bool = True
+    """Keep features in the data directory and use those that are there."""
     out: Path | None = None
-    """Also write the result to this JSON file; for a run it is always kept in RUN/eval/."""
+    """Also write the report to this JSON file; for a run it is always kept in RUN/eval/."""
     json: bool = False
-    """Print JSON instead of a table."""
+    """Print JSON instead of tables."""
+    table: tuple[Path, ...] = ()
+    """Measure nothing; print the tables of these reports, or of runs' or other folders of reports."""
     workers: int | None = None
     """Worker processes; by default one per core."""
 
 
 def main() -> None:
     arguments = cli.parse(Arguments, "probe")
-    # torch takes seconds to import: help and typing errors should not
-    from .encoder import load_encoder
-    from .evaluation.labelled import embed_labelled, labelled_files
-    from .evaluation.probing import probe, report, save_report
-    from .files import write_json
-    from .progress import bar
+    from .evaluation.table import markdown
 
-    encoder = load_encoder(arguments.encoder)
-    labelled_files(arguments.test)  # a misspelt test folder should not wait for the training folder
-    with bar("training images", 0) as shown:
-        train = embed_labelled(
-            arguments.train, encoder, workers=arguments.workers, on_start=shown.of, on_progress=shown.advance
-        )
-    with bar("test images", 0) as shown:
-        test = embed_labelled(
-            arguments.test,
-            encoder,
-            train.classes,
-            workers=arguments.workers,
-            on_start=shown.of,
-            on_progress=shown.advance,
-        )
-    for path, reason in (train.failed + test.failed)[:10]:
-        cli.remark(f"left out: {path}: {reason}")
-    results = probe(train, test, k=arguments.knn_k)
-    content = report(results, encoder, (arguments.train, train), (arguments.test, test))
-    if arguments.encoder is not None and Path(arguments.encoder).is_dir():
-        cli.remark(f"kept in {save_report(Path(arguments.encoder), content)}")
+    if arguments.table:
+        from .evaluation.reports import load_reports
+
+        if arguments.train or arguments.test or arguments.encoder:
+            raise UserError("--table prints reports that are there; leave out the encoder, --train and --test")
+        print(markdown(load_reports(list(arguments.table))))
+        return
+    if arguments.train is None or arguments.test is None:
+        raise UserError("give two labelled folders: --train DIR --test DIR (or --table FILE… for reports)")
+    shots = parse_shots(arguments.shots)
+    if arguments.out is not None and not arguments.out.absolute().parent.is_dir():
+        raise UserError(f"--out {arguments.out}: its folder does not exist")
+    # torch takes seconds to import: help and typing errors should not
+    from .evaluation.probing import Options
+    from .evaluation.reports import save_report
+    from .evaluation.run import run_probe
+    from .files import write_json
+
+    content = run_probe(
+        arguments.encoder,
+        arguments.train,
+        arguments.test,
+        against=arguments.against,
+        labels=arguments.labels,
+        options=Options(
+            k=arguments.knn_k,
+            shots=shots,
+            views=arguments.views,
+            duplicates=arguments.duplicates,
+            paper=arguments.linear_paper,
+            epochs=arguments.epochs,
+            seed=arguments.seed,
+        ),
+        cached=arguments.cache,
+        workers=arguments.workers,
+    )
+    if arguments.encoder is not None and Path(arguments.encoder).expanduser().is_dir():
+        cli.remark(f"kept in {save_report(Path(arguments.encoder).expanduser(), content)}")
     if arguments.out is not None:
         write_json(arguments.out, content)
-    if arguments.json:
-        print(json.dumps(content, indent=2))
-    else:
-        print_table(content)
+    print(json.dumps(content, indent=2) if arguments.json else markdown([content]))
 
 
-def print_table(content: dict) -> None:
-    """Print a probe report as a table."""
-    print(
-        f"encoder {content['encoder']}: {content['train_images']} training and {content['test_images']} test images, "
-        f"{content['classes']} classes"
-    )
-    print(f"{'':10}{'top-1':>8}{'top-5':>8}")
-    for name, result in content["results"].items():
-        top5 = f"{100 * result['top5']:8.1f}" if "top5" in result else f"{'-':>8}"
-        print(f"{name:10}{100 * result['top1']:8.1f}{top5}")
+def parse_shots(text: str) -> tuple[int, ...]:
+    """``1,5,10`` as sorted numbers, each once. Raises :class:`UserError` for anything else."""
+    try:
+        numbers = sorted({int(part) for part in text.split(",")} if text.strip() else ())
+    except ValueError:
+        raise UserError(f"--shots {text}: give whole numbers with commas between them, such as 1,5,10,100") from None
+    if numbers and numbers[0] < 1:
+        raise UserError(f"--shots {text}: give 1 or more")
+    return tuple(numbers)
 
 
 if __name__ == "__main__":

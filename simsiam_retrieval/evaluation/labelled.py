@@ -1,80 +1,115 @@
-"""Frozen features of a labelled folder: one subfolder per class."""
+"""Labelled image files: one subfolder per class, or a CSV file of labels."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..embedding import embed_files
-from ..encoder import Encoder
 from ..errors import UserError
 from ..images.files import ImageFile, absolute, list_images
+from ..text import printable
 
 
 @dataclass
-class Labelled:
-    """Features and classes of a folder's images."""
+class LabelledFiles:
+    """Image files below one folder, each with the name of its class."""
 
-    features: NDArray[np.float32]  # (n, dim), unit rows
-    labels: NDArray[np.int64]  # (n,), indices into classes
-    classes: list[str]
-    failed: list[tuple[Path, str]]  # files that could not be read
+    folder: Path
+    files: list[ImageFile]  # sorted by path
+    names: list[str]  # the class of each
+    remarks: list[str] = field(default_factory=list)  # what was passed over, one line each
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, sorted."""
+        return sorted(set(self.names))
 
 
-def labelled_files(folder: Path) -> tuple[list[ImageFile], list[str]]:
-    """Images below ``folder``'s subfolders, and each image's class: the name of that subfolder.
+def labelled_files(folder: Path, labels: Path | None = None) -> LabelledFiles:
+    """The labelled images below ``folder``.
 
-    Raises :class:`UserError` when the folder does not exist or has no subfolder with images.
+    A file's class is the first subfolder below ``folder``, or what the CSV file ``labels`` says (:func:`read_labels`).
+
+    Raises :class:`UserError` when the folder does not exist or holds no labelled image.
     """
     folder = absolute(folder)
+    listing = list_images([folder])
+    remarks = [f"left out: {printable(path)}: {reason}" for path, reason in listing.unreadable[:10]]
+    if labels is not None:
+        named = read_labels(labels)
+        files = [file for file in listing.images if file.path in named]
+        if not files:
+            raise UserError(f"{folder}: none of its {len(listing.images)} images is named in {labels}")
+        if len(files) < len(listing.images):
+            remarks.append(f"left out: {len(listing.images) - len(files)} images of {folder} without a label")
+        return LabelledFiles(folder, files, [named[file.path] for file in files], remarks)
     files, names = [], []
-    for file in list_images([folder]).images:
-        below = file.path.relative_to(folder).parts
+    for file in listing.images:
+        below = file.path.relative_to(folder).parts if file.path != folder else ()
         if len(below) > 1:  # a picture beside the class folders has no label
             files.append(file)
             names.append(below[0])
     if not files:
-        raise UserError(f"{folder}: no labelled images; it needs one subfolder of images per class")
-    return files, names
+        raise UserError(f"{folder}: no labelled images; it needs one subfolder of images per class, or --labels FILE")
+    beside = len(listing.images) - len(files)
+    if beside:
+        remarks.append(f"left out: {beside} images beside the class folders of {folder}")
+    for empty in sorted(_subfolders(folder) - set(names)):
+        remarks.append(f"left out: class folder {printable(folder / empty)} holds no images")
+    return LabelledFiles(folder, files, names, remarks)
 
 
-def embed_labelled(
-    folder: Path,
-    encoder: Encoder,
-    classes: list[str] | None = None,
-    *,
-    workers: int | None = None,
-    on_start: Callable[[int], None] = lambda total: None,
-    on_progress: Callable[[int], None] = lambda done: None,
-) -> Labelled:
-    """Embed a labelled folder.
+def _subfolders(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
 
-    ``classes``: those of the training folder, when this is the test folder; a class that is not among them raises
-    :class:`UserError`, as does a folder none of whose images can be read.
+
+def read_labels(file: Path) -> dict[Path, str]:
+    """Labels by absolute path, from a CSV file with the columns ``path`` and ``label`` (others are passed over).
+
+    Paths are absolute, or relative to the CSV file's folder. Raises :class:`UserError`, naming the line, for a file
+    that lacks a column, an empty field, or two labels for one path.
     """
-    files, names = labelled_files(folder)
-    if classes is None:
-        classes = sorted(set(names))
-        if len(classes) < 2:
-            raise UserError(f"{folder}: only one class ({classes[0]}); a classifier needs at least two")
-    unknown = sorted(set(names) - set(classes))
+    file = absolute(file)
+    named: dict[Path, str] = {}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            reader = csv.DictReader(text)
+            missing = {"path", "label"} - set(reader.fieldnames or ())
+            if missing:
+                raise UserError(f"{file}: its first line must name the columns path and label")
+            for row in reader:
+                where, label = (row["path"] or "").strip(), (row["label"] or "").strip()
+                if not where or not label:
+                    raise UserError(f"{file}, line {reader.line_num}: path or label is empty")
+                path = absolute(file.parent / Path(where).expanduser())
+                if named.setdefault(path, label) != label:
+                    raise UserError(f"{file}, line {reader.line_num}: a second label for {printable(where)}")
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file of labels") from None
+    except IsADirectoryError:
+        raise UserError(f"{file}: a folder; --labels takes a CSV file") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(f"{file}: not a CSV file in UTF-8") from None
+    if not named:
+        raise UserError(f"{file}: names no image")
+    return named
+
+
+def common_classes(train: LabelledFiles, test: LabelledFiles) -> list[str]:
+    """The classes to tell apart: those of the training folder.
+
+    Raises :class:`UserError` where there is only one, or where the test folder has a class that training lacks.
+    """
+    classes = train.classes
+    if len(classes) < 2:
+        raise UserError(f"{train.folder}: only one class ({printable(classes[0])}); a classifier needs at least two")
+    unknown = sorted(set(test.names) - set(classes))
     if unknown:
-        raise UserError(f"{folder}: classes that the training folder lacks: {', '.join(unknown[:5])}")
-    number = {name: index for index, name in enumerate(classes)}
-    on_start(len(files))
-    vectors, labels, failed = [], [], []
-    position = 0
-    for chunk in embed_files(files, encoder, workers=workers):
-        for embedded in chunk:
-            if embedded.vector is None:
-                failed.append((embedded.file.path, embedded.error or "no reason given"))
-            else:
-                vectors.append(embedded.vector)
-                labels.append(number[names[position]])
-            position += 1
-        on_progress(len(chunk))
-    if not vectors:
-        raise UserError(f"{folder}: none of {len(files)} images can be read; the first: {failed[0][0]}: {failed[0][1]}")
-    return Labelled(np.stack(vectors), np.array(labels, np.int64), classes, failed)
+        raise UserError(f"{test.folder}: classes that the training folder lacks: {printable(', '.join(unknown[:5]))}")
+    return classes
+
+
+def thin_classes(names: Sequence[str]) -> list[str]:
+    """Classes with a single image: nothing can be held out of them, and they have no neighbour of their kind."""
+    return sorted(name for name, count in Counter(names).items() if count == 1)

@@ -1,64 +1,258 @@
-"""The probe: frozen features of two labelled folders -> kNN and linear accuracy, kept as a file."""
+"""The probe: everything that is measured of one extractor's features over two labelled folders."""
 
-from datetime import datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from .._version import __version__
 from ..encoder import Encoder
-from ..files import write_json
+from ..errors import UserError
+from ..images.files import ImageFile
+from ..images.store import load_store
+from ..progress import bar
 from .accuracy import top_1_and_5
-from .knn import knn_scores
-from .labelled import Labelled
-from .linear import fit
+from .duplicates import detect, embed_bytes, make_pairs
+from .extractors import EncoderExtractor, Extractor, NetworkExtractor, unit_rows
+from .fewshot import few_shot
+from .knn import nearest, sweep, vote
+from .linear import fit, fit_scale
+from .paper import EPOCHS, paper_scores
+from .protocols import QUALITY_IMAGES, SMALL_K, SWEEP_K, SWEEP_TEMPERATURES, TEMPERATURE
+from .retrieval import retrieve
+from .spectrum import alignment, alpha_req, explained_variance_auc, lidar, rankme, uniformity
+from .views import view_features
+from .whitening import fit_whitening
 
-PROTOCOL = (
-    "Frozen features of centre crops. kNN: cosine, k={k}, weights exp(cosine/{temperature}). "
-    "Linear: multinomial logistic regression on standardised features, L2 chosen on a fifth of the training images."
-)
-
-
-def probe(train: Labelled, test: Labelled, *, k: int = 20, temperature: float = 0.1, seed: int = 0) -> dict[str, Any]:
-    """Accuracy of kNN and of a linear classifier, trained on ``train``, on ``test``.
-
-    Returns ``{"knn": {...}, "linear": {...}}`` with top1 (and top5 above five classes) in [0, 1].
-    """
-    features, labels = torch.from_numpy(train.features), torch.from_numpy(train.labels)
-    queries, truth = torch.from_numpy(test.features), torch.from_numpy(test.labels)
-    classes = len(train.classes)
-    k = min(k, len(features))
-    neighbours = knn_scores(features, labels, queries, classes, k=k, temperature=temperature)
-    linear = fit(features, labels, classes, seed=seed)
-    return {
-        "knn": {**top_1_and_5(neighbours, truth), "k": k, "temperature": temperature},
-        "linear": {**top_1_and_5(linear.scores(queries), truth), "l2": linear.penalty},
-    }
+VIEWS = 10  # of each image, for LiDAR
+VIEW_SIDE = 96  # at least, of the stored squares that views are cut from
 
 
-def report(
-    results: dict[str, Any], encoder: Encoder, train: tuple[Path, Labelled], test: tuple[Path, Labelled]
+@dataclass(frozen=True)
+class Options:
+    """What to measure beside kNN, the linear probe, retrieval and the spectrum."""
+
+    k: int = 200
+    shots: tuple[int, ...] = ()  # images per class, for few-shot accuracy
+    views: int = 0  # test images whose random views are compared
+    duplicates: int = 0  # test images that near-duplicates are made of
+    paper: bool = False  # the paper's linear evaluation, which trains on random crops
+    epochs: int = EPOCHS  # of that
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise :class:`UserError` for values that cannot work."""
+        limits = {"knn-k": (self.k, 1), "epochs": (self.epochs, 1), "views": (self.views, 0), "seed": (self.seed, 0)}
+        limits["duplicates"] = (self.duplicates, 0)
+        for name, (value, low) in limits.items():
+            if value < low:
+                raise UserError(f"--{name} {value} is out of range; give {low} or more")
+        for name in ("views", "duplicates"):
+            if getattr(self, name) == 1:
+                raise UserError(f"--{name} 1: one image has nothing to be told from; give 2 or more")
+        if any(number < 1 for number in self.shots):
+            raise UserError(f"--shots {min(self.shots)} is out of range; give 1 or more")
+
+
+@dataclass
+class Split:
+    """One side of the probe: files and what they are."""
+
+    files: list[ImageFile]
+    labels: Tensor  # int64 (n,)
+
+
+@dataclass
+class Task:
+    """The question that every extractor is asked."""
+
+    train: Split
+    test: Split
+    classes: list[str]
+    options: Options = field(default_factory=Options)
+    workers: int | None = None
+
+
+def probe(
+    extractor: Extractor, train: NDArray, test: NDArray, task: Task, backbone: nn.Module | None
 ) -> dict[str, Any]:
-    """Everything that a reader of the numbers needs to know, as it goes into the file."""
+    """All that ``task`` asks, of an extractor whose stored vectors of the task's files are ``train`` and ``test``.
+
+    ``backbone``: the torch network behind the extractor, for the paper's protocol; None leaves that out.
+    """
+    x, queries = unit_rows(train), unit_rows(test)
+    measured: dict[str, Any] = {
+        "name": extractor.name,
+        "encoder": extractor.identity,
+        "about": extractor.about,
+        "dim": extractor.dim,
+        "results": _classifiers(x, queries, task),
+    }
+    if task.options.shots:
+        measured["few_shot"] = _few_shot(x, queries, task)
+    measured["retrieval"] = _retrieval(queries, task.test.labels)
+    measured["quality"] = _quality(queries)
+    del x
+    if task.options.views:
+        measured["quality"] |= _view_quality(extractor, task)
+    if task.options.duplicates:
+        measured["duplicates"] = _duplicates(extractor, task)
+    if task.options.paper and backbone is not None:
+        measured["results"]["linear-paper"] = _paper(extractor, backbone, task)
+    return measured
+
+
+def _classifiers(x: Tensor, queries: Tensor, task: Task) -> dict[str, Any]:
+    labels, truth, classes = task.train.labels, task.test.labels, len(task.classes)
+    k = min(task.options.k, len(x))
+    similarity, index = nearest(x, queries, max(k, SMALL_K, *SWEEP_K))
+    voters = labels[index]
+
+    def knn(similarity: Tensor, voters: Tensor, k: int) -> dict[str, Any]:
+        scores = vote(similarity[:, :k], voters[:, :k], classes, TEMPERATURE)
+        return {**top_1_and_5(scores, truth), "k": min(k, len(x)), "temperature": TEMPERATURE}
+
+    swept = sweep(similarity, voters, truth, classes, [k for k in SWEEP_K if k <= len(x)], SWEEP_TEMPERATURES)
+    results = {"knn": {**knn(similarity, voters, k), "sweep": swept}}
+    results[f"knn-{SMALL_K}"] = knn(similarity, voters, SMALL_K)
+    whitening = fit_whitening(x)
+    similarity, index = nearest(whitening(x), whitening(queries), SMALL_K)
+    components = whitening.projection.shape[1]
+    results["knn-whitened"] = {**knn(similarity, labels[index], SMALL_K), "components": components}
+    linear = fit(x, labels, classes, seed=task.options.seed)
+    chosen = {"lr": linear.lr, "weight_decay": linear.weight_decay, "seed": task.options.seed}
+    results["linear"] = {**top_1_and_5(linear.scores(queries), truth), **chosen}
+    return results
+
+
+def _few_shot(x: Tensor, queries: Tensor, task: Task) -> list[dict[str, Any]]:
+    smallest = int(torch.bincount(task.train.labels, minlength=len(task.classes)).min())
+    shots = [number for number in task.options.shots if number <= smallest]
+    if not shots:
+        return []
+    scale = fit_scale(x)
+    results = few_shot(
+        x, task.train.labels, queries, task.test.labels, len(task.classes), shots, scale, seed=task.options.seed
+    )
+    return [
+        {"shots": one.shots, "top1": one.top1, "top1_interval": list(one.interval), "draws": one.draws}
+        for one in results
+    ]
+
+
+def _retrieval(queries: Tensor, labels: Tensor) -> dict[str, Any] | None:
+    if int(torch.bincount(labels).max()) < 2:
+        return None
+    found = {}
+    for name, own in (("own_left_out", False), ("own_included", True)):
+        result = retrieve(queries, labels, own=own)
+        found[name] = {f"recall@{k}": value for k, value in result.recall.items()}
+        found[name] |= {"map@r": result.map_at_r, "queries": result.queries, "left_out": result.left_out}
+    return found
+
+
+def _spaced(count: int, most: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _quality(queries: Tensor) -> dict[str, Any]:
+    x = queries[torch.from_numpy(_spaced(len(queries), QUALITY_IMAGES))]
+    if len(x) < 2:
+        return {"images": len(x)}
     return {
-        "protocol": PROTOCOL.format(k=results["knn"]["k"], temperature=results["knn"]["temperature"]),
-        "encoder": encoder.identity,
-        "train": str(train[0]),
-        "test": str(test[0]),
-        "classes": len(train[1].classes),
-        "train_images": len(train[1].labels),
-        "test_images": len(test[1].labels),
-        "results": results,
-        "version": __version__,
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "images": len(x),
+        "rankme": rankme(x),
+        "alpha_req": alpha_req(x),
+        "explained_variance_auc": explained_variance_auc(x),
+        "uniformity": uniformity(x),
     }
 
 
-def save_report(run: Path, content: dict[str, Any]) -> Path:
-    """Keep a report in the run folder's ``eval/``; returns the file."""
-    folder = run / "eval"
-    folder.mkdir(exist_ok=True)
-    file = folder / f"probe-{datetime.now().strftime('%Y%m%d-%H%M%S-%f')[:-3]}.json"
-    write_json(file, content)
-    return file
+def _view_quality(extractor: Extractor, task: Task) -> dict[str, Any]:
+    picked = [task.test.files[index] for index in _spaced(len(task.test.files), task.options.views)]
+    # larger than the view: small crops still have pixels to show
+    store = load_store(picked, max(VIEW_SIDE, round(1.5 * extractor.side)), workers=task.workers)
+    features = view_features(extractor, store, VIEWS, task.options.seed)
+    if len(features) < 2:
+        return {}
+    return {
+        "view_images": len(features),
+        "views": VIEWS,
+        "alignment": alignment(features[:, 0], features[:, 1]),
+        "lidar": lidar(features),
+    }
+
+
+def _duplicates(extractor: Extractor, task: Task) -> dict[str, Any]:
+    pairs = make_pairs(task.test.files, task.options.duplicates, task.options.seed)
+    if len(pairs.originals) < 2:
+        raise UserError("--duplicates needs at least two different images in the test folder")
+    copies = {kind: embed_bytes(extractor, contents) for kind, contents in pairs.copies.items()}
+    found = detect(embed_bytes(extractor, pairs.originals), copies)
+    return {
+        "images": len(pairs.originals),
+        "prevalence": found.prevalence,
+        "average_precision": found.average_precision,
+        "best_f1": found.best_f1,
+        "best_f1_threshold": found.best_threshold,
+        "threshold_at_99_precision": found.threshold,
+        "recall_at_99_precision": found.recall,
+        "recall_by_kind": found.recall_by_kind,
+        "seed": task.options.seed,
+    }
+
+
+def _paper(extractor: Extractor, backbone: nn.Module, task: Task) -> dict[str, Any]:
+    options = task.options
+    with bar(f"linear evaluation, {extractor.name}", options.epochs) as shown:
+
+        def on_epoch(loss: float) -> None:
+            shown.note(f"loss {loss:.4f}")
+            shown.advance()
+
+        scores, trained = paper_scores(
+            backbone,
+            extractor.side,
+            (task.train.files, task.train.labels),
+            task.test.files,
+            len(task.classes),
+            epochs=options.epochs,
+            seed=options.seed,
+            workers=task.workers,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            on_epoch=on_epoch,
+        )
+    settings = {"epochs": options.epochs, "batch": trained.batch, "lr": trained.lr, "seed": options.seed}
+    return {**top_1_and_5(scores, task.test.labels), **settings, "loss": trained.losses[-1]}
+
+
+def network_behind(extractor: Extractor, encoder: str | Path | None) -> nn.Module | None:
+    """The torch backbone behind an extractor that ``encoder`` named; None where there is none.
+
+    Raises :class:`UserError` when the encoder's weights cannot be had, or are not those of its run's checkpoint.
+    """
+    if isinstance(extractor, NetworkExtractor):
+        return extractor.network
+    if not isinstance(extractor, EncoderExtractor):
+        return None
+    from ..siamese.folded import backbone_from_onnx
+    from ..training.run import load_backbone
+
+    run = None if encoder is None else Path(encoder).expanduser()
+    if run is not None and (run / "checkpoint.pt").exists():
+        backbone = load_backbone(run)[0]
+    else:
+        backbone = backbone_from_onnx(extractor.encoder.file).eval()
+    _same_network(backbone, extractor.encoder)
+    return backbone
+
+
+def _same_network(backbone: nn.Module, encoder: Encoder) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (4, encoder.image_size, encoder.image_size, 3), np.uint8)
+    network = NetworkExtractor(backbone, encoder.image_size, "", "")
+    cosine = (unit_rows(network.embed_squares(noise)) * torch.from_numpy(encoder.embed_pixels(noise))).sum(dim=1)
+    if float(cosine.min()) < 0.999:
+        raise UserError(f"{encoder.file}: not the network of this run's checkpoint; run export again")

@@ -5,6 +5,7 @@ centring and in sigma or sigma squared; each docstring says which is meant.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -26,16 +27,31 @@ def rankme(features: Tensor) -> float:
     return float((-(p * p.log()).sum()).exp())
 
 
+def covariance_eigenvalues(features: Tensor) -> Tensor:
+    """Eigenvalues of the covariance of centred features, over n, largest first: float64 (min(n, d),).
+
+    From the smaller of X^T X and X X^T, which share them. In squared units of the features.
+    """
+    x = features.double().cpu()
+    x = x - x.mean(dim=0)
+    gram = x.T @ x if x.shape[0] >= x.shape[1] else x @ x.T
+    return torch.linalg.eigvalsh(gram).flip(0).clamp(min=0) / len(x)
+
+
 def explained_variance(features: Tensor) -> Tensor:
     """Share of the variance in the first 1, 2, ... principal components: float64 (min(n, d),), rising to 1.
 
     Centred; eigenvalues of the covariance (squared singular values). Constant features have no variance: all ones.
     """
-    x = features.double().cpu()
-    variance = torch.linalg.svdvals(x - x.mean(dim=0)).square()
-    if variance.sum() == 0:
+    variance = covariance_eigenvalues(features)
+    if float(variance.sum()) <= _rounding(features):
         return torch.ones_like(variance)
     return variance.cumsum(0) / variance.sum()
+
+
+def _rounding(features: Tensor) -> float:
+    """A total variance that is nothing but float32 rounding of the features."""
+    return 1e-13 * float(features.double().square().sum(dim=1).mean())
 
 
 def explained_variance_auc(features: Tensor) -> float:
@@ -44,6 +60,67 @@ def explained_variance_auc(features: Tensor) -> float:
     For isotropic features it tends to (r + 1) / 2r with r = min(n, d) components of equal variance.
     """
     return float(explained_variance(features).mean())
+
+
+FIRST, LAST = 4, 100  # components that alpha-ReQ's line is drawn through
+
+
+def alpha_req(features: Tensor) -> float | None:
+    """Decay of the eigenspectrum: alpha in lambda_j ~ j^-alpha (Agrawal et al. 2022, section 3).
+
+    Centred; eigenvalues of the covariance, not singular values (which would halve alpha). The slope of log lambda_j
+    over log j by least squares with weights 1/j (Stringer et al. 2019), so that every octave of components counts
+    about the same. Published code differs in the range, from 4-100 to 12-100 and 6-50: here components 4 to 100, or
+    to the last one that is not negligible (above 1e-9 of the first). The paper finds the best features near alpha = 1;
+    large is few directions (collapse), 0 is isotropic.
+
+    None where fewer than three components are in range: constant features, low rank, n or d below 6.
+    """
+    values = covariance_eigenvalues(features)
+    if float(values.sum()) <= _rounding(features):
+        return None
+    values = values[values > 1e-9 * values[0]][:LAST]
+    if len(values) < FIRST + 2:
+        return None
+    j = torch.arange(FIRST, len(values) + 1, dtype=torch.float64)
+    weight, x, y = 1 / j, j.log(), values[FIRST - 1 :].log()
+    x = x - (weight * x).sum() / weight.sum()
+    return float(-(weight * x * y).sum() / (weight * x * x).sum())
+
+
+DELTA = 1e-4
+
+
+def lidar(features: Tensor) -> float:
+    """Effective rank of linear discriminant analysis over views (Thilak et al. 2024, section 4): float (n, q, d).
+
+    Each of n images is a class, its q random views the members: S_b is the covariance of the class means, S_w that of
+    the views within classes plus delta * I. LiDAR = exp of the entropy of the normalised eigenvalues of
+    S_w^-1/2 S_b S_w^-1/2. In [1, min(n - 1, d)]: compare figures of equal n only. The paper takes n = 1000, q = 50 and
+    an absolute delta of 1e-4; here delta is 1e-4 of S_w's mean eigenvalue, so that the length of the features does
+    not matter (those of an encoder here are unit rows). Directions that views do not move at all then weigh heavily,
+    as they should. 1, by convention, when all class means are the same.
+
+    Raises ``ValueError`` for n < 2 or q < 2.
+    """
+    n, q, d = features.shape
+    if n < 2 or q < 2:
+        raise ValueError("LiDAR needs at least two images and two views of each")
+    x = features.double().cpu()
+    means = x.mean(dim=1)
+    between = means - means.mean(dim=0)
+    within = (x - means[:, None]).reshape(-1, d)
+    if float(between.square().sum()) <= _rounding(means) * n:
+        return 1.0
+    s_w = within.T @ within / (n * (q - 1))
+    mean_eigenvalue = float(s_w.trace()) / d
+    s_w = s_w + (DELTA * mean_eigenvalue if mean_eigenvalue > 0 else 1.0) * torch.eye(d, dtype=torch.float64)
+    values, vectors = torch.linalg.eigh(s_w)
+    whitened = between @ (vectors / values.sqrt())
+    eigenvalues = torch.linalg.svdvals(whitened).square()
+    p = eigenvalues / eigenvalues.sum()
+    p = p[p > 0]
+    return float((-(p * p.log()).sum()).exp())
 
 
 def alignment(a: Tensor, b: Tensor) -> float:
@@ -58,10 +135,18 @@ def uniformity(features: Tensor) -> float:
     0 when all rows are the same; about -4 for points scattered evenly over a sphere of many dimensions.
     """
     x = F.normalize(features.double().cpu(), dim=1)
-    squared = (2 - 2 * (x @ x.T)).clamp(min=0)
-    n = len(x)
-    distinct = ~torch.eye(n, dtype=torch.bool)
-    return float(torch.logsumexp(-2 * squared[distinct], dim=0) - math.log(n * (n - 1)))
+    parts = [torch.logsumexp(-2 * squared, dim=0) for squared in _pair_distances(x)]
+    return float(torch.logsumexp(torch.stack(parts), dim=0) - math.log(len(x) * (len(x) - 1)))
+
+
+def _pair_distances(x: Tensor, rows: int = 1024) -> Iterator[Tensor]:
+    """Squared distances of distinct pairs of unit rows, in blocks: n x n numbers need not fit into memory."""
+    for start in range(0, len(x), rows):
+        block = (2 - 2 * (x[start : start + rows] @ x.T)).clamp(min=0)
+        position = torch.arange(len(block))
+        distinct = torch.ones_like(block, dtype=torch.bool)
+        distinct[position, position + start] = False
+        yield block[distinct]
 
 
 def view_retrieval(a: Tensor, b: Tensor) -> float:

@@ -1,0 +1,150 @@
+"""What turns pictures into features: an encoder, and the baselines that every number is held against."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from ..embedding import embed_files
+from ..encoder import Encoder, load_encoder
+from ..images.augment import MEAN, STD
+from ..images.files import ImageFile
+from .squares import read_squares
+
+PIXEL_SIDE = 32  # of the raw-pixel baseline
+SEED = 0  # of the random weights
+
+Row = tuple[NDArray | None, str]  # a stored vector, or None and the reason
+
+
+class Extractor(Protocol):
+    """Pictures -> features. Vectors are kept as ``stored`` says and become float32 unit rows in ``unit_rows``."""
+
+    name: str  # in tables
+    identity: str  # a hash: equal identities, equal features
+    about: str  # one line on what it is
+    side: int  # of the squares that it looks at, in pixels
+    dim: int
+    stored: np.dtype
+
+    def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
+        """One row for each file, chunk by chunk, in order."""
+        ...
+
+    def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
+        """Stored vectors (n, dim) of uint8 squares (n, s, s, 3); s is ``side``, or larger where it does not matter."""
+        ...
+
+
+class EncoderExtractor:
+    """An ONNX encoder."""
+
+    def __init__(self, encoder: Encoder, name: str) -> None:
+        self.encoder, self.name = encoder, name
+        self.identity, self.side, self.dim = encoder.identity, encoder.image_size, encoder.dim
+        self.stored = np.dtype(np.float32)
+        self.about = f"encoder {encoder.identity}, {encoder.image_size} px"
+
+    def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
+        for chunk in embed_files(files, self.encoder, workers=workers):
+            yield [(embedded.vector, embedded.error or "no reason given") for embedded in chunk]
+
+    def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
+        return np.concatenate([self.encoder.embed_pixels(part) for part in _parts(squares)])
+
+
+class PixelExtractor:
+    """Raw pixels: the centre square at ``PIXEL_SIDE``, as one long vector."""
+
+    def __init__(self) -> None:
+        self.name = "raw pixels"
+        self.side, self.dim, self.stored = PIXEL_SIDE, 3 * PIXEL_SIDE**2, np.dtype(np.uint8)
+        self.identity = f"pixels-{PIXEL_SIDE}"
+        self.about = f"centre square at {PIXEL_SIDE} x {PIXEL_SIDE} px, RGB values as one vector of length 1"
+
+    def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
+        for chunk in read_squares(files, self.side, workers=workers):
+            yield [(None, square) if isinstance(square, str) else (square.reshape(-1), "") for square in chunk]
+
+    def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
+        size = (self.side, self.side)
+        small = [np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BILINEAR)) for square in squares]
+        return np.stack(small).reshape(len(squares), -1)
+
+
+class NetworkExtractor:
+    """A torch backbone in eval mode on the CPU, fed the centre square as an exported encoder is."""
+
+    def __init__(self, network: nn.Module, side: int, name: str, about: str) -> None:
+        self.network, self.side, self.name, self.about = network.eval(), side, name, about
+        self.dim, self.stored = int(network.feature_dim), np.dtype(np.float32)  # type: ignore[arg-type]
+        self.identity = f"{weights_hash(network)}-{side}"
+
+    def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
+        for chunk in read_squares(files, self.side, workers=workers):
+            squares = [square for square in chunk if not isinstance(square, str)]
+            vectors = iter(self.embed_squares(np.stack(squares)) if squares else ())
+            yield [(None, square) if isinstance(square, str) else (next(vectors), "") for square in chunk]
+
+    @torch.inference_mode()
+    def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
+        return np.concatenate([self.network(normalised(part)).numpy() for part in _parts(squares)])
+
+
+def normalised(squares: NDArray[np.uint8]) -> Tensor:
+    """uint8 (n, s, s, 3) -> float32 (n, 3, s, s), as backbones expect it."""
+    x = torch.from_numpy(squares).permute(0, 3, 1, 2).float().div_(255)
+    return x.sub_(torch.tensor(MEAN)[:, None, None]).div_(torch.tensor(STD)[:, None, None])
+
+
+def unit_rows(stored: NDArray) -> Tensor:
+    """Stored vectors (n, d) as float32 rows of length 1; a row of zeros stays one."""
+    return torch.nn.functional.normalize(torch.from_numpy(stored).float(), dim=1)
+
+
+def weights_hash(network: nn.Module) -> str:
+    """A short hash of all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def open_extractor(encoder: str | Path | None) -> EncoderExtractor:
+    """The extractor of an ENCODER argument, named after its run folder or file.
+
+    Raises :class:`UserError` as :func:`load_encoder` does.
+    """
+    name = "shipped encoder" if encoder is None else Path(encoder).expanduser().resolve().stem
+    if name == "encoder" and encoder is not None:
+        name = Path(encoder).expanduser().resolve().parent.name  # RUN/encoder.onnx
+    return EncoderExtractor(load_encoder(encoder), name)
+
+
+def random_weights(encoder: Encoder) -> NetworkExtractor | None:
+    """The network of ``encoder`` as it is initialised, or None where the encoder does not say which one it is."""
+    from ..siamese.backbone import build_backbone
+
+    backbone, stem = encoder.metadata.get("backbone"), encoder.metadata.get("stem", "imagenet")
+    if backbone is None:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        try:
+            network = build_backbone(backbone, stem)
+        except ValueError:
+            return None
+    about = f"{backbone}, {stem} stem, as initialised with seed {SEED}, {encoder.image_size} px"
+    return NetworkExtractor(network, encoder.image_size, "random weights", about)
+
+
+def _parts(squares: NDArray[np.uint8], size: int = 64) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(squares), size):
+        yield squares[start : start + size]

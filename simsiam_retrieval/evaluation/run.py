@@ -1,0 +1,155 @@
+"""A whole probe: two labelled folders, an encoder and its baselines -> a report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import cli
+from ..errors import UserError
+from ..progress import bar
+from ..text import printable
+from .extractors import Extractor, PixelExtractor, open_extractor, random_weights
+from .features import Features, extract
+from .labelled import LabelledFiles, common_classes, labelled_files, thin_classes
+from .probing import Options, Split, Task, network_behind, probe
+from .reports import build, fingerprint
+
+SHOWN = 10  # files that are named one by one
+
+
+@dataclass
+class _Subject:
+    extractor: Extractor
+    encoder: str | Path | None = None  # as it was named
+    train: Features | None = None
+    test: Features | None = None
+
+
+def run_probe(
+    encoder: str | Path | None,
+    train: Path,
+    test: Path,
+    *,
+    against: Sequence[str] = (),
+    labels: Path | None = None,
+    options: Options | None = None,
+    cached: bool = True,
+    workers: int | None = None,
+) -> dict[str, Any]:
+    """Measure ``encoder``, raw pixels, its network with random weights, and the encoders ``against``.
+
+    Remarks and progress go to stderr. Raises :class:`UserError` for input that cannot be measured.
+    """
+    options = options or Options()
+    options.check()
+    subjects = _subjects(encoder, against)
+    sides = [labelled_files(folder, labels) for folder in (train, test)]
+    common_classes(*sides)  # what is wrong with the folders should show before the first image is embedded
+    for side in sides:
+        for remark in side.remarks:
+            cli.remark(remark)
+    for subject in subjects:
+        found = []
+        for side, what in zip(sides, ("training", "test"), strict=True):
+            with bar(f"{what} images, {subject.extractor.name}", 0) as shown:
+                found.append(
+                    extract(
+                        subject.extractor,
+                        side.files,
+                        cached=cached,
+                        workers=workers,
+                        on_start=shown.of,
+                        on_progress=shown.advance,
+                    )
+                )
+        subject.train, subject.test = found
+    kept = [_readable(side, [_of(subject, number) for subject in subjects]) for number, side in enumerate(sides)]
+    usable = [
+        LabelledFiles(side.folder, [side.files[i] for i in rows], [side.names[i] for i in rows])
+        for side, rows in zip(sides, kept, strict=True)
+    ]
+    classes = common_classes(*usable)
+    _remark_on_classes(*usable, options)
+    number = {name: index for index, name in enumerate(classes)}
+    task = Task(
+        *(Split(side.files, torch.tensor([number[name] for name in side.names])) for side in usable),
+        classes=classes,
+        options=options,
+        workers=workers,
+    )
+    measured = []
+    data: dict[str, Any] = {}
+    for subject in subjects:
+        stored = [_of(subject, side).stored[rows] for side, rows in enumerate(kept)]
+        if isinstance(subject.extractor, PixelExtractor):
+            prints = [fingerprint(rows, side.names) for rows, side in zip(stored, usable, strict=True)]
+            data = dict(zip(("train_fingerprint", "test_fingerprint"), prints, strict=True))
+        backbone = network_behind(subject.extractor, subject.encoder) if options.paper else None
+        with bar(f"measuring {subject.extractor.name}", 1) as shown:
+            measured.append(probe(subject.extractor, *stored, task, backbone))
+            shown.advance()
+        subject.train = subject.test = None  # the pixels of a large set are not small
+    facts = {
+        "train": str(train),
+        "test": str(test),
+        "classes": len(classes),
+        "train_images": len(usable[0].files),
+        "test_images": len(usable[1].files),
+        "left_out": sum(len(side.files) - len(rows) for side, rows in zip(sides, kept, strict=True)),
+        "data": data,
+    }
+    return build(measured, facts, options.seed)
+
+
+def _subjects(encoder: str | Path | None, against: Sequence[str]) -> list[_Subject]:
+    asked = open_extractor(encoder)
+    subjects = [_Subject(asked, encoder)]
+    untrained = random_weights(asked.encoder)
+    if untrained is None:
+        cli.remark("no row for random weights: the encoder does not say which network it is")
+    else:
+        subjects.append(_Subject(untrained))
+    subjects.append(_Subject(PixelExtractor()))
+    for other in against:
+        subject = _Subject(open_extractor(other), other)
+        if any(subject.extractor.identity == known.extractor.identity for known in subjects):
+            raise UserError(f"--against {printable(other)}: the same encoder twice")
+        subjects.append(subject)
+    return subjects
+
+
+def _of(subject: _Subject, side: int) -> Features:
+    found = subject.train if side == 0 else subject.test
+    assert found is not None
+    return found
+
+
+def _readable(side: LabelledFiles, found: Sequence[Features]) -> list[int]:
+    """Positions of the files that every extractor could read; the others are told."""
+    failed = {index: reason for features in reversed(found) for index, reason in features.failed.items()}
+    for index in sorted(failed)[:SHOWN]:
+        cli.remark(f"left out: {printable(side.files[index].path)}: {failed[index]}")
+    if len(failed) > SHOWN:
+        cli.remark(f"left out: {len(failed) - SHOWN} more images of {side.folder}")
+    return [index for index in range(len(side.files)) if index not in failed]
+
+
+def _remark_on_classes(train: LabelledFiles, test: LabelledFiles, options: Options) -> None:
+    for side, what in ((train, "training"), (test, "test")):
+        single = thin_classes(side.names)
+        if single:
+            names = printable(", ".join(single[:5])) + (", …" if len(single) > 5 else "")
+            cli.remark(f"remark: one {what} image only in {len(single)} class(es): {names}")
+    untested = sorted(set(train.classes) - set(test.classes))
+    if untested:
+        cli.remark(f"remark: no test images of {len(untested)} class(es): {printable(', '.join(untested[:5]))}")
+    counts = np.unique(train.names, return_counts=True)
+    smallest = int(counts[1].min())
+    for number in options.shots:
+        if number > smallest:
+            name = printable(str(counts[0][counts[1].argmin()]))
+            cli.remark(f"left out: --shots {number}: class {name} has {smallest} training image(s)")

@@ -1,0 +1,43 @@
+"""PCA whitening: every direction of the training features counts the same. Fitted without labels."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+COMPONENTS = 256
+IMAGES = 10_000  # at most, to fit to: more change the axes little and take long where d is large
+NEGLIGIBLE = 1e-6  # of the largest variance: below it there is only rounding
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """x -> unit row of (x - mean) @ projection."""
+
+    mean: Tensor  # float32 (d,)
+    projection: Tensor  # float32 (d, components)
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Whitened unit rows, (n, components), of features (n, d)."""
+        return F.normalize((features - self.mean) @ self.projection, dim=1)
+
+
+def fit_whitening(features: Tensor, components: int = COMPONENTS) -> Whitening:
+    """Whitening by the first ``components`` principal axes of ``features`` (n, d) (Jegou & Chum 2012, section 3).
+
+    Of more than ``IMAGES`` rows evenly spaced ones are taken; their covariance is in float64. Axes with next to no variance are left out, so that there may be
+    fewer: at most n - 1, and none for constant features, which then become zeros.
+    """
+    if len(features) > IMAGES:
+        features = features[torch.linspace(0, len(features) - 1, IMAGES).long()]
+    mean = features.double().mean(dim=0)
+    covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+    for part in features.split(4096):
+        centred = part.double() - mean
+        covariance.addmm_(centred.T, centred)
+    values, vectors = torch.linalg.eigh(covariance / len(features))
+    values, vectors = values.flip(0), vectors.flip(1)
+    kept = int((values > NEGLIGIBLE * values[0].clamp(min=NEGLIGIBLE**2)).sum())
+    kept = min(kept, components, len(features) - 1)
+    return Whitening(mean.float(), (vectors[:, :kept] / values[:kept].sqrt()).float())
