@@ -1,4 +1,4 @@
-"""Multinomial logistic regression solved to convergence: the classifier for few labels, where nothing can be held out."""
+"""Multinomial logistic regression solved to convergence: for few labels, where nothing can be held out."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The linear evaluation of the SimSiam paper: a classifier on the frozen backbone, trained with LARS on random crops."""
+"""The linear evaluation of the SimSiam paper: a classifier on a frozen backbone, by LARS on random crops."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +43,7 @@ def train_classifier(
     *,
     epochs: int = EPOCHS,
     batch: int = BATCH,
+    base_lr: float = BASE_LR,
     seed: int = 0,
     device: str = "cpu",
     on_epoch: Callable[[float], None] = lambda loss: None,
@@ -50,9 +51,12 @@ def train_classifier(
     """Train a linear classifier on random crops (SimSiam, section 4 and appendix A, and the authors' code).
 
     Random resized crop (area 0.08 to 1) and flip, nothing else; backbone in eval mode and never changed, which is
-    checked at the end; LARS, momentum 0.9, no weight decay, lr = 0.1 * batch / 256 with a cosine schedule (here by
+    checked at the end; LARS, momentum 0.9, no weight decay, lr = base_lr * batch / 256 with a cosine schedule (here by
     step, there by epoch), weights from N(0, 0.01^2). ``batch`` is at most the number of images. ``labels``: int64 (n,),
     of the store's rows.
+
+    LARS moves weights by a thousandth of their length times lr, so what counts is images seen, which the paper has 115
+    million of: on a few thousand images 90 epochs leave the classifier near its start (``losses`` says so).
     """
     before = weights_hash(backbone)
     backbone = backbone.eval().to(device)
@@ -66,7 +70,7 @@ def train_classifier(
         classifier.weight.normal_(0, 0.01, generator=generator)
         classifier.bias.zero_()
     classifier.to(device)
-    lr = BASE_LR * batch / 256
+    lr = base_lr * batch / 256
     optimizer = LARS(classifier.parameters(), lr)
     total, step, losses = epochs * -(-len(store) // batch), 0, []
     for _ in range(epochs):
@@ -82,7 +86,7 @@ def train_classifier(
             loss.backward()
             optimizer.step()
             step += 1
-            running += float(loss) * len(rows) / len(store)
+            running += float(loss.detach()) * len(rows) / len(store)
         losses.append(running)
         on_epoch(running)
     if weights_hash(backbone) != before:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .. import cli
 from ..encoder import Encoder
 from ..errors import UserError
 from ..images.files import ImageFile
@@ -28,6 +29,7 @@ from .views import view_features
 from .whitening import fit_whitening
 
 VIEWS = 10  # of each image, for LiDAR
+BARELY = 0.8  # of the first epoch's loss: above it the paper's classifier has hardly been trained
 VIEW_SIDE = 96  # at least, of the stored squares that views are cut from
 
 
@@ -224,6 +226,11 @@ def _paper(extractor: Extractor, backbone: nn.Module, task: Task) -> dict[str, A
             workers=task.workers,
             device="cuda" if torch.cuda.is_available() else "cpu",
             on_epoch=on_epoch,
+        )
+    if trained.losses[-1] > BARELY * trained.losses[0]:
+        cli.remark(
+            f"remark: linear evaluation of {extractor.name}: the loss went only from {trained.losses[0]:.3f} to "
+            f"{trained.losses[-1]:.3f}; LARS needs many images or more --epochs, the linear column does not"
         )
     settings = {"epochs": options.epochs, "batch": trained.batch, "lr": trained.lr, "seed": options.seed}
     return {**top_1_and_5(scores, task.test.labels), **settings, "loss": trained.losses[-1]}

@@ -48,7 +48,7 @@ def run_probe(
     options.check()
     subjects = _subjects(encoder, against)
     sides = [labelled_files(folder, labels) for folder in (train, test)]
-    common_classes(*sides)  # what is wrong with the folders should show before the first image is embedded
+    common_classes(sides[0], sides[1])  # what is wrong with the folders should show before the first image is embedded
     for side in sides:
         for remark in side.remarks:
             cli.remark(remark)
@@ -72,15 +72,11 @@ def run_probe(
         LabelledFiles(side.folder, [side.files[i] for i in rows], [side.names[i] for i in rows])
         for side, rows in zip(sides, kept, strict=True)
     ]
-    classes = common_classes(*usable)
-    _remark_on_classes(*usable, options)
+    classes = common_classes(usable[0], usable[1])
+    _remark_on_classes(usable[0], usable[1], options)
     number = {name: index for index, name in enumerate(classes)}
-    task = Task(
-        *(Split(side.files, torch.tensor([number[name] for name in side.names])) for side in usable),
-        classes=classes,
-        options=options,
-        workers=workers,
-    )
+    splits = [Split(side.files, torch.tensor([number[name] for name in side.names])) for side in usable]
+    task = Task(splits[0], splits[1], classes, options, workers)
     measured = []
     data: dict[str, Any] = {}
     for subject in subjects:
@@ -90,7 +86,7 @@ def run_probe(
             data = dict(zip(("train_fingerprint", "test_fingerprint"), prints, strict=True))
         backbone = network_behind(subject.extractor, subject.encoder) if options.paper else None
         with bar(f"measuring {subject.extractor.name}", 1) as shown:
-            measured.append(probe(subject.extractor, *stored, task, backbone))
+            measured.append(probe(subject.extractor, stored[0], stored[1], task, backbone))
             shown.advance()
         subject.train = subject.test = None  # the pixels of a large set are not small
     facts = {
@@ -149,7 +145,7 @@ def _remark_on_classes(train: LabelledFiles, test: LabelledFiles, options: Optio
         cli.remark(f"remark: no test images of {len(untested)} class(es): {printable(', '.join(untested[:5]))}")
     counts = np.unique(train.names, return_counts=True)
     smallest = int(counts[1].min())
-    for number in options.shots:
-        if number > smallest:
+    for shots in options.shots:
+        if shots > smallest:
             name = printable(str(counts[0][counts[1].argmin()]))
-            cli.remark(f"left out: --shots {number}: class {name} has {smallest} training image(s)")
+            cli.remark(f"left out: --shots {shots}: class {name} has {smallest} training image(s)")

@@ -1,4 +1,4 @@
-"""Many files -> the centre squares of their pictures, in worker processes; no torch here, so that workers start fast."""
+"""Many files -> the centre squares of their pictures, in worker processes; no torch, so that these start fast."""
 
 from collections.abc import Iterator, Sequence
 

@@ -26,8 +26,9 @@ class Whitening:
 def fit_whitening(features: Tensor, components: int = COMPONENTS) -> Whitening:
     """Whitening by the first ``components`` principal axes of ``features`` (n, d) (Jegou & Chum 2012, section 3).
 
-    Of more than ``IMAGES`` rows evenly spaced ones are taken; their covariance is in float64. Axes with next to no variance are left out, so that there may be
-    fewer: at most n - 1, and none for constant features, which then become zeros.
+    Of more than ``IMAGES`` rows evenly spaced ones are taken; their covariance is in float64. Axes with next to no
+    variance are left out, so that there may be fewer: at most n - 1, and none for constant features, which then become
+    zeros.
     """
     if len(features) > IMAGES:
         features = features[torch.linspace(0, len(features) - 1, IMAGES).long()]

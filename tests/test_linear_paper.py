@@ -1,0 +1,103 @@
+"""The paper's linear evaluation: LARS against numpy, the schedule, and a backbone that stays as it is."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from simsiam_retrieval.evaluation.accuracy import top_k
+from simsiam_retrieval.evaluation.extractors import weights_hash
+from simsiam_retrieval.evaluation.labelled import labelled_files
+from simsiam_retrieval.evaluation.lars import LARS
+from simsiam_retrieval.evaluation.paper import paper_scores, train_classifier
+from simsiam_retrieval.images.files import ImageFile
+from simsiam_retrieval.images.store import ImageStore
+from simsiam_retrieval.training.run import load_backbone
+
+
+def test_lars_equals_numpy() -> None:
+    rng = np.random.default_rng(0)
+    weight, bias = rng.normal(size=(3, 4)), rng.normal(size=3)
+    parameters = [nn.Parameter(torch.from_numpy(value.copy())) for value in (weight, bias)]
+    optimizer = LARS(parameters, 0.7, momentum=0.9, weight_decay=0.01, trust=0.02)
+    velocity = [np.zeros((3, 4)), np.zeros(3)]
+    for _ in range(5):
+        gradients = [rng.normal(size=(3, 4)), rng.normal(size=3)]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = torch.from_numpy(gradient.copy())
+        optimizer.step()
+        decayed = gradients[0] + 0.01 * weight
+        scaled = 0.02 * np.linalg.norm(weight) / np.linalg.norm(decayed) * decayed
+        velocity = [0.9 * velocity[0] + scaled, 0.9 * velocity[1] + gradients[1]]  # the bias: plain SGD
+        weight, bias = weight - 0.7 * velocity[0], bias - 0.7 * velocity[1]
+    np.testing.assert_allclose(parameters[0].detach().numpy(), weight, rtol=1e-10)
+    np.testing.assert_allclose(parameters[1].detach().numpy(), bias, rtol=1e-10)
+
+
+def test_lars_moves_weights_that_are_all_zero() -> None:
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.ones(2, 2)
+    LARS([parameter], 0.5).step()
+    assert torch.equal(parameter.detach(), torch.full((2, 2), -0.5))
+
+
+class Colours(nn.Module):
+    """A backbone of mean colours behind a BN layer, whose statistics would betray train mode."""
+
+    def __init__(self, careless: bool = False) -> None:
+        super().__init__()
+        self.norm, self.feature_dim, self.careless = nn.BatchNorm2d(3), 3, careless
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.careless:
+            self.norm.running_mean += 1e-3  # type: ignore[operator]
+        return self.norm(x).mean(dim=(2, 3))
+
+
+def store_of(count: int) -> tuple[ImageStore, torch.Tensor]:
+    """Noise with one channel brighter; which one is the class."""
+    labels = np.arange(count) % 3
+    pixels = np.random.default_rng(0).integers(0, 60, (count, 3, 16, 16), np.uint8)
+    pixels[np.arange(count), labels] += 120
+    files = [ImageFile(Path(f"/{number}.png"), 0, 0) for number in range(count)]
+    return ImageStore(pixels, np.ones(count, np.float32), files, []), torch.from_numpy(labels)
+
+
+def test_training_separates_colours_and_leaves_the_backbone_alone() -> None:
+    store, labels = store_of(96)
+    backbone = Colours().train()
+    before = weights_hash(backbone)
+    trained = train_classifier(backbone, 8, store, labels, 3, epochs=60, batch=64, base_lr=100)
+    assert weights_hash(backbone) == before and not backbone.training
+    assert (trained.batch, trained.lr) == (64, pytest.approx(100 * 64 / 256))
+    assert len(trained.losses) == 60 and trained.losses[0] == pytest.approx(np.log(3), abs=0.05)
+    assert trained.losses[-1] < 0.9 * trained.losses[0]
+    whole = train_classifier(Colours(), 8, store, labels, 3, epochs=2, batch=512)
+    assert (whole.batch, whole.lr) == (96, pytest.approx(0.1 * 96 / 256))  # no more than there are
+    again = train_classifier(Colours(), 8, store, labels, 3, epochs=60, batch=64, base_lr=100)
+    assert again.losses == trained.losses
+
+
+def test_a_backbone_that_changes_is_noticed() -> None:
+    store, labels = store_of(12)
+    with pytest.raises(RuntimeError, match="changed"):
+        train_classifier(Colours(careless=True), 8, store, labels, 3, epochs=1)
+
+
+def test_on_a_real_backbone_and_real_photos(few_photos: Path, run_dir: Path) -> None:
+    backbone, config = load_backbone(run_dir)
+    before = copy.deepcopy(backbone.state_dict())
+    side = labelled_files(few_photos)
+    number = {name: index for index, name in enumerate(side.classes)}
+    labels = torch.tensor([number[name] for name in side.names])
+    scores, trained = paper_scores(
+        backbone, config.image_size, (side.files, labels), side.files, len(number), epochs=3, workers=0
+    )
+    assert scores.shape == (len(side.files), len(number)) and scores.isfinite().all()
+    assert len(trained.losses) == 3 and trained.batch == len(side.files)
+    assert 0 <= top_k(scores, labels, 1) <= 1
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(tensor, before[name])
