@@ -66,30 +66,36 @@ def main() -> None:
         return
     if arguments.train is None or arguments.test is None:
         raise UserError("give two labelled folders: --train DIR --test DIR (or --table FILE… for reports)")
-    shots = parse_shots(arguments.shots)
+    from .evaluation.labelled import common_classes, labelled_files
+    from .evaluation.options import Options
+
+    options = Options(
+        k=arguments.knn_k,
+        shots=parse_shots(arguments.shots),
+        views=arguments.views,
+        duplicates=arguments.duplicates,
+        paper=arguments.linear_paper,
+        epochs=arguments.epochs,
+        seed=arguments.seed,
+    )
+    options.check()
     if arguments.out is not None and not arguments.out.absolute().parent.is_dir():
         raise UserError(f"--out {arguments.out}: its folder does not exist")
-    # torch takes seconds to import: help and typing errors should not
-    from .evaluation.probing import Options
+    # the test folder is small: a misspelt one should not wait for the training folder
+    test = labelled_files(arguments.test, arguments.labels)
+    train = labelled_files(arguments.train, arguments.labels)
+    common_classes(train, test)
+    # torch takes seconds to import: help and mistakes should not
     from .evaluation.reports import save_report
     from .evaluation.run import run_probe
     from .files import write_json
 
     content = run_probe(
         arguments.encoder,
-        arguments.train,
-        arguments.test,
+        train,
+        test,
         against=arguments.against,
-        labels=arguments.labels,
-        options=Options(
-            k=arguments.knn_k,
-            shots=shots,
-            views=arguments.views,
-            duplicates=arguments.duplicates,
-            paper=arguments.linear_paper,
-            epochs=arguments.epochs,
-            seed=arguments.seed,
-        ),
+        options=options,
         cached=arguments.cache,
         workers=arguments.workers,
     )

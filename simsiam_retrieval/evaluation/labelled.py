@@ -15,7 +15,7 @@ from ..text import printable
 class LabelledFiles:
     """Image files below one folder, each with the name of its class."""
 
-    folder: Path
+    given: Path  # the folder, as it was named
     files: list[ImageFile]  # sorted by path
     names: list[str]  # the class of each
     remarks: list[str] = field(default_factory=list)  # what was passed over, one line each
@@ -33,7 +33,7 @@ def labelled_files(folder: Path, labels: Path | None = None) -> LabelledFiles:
 
     Raises :class:`UserError` when the folder does not exist or holds no labelled image.
     """
-    folder = absolute(folder)
+    given, folder = folder, absolute(folder)
     listing = list_images([folder])
     remarks = [f"left out: {printable(path)}: {reason}" for path, reason in listing.unreadable[:10]]
     if labels is not None:
@@ -43,7 +43,7 @@ def labelled_files(folder: Path, labels: Path | None = None) -> LabelledFiles:
             raise UserError(f"{folder}: none of its {len(listing.images)} images is named in {labels}")
         if len(files) < len(listing.images):
             remarks.append(f"left out: {len(listing.images) - len(files)} images of {folder} without a label")
-        return LabelledFiles(folder, files, [named[file.path] for file in files], remarks)
+        return LabelledFiles(given, files, [named[file.path] for file in files], remarks)
     files, names = [], []
     for file in listing.images:
         below = file.path.relative_to(folder).parts if file.path != folder else ()
@@ -57,7 +57,7 @@ def labelled_files(folder: Path, labels: Path | None = None) -> LabelledFiles:
         remarks.append(f"left out: {beside} images beside the class folders of {folder}")
     for empty in sorted(_subfolders(folder) - set(names)):
         remarks.append(f"left out: class folder {printable(folder / empty)} holds no images")
-    return LabelledFiles(folder, files, names, remarks)
+    return LabelledFiles(given, files, names, remarks)
 
 
 def _subfolders(folder: Path) -> set[str]:
@@ -103,10 +103,10 @@ def common_classes(train: LabelledFiles, test: LabelledFiles) -> list[str]:
     """
     classes = train.classes
     if len(classes) < 2:
-        raise UserError(f"{train.folder}: only one class ({printable(classes[0])}); a classifier needs at least two")
+        raise UserError(f"{train.given}: only one class ({printable(classes[0])}); a classifier needs at least two")
     unknown = sorted(set(test.names) - set(classes))
     if unknown:
-        raise UserError(f"{test.folder}: classes that the training folder lacks: {printable(', '.join(unknown[:5]))}")
+        raise UserError(f"{test.given}: classes that the training folder lacks: {printable(', '.join(unknown[:5]))}")
     return classes
 
 

@@ -21,7 +21,8 @@ from .extractors import EncoderExtractor, Extractor, NetworkExtractor, unit_rows
 from .fewshot import few_shot
 from .knn import nearest, sweep, vote
 from .linear import fit, fit_scale
-from .paper import EPOCHS, paper_scores
+from .options import Options
+from .paper import paper_scores
 from .protocols import QUALITY_IMAGES, SMALL_K, SWEEP_K, SWEEP_TEMPERATURES, TEMPERATURE
 from .retrieval import retrieve
 from .spectrum import alignment, alpha_req, explained_variance_auc, lidar, rankme, uniformity
@@ -31,32 +32,6 @@ from .whitening import fit_whitening
 VIEWS = 10  # of each image, for LiDAR
 BARELY = 0.8  # of the first epoch's loss: above it the paper's classifier has hardly been trained
 VIEW_SIDE = 96  # at least, of the stored squares that views are cut from
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to measure beside kNN, the linear probe, retrieval and the spectrum."""
-
-    k: int = 200
-    shots: tuple[int, ...] = ()  # images per class, for few-shot accuracy
-    views: int = 0  # test images whose random views are compared
-    duplicates: int = 0  # test images that near-duplicates are made of
-    paper: bool = False  # the paper's linear evaluation, which trains on random crops
-    epochs: int = EPOCHS  # of that
-    seed: int = 0
-
-    def check(self) -> None:
-        """Raise :class:`UserError` for values that cannot work."""
-        limits = {"knn-k": (self.k, 1), "epochs": (self.epochs, 1), "views": (self.views, 0), "seed": (self.seed, 0)}
-        limits["duplicates"] = (self.duplicates, 0)
-        for name, (value, low) in limits.items():
-            if value < low:
-                raise UserError(f"--{name} {value} is out of range; give {low} or more")
-        for name in ("views", "duplicates"):
-            if getattr(self, name) == 1:
-                raise UserError(f"--{name} 1: one image has nothing to be told from; give 2 or more")
-        if any(number < 1 for number in self.shots):
-            raise UserError(f"--shots {min(self.shots)} is out of range; give 1 or more")
 
 
 @dataclass

@@ -14,8 +14,9 @@ from ..progress import bar
 from ..text import printable
 from .extractors import Extractor, PixelExtractor, open_extractor, random_weights
 from .features import Features, extract
-from .labelled import LabelledFiles, common_classes, labelled_files, thin_classes
-from .probing import Options, Split, Task, network_behind, probe
+from .labelled import LabelledFiles, common_classes, thin_classes
+from .options import Options
+from .probing import Split, Task, network_behind, probe
 from .reports import build, fingerprint
 
 SHOWN = 10  # files that are named one by one
@@ -31,24 +32,23 @@ class _Subject:
 
 def run_probe(
     encoder: str | Path | None,
-    train: Path,
-    test: Path,
+    train: LabelledFiles,
+    test: LabelledFiles,
     *,
     against: Sequence[str] = (),
-    labels: Path | None = None,
     options: Options | None = None,
     cached: bool = True,
     workers: int | None = None,
 ) -> dict[str, Any]:
     """Measure ``encoder``, raw pixels, its network with random weights, and the encoders ``against``.
 
-    Remarks and progress go to stderr. Raises :class:`UserError` for input that cannot be measured.
+    ``train`` and ``test`` have classes in common, as :func:`common_classes` makes sure of. Remarks and progress go to
+    stderr. Raises :class:`UserError` for input that cannot be measured.
     """
     options = options or Options()
     options.check()
     subjects = _subjects(encoder, against)
-    sides = [labelled_files(folder, labels) for folder in (train, test)]
-    common_classes(sides[0], sides[1])  # what is wrong with the folders should show before the first image is embedded
+    sides = [train, test]
     for side in sides:
         for remark in side.remarks:
             cli.remark(remark)
@@ -69,7 +69,7 @@ def run_probe(
         subject.train, subject.test = found
     kept = [_readable(side, [_of(subject, number) for subject in subjects]) for number, side in enumerate(sides)]
     usable = [
-        LabelledFiles(side.folder, [side.files[i] for i in rows], [side.names[i] for i in rows])
+        LabelledFiles(side.given, [side.files[i] for i in rows], [side.names[i] for i in rows])
         for side, rows in zip(sides, kept, strict=True)
     ]
     classes = common_classes(usable[0], usable[1])
@@ -90,8 +90,8 @@ def run_probe(
             shown.advance()
         subject.train = subject.test = None  # the pixels of a large set are not small
     facts = {
-        "train": str(train),
-        "test": str(test),
+        "train": str(train.given),
+        "test": str(test.given),
         "classes": len(classes),
         "train_images": len(usable[0].files),
         "test_images": len(usable[1].files),
@@ -130,7 +130,7 @@ def _readable(side: LabelledFiles, found: Sequence[Features]) -> list[int]:
     for index in sorted(failed)[:SHOWN]:
         cli.remark(f"left out: {printable(side.files[index].path)}: {failed[index]}")
     if len(failed) > SHOWN:
-        cli.remark(f"left out: {len(failed) - SHOWN} more images of {side.folder}")
+        cli.remark(f"left out: {len(failed) - SHOWN} more images of {side.given}")
     return [index for index in range(len(side.files)) if index not in failed]
 
 

@@ -27,10 +27,8 @@ def _group(reports: list[dict[str, Any]]) -> str:
     subjects: dict[str, dict[str, Any]] = {}
     for report in reports:  # encoders first, in the order of the reports; then what they are held against
         subjects[report["encoder"]] = report
-    for report in reports:
-        for baseline in report["baselines"]:
-            subjects.setdefault(baseline["encoder"], baseline)
-    rows = list(subjects.values())
+    baselines = {row["encoder"]: row for report in reports for row in report["baselines"]}
+    rows = [*subjects.values(), *(row for identity, row in baselines.items() if identity not in subjects)]
     newest = reports[-1]
     parts = [
         f"**{newest['test']}**: {newest['test_images']} test images, {newest['train_images']} training images "

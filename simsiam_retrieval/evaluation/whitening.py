@@ -33,12 +33,16 @@ def fit_whitening(features: Tensor, components: int = COMPONENTS) -> Whitening:
     if len(features) > IMAGES:
         features = features[torch.linspace(0, len(features) - 1, IMAGES).long()]
     mean = features.double().mean(dim=0)
-    covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
-    for part in features.split(4096):
-        centred = part.double() - mean
-        covariance.addmm_(centred.T, centred)
-    values, vectors = torch.linalg.eigh(covariance / len(features))
-    values, vectors = values.flip(0), vectors.flip(1)
+    if 2 * len(features) < features.shape[1]:
+        _, sigma, rows = torch.linalg.svd(features.double() - mean, full_matrices=False)
+        values, vectors = sigma.square() / len(features), rows.T
+    else:
+        covariance = torch.zeros(len(mean), len(mean), dtype=torch.float64)
+        for part in features.split(4096):
+            centred = part.double() - mean
+            covariance.addmm_(centred.T, centred)
+        values, vectors = torch.linalg.eigh(covariance / len(features))
+        values, vectors = values.flip(0), vectors.flip(1)
     kept = int((values > NEGLIGIBLE * values[0].clamp(min=NEGLIGIBLE**2)).sum())
     kept = min(kept, components, len(features) - 1)
     return Whitening(mean.float(), (vectors[:, :kept] / values[:kept].sqrt()).float())
