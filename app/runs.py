@@ -12,7 +12,8 @@ from simsiam_retrieval.training.runfiles import read_metrics
 DEPTH = 2  # folders below the runs folder that are looked into
 POINTS = 1000  # rows that a curve is drawn of
 COLLAPSED = 0.1  # a std below this is collapse, not noise
-METHODS = ("knn", "linear")
+METHODS = ("knn", "knn-20", "knn-whitened", "linear", "linear-paper")
+COMPARED = ("knn-20", "linear")  # what is shown of the baselines
 CURVES = ("loss", "std", "lr", "images_per_second")
 CONVERSION = ("file", "sha256", "layout", "heads", "licence")  # of what config.json says of converted weights
 
@@ -135,11 +136,14 @@ def newest_probe(run: Path) -> Probe | None:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             results = content["results"]
-            rows = [
-                (_method(name, results[name]), *_percents(results[name]))
-                for name in ("knn", "linear")
-                if name in results
-            ]
+            rows = [(_method(name, results[name]), *_percents(results[name])) for name in METHODS if name in results]
+            for baseline in content.get("baselines", ()):
+                others = baseline["results"]
+                rows += [
+                    (f"{_method(name, others[name])}, {baseline['name']}", *_percents(others[name]))
+                    for name in COMPARED
+                    if name in others
+                ]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # being written, or not ours
         if rows:
@@ -148,9 +152,10 @@ def newest_probe(run: Path) -> Probe | None:
 
 
 def _method(name: str, result: dict[str, Any]) -> str:
-    if name == "linear":
-        return "Linear probe"
-    return f"kNN (k = {result['k']})" if "k" in result else "kNN"
+    if name in ("linear", "linear-paper"):
+        return "Linear probe" if name == "linear" else "Linear, the paper's protocol"
+    kind = "Whitened kNN" if name == "knn-whitened" else "kNN"
+    return f"{kind} (k = {result['k']})" if "k" in result else kind
 
 
 def _percents(result: dict[str, Any]) -> tuple[str, str]:

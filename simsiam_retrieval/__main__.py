@@ -8,7 +8,7 @@ COMMANDS = {
     "search": "find the images of a collection that look like a query",
     "app": "browse and search a collection in a web page",
     "convert": "other people's SimSiam or ResNet weights -> a run folder",
-    "probe": "measure features on labelled folders: kNN and linear",
+    "probe": "measure features on labelled folders, beside raw pixels and random weights",
 }
 
 

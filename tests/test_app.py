@@ -353,6 +353,18 @@ def test_the_newest_probe_is_shown_in_percent(run_folder: Path) -> None:
     assert "10.0 %" not in page
 
 
+def test_a_probe_is_shown_beside_its_baselines(run_folder: Path) -> None:
+    mine = {"knn": {"top1": 0.5, "k": 200}, "knn-whitened": {"top1": 0.52, "k": 20}, "linear": {"top1": 0.6}}
+    pixels = {"knn": {"top1": 0.31, "k": 200}, "knn-20": {"top1": 0.33, "k": 20}, "linear": {"top1": 0.41}}
+    content = {"results": mine, "baselines": [{"name": "raw pixels", "results": pixels}], "created": "2026-11-21"}
+    (run_folder / "eval").mkdir()
+    (run_folder / "eval" / "a.json").write_text(json.dumps(content))
+    page = said(training_page(run_folder.parent))
+    for expected in ("kNN (k = 200)", "Whitened kNN (k = 20)", "kNN (k = 20), raw pixels", "33.0 %", "41.0 %"):
+        assert expected in page
+    assert "31.0 %" not in page
+
+
 def test_runs_are_chosen_by_name(run_folder: Path) -> None:
     shutil.copytree(run_folder, run_folder.parent / "group" / "**second**")
     os.utime(run_folder / "metrics.jsonl", (2e9, 2e9))
