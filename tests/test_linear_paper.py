@@ -1,6 +1,7 @@
 """The paper's linear evaluation: LARS against numpy, the schedule, and a backbone that stays as it is."""
 
 import copy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from simsiam_retrieval.encoder import default_encoder_file
+from simsiam_retrieval.errors import UserError
 from simsiam_retrieval.evaluation.accuracy import top_k
-from simsiam_retrieval.evaluation.extractors import weights_hash
+from simsiam_retrieval.evaluation.extractors import PixelExtractor, open_extractor, weights_hash
 from simsiam_retrieval.evaluation.labelled import labelled_files
 from simsiam_retrieval.evaluation.lars import LARS
 from simsiam_retrieval.evaluation.paper import paper_scores, train_classifier
+from simsiam_retrieval.evaluation.probing import network_behind
 from simsiam_retrieval.images.files import ImageFile
 from simsiam_retrieval.images.store import ImageStore
 from simsiam_retrieval.training.run import load_backbone
@@ -101,3 +105,23 @@ def test_on_a_real_backbone_and_real_photos(few_photos: Path, run_dir: Path) -> 
     assert 0 <= top_k(scores, labels, 1) <= 1
     for name, tensor in backbone.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_the_network_behind_a_run_and_behind_an_onnx_file_are_one(run_dir: Path, encoder_file: Path) -> None:
+    of_run = network_behind(open_extractor(run_dir), run_dir)
+    of_file = network_behind(open_extractor(encoder_file), encoder_file)
+    assert of_run is not None and of_file is not None
+    x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(of_run(x), of_file(x), atol=1e-4, rtol=1e-3)
+    assert network_behind(PixelExtractor(), None) is None
+
+
+def test_an_encoder_that_is_not_of_its_runs_checkpoint_is_refused(run_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.json", "checkpoint.pt"):
+        shutil.copy(run_dir / name, run)
+    shutil.copy(default_encoder_file(), run / "encoder.onnx")
+    with pytest.raises(UserError, match="run export again"):
+        network_behind(open_extractor(run), run)

@@ -105,7 +105,8 @@ def normalised(squares: NDArray[np.uint8]) -> Tensor:
 
 def unit_rows(stored: NDArray) -> Tensor:
     """Stored vectors (n, d) as float32 rows of length 1; a row of zeros stays one."""
-    return torch.nn.functional.normalize(torch.from_numpy(stored).float(), dim=1)
+    rows = torch.from_numpy(stored.astype(np.float32))  # a copy, normalised in place: a large set's pixels fit once
+    return rows.div_(rows.norm(dim=1, keepdim=True).clamp_(min=1e-12))
 
 
 def weights_hash(network: nn.Module) -> str:

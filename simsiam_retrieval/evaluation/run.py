@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from .. import cli
 from ..errors import UserError
@@ -26,6 +27,7 @@ SHOWN = 10  # files that are named one by one
 class _Subject:
     extractor: Extractor
     encoder: str | Path | None = None  # as it was named
+    backbone: nn.Module | None = None  # for the paper's protocol
     train: Features | None = None
     test: Features | None = None
 
@@ -48,6 +50,9 @@ def run_probe(
     options = options or Options()
     options.check()
     subjects = _subjects(encoder, against)
+    if options.paper:
+        for subject in subjects:  # now: whoever has no weights should say so before everything else is measured
+            subject.backbone = network_behind(subject.extractor, subject.encoder)
     sides = [train, test]
     for side in sides:
         for remark in side.remarks:
@@ -84,9 +89,8 @@ def run_probe(
         if isinstance(subject.extractor, PixelExtractor):
             prints = [fingerprint(rows, side.names) for rows, side in zip(stored, usable, strict=True)]
             data = dict(zip(("train_fingerprint", "test_fingerprint"), prints, strict=True))
-        backbone = network_behind(subject.extractor, subject.encoder) if options.paper else None
         with bar(f"measuring {subject.extractor.name}", 1) as shown:
-            measured.append(probe(subject.extractor, stored[0], stored[1], task, backbone))
+            measured.append(probe(subject.extractor, stored[0], stored[1], task, subject.backbone))
             shown.advance()
         subject.train = subject.test = None  # the pixels of a large set are not small
     facts = {

@@ -20,7 +20,9 @@ class Whitening:
 
     def __call__(self, features: Tensor) -> Tensor:
         """Whitened unit rows, (n, components), of features (n, d)."""
-        return F.normalize((features - self.mean) @ self.projection, dim=1)
+        # in parts: a centred copy of a large set's pixels would not be small
+        parts = [(part - self.mean) @ self.projection for part in features.split(8192)]
+        return F.normalize(torch.cat(parts), dim=1)
 
 
 def fit_whitening(features: Tensor, components: int = COMPONENTS) -> Whitening:
