@@ -122,6 +122,7 @@ def test_every_head_of_the_grid_equals_one_trained_alone_in_numpy() -> None:
         weight, bias = reference_heads(x, y, 3, lr, decay, 40)
         np.testing.assert_allclose(heads.weight[:, index].numpy(), weight, atol=1e-4)
         np.testing.assert_allclose(heads.bias[index].numpy(), bias, atol=1e-4)
+    weight, bias = reference_heads(x, y, 3, *settings[2], 40)
     logits = (x - x.mean(axis=0)) / x.std(axis=0) @ weight + bias
     np.testing.assert_allclose(heads.scores(torch.from_numpy(x).float())[:, 2].numpy(), logits, atol=1e-3)
     assert heads.hits(torch.from_numpy(x).float(), torch.from_numpy(y))[2] == (logits.argmax(axis=1) == y).sum()
