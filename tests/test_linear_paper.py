@@ -64,10 +64,12 @@ class Colours(nn.Module):
 def store_of(count: int) -> tuple[ImageStore, torch.Tensor]:
     """Noise with one channel brighter; which one is the class."""
     labels = np.arange(count) % 3
-    pixels = np.random.default_rng(0).integers(0, 60, (count, 3, 16, 16), np.uint8)
-    pixels[np.arange(count), labels] += 120
+    pixels = np.random.default_rng(0).integers(0, 60, (count, 16, 16, 3), np.uint8)
+    pixels[np.arange(count), :, :, labels] += 120
     files = [ImageFile(Path(f"/{number}.png"), 0, 0) for number in range(count)]
-    return ImageStore(pixels, np.ones(count, np.float32), files, []), torch.from_numpy(labels)
+    return ImageStore(pixels, np.ones(count, np.float32), np.zeros((count, 32), np.uint8), files, []), torch.from_numpy(
+        labels
+    )
 
 
 def test_training_separates_colours_and_leaves_the_backbone_alone() -> None:

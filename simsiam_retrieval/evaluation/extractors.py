@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from ..embedding import embed_files
 from ..encoder import Encoder, load_encoder
-from ..images.augment import MEAN, STD
 from ..images.files import ImageFile
+from ..normalisation import IMAGENET, Normalisation
 from .squares import read_squares
 
 PIXEL_SIDE = 32  # of the raw-pixel baseline
@@ -94,13 +94,19 @@ class NetworkExtractor:
 
     @torch.inference_mode()
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
-        return np.concatenate([self.network(normalised(part)).numpy() for part in _parts(squares)])
+        return np.concatenate([self.network(normalised(part, self.network)).numpy() for part in _parts(squares)])
 
 
-def normalised(squares: NDArray[np.uint8]) -> Tensor:
-    """uint8 (n, s, s, 3) -> float32 (n, 3, s, s), as backbones expect it."""
+def normalised(squares: NDArray[np.uint8], network: nn.Module) -> Tensor:
+    """uint8 (n, s, s, 3) -> float32 (n, 3, s, s), as the backbone ``network`` expects it."""
     x = torch.from_numpy(squares).permute(0, 3, 1, 2).float().div_(255)
-    return x.sub_(torch.tensor(MEAN)[:, None, None]).div_(torch.tensor(STD)[:, None, None])
+    mean, std = (torch.tensor(values)[:, None, None] for values in normalisation_of(network))
+    return x.sub_(mean).div_(std)
+
+
+def normalisation_of(network: nn.Module) -> Normalisation:
+    """What a backbone says of its input; ImageNet's where it says nothing."""
+    return getattr(network, "normalisation", IMAGENET)
 
 
 def unit_rows(stored: NDArray) -> Tensor:
@@ -132,6 +138,7 @@ def open_extractor(encoder: str | Path | None) -> EncoderExtractor:
 def random_weights(encoder: Encoder) -> NetworkExtractor | None:
     """The network of ``encoder`` as it is initialised, or None where the encoder does not say which one it is."""
     from ..siamese.backbone import build_backbone
+    from ..siamese.folded import stored_normalisation
 
     backbone, stem = encoder.metadata.get("backbone"), encoder.metadata.get("stem", "imagenet")
     if backbone is None:
@@ -139,7 +146,7 @@ def random_weights(encoder: Encoder) -> NetworkExtractor | None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         try:
-            network = build_backbone(backbone, stem)
+            network = build_backbone(backbone, stem, stored_normalisation(encoder.metadata))
         except ValueError:
             return None
     about = f"{backbone}, {stem} stem, as initialised with seed {SEED}, {encoder.image_size} px"

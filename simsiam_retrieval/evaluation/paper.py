@@ -13,7 +13,7 @@ from ..images.augment import Augmentation, Parameters, apply, draw
 from ..images.files import ImageFile
 from ..images.store import ImageStore, load_store
 from ..training.schedule import cosine
-from .extractors import normalised, weights_hash
+from .extractors import normalisation_of, normalised, weights_hash
 from .lars import LARS
 from .squares import read_squares
 
@@ -62,7 +62,12 @@ def train_classifier(
     backbone = backbone.eval().to(device)
     batch = min(batch, len(store))
     views = Augmentation(
-        image_size, min_scale=MIN_SCALE, jitter_probability=0.0, grey_probability=0.0, blur_probability=0.0
+        image_size,
+        min_scale=MIN_SCALE,
+        jitter_probability=0.0,
+        grey_probability=0.0,
+        blur_probability=0.0,
+        normalisation=normalisation_of(backbone),
     )
     generator = torch.Generator().manual_seed(seed)
     classifier = nn.Linear(int(backbone.feature_dim), classes)  # type: ignore[arg-type]
@@ -78,7 +83,7 @@ def train_classifier(
         running = 0.0
         for rows in order.split(batch):
             drawn = draw(views, torch.from_numpy(store.aspect[rows.numpy()]), generator)
-            features = _view_features(backbone, views, store.pixels, rows, drawn, device)
+            features = _view_features(backbone, views, store, rows, drawn, device)
             for group in optimizer.param_groups:
                 group["lr"] = lr * cosine(step, total)
             optimizer.zero_grad()
@@ -96,12 +101,12 @@ def train_classifier(
 
 @torch.no_grad()
 def _view_features(
-    backbone: nn.Module, views: Augmentation, pixels: np.ndarray, rows: Tensor, drawn: Parameters, device: str
+    backbone: nn.Module, views: Augmentation, store: ImageStore, rows: Tensor, drawn: Parameters, device: str
 ) -> Tensor:
     parts = []
     for start in range(0, len(rows), EMBED):
         part = slice(start, start + EMBED)
-        images = torch.from_numpy(pixels[rows[part].numpy()]).to(device)
+        images = torch.from_numpy(store.take(rows[part].numpy())).to(device)
         parts.append(backbone(apply(views, images, Parameters(*(tensor[part] for tensor in drawn)))))
     return torch.cat(parts)
 
@@ -139,6 +144,6 @@ def paper_scores(
                 raise UserError(f"{test[position].path}: {square}; it could be read a moment ago")
             position += 1
         with torch.no_grad():
-            x = normalised(np.stack(chunk)).to(device)  # type: ignore[arg-type]
+            x = normalised(np.stack(chunk), backbone).to(device)  # type: ignore[arg-type]
             scores.append(trained.classifier(backbone(x).cpu()))
     return torch.cat(scores), trained

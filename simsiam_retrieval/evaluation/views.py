@@ -7,8 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..images.augment import MEAN, STD, Augmentation, apply, draw
+from ..images.augment import Augmentation, apply, draw
 from ..images.store import ImageStore
+from ..normalisation import IMAGENET
 from .extractors import Extractor, unit_rows
 
 
@@ -24,8 +25,8 @@ def view_features(extractor: Extractor, store: ImageStore, views: int, seed: int
 def _views(side: int, store: ImageStore, views: int, seed: int) -> Iterator[NDArray[np.uint8]]:
     scale = side / 224  # blur is given in pixels of a 224 px view
     settings = Augmentation(side, blur_sigma=(0.1 * scale, 2.0 * scale))
-    pixels, aspect = torch.from_numpy(store.pixels), torch.from_numpy(store.aspect)
-    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    pixels, aspect = torch.from_numpy(store.take(np.arange(len(store)))), torch.from_numpy(store.aspect)
+    mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
     for view in range(views):
         x = apply(settings, pixels, draw(settings, aspect, torch.Generator().manual_seed(seed + view)))
         squares = (x * std + mean).mul(255).round().clamp(0, 255).byte()

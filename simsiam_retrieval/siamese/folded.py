@@ -42,7 +42,7 @@ def pack_normalisation(normalisation: Normalisation) -> dict[str, str]:
     return {name: " ".join(map(str, channels)) for name, channels in normalisation._asdict().items()}
 
 
-def _normalisation_of(metadata: dict[str, str]) -> Normalisation:
+def stored_normalisation(metadata: dict[str, str]) -> Normalisation:
     if "mean" not in metadata:  # written before it could be another
         return IMAGENET
     return Normalisation(*(tuple(map(float, metadata[name].split())) for name in Normalisation._fields))  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def backbone_from_onnx(file: Path) -> nn.Module:
         raise UserError(f"{file}: holds no weights to train from; use an encoder or run of this package")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what is not in the file is at least the same every time
-        normalisation = _normalisation_of(metadata)
+        normalisation = stored_normalisation(metadata)
         backbone = build_backbone(metadata["backbone"], metadata.get("stem", "imagenet"), normalisation)
     packed = torch.from_numpy(np.frombuffer(base64.b64decode(metadata[METADATA_KEY]), "<f4").copy())
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
