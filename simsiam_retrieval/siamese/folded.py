@@ -43,6 +43,7 @@ def pack_normalisation(normalisation: Normalisation) -> dict[str, str]:
 
 
 def stored_normalisation(metadata: dict[str, str]) -> Normalisation:
+    """The normalisation that an encoder's metadata names."""
     if "mean" not in metadata:  # written before it could be another
         return IMAGENET
     return Normalisation(*(tuple(map(float, metadata[name].split())) for name in Normalisation._fields))  # type: ignore[arg-type]
