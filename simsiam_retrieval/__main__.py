@@ -6,6 +6,8 @@ COMMANDS = {
     "export": "turn a run into one ONNX file",
     "index": "make or update a collection from folders of images",
     "search": "find the images of a collection that look like a query",
+    "status": "what a collection holds, and where from",
+    "duplicates": "groups of images that are copies of each other, or nearly",
     "app": "browse and search a collection in a web page",
     "convert": "other people's SimSiam or ResNet weights -> a run folder",
     "probe": "measure features on labelled folders, beside raw pixels and random weights",

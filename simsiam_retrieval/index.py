@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from . import cli
+from .errors import UserError
 from .text import printable
 
 SHOWN_FAILURES = 10
@@ -19,12 +20,28 @@ class Arguments:
     Only new and changed files are read; files that are gone are forgotten. Broken files are listed, never fatal.
     """
 
-    folders: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders (or files) to index."""
+    folders: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Folders (or files) to index; none means all that were indexed before."""
     collection: Path | None = None
     """Collection folder; by default one in your data directory."""
     encoder: str | None = None
     """Run folder or .onnx file; by default the encoder shipped with the package."""
+    include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Take only files that match this pattern, such as '*.jpg'; may be repeated. Kept for later updates."""
+    exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Leave out what matches this pattern, such as 'private' or 'raw/**'; may be repeated. Kept as well."""
+    dry_run: bool = False
+    """Only list what would be done."""
+    prune: bool = False
+    """Forget the images of a folder that is missing or without images, instead of keeping them."""
+    remove: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Forget the images at or below this path, and do nothing else; may be repeated. No picture is touched."""
+    verify: bool = False
+    """Check catalog, vectors, index and encoder against each other, mend what can be mended, and do nothing else."""
+    rebuild_index: bool = False
+    """Build the FAISS index again from the stored vectors, and do nothing else."""
+    wait: bool = False
+    """Wait while another update of the collection is running."""
     workers: int | None = None
     """Worker processes; by default one per core."""
 
@@ -32,37 +49,134 @@ class Arguments:
 def main() -> int:
     arguments = cli.parse(Arguments, "index")
     # imported here so that --help answers at once
-    from .collection.indexing import index_folders
     from .home import default_collection, remember
     from .images.files import absolute
-    from .progress import bar
 
     folder = absolute(arguments.collection or default_collection())
+    if arguments.remove:
+        return _remove(arguments, folder)
+    if arguments.verify or arguments.rebuild_index:
+        return _maintain(arguments, folder)
+    if arguments.dry_run:
+        return _preview(arguments, folder)
+    from .collection.indexing import index_folders
+    from .progress import bar
+
     with bar("indexing", 0) as shown:
         update = index_folders(
             arguments.folders,
             folder,
             arguments.encoder,
+            include=arguments.include,
+            exclude=arguments.exclude,
+            prune=arguments.prune,
+            on_wait=cli.remark if arguments.wait else None,
             workers=arguments.workers,
             on_start=shown.of,
             on_progress=shown.advance,
         )
     remember(folder)
-    for path, reason in update.failed[:SHOWN_FAILURES]:
-        cli.remark(f"left out: {printable(path)}: {reason}")
-    if len(update.failed) > SHOWN_FAILURES:
-        kinds = Counter(reason for _, reason in update.failed[SHOWN_FAILURES:])
-        for reason, count in kinds.most_common(SHOWN_FAILURES):
-            cli.remark(f"left out: {count} more: {reason}")
-    facts = [f"{update.added} new", f"{update.changed} changed", f"{update.removed} gone"]
+    _remark_failures(update.failed)
+    _remark_held(update.held)
+    facts = [
+        f"{update.added - update.moved} new",
+        f"{update.changed} changed",
+        f"{update.removed - update.moved} gone",
+    ]
+    if update.moved:
+        facts.append(f"{update.moved} moved")
     if update.failed:
         facts.append(f"{len(update.failed)} unusable")
+    if update.left_out:
+        facts.append(f"{update.left_out} left out by patterns")
     if update.other_files:
         facts.append(f"{update.other_files} other files passed over")
     if not update.finished:
         cli.remark("stopped early; run it again to go on")
     print(f"{update.images} images in {printable(folder)} ({', '.join(facts)})")
     return cli.DONE if update.finished else cli.CTRL_C
+
+
+def _remove(arguments: Arguments, folder: Path) -> int:
+    if arguments.folders or arguments.include or arguments.exclude or arguments.prune or arguments.dry_run:
+        raise UserError("--remove goes with --collection and --wait only; update the other folders in a second run")
+    if "" in arguments.remove:  # an unset variable of a shell; as a path it would be the current folder
+        raise UserError("--remove '': name a path")
+    from .collection import Collection
+    from .images.files import absolute
+
+    with Collection.open(folder) as collection:
+        update = collection.remove(arguments.remove, on_wait=cli.remark if arguments.wait else None)
+        for root in collection.roots:
+            if any(root in path.parents for path in map(absolute, arguments.remove)):
+                cli.remark(f"still below {printable(root)}: its next update finds them again without --exclude")
+                break
+    print(f"{update.images} images in {printable(folder)} ({update.removed} removed)")
+    return cli.DONE
+
+
+def _maintain(arguments: Arguments, folder: Path) -> int:
+    option = "--verify" if arguments.verify else "--rebuild-index"
+    others = (arguments.folders, arguments.include, arguments.exclude, arguments.prune, arguments.dry_run)
+    if any(others) or (arguments.verify and arguments.rebuild_index):
+        raise UserError(f"{option} goes with --collection and --wait only; do the rest in a second run")
+    from .collection import Collection
+
+    with Collection.open(folder) as collection:
+        on_wait = cli.remark if arguments.wait else None
+        if arguments.rebuild_index:
+            collection.rebuild_index(on_wait=on_wait)
+            print(f"built the index of {len(collection)} images in {printable(folder)} again")
+            return cli.DONE
+        found = collection.verify(on_wait=on_wait)
+        for finding in found:
+            print(f"{printable(finding.subject)}: {finding.problem}; {finding.repair}")
+        images = len(collection)
+    print(f"{images} images in {printable(folder)}: {f'{len(found)} repairs' if found else 'all in order'}")
+    return cli.DONE
+
+
+def _preview(arguments: Arguments, folder: Path) -> int:
+    from .collection.indexing import preview_folders
+
+    preview = preview_folders(
+        arguments.folders,
+        folder,
+        arguments.encoder,
+        include=arguments.include,
+        exclude=arguments.exclude,
+        prune=arguments.prune,
+    )
+    _remark_failures(preview.unusable)
+    _remark_held(preview.held)
+    for what, paths in (("new", preview.new), ("changed", preview.changed), ("gone", preview.gone)):
+        for path in paths:
+            print(f"{what:8} {printable(path)}")
+    for old, new in preview.moved:
+        print(f"{'moved':8} {printable(old)} -> {printable(new)}")
+    facts = [f"{len(preview.new)} new", f"{len(preview.changed)} changed", f"{len(preview.gone)} gone"]
+    facts.append(f"{len(preview.moved)} moved")
+    if preview.left_out:
+        facts.append(f"{preview.left_out} left out by patterns")
+    print(f"nothing was done; an update of {printable(folder)} would find {', '.join(facts)}")
+    return cli.DONE
+
+
+def _remark_failures(failed: list[tuple[Path, str]]) -> None:
+    for path, reason in failed[:SHOWN_FAILURES]:
+        cli.remark(f"left out: {printable(path)}: {reason}")
+    if len(failed) > SHOWN_FAILURES:
+        kinds = Counter(reason for _, reason in failed[SHOWN_FAILURES:])
+        for reason, count in kinds.most_common(SHOWN_FAILURES):
+            cli.remark(f"left out: {count} more: {reason}")
+
+
+def _remark_held(held: list[tuple[Path, int]]) -> None:
+    for root, count in held:
+        cli.remark(
+            f"{printable(root)}: missing, or without any image now; its {count} images are kept; "
+            "mount or restore it, or forget them with --prune"
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ see the old state or the new one, and an update that was killed leaves its finis
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..files import replacing
+from ..images.files import ImageFile
+from .patterns import Selection
 
 SCHEMA = 1
 FILE = "catalog.sqlite"
@@ -80,6 +82,16 @@ class Known:
     mtime_ns: int
     generation: int
     failed: bool
+    digest: bytes | None
+
+
+@dataclass(frozen=True)
+class Content:
+    """A usable row, as what its file holds."""
+
+    id: int
+    size: int  # bytes
+    digest: bytes
 
 
 @dataclass(frozen=True)
@@ -156,6 +168,15 @@ class Catalog:
         """The published generation; it grows with every update that changed something."""
         return int(self.meta("generation"))
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Reads within see one state; whoever wants to publish waits meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.rollback()
+
     # -- reading
 
     def count(self) -> int:
@@ -181,6 +202,25 @@ class Catalog:
         rows = self._db.execute(f"SELECT id FROM items WHERE {_VISIBLE} ORDER BY id")
         return np.fromiter((id_ for (id_,) in rows), np.int64)
 
+    def waiting(self) -> int:
+        """Rows that an interrupted update left for the next one."""
+        return self._db.execute(f"SELECT count(*) FROM items WHERE NOT {_PUBLISHED}").fetchone()[0]
+
+    def integrity(self) -> list[str]:
+        """SQLite's own complaints about the file: damaged pages, rows that belong to nothing."""
+        complaints = [text for (text,) in self._db.execute("PRAGMA integrity_check") if text != "ok"]
+        strays = self._db.execute("PRAGMA foreign_key_check")
+        return complaints + [f"{table}: row {row} belongs to no item" for table, row, *_ in strays]
+
+    def stored(self) -> Iterator[tuple[int, Path, bytes | None, bytes | None, bytes | None]]:
+        """Id, path, digest, vector and thumbnail of usable images, as they are stored, in the order of ids."""
+        rows = self._db.execute(
+            f"SELECT id, path, digest, vector, jpeg FROM items LEFT JOIN vectors ON vectors.item = id"
+            f" LEFT JOIN thumbnails ON thumbnails.item = id WHERE {_VISIBLE} ORDER BY id"
+        )
+        for id_, path, *rest in rows:
+            yield id_, _path(path), *rest
+
     def failures(self) -> list[tuple[Path, str]]:
         """Files that could not be used, with the reason, sorted by path."""
         query = f"SELECT path, error FROM items WHERE error IS NOT NULL AND {_PUBLISHED} ORDER BY path"
@@ -192,8 +232,7 @@ class Catalog:
 
     def vectors(self, dim: int) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]:
         """Generation, ids (n,) and vectors (n, dim) of all usable images, in the order of ids, from one snapshot."""
-        self._db.execute("BEGIN")
-        try:
+        with self.snapshot():
             generation, count = self.generation(), self.count()
             ids = np.empty(count, np.int64)
             matrix = np.empty((count, dim), np.float32)
@@ -206,9 +245,26 @@ class Catalog:
                 rows += 1
             if rows != count:
                 raise sqlite3.DatabaseError(f"{count - rows} vectors are missing")
-        finally:
-            self._db.rollback()
         return generation, ids, matrix
+
+    def vectors_of(self, ids: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
+        """Vectors (n, dim) of the usable images ``ids`` (n,), in their order; read in the file's, which is faster."""
+        matrix = np.empty((len(ids), dim), np.float32)
+        order = np.argsort(ids)
+        query = f"SELECT id, vector FROM items JOIN vectors ON item = id WHERE {_VISIBLE} ORDER BY id"
+        stored = self._db.execute(query)
+        for row, wanted in zip(order.tolist(), ids[order].tolist(), strict=True):
+            id_, vector = next(((id_, vector) for id_, vector in stored if id_ >= wanted), (-1, b""))
+            if id_ != wanted or len(vector) != 4 * dim:
+                raise sqlite3.DatabaseError(f"the vector of item {wanted} is missing or has the wrong length")
+            matrix[row] = np.frombuffer(vector, "<f4")
+        return matrix
+
+    def by_quality(self) -> Iterator[tuple[int, Path, int, int, bytes | None]]:
+        """Id, path, size, mtime_ns and digest of usable images: most pixels first, then most bytes, then by path."""
+        query = f"SELECT id, path, size, mtime_ns, digest FROM items WHERE {_VISIBLE}"
+        for id_, path, *rest in self._db.execute(f"{query} ORDER BY width * height DESC, size DESC, path"):
+            yield id_, _path(path), *rest
 
     def vector(self, id_: int) -> NDArray[np.float32] | None:
         """The stored vector of an image, (dim,)."""
@@ -222,15 +278,31 @@ class Catalog:
 
     # -- updating
 
-    def known_below(self, root: Path) -> dict[Path, Known]:
-        """The newest row of every file at or below ``root``, published or pending."""
-        query = "SELECT path, id, size, mtime_ns, generation, error IS NOT NULL FROM items ORDER BY generation"
+    def known_below(self, roots: Iterable[Path]) -> dict[Path, Known]:
+        """The newest row of every file at or below one of ``roots``, published or pending."""
+        query = "SELECT path, id, size, mtime_ns, generation, error IS NOT NULL, digest FROM items ORDER BY generation"
+        above = set(roots)
         known = {}
         for stored, *rest in self._db.execute(query):
             path = _path(stored)
-            if path == root or root in path.parents:
+            if path in above or not above.isdisjoint(path.parents):
                 known[path] = Known(*rest)
         return known
+
+    def contents_of(self, sizes: Container[int]) -> Iterator[Content]:
+        """Usable rows, published or pending, whose files have one of these sizes."""
+        query = (
+            "SELECT id, size, digest FROM items JOIN vectors ON item = id WHERE error IS NULL AND digest IS NOT NULL"
+        )
+        yield from (Content(*row) for row in self._db.execute(query) if row[1] in sizes)
+
+    def selection(self) -> Selection:
+        """The patterns of all roots."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'patterns'").fetchone()
+        try:
+            return Selection.from_json(row[0]) if row else Selection({})
+        except (ValueError, TypeError, AttributeError):
+            raise sqlite3.DatabaseError("the patterns of its roots cannot be read") from None
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Store entries as rows of the next generation, in one transaction."""
@@ -251,8 +323,46 @@ class Catalog:
                 if entry.thumbnail is not None:
                     self._db.execute("INSERT INTO thumbnails VALUES (?, ?)", [cursor.lastrowid, entry.thumbnail])
 
-    def publish(self, gone: Iterable[Path], roots: Iterable[Path]) -> "Published":
-        """Show the next generation to readers, without the files ``gone`` and the rows that newer ones replace."""
+    def add_known(self, files: Iterable[tuple[ImageFile, Content]]) -> list[ImageFile]:
+        """Store rows of the next generation for files whose content is known, in one transaction.
+
+        Returns those that cannot be: the row they would be copied from is the one that they replace.
+        """
+        refused = []
+        with self._db:
+            generation = self.generation() + 1
+            for file, content in files:
+                path = _stored(file.path)
+                self._db.execute(
+                    "DELETE FROM items WHERE path = ? AND generation = ? AND id <> ?", [path, generation, content.id]
+                )
+                cursor = self._db.execute(
+                    "INSERT OR IGNORE INTO items (path, size, mtime_ns, generation, digest, width, height, format)"
+                    " SELECT ?, ?, ?, ?, digest, width, height, format FROM items WHERE id = ?",
+                    [path, file.size, file.mtime_ns, generation, content.id],
+                )
+                if cursor.rowcount != 1:
+                    refused.append(file)
+                    continue
+                for table, column in (("vectors", "vector"), ("thumbnails", "jpeg")):
+                    self._db.execute(
+                        f"INSERT INTO {table} SELECT ?, {column} FROM {table} WHERE item = ?",
+                        [cursor.lastrowid, content.id],
+                    )
+        return refused
+
+    def publish(
+        self,
+        gone: Iterable[Path],
+        roots: Iterable[Path],
+        *,
+        lost_roots: Iterable[Path] = (),
+        selection: Selection | None = None,
+    ) -> "Published":
+        """Show the next generation to readers, without the files ``gone`` and the rows that newer ones replace.
+
+        ``roots`` are recorded, ``lost_roots`` forgotten; a ``selection`` takes the place of the one recorded.
+        """
         with self._db:
             before = self._db.total_changes
             self._db.executemany("DELETE FROM items WHERE path = ?", [[_stored(path)] for path in gone])
@@ -270,6 +380,9 @@ class Catalog:
             if changed:
                 self._db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(self.generation() + 1)])
             self._db.executemany("INSERT OR IGNORE INTO roots VALUES (?)", [[_stored(root)] for root in roots])
+            self._db.executemany("DELETE FROM roots WHERE path = ?", [[_stored(root)] for root in lost_roots])
+            if selection is not None:
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('patterns', ?)", [selection.to_json()])
         return Published(changed, usable - known, known)
 
 

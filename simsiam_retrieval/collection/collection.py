@@ -1,6 +1,7 @@
 """The collection, as scripts and notebooks use it."""
 
 import contextlib
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -9,19 +10,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from ..encoder import Encoder, ImageLike, find_encoder
 from ..errors import UserError
 from ..files import replacing
-from ..images.files import ImageFile, Listing, absolute, list_images
-from .catalog import FILE, Catalog, Item, Known, explained
+from ..images.files import ImageFile, Listing, absolute, is_missing, list_images
+from .catalog import FILE, Catalog, Content, Item, explained
+from .duplicates import Duplicate, check_threshold, find_duplicates
 from .embedding import embed_files
+from .lock import HOLDER_FILE, LOCK_FILE, writing
+from .patterns import Patterns
+from .planning import KnownContent, Plan, make_plan, moves
 from .vector_index import VectorIndex
+from .verifying import Finding, damaged_items, index_problem
 
 ENCODER_FILE = "encoder.onnx"
-LOCK_FILE = ".lock"
+COPIED_AT_A_TIME = 64  # files
 
 
 class Hit(NamedTuple):
@@ -47,6 +52,23 @@ class Update:
     other_files: int = 0  # below the roots, not images by their name
     failed: list[tuple[Path, str]] = field(default_factory=list)  # below the roots; known broken files too
     finished: bool = True  # False after Ctrl-C; what was done is kept
+    moved: int = 0  # of those added and removed: the same content under another name
+    reused: int = 0  # of those added and changed: content that was known, so nothing was computed
+    left_out: int = 0  # image files below the roots that the patterns leave out
+    held: list[tuple[Path, int]] = field(default_factory=list)  # roots without images now -> items that were kept
+
+
+@dataclass
+class Preview:
+    """What an update would do."""
+
+    new: list[Path] = field(default_factory=list)
+    changed: list[Path] = field(default_factory=list)  # by size or time
+    moved: list[tuple[Path, Path]] = field(default_factory=list)  # from, to; neither new nor gone
+    gone: list[Path] = field(default_factory=list)  # would be forgotten
+    unusable: list[tuple[Path, str]] = field(default_factory=list)  # cannot even be looked at
+    left_out: int = 0
+    held: list[tuple[Path, int]] = field(default_factory=list)
 
 
 class Collection:
@@ -86,7 +108,7 @@ class Collection:
             if found and (not folder.is_dir() or any(not _is_ours(entry) for entry in folder.iterdir())):
                 raise UserError(f"{folder}: exists and is not an empty folder; choose another --collection")
             folder.mkdir(parents=True, exist_ok=True)
-            with _writing(folder):
+            with writing(folder):
                 if cls.exists(folder):
                     raise UserError(f"{folder}: already a collection; open it, or choose another folder")
                 with replacing(folder / ENCODER_FILE) as temporary:
@@ -224,29 +246,76 @@ class Collection:
                     self._index = VectorIndex.build(ids, vectors, generation)
             return self._index
 
+    # -- duplicates
+
+    def duplicates(
+        self,
+        threshold: float | None = None,
+        *,
+        exact: bool = False,
+        on_progress: Callable[[int, int], None] = lambda rows, total: None,
+    ) -> list[list[Duplicate]]:
+        """Groups of two files or more that show the same picture, largest group first, best file first in each.
+
+        The best file has most pixels, then most bytes; a file that is gone or changed since it was indexed, or a
+        symbolic link, comes after those that are there. Each file of a group has the same bytes as the best one, or
+        a cosine of at least ``threshold`` with it; no two best files have. Nothing is deleted.
+
+        ``threshold``: in (0, 1]; None is the calibrated one of the shipped encoder. ``exact``: equal bytes only.
+        ``on_progress`` is told how many more images were compared, and of how many.
+
+        Memory beyond the vectors: about 100 MiB, and some 300 bytes an image. Time grows with n² / 2.
+
+        Raises :class:`UserError` for a threshold that is no cosine, or none for an encoder that has none.
+        """
+        if exact and threshold is not None:
+            raise UserError("--exact compares bytes, --threshold compares vectors; choose one")
+        least = None if exact else check_threshold(threshold, self.encoder_identity, self.folder)
+        # a connection of its own: threads that search meanwhile need not wait
+        with explained(self.folder), contextlib.closing(Catalog.open(self.folder)) as catalog:
+            return find_duplicates(catalog, self.dim, least, on_progress)
+
     # -- updating
 
     def update(
         self,
-        roots: Sequence[str | Path],
+        roots: Sequence[str | Path] | None = None,
         *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        prune: bool = False,
+        on_wait: Callable[[str], None] | None = None,
         workers: int | None = None,
         on_start: Callable[[int], None] = lambda total: None,
         on_progress: Callable[[int], None] = lambda done: None,
     ) -> Update:
-        """Bring the collection up to date with the folders (or files) ``roots``.
+        """Bring the collection up to date with the folders (or files) ``roots``; None means all it was made of.
 
         Embeds what is new or changed (by size and modification time), forgets what is gone from these roots, and
-        leaves other roots alone. Broken files are recorded with a reason and not tried again until they change.
+        leaves other roots alone. A file whose content is known, because it was renamed, moved, copied or touched,
+        is not embedded again. Broken files are recorded with a reason and not tried again until they change.
         Ctrl-C keeps what is done (``finished`` is False then).
+
+        ``include``, ``exclude``: globs (see :class:`~.patterns.Glob`) in place of those recorded with these roots;
+        files that they leave out are forgotten. ``prune``: forget the items of a root that is missing, or holds no
+        image any more; otherwise they are kept (``held``), since its drive may not be mounted. ``on_wait``: wait for
+        another process that is updating, after telling this function so.
 
         ``on_start`` is told how many files need reading, ``on_progress`` how many more were read.
 
-        Raises :class:`UserError` when a root does not exist, or another process is updating.
+        Raises :class:`UserError` when a named root does not exist (unless it is pruned), a pattern is none, or
+        another process is updating.
         """
-        paths = [absolute(root) for root in roots]
+        paths, listing = self._listed(roots, prune)
         return self.update_listed(
-            paths, list_images(paths), workers=workers, on_start=on_start, on_progress=on_progress
+            paths,
+            listing,
+            patterns=Patterns(tuple(include), tuple(exclude)),
+            prune=prune,
+            on_wait=on_wait,
+            workers=workers,
+            on_start=on_start,
+            on_progress=on_progress,
         )
 
     def update_listed(
@@ -254,75 +323,208 @@ class Collection:
         roots: Sequence[Path],
         listing: Listing,
         *,
+        patterns: Patterns | None = None,
+        prune: bool = False,
+        on_wait: Callable[[str], None] | None = None,
         workers: int | None = None,
         on_start: Callable[[int], None] = lambda total: None,
         on_progress: Callable[[int], None] = lambda done: None,
     ) -> Update:
         """:meth:`update` for absolute ``roots`` whose files were listed already."""
         # a connection of its own: threads that search meanwhile need not wait for the whole update
-        with _writing(self.folder), explained(self.folder), contextlib.closing(Catalog.open(self.folder)) as catalog:
-            return self._update(catalog, roots, listing, workers, on_start, on_progress)
+        with (
+            writing(self.folder, on_wait),
+            explained(self.folder),
+            contextlib.closing(Catalog.open(self.folder)) as catalog,
+        ):
+            return self._update(catalog, roots, listing, patterns or Patterns(), prune, workers, on_start, on_progress)
 
-    def _update(self, catalog: Catalog, roots, listing: Listing, workers, on_start, on_progress) -> Update:
-        known: dict[Path, Known] = {}
-        for root in roots:
-            known.update(catalog.known_below(root))
-        todo = [file for file in listing.images if not _same(file, known.get(file.path))]
-        present = {file.path for file in listing.images}
-        kept = [path for path, _ in listing.unreadable]  # what cannot be looked at now is not gone
-        gone = [path for path in known if path not in present and not any(path == k or k in path.parents for k in kept)]
-        report = Update(removed=len(gone), other_files=listing.other, failed=list(listing.unreadable))
-        on_start(len(todo))
+    def preview(
+        self,
+        roots: Sequence[str | Path] | None = None,
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        prune: bool = False,
+    ) -> Preview:
+        """What :meth:`update` would do; nothing is changed. New files are read only to find moved ones.
+
+        Raises :class:`UserError` as :meth:`update` does.
+        """
+        paths, listing = self._listed(roots, prune)
+        with explained(self.folder), contextlib.closing(Catalog.open(self.folder)) as catalog:
+            selection = catalog.selection().with_asked(paths, Patterns(tuple(include), tuple(exclude)))
+            plan = make_plan(catalog, paths, listing, selection, prune=prune)
+            contents = KnownContent(catalog, plan.todo)
+        new = [file for file in plan.todo if file.path not in plan.known]
+        found = {file.path: content.digest for file in new if (content := contents.of(file))}
+        moved = moves(plan.gone, plan.known, found)
+        left, arrived = {old for old, _ in moved}, {path for _, path in moved}
+        return Preview(
+            new=[file.path for file in new if file.path not in arrived],
+            changed=[file.path for file in plan.todo if file.path in plan.known],
+            moved=moved,
+            gone=sorted((path for path in plan.gone if path not in left), key=os.fsencode),
+            unusable=[failure for failure in listing.unreadable if selection.takes(failure[0])],
+            left_out=plan.left_out,
+            held=plan.held,
+        )
+
+    def remove(self, paths: Sequence[str | Path], *, on_wait: Callable[[str], None] | None = None) -> Update:
+        """Forget the items at or below ``paths``, and roots there; the files themselves are not touched.
+
+        An update of a root above finds them again, unless its patterns leave them out.
+
+        Raises :class:`UserError` when the collection has nothing there, or another process is updating.
+        """
+        wanted = [absolute(path) for path in paths]
+        with (
+            writing(self.folder, on_wait),
+            explained(self.folder),
+            contextlib.closing(Catalog.open(self.folder)) as catalog,
+        ):
+            known = catalog.known_below(wanted)
+            lost = [root for root in catalog.roots() if any(path in (root, *root.parents) for path in wanted)]
+            for path in wanted:
+                if not any(path in (found, *found.parents) for found in [*known, *lost]):
+                    raise UserError(f"{path}: nothing of it is in the collection; nothing was removed")
+            usable = sum(not row.failed for row in known.values())
+            published = catalog.publish(known, [], lost_roots=lost, selection=catalog.selection().without(lost))
+            if published.changed:
+                self._rebuild(catalog)
+            return Update(removed=usable, images=catalog.count())
+
+    def rebuild_index(self, *, on_wait: Callable[[str], None] | None = None) -> None:
+        """Build the FAISS index again from the stored vectors; no image is read.
+
+        Raises :class:`UserError` when a stored vector is damaged, or another process is updating.
+        """
+        with (
+            writing(self.folder, on_wait),
+            explained(self.folder),
+            contextlib.closing(Catalog.open(self.folder)) as catalog,
+        ):
+            self._rebuild(catalog)
+
+    def verify(self, *, on_wait: Callable[[str], None] | None = None) -> list[Finding]:
+        """Compare catalog, vectors, thumbnails, FAISS file and encoder with each other, and mend what can be mended.
+
+        Images whose stored facts are damaged are forgotten, so that the next update reads them again; a FAISS file
+        that does not fit is built again from the catalog. Returns what was wrong, each with its repair.
+
+        Raises :class:`UserError` for damage that cannot be mended: the catalog's own pages, or the encoder.
+        """
+        with (
+            writing(self.folder, on_wait),
+            explained(self.folder),
+            contextlib.closing(Catalog.open(self.folder)) as catalog,
+        ):
+            _ = self.encoder  # raises where it is not the one that made the vectors
+            generation = catalog.generation()
+            index = VectorIndex.load(self.folder, generation)
+            problem = index_problem(index, catalog, self.dim)
+            found = list(damaged_items(catalog, self.dim, index if problem is None else None))
+            if found:
+                catalog.publish([finding.subject for finding in found], [])
+            if problem is not None:
+                file = self.folder / f"index-{generation}.faiss"
+                found.append(Finding(file, problem, "built again from the catalog"))
+            if found:
+                self._rebuild(catalog)
+            return found
+
+    def _listed(self, roots: Sequence[str | Path] | None, prune: bool) -> tuple[list[Path], Listing]:
+        """Absolute roots, all there are for None, and the files of those that are there."""
+        paths = self.roots if roots is None else [absolute(root) for root in roots]
+        missing = [root for root in paths if is_missing(root)]
+        if roots is not None:
+            with self._lock, explained(self.folder):
+                known, recorded = self._catalog.known_below(missing) if missing else {}, self._catalog.roots()
+            for root in missing:
+                count = sum(root in (path, *path.parents) for path in known)
+                if not count and root not in recorded:
+                    list_images([root])  # says that it does not exist
+                elif not prune:
+                    raise UserError(
+                        f"{root}: not there now; its {count} images are kept; mount or restore it, "
+                        "or forget them with --prune"
+                    )
+        return paths, list_images([root for root in paths if root not in missing])
+
+    def _update(
+        self, catalog: Catalog, roots, listing: Listing, patterns: Patterns, prune: bool, workers, on_start, on_progress
+    ) -> Update:
+        selection = catalog.selection().with_asked(roots, patterns)
+        plan = make_plan(catalog, roots, listing, selection, prune=prune)
+        unreadable = [failure for failure in listing.unreadable if selection.takes(failure[0])]
+        report = Update(other_files=listing.other, failed=unreadable, left_out=plan.left_out, held=plan.held)
+        on_start(len(plan.todo))
+        found: dict[Path, bytes] = {}
+        gone, lost = plan.gone, [root for root in roots if prune and is_missing(root)]
         try:
-            for entries in embed_files(todo, self.encoder, workers=workers) if todo else ():
+            rest = self._copy_known(catalog, plan, found, on_progress)
+            for entries in embed_files(rest, self.encoder, workers=workers) if rest else ():
                 catalog.add(entries)
                 on_progress(len(entries))
         except KeyboardInterrupt:
-            report.finished, report.removed, gone = False, 0, []
-        published = catalog.publish(gone, roots)
-        report.added, report.changed = published.new_images, published.changed_images
-        if published.changed:
-            generation, ids, vectors = catalog.vectors(self.dim)
-            index = VectorIndex.build(ids, vectors, generation)
-            with contextlib.suppress(OSError, RuntimeError):  # a cache: the next reader builds it from the catalog
-                index.save(self.folder)
-            with self._lock:
-                self._index = index
-        report.failed += [failure for failure in catalog.failures() if failure[0] in present]
+            report.finished, gone, lost = False, [], []
+        recorded = selection.without(lost) if patterns or lost else None
+        published = catalog.publish(
+            gone, [root for root in roots if root not in lost], lost_roots=lost, selection=recorded
+        )
+        report.added, report.changed, report.removed = published.new_images, published.changed_images, len(gone)
+        report.reused = len(found)
+        arrived = {path: digest for path, digest in found.items() if path not in plan.known}
+        report.moved = len(moves(gone, plan.known, arrived))
+        if published.changed or not VectorIndex.saved(self.folder, catalog.generation()):
+            self._rebuild(catalog)
+        report.failed += [failure for failure in catalog.failures() if failure[0] in plan.present]
         report.images = catalog.count()
         return report
 
+    def _copy_known(
+        self, catalog: Catalog, plan: Plan, found: dict[Path, bytes], on_progress: Callable[[int], None]
+    ) -> list[ImageFile]:
+        """Store the files whose content is known, note them in ``found``, and return the others."""
+        contents = KnownContent(catalog, plan.todo)
+        rest: list[ImageFile] = []
+        for start in range(0, len(plan.todo), COPIED_AT_A_TIME):
+            pairs: list[tuple[ImageFile, Content]] = []
+            for file in plan.todo[start : start + COPIED_AT_A_TIME]:
+                content = contents.of(file)
+                if content is None:
+                    rest.append(file)
+                else:
+                    pairs.append((file, content))
+            if pairs:
+                refused = set(catalog.add_known(pairs))
+                found.update((file.path, content.digest) for file, content in pairs if file not in refused)
+                rest += refused
+                on_progress(len(pairs) - len(refused))
+        return sorted(rest, key=lambda file: os.fsencode(file.path))
 
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Hold the lock of whoever writes to a collection; raises :class:`UserError` when another process does."""
-    lock = FileLock(folder / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"{folder}: another update of this collection is running; try again when it is done") from None
-    except OSError as error:
-        raise UserError(f"{folder}: no permission to write there ({error.strerror})") from None
-    try:
-        yield
-    finally:
-        lock.release()
+    def _rebuild(self, catalog: Catalog) -> None:
+        """Build the FAISS index of the published generation."""
+        generation, ids, vectors = catalog.vectors(self.dim)
+        index = VectorIndex.build(ids, vectors, generation)
+        with contextlib.suppress(OSError, RuntimeError):  # a cache: the next reader builds it from the catalog
+            index.save(self.folder)
+        with self._lock:
+            self._index = index
 
 
 def _is_ours(entry: Path) -> bool:
     """Whether a file is one that a creation which was cut off leaves behind."""
-    return entry.name in (ENCODER_FILE, LOCK_FILE) or (entry.name.startswith(".") and entry.suffix == ".tmp")
+    return entry.name in (ENCODER_FILE, LOCK_FILE, HOLDER_FILE) or (
+        entry.name.startswith(".") and entry.suffix == ".tmp"
+    )
 
 
 def remove_collection(folder: Path, *, keep_folder: bool) -> None:
     """Remove a collection's files; the folder too, unless somebody else made it."""
-    for pattern in (f"{FILE}*", ENCODER_FILE, LOCK_FILE, "index-*.faiss", ".*.tmp"):
+    for pattern in (f"{FILE}*", ENCODER_FILE, LOCK_FILE, HOLDER_FILE, "index-*.faiss", ".*.tmp"):
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
     if not keep_folder:
         with contextlib.suppress(OSError):  # something else is in it
             folder.rmdir()
-
-
-def _same(file: ImageFile, row: Known | None) -> bool:
-    return row is not None and (row.size, row.mtime_ns) == (file.size, file.mtime_ns)

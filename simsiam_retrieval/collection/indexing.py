@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ..encoder import Encoder, find_encoder
 from ..errors import UserError
-from ..images.files import absolute, list_images
+from ..images.files import Listing, absolute, list_images
 from ..images.pool import check_workers
-from .collection import Collection, Update, remove_collection
+from .collection import Collection, Preview, Update, remove_collection
+from .patterns import Patterns, Selection
 
 
 def index_folders(
@@ -15,37 +16,95 @@ def index_folders(
     folder: Path,
     encoder: str | None = None,
     *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    prune: bool = False,
+    on_wait: Callable[[str], None] | None = None,
     workers: int | None = None,
     on_start: Callable[[int], None] = lambda total: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Update:
     """Update the collection in ``folder`` with ``roots``; make it first where there is none.
 
-    ``encoder`` None means the collection's own, or the shipped one for a new collection.
+    No ``roots`` means all that the collection was made of. ``encoder`` None means the collection's own, or the shipped
+    one for a new collection. The other options are those of :meth:`Collection.update`.
 
     Raises :class:`UserError` when a root does not exist or holds no usable image, or when the collection was made
     by another encoder.
     """
-    if not roots:
-        raise UserError("name a folder of images to index")
     check_workers(workers)  # before anything is created
     roots, folder = [absolute(root) for root in roots], absolute(folder)
-    listing = list_images(roots)
-    named = ", ".join(str(root) for root in roots)
+    patterns = Patterns(tuple(include), tuple(exclude))
     is_new = not Collection.exists(folder)
     found = folder.exists()
-    if not listing.images and is_new:
-        other = f" ({listing.other} other files)" if listing.other else ""
-        raise UserError(f"{named}: no image files in there{other}; name a folder with JPEG, PNG, WebP, ... files")
-    collection = Collection.create(folder, encoder) if is_new else _opened(folder, encoder)
-    with collection:
-        update = collection.update_listed(roots, listing, workers=workers, on_start=on_start, on_progress=on_progress)
+    if is_new:
+        listing = _taken(roots, patterns)
+        with Collection.create(folder, encoder) as collection:
+            update = collection.update_listed(
+                roots, listing, patterns=patterns, workers=workers, on_start=on_start, on_progress=on_progress
+            )
+    else:
+        with _opened(folder, encoder) as collection:
+            update = collection.update(
+                _known_roots(collection, roots),
+                include=include,
+                exclude=exclude,
+                prune=prune,
+                on_wait=on_wait,
+                workers=workers,
+                on_start=on_start,
+                on_progress=on_progress,
+            )
     if update.images == 0 and update.finished and update.failed:
         if is_new:
             remove_collection(folder, keep_folder=found)
         path, reason = update.failed[0]
+        named = ", ".join(str(root) for root in roots) or str(folder)
         raise UserError(f"{named}: none of {len(update.failed)} image files can be read; the first: {path}: {reason}")
     return update
+
+
+def preview_folders(
+    roots: Sequence[Path],
+    folder: Path,
+    encoder: str | None = None,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    prune: bool = False,
+) -> Preview:
+    """What :func:`index_folders` would do, without doing it; raises :class:`UserError` where it would."""
+    roots, folder = [absolute(root) for root in roots], absolute(folder)
+    if Collection.exists(folder):
+        with _opened(folder, encoder) as collection:
+            return collection.preview(_known_roots(collection, roots), include=include, exclude=exclude, prune=prune)
+    Encoder(find_encoder(encoder), device="cpu")
+    patterns = Patterns(tuple(include), tuple(exclude))
+    listing = _taken(roots, patterns)
+    selection = Selection({}).with_asked(roots, patterns)
+    taken = [file.path for file in listing.images if selection.takes(file.path)]
+    return Preview(new=taken, unusable=listing.unreadable, left_out=len(listing.images) - len(taken))
+
+
+def _taken(roots: list[Path], patterns: Patterns) -> Listing:
+    """The files for a new collection; raises :class:`UserError` when there would be none in it."""
+    if not roots:
+        raise UserError("name a folder of images to index")
+    selection = Selection({}).with_asked(roots, patterns)  # a bad pattern should not wait for a long walk
+    listing = list_images(roots)
+    named = ", ".join(str(root) for root in roots)
+    if not listing.images:
+        other = f" ({listing.other} other files)" if listing.other else ""
+        raise UserError(f"{named}: no image files in there{other}; name a folder with JPEG, PNG, WebP, ... files")
+    if not any(selection.takes(file.path) for file in listing.images):
+        raise UserError(f"{named}: --include and --exclude leave none of {len(listing.images)} image files")
+    return listing
+
+
+def _known_roots(collection: Collection, roots: list[Path]) -> list[Path] | None:
+    if not roots and not collection.roots:
+        raise UserError("name a folder of images to index")
+    return roots or None
 
 
 def _opened(folder: Path, encoder: str | None) -> Collection:

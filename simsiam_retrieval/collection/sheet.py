@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import UserError
 from ..files import replacing
@@ -53,7 +53,11 @@ def draw_sheet(collection: Collection, results: Sequence[tuple[Path, list[Hit]]]
 
 
 def _tile(sheet, draw, left: int, top: int, image: Image.Image, title: str, name: str, colour: str) -> None:
-    fitted = ImageOps.contain(image.convert("RGB"), (TILE, TILE))
+    # not ImageOps.contain: in Pillow 12 it makes a side of 0 pixels of a very long picture
+    scale = TILE / max(image.size)
+    fitted = image.convert("RGB").resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BICUBIC
+    )
     sheet.paste(fitted, (left + (TILE - fitted.width) // 2, top + (TILE - fitted.height) // 2))
     draw.text((left, top + TILE + 4), title, fill=colour, font=_font(15))
     draw.text((left, top + TILE + 22), _shortened(draw, name), fill=FAINT, font=_font(12))

@@ -34,8 +34,13 @@ class VectorIndex:
         except (OSError, RuntimeError):
             return None
 
+    @staticmethod
+    def saved(folder: Path, generation: int) -> bool:
+        """Whether there is a cache of this generation; an update that was killed may leave none."""
+        return _file(folder, generation).exists()
+
     def save(self, folder: Path) -> None:
-        """Write the cache and remove those of other generations."""
+        """Write the cache and remove those of other generations, and what a killed writer left of one."""
         file = _file(folder, self.generation)
         with replacing(file) as temporary, temporary.open("wb") as stream:
             writer = faiss.PyCallbackIOWriter(stream.write)  # pyright: ignore[reportAttributeAccessIssue]
@@ -43,6 +48,8 @@ class VectorIndex:
         for old in folder.glob("index-*.faiss"):
             if old != file:
                 old.unlink(missing_ok=True)
+        for unfinished in folder.glob(".index-*.tmp"):
+            unfinished.unlink(missing_ok=True)
 
     def __len__(self) -> int:
         return self._index.ntotal
@@ -52,6 +59,16 @@ class VectorIndex:
         if self._index.d != dim or not isinstance(self._index, faiss.IndexIDMap2):
             return False
         return np.array_equal(faiss.vector_to_array(self._index.id_map), ids)
+
+    @property
+    def kind(self) -> str:
+        """Its FAISS type."""
+        inner = faiss.downcast_index(self._index.index) if isinstance(self._index, faiss.IndexIDMap2) else self._index
+        return type(inner).__name__
+
+    def vectors(self, ids: list[int]) -> NDArray[np.float32]:
+        """The vectors it holds of ``ids`` (n,), which it must hold: (n, dim)."""
+        return self._index.reconstruct_batch(np.array(ids, np.int64))
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Cosine similarities and ids, each (n, min(k, len)), best first, for unit ``queries`` (n, dim)."""

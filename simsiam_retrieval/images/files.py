@@ -77,6 +77,17 @@ def absolute(path: str | Path) -> Path:
         raise UserError(f"{path}: no such user; write ./~... for a name that begins with ~") from None
 
 
+def is_missing(path: Path) -> bool:
+    """Whether nothing has this name; what cannot be looked at is not missing."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def list_images(roots: Sequence[Path]) -> Listing:
     """List the image files at or below ``roots``.
 

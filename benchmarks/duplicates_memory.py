@@ -1,0 +1,139 @@
+"""Time and memory of ``Collection.duplicates``: ``python benchmarks/duplicates_memory.py [--images N] [--out FILE]``.
+
+A collection of N random unit vectors with planted near duplicates is written (no picture is needed: vectors, digests
+and file facts are what it reads), then grouped in a process of its own, whose CPU time and peak memory are reported.
+The planted groups must come back, all and no others; else the program fails.
+"""
+
+import argparse
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from simsiam_retrieval.collection.catalog import Catalog, Entry
+from simsiam_retrieval.collection.collection import ENCODER_FILE, Collection
+
+DIM, THRESHOLD, SPREAD = 512, 0.9, 0.01  # 512 values with a noise of 0.01 each: cosine of a copy about 0.975
+BATCH = 2000
+
+
+def planted(images: int, seed: int) -> tuple[np.ndarray, dict[int, int]]:
+    """Vectors (n, DIM), and for every copy the row of its original: a tenth of the images, in groups up to 50."""
+    draw = np.random.default_rng(seed)
+    vectors = draw.standard_normal((images, DIM), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = iter(draw.permutation(images)[: images // 10].tolist())
+    copies: dict[int, int] = {}
+    for original in rows:
+        for _, copy in zip(range(int(draw.integers(1, 50))), rows, strict=False):
+            noisy = vectors[original] + SPREAD * draw.standard_normal(DIM, np.float32)
+            vectors[copy] = noisy / np.linalg.norm(noisy)
+            copies[copy] = original
+    return vectors, copies
+
+
+def written(folder: Path, images: int, seed: int) -> dict[int, int]:
+    """A catalog of planted vectors; ids are rows + 1."""
+    vectors, copies = planted(images, seed)
+    catalog = Catalog.create(folder, {"encoder": "none", "dim": str(DIM)})
+    originals = set(copies.values())
+    for start in range(0, images, BATCH):
+        catalog.add(
+            Entry(
+                Path(f"/nowhere/{row:07d}.jpg"),
+                size=1000,
+                mtime_ns=0,
+                digest=row.to_bytes(32, "big"),
+                width=200 if row in originals else 100,  # the original is the best
+                height=100,
+                format="JPEG",
+                vector=vectors[row],
+            )
+            for row in range(start, min(start + BATCH, images))
+        )
+    catalog.publish([], [Path("/nowhere")])
+    catalog.close()
+    (folder / ENCODER_FILE).touch()
+    return copies
+
+
+def child(folder: Path) -> None:
+    """Group, and print what it took."""
+    with Collection.open(folder) as collection:
+        before = _peak_kib()
+        wall, cpu = time.perf_counter(), time.process_time()
+        groups = collection.duplicates(THRESHOLD)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        peak = _peak_kib()
+    facts = {"cpu_seconds": round(cpu, 1), "wall_seconds": round(wall, 1), "before_kib": before, "peak_kib": peak}
+    found = [[file.item.id - 1 for file in group] for group in groups]
+    print(json.dumps({**facts, "groups": found}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=200_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="write the result to this JSON file")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child is not None:
+        child(arguments.child)
+        return
+    folder = Path(tempfile.mkdtemp())
+    try:
+        copies = written(folder, arguments.images, arguments.seed)
+        command = [sys.executable, __file__, "--child", str(folder)]
+        report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    finally:
+        shutil.rmtree(folder)
+    groups = report.pop("groups")
+    if {row: group[0] for group in groups for row in group[1:]} != copies:
+        sys.exit("the planted groups did not come back")
+    vectors = arguments.images * DIM * 4 / 2**20
+    peak, before = report.pop("peak_kib") / 2**10, report.pop("before_kib") / 2**10
+    result = {
+        "images": arguments.images,
+        "dim": DIM,
+        "threshold": THRESHOLD,
+        "planted_copies": len(copies),
+        "groups_found": len(groups),
+        **report,
+        "vectors_mib": round(vectors),
+        "peak_rss_mib": round(peak),
+        "beyond_vectors_and_start_mib": round(peak - vectors - before),
+        "seed": arguments.seed,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "cpu": _cpu(),
+    }
+    for key, value in result.items():
+        print(f"{key}: {value}")
+    if arguments.out is not None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _peak_kib() -> int:
+    """Highest resident memory of this process so far; getrusage would count the parent's before exec as well."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What an update has to do: the catalog compared with the disk. Nothing is written here."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..images.files import ImageFile, Listing
+from .catalog import Catalog, Content, Known
+from .patterns import Selection
+
+
+@dataclass
+class Plan:
+    """What an update is about to do."""
+
+    todo: list[ImageFile] = field(default_factory=list)  # new and changed files, sorted by path
+    known: dict[Path, Known] = field(default_factory=dict)  # what the catalog has below the roots
+    present: set[Path] = field(default_factory=set)  # image files below the roots that belong to the collection
+    gone: list[Path] = field(default_factory=list)  # to be forgotten
+    held: list[tuple[Path, int]] = field(default_factory=list)  # roots without images now, and how many are kept
+    left_out: int = 0  # image files that the patterns leave out
+
+
+def make_plan(
+    catalog: Catalog, roots: Sequence[Path], listing: Listing, selection: Selection, *, prune: bool = False
+) -> Plan:
+    """Compare ``catalog`` with the ``listing`` of ``roots``; roots that are not on the disk have no file in it.
+
+    A root without a single image may be a drive that is not mounted: unless ``prune``, its items are held.
+    """
+    known = catalog.known_below(roots)
+    images = [file for file in listing.images if selection.takes(file.path)]
+    present = {file.path for file in images}
+    # what cannot be looked at now is not gone
+    kept = {path for path, _ in listing.unreadable}
+    plan = Plan(known=known, present=present, left_out=len(listing.images) - len(images))
+    if not prune:
+        files = {file.path for file in listing.images} | kept
+        folders = {path.parent for path in files}  # far fewer than files
+        filled = files | folders | {above for folder in folders for above in folder.parents}
+        for root in dict.fromkeys(roots):
+            count = sum(_is_below(path, {root}) for path in known) if root not in filled else 0
+            if count:
+                plan.held.append((root, count))
+                kept.add(root)
+    plan.todo = [file for file in images if not _same(file, known.get(file.path))]
+    plan.gone = [path for path in known if path not in present and not _is_below(path, kept)]
+    return plan
+
+
+class KnownContent:
+    """Files found again by their content, under another name or time: their vectors need not be computed again."""
+
+    def __init__(self, catalog: Catalog, todo: Iterable[ImageFile]) -> None:
+        sizes = {file.size for file in todo}
+        self._by_digest: dict[bytes, Content] = {}
+        self._sizes: set[int] = set()
+        for content in catalog.contents_of(sizes):
+            self._by_digest.setdefault(content.digest, content)
+            self._sizes.add(content.size)
+
+    def of(self, file: ImageFile) -> Content | None:
+        """What the catalog knows of a file's bytes, or None; a file is only read when one of its size is known."""
+        if file.size not in self._sizes:
+            return None
+        try:
+            with file.path.open("rb") as stream:
+                return self._by_digest.get(hashlib.file_digest(stream, "sha256").digest())
+        except OSError:
+            return None  # reading it as a picture will say why
+
+
+def moves(gone: Iterable[Path], known: dict[Path, Known], found: dict[Path, bytes]) -> list[tuple[Path, Path]]:
+    """Pairs of an old and a new path of the same content; ``found`` has the digest of new paths."""
+    left: dict[bytes, list[Path]] = {}
+    for path in gone:
+        digest = known[path].digest
+        if digest is not None:
+            left.setdefault(digest, []).append(path)
+    pairs = []
+    for path, digest in found.items():
+        old = left.get(digest)
+        if old:
+            # a file that only moved keeps its name: the likelier partner where there are several
+            same = next((candidate for candidate in old if candidate.name == path.name), old[0])
+            old.remove(same)
+            pairs.append((same, path))
+    return pairs
+
+
+def _is_below(path: Path, folders: set[Path]) -> bool:
+    return bool(folders) and (path in folders or not folders.isdisjoint(path.parents))
+
+
+def _same(file: ImageFile, row: Known | None) -> bool:
+    return row is not None and (row.size, row.mtime_ns) == (file.size, file.mtime_ns)

@@ -1,0 +1,91 @@
+"""What there is to know of a collection at a glance."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from .catalog import FILE, Catalog
+from .collection import ENCODER_FILE, Collection
+from .patterns import Patterns
+from .vector_index import VectorIndex
+
+
+@dataclass(frozen=True)
+class Root:
+    """A folder that was indexed."""
+
+    path: Path
+    images: int  # usable, at or below it
+    patterns: Patterns
+    present: bool  # on the disk now
+
+
+@dataclass(frozen=True)
+class Status:
+    """A collection at a glance."""
+
+    folder: Path
+    images: int
+    failures: list[tuple[Path, str]]
+    reasons: list[tuple[str, int]]  # why files cannot be used, the most frequent first
+    waiting: int  # rows of an update that was interrupted; the next one publishes them
+    roots: list[Root]
+    encoder: str  # identity
+    dim: int
+    generation: int
+    schema: int
+    index: str  # FAISS type, or why there is none
+    sizes: dict[str, int | None]  # file -> bytes, None where it is missing
+
+
+def read_status(folder: Path) -> Status:
+    """The status of the collection in ``folder``; nothing is changed.
+
+    Raises :class:`UserError` when there is none, or it is damaged.
+    """
+    from ..images.files import is_missing
+    from .catalog import explained
+
+    with Collection.open(folder) as collection, explained(collection.folder):
+        catalog = Catalog.open(collection.folder)
+        try:
+            with catalog.snapshot():
+                generation, failures = catalog.generation(), catalog.failures()
+                selection, paths = catalog.selection(), catalog.roots()
+                images = Counter[Path]()
+                wanted = set(paths)
+                for item in catalog.items():
+                    images.update(wanted.intersection((item.path, *item.path.parents)))
+                count, waiting = catalog.count(), catalog.waiting()
+                index = VectorIndex.load(collection.folder, generation)
+                if index is None:
+                    kind = "no file (built when needed)"
+                else:
+                    kind = index.kind if index.holds(catalog.ids(), collection.dim) else "does not match; run --verify"
+            files = [FILE, ENCODER_FILE, *sorted(file.name for file in collection.folder.glob("index-*.faiss"))]
+            return Status(
+                folder=collection.folder,
+                images=count,
+                failures=failures,
+                reasons=Counter(reason for _, reason in failures).most_common(),
+                waiting=waiting,
+                roots=[
+                    Root(path, images[path], selection.by_root.get(path, Patterns()), not is_missing(path))
+                    for path in paths
+                ],
+                encoder=collection.encoder_identity,
+                dim=collection.dim,
+                generation=generation,
+                schema=int(catalog.meta("schema")),
+                index=kind,
+                sizes={name: _size(collection.folder / name) for name in files},
+            )
+        finally:
+            catalog.close()
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return None

@@ -1,0 +1,121 @@
+"""``python -m simsiam_retrieval.duplicates``."""
+
+import csv
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import cli
+from .errors import UserError
+from .text import printable
+
+if TYPE_CHECKING:
+    from .collection import Duplicate
+
+COLUMNS = ("group", "best", "score", "exact", "state", "width", "height", "bytes", "path")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """List the images of a collection that are copies of each other, or nearly; nothing is deleted.
+
+    In groups, the largest first; the best file of each (most pixels, then most bytes) is marked.
+    """
+
+    collection: Path | None = None
+    """Collection folder; by default the one indexed last."""
+    threshold: float | None = None
+    """Lowest cosine similarity with the best file; by default the one calibrated for the shipped encoder."""
+    exact: bool = False
+    """Only files that are equal in every byte."""
+    json: bool = False
+    """Print JSON."""
+    csv: bool = False
+    """Print CSV: one line per file."""
+
+
+def main() -> None:
+    arguments = cli.parse(Arguments, "duplicates")
+    if arguments.json and arguments.csv:
+        raise UserError("--json or --csv: choose one")
+    # imported here so that --help answers at once
+    from .collection import Collection
+    from .home import find_collection
+    from .progress import bar
+
+    with Collection.open(find_collection(arguments.collection)) as collection, bar("comparing", 0) as shown:
+
+        def on_progress(rows: int, total: int) -> None:
+            shown.of(total)
+            shown.advance(rows)
+
+        groups = collection.duplicates(arguments.threshold, exact=arguments.exact, on_progress=on_progress)
+        images = len(collection)
+    lost = sum(file.state in ("gone", "changed") for group in groups for file in group)
+    if lost:
+        cli.remark(f"{lost} of the files below are gone or changed since they were indexed; run index to catch up")
+    if arguments.json:
+        print(json.dumps([[_as_dict(file) for file in group] for group in groups], indent=2))
+    elif arguments.csv:
+        _print_csv(groups)
+    else:
+        _print_table(groups, images)
+
+
+def _as_dict(file: "Duplicate") -> dict:
+    item = file.item
+    return {
+        "path": str(item.path),
+        "score": round(file.score, 6),
+        "exact": file.exact,
+        "state": file.state,
+        "width": item.width,
+        "height": item.height,
+        "bytes": item.size,
+    }
+
+
+def _print_csv(groups: list[list["Duplicate"]]) -> None:
+    # names as they are, byte for byte, for programs; a terminal obeys what is in them, so it gets them cleaned
+    shown = printable if sys.stdout.isatty() else str
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape", newline="")  # pyright: ignore[reportAttributeAccessIssue]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for number, group in enumerate(groups, 1):
+        for file in group:
+            facts = _as_dict(file)
+            best, exact = int(file is group[0]), int(file.exact)
+            values = (facts["score"], exact, file.state, facts["width"], facts["height"], facts["bytes"])
+            writer.writerow((number, best, *values, shown(file.path)))
+
+
+def _print_table(groups: list[list["Duplicate"]], images: int) -> None:
+    from rich.filesize import decimal
+
+    for number, group in enumerate(groups, 1):
+        print(f"group {number}: {len(group)} files")
+        for file in group:
+            likeness = "exact" if file.exact else f"{file.score:.3f}"
+            mark = "best" if file is group[0] else likeness
+            pixels = f"{file.item.width}x{file.item.height}"
+            state = f"  ({file.state})" if file.state else ""
+            print(f"  {mark:>5}  {pixels:>11}  {decimal(file.item.size):>9}  {printable(file.path)}{state}")
+        print()
+    others = [file for group in groups for file in group[1:]]
+    if not groups:
+        print(f"no duplicates among {images} images")
+        return
+    held = sum(file.item.size for file in others if file.state == "")
+    besides = f"{_counted(len(others), 'file')} besides the best {'one' if len(groups) == 1 else 'ones'}"
+    print(f"{_counted(len(groups), 'group')}, {besides} ({decimal(held)} on disk)")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+if __name__ == "__main__":
+    cli.run(main)

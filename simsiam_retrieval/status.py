@@ -1,0 +1,89 @@
+"""``python -m simsiam_retrieval.status``."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import cli
+from .text import printable
+
+if TYPE_CHECKING:
+    from .collection.status import Status
+
+SHOWN_REASONS = 10
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Say what a collection holds: images, files that cannot be used, folders, encoder, sizes on disk."""
+
+    collection: Path | None = None
+    """Collection folder; by default the one indexed last."""
+    json: bool = False
+    """Print JSON, with every unusable file."""
+
+
+def main() -> None:
+    arguments = cli.parse(Arguments, "status")
+    # imported here so that --help answers at once
+    from .collection.status import read_status
+    from .home import find_collection
+
+    status = read_status(find_collection(arguments.collection))
+    if arguments.json:
+        print(json.dumps(_as_dict(status), indent=2))
+    else:
+        _print_table(status)
+
+
+def _as_dict(status: "Status") -> dict:
+    return {
+        "collection": str(status.folder),
+        "images": status.images,
+        "unusable": [{"path": str(path), "reason": reason} for path, reason in status.failures],
+        "waiting": status.waiting,
+        "roots": [
+            {"path": str(root.path), "images": root.images, "present": root.present, **asdict(root.patterns)}
+            for root in status.roots
+        ],
+        "encoder": status.encoder,
+        "dim": status.dim,
+        "generation": status.generation,
+        "schema": status.schema,
+        "index": status.index,
+        "bytes": status.sizes,
+    }
+
+
+def _print_table(status: "Status") -> None:
+    def line(name: str, value: object) -> None:
+        print(f"{name:11} {value}")
+
+    line("collection", printable(status.folder))
+    line("images", status.images)
+    line("unusable", len(status.failures))
+    for reason, count in status.reasons[:SHOWN_REASONS]:
+        line("", f"{count} x {printable(reason)}")
+    if status.waiting:
+        line("waiting", f"{status.waiting} files of an update that was interrupted; run index to go on")
+    for number, root in enumerate(status.roots):
+        facts = [f"{root.images} images"]
+        facts += [f"--include {printable(pattern)}" for pattern in root.patterns.include]
+        facts += [f"--exclude {printable(pattern)}" for pattern in root.patterns.exclude]
+        if not root.present:
+            facts.append("missing now")
+        line("" if number else "folders", f"{printable(root.path)} ({', '.join(facts)})")
+    line("encoder", f"{status.encoder}, {status.dim} values a vector")
+    line("index", f"{status.index}, generation {status.generation}")
+    line("on disk", ", ".join(f"{name} {_size(size)}" for name, size in status.sizes.items()))
+
+
+def _size(size: int | None) -> str:
+    from rich.filesize import decimal
+
+    return "missing" if size is None else decimal(size)
+
+
+if __name__ == "__main__":
+    cli.run(main)
