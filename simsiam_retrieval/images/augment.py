@@ -5,6 +5,7 @@ cropping, resizing, flipping and blurring are products with small per-image matr
 CPU there are quicker ways to the same result.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -143,8 +144,15 @@ def _apply(settings: Augmentation, images: Tensor, drawn: Parameters, out: Tenso
     x = _jitter(x, drawn, p)
     _on_subset(x, drawn.grey, lambda part, _: luma(part).expand(-1, 3, -1, -1))
     _on_subset(x, drawn.sigma > 0, lambda part, index: gaussian_blur(part, p.sigma[index]))
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in settings.normalisation)
+    mean, std = _channels(settings.normalisation, device)
     out.copy_(x.sub_(mean).div_(std))
+
+
+@functools.cache
+def _channels(normalisation: Normalisation, device: torch.device) -> list[Tensor]:
+    """Mean and std, each (3, 1, 1); kept, since making them on a GPU waits for all that it is doing."""
+    with torch.inference_mode(False):  # whoever asks first
+        return [torch.tensor(values, device=device)[:, None, None] for values in normalisation]
 
 
 def pixel_boxes(box: Tensor, height: int, width: int) -> Tensor:
