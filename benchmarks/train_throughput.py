@@ -37,6 +37,7 @@ from simsiam_retrieval.normalisation import IMAGENET
 from simsiam_retrieval.training.batches import Batches
 from simsiam_retrieval.training.config import Config, recipe
 from simsiam_retrieval.training.loop import _bfloat16_helps, augmentation_of, pick_device
+from simsiam_retrieval.training.memory import keep_freed_memory
 from simsiam_retrieval.training.plan import make_plan
 from simsiam_retrieval.training.run import build_model
 
@@ -364,6 +365,8 @@ def main() -> None:
 
     torch.manual_seed(0)
     device = pick_device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # as pretrain does; it serves all contenders
     training = {}
     for name in options.cases:
         config = CASES[name]

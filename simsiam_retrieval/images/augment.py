@@ -144,15 +144,16 @@ def _apply(settings: Augmentation, images: Tensor, drawn: Parameters, out: Tenso
     x = _jitter(x, drawn, p)
     _on_subset(x, drawn.grey, lambda part, _: luma(part).expand(-1, 3, -1, -1))
     _on_subset(x, drawn.sigma > 0, lambda part, index: gaussian_blur(part, p.sigma[index]))
-    mean, std = _channels(settings.normalisation, device)
-    out.copy_(x.sub_(mean).div_(std))
+    scale, shift = _channels(settings.normalisation, device)
+    out.copy_(x.mul_(scale).add_(shift))
 
 
 @functools.cache
-def _channels(normalisation: Normalisation, device: torch.device) -> list[Tensor]:
-    """Mean and std, each (3, 1, 1); kept, since making them on a GPU waits for all that it is doing."""
+def _channels(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """1 / std and -mean / std, each (3, 1, 1); kept, since making them on a GPU waits for all that it is doing."""
     with torch.inference_mode(False):  # whoever asks first
-        return [torch.tensor(values, device=device)[:, None, None] for values in normalisation]
+        mean, std = (torch.tensor(values, device=device)[:, None, None] for values in normalisation)
+        return 1 / std, -mean / std
 
 
 def pixel_boxes(box: Tensor, height: int, width: int) -> Tensor:
@@ -185,8 +186,10 @@ def crop_by_matrices(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> 
     columns = resize_matrix(left / images.shape[3], width / images.shape[3], images.shape[3], size)
     flip = flip.to(images.device, non_blocking=True)
     columns = torch.where(flip[:, None, None], columns.flip(1), columns)
-    x = torch.einsum("nyh,nchw->ncyw", rows, images.float().div_(255))
-    return torch.einsum("nxw,ncyw->ncyx", columns, x)
+    n, c, h, w = images.shape
+    x = images.to(torch.float32, memory_format=torch.contiguous_format).view(n, c * h, w)
+    x = torch.bmm(x, columns.transpose(1, 2)).view(n, c, h, size)
+    return torch.matmul((rows / 255)[:, None].expand(n, c, size, h), x)
 
 
 def resize_matrix(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:
@@ -198,62 +201,66 @@ def resize_matrix(start: Tensor, length: Tensor, size_in: int, size_out: int) ->
     """
     start, length = (start * size_in)[:, None, None], (length * size_in)[:, None, None]
     scale = length / size_out
-    support = scale.clamp(min=1)
     centre = start + (torch.arange(size_out, device=start.device)[None, :, None] + 0.5) * scale
     pixel = torch.arange(size_in, device=start.device)[None, None, :] + 0.5
-    weight = (1 - (pixel - centre).abs() / support).clamp(min=0)
-    # a crop that starts inside a pixel keeps that pixel
-    weight = weight * ((pixel + 0.5 > start) & (pixel - 0.5 < start + length))
-    return weight / weight.sum(dim=2, keepdim=True)
+    weight = (pixel - centre).div_(scale.clamp(min=1)).abs_().neg_().add_(1).clamp_(min=0)
+    # pixels outside count for nothing; a crop that starts inside a pixel keeps that pixel
+    inside = torch.minimum(pixel + 0.5 - start, start + length - pixel + 0.5)
+    weight *= inside.sub_(1e-3).mul_(1e4).clamp_(0, 1)
+    return weight.div_(weight.sum(dim=2, keepdim=True))
 
 
 def luma(x: Tensor) -> Tensor:
     """Grey value of RGB images: (n, 3, h, w) -> (n, 1, h, w)."""
-    r, g, b = x.unbind(1)
-    return (GREY[0] * r + GREY[1] * g + GREY[2] * b)[:, None]
+    r, g, b = x.split(1, dim=1)
+    return (r * GREY[0]).add_(g, alpha=GREY[1]).add_(b, alpha=GREY[2])
 
 
 def adjust_brightness(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend with black; ``x`` in [0, 1], ``factor`` (n,)."""
-    return (x * factor[:, None, None, None]).clamp_(0, 1)
+    """Blend with black, in place; ``x`` in [0, 1], ``factor`` (n,)."""
+    return x.mul_(factor[:, None, None, None]).clamp_(0, 1)
 
 
 def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the image's mean grey value."""
-    factor = factor[:, None, None, None]
-    mean = luma(x).mean(dim=(1, 2, 3), keepdim=True)
-    return (x * factor).add_(mean * (1 - factor)).clamp_(0, 1)
+    """Blend with the image's mean grey value, in place."""
+    means = x.mean(dim=(2, 3))  # of each channel: cheaper than a grey image
+    mean = (means[:, 0] * GREY[0]).add_(means[:, 1], alpha=GREY[1]).add_(means[:, 2], alpha=GREY[2])
+    return x.mul_(factor[:, None, None, None]).add_((mean * (1 - factor))[:, None, None, None]).clamp_(0, 1)
 
 
 def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the grey image."""
+    """Blend with the grey image, in place."""
     factor = factor[:, None, None, None]
-    return (x * factor).add_(luma(x) * (1 - factor)).clamp_(0, 1)
+    grey = luma(x).mul_(1 - factor)
+    return x.mul_(factor).add_(grey).clamp_(0, 1)
 
 
 def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue by ``shift`` (n,), in turns, at equal HSV saturation and value.
+    """Turn the hue by ``shift`` (n,), in turns, at equal HSV saturation and value, in place.
 
     Masks are sums of products: on a CPU torch's comparisons and ``where`` take ten times as long as its arithmetic.
     """
     r, g, b = x.unbind(1)
-    value, low = torch.maximum(torch.maximum(r, g), b), torch.minimum(torch.minimum(r, g), b)
-    chroma = value - low
-    red = torch.eq(value, r, out=torch.empty_like(value))  # 1.0 where red is the largest
+    value, low = torch.maximum(r, g), torch.minimum(r, g)
+    torch.maximum(value, b, out=value)
+    chroma = value - torch.minimum(low, b, out=low)
+    red = torch.eq(value, r, out=low)  # 1.0 where red is the largest
     green = torch.eq(value, g, out=torch.empty_like(value))
     green -= green * red
     # hue in sixths of a turn, times chroma: 4c + r - g where blue is the largest, 2c + b - r green, g - b red
     hue = (r - g).add_(chroma, alpha=4)
     if_red, if_green = g - b, (b - r).add_(chroma, alpha=2)
-    hue += if_red.sub_(hue).mul_(red) + if_green.sub_(hue).mul_(green)
-    hue.mul_(chroma.clamp(min=1e-12).reciprocal_()).add_(6 * shift[:, None, None])
-    out = torch.empty_like(x)
+    if_red.sub_(hue).mul_(red)
+    hue.add_(if_green.sub_(hue).mul_(green)).add_(if_red)
+    hue.mul_(torch.clamp(chroma, min=1e-12, out=red).reciprocal_()).add_(6 * shift[:, None, None])
+    distance, turns = green, if_red  # their memory is free now
     for channel in range(3):
         # a channel is at its largest within a sixth of a turn of its own hue, and falls to its least in the next
-        distance = hue - 2 * channel
-        distance.sub_(torch.round(distance / 6), alpha=6).abs_().sub_(1).clamp_(0, 1)
-        torch.addcmul(value, chroma, distance, value=-1, out=out[:, channel])
-    return out
+        torch.sub(hue, 2 * channel, out=distance)
+        torch.mul(distance, 1 / 6, out=turns).round_()
+        distance.sub_(turns, alpha=6).abs_().sub_(1).clamp_(0, 1)
+        torch.addcmul(value, chroma, distance, value=-1, out=x[:, channel])
+    return x
 
 
 _JITTER = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
@@ -267,18 +274,25 @@ def _jitter(x: Tensor, drawn: Parameters, on_device: Parameters) -> Tensor:
                 x,
                 chosen,
                 lambda part, index, op=operation, which=which: op(part, on_device.factors[index, which]),
+                alone=True,
             )
     return x
 
 
-def _on_subset(x: Tensor, chosen: Tensor, operation) -> None:
-    """Apply ``operation(part, index)`` in place to the chosen images; ``chosen`` lives on the CPU: no device sync."""
+def _on_subset(x: Tensor, chosen: Tensor, operation, *, alone: bool = False) -> None:
+    """Apply ``operation(part, index)`` to the chosen images of ``x``; ``chosen`` lives on the CPU: no device sync.
+
+    ``alone``: the operation works in place; large images then go through it one by one on a CPU, where each alone
+    stays in the cache and needs no gathering.
+    """
     index = chosen.nonzero()[:, 0]
-    if len(index) and x.device.type == "cpu" and x.shape[2] * x.shape[3] > CACHED_PIXELS // 8:
-        for number in index.tolist():  # large images: each alone stays in the cache, and needs no gathering
+    if not len(index):
+        return
+    if alone and x.device.type == "cpu" and x.shape[2] * x.shape[3] > CACHED_PIXELS // 16:
+        for number in index.tolist():
             one = slice(number, number + 1)
-            x[one] = operation(x[one], one)
-    elif len(index):
+            operation(x[one], one)
+    else:
         index = index.to(x.device, non_blocking=True)
         x[index] = operation(x[index], index)
 

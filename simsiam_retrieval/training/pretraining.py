@@ -26,6 +26,7 @@ from .data import data_facts, find_images, load_images, report_rejected
 from .initial import initial_backbone
 from .knn_check import can_check, folder_labels
 from .loop import Collapsed, Interrupted, pick_device, train
+from .memory import keep_freed_memory
 from .options import USUAL, Options
 from .plan import Plan, make_plan
 from .processes import Processes, joined
@@ -53,6 +54,8 @@ def pretrain(config: Config, data: Sequence[Path], options: Options = USUAL) -> 
 
 def _pretrain(config: Config, data: Sequence[Path], options: Options, processes: Processes) -> bool:
     target = pick_device(options.device, processes)
+    if target.type == "cpu":
+        keep_freed_memory()
     new = processes.from_first(options.out or _new_folder(config, trial=not data))
     resume = options.resume
     if resume is None and processes.restarts and _begun(new):

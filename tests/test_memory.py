@@ -1,0 +1,33 @@
+"""Freed memory stays with a training process."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+COUNT = """
+import resource, sys, torch
+from simsiam_retrieval.training.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def step():
+    parts = [torch.zeros(1 << 20) for _ in range(6)]  # 4 MiB each, which only a write makes real
+step(); step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(mode: str) -> int:
+    done = subprocess.run([sys.executable, "-c", COUNT, mode], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
+def test_a_step_s_buffers_are_not_taken_anew_from_the_system() -> None:
+    usual, kept = faults("usual"), faults("keep")
+    assert usual > 20 * 6 * 10  # what there are otherwise, with huge pages too
+    assert kept < usual / 20
