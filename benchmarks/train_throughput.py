@@ -332,6 +332,18 @@ def table(report: dict) -> str:
     """The report in Markdown."""
     machine = report["hardware"]
     lines = [f"{machine['gpu'] or machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}", ""]
+    if report["training"]:
+        lines += _training_tables(report)
+    if report["augmentation"]:
+        lines += ["", "| views alone, one thread | ours, views/s | PIL, views/s | ratio |", "| --- | --- | --- | --- |"]
+        for size, result in report["augmentation"].items():
+            median = result["median"]
+            lines.append(f"| {size} px | {median['ours']:.0f} | {median['pil']:.0f} | {result['ratio']:.1f} |")
+    return "\n".join(lines)
+
+
+def _training_tables(report: dict) -> list[str]:
+    lines = []
     lines += ["| case | batch | contender | images/s, median | of ours |", "| --- | --- | --- | --- | --- |"]
     for name, case in report["training"].items():
         for contender, rate in case["median"].items():
@@ -341,19 +353,14 @@ def table(report: dict) -> str:
     for name, case in report["training"].items():
         parts = ("data", "augment", "forward", "backward", "optimizer")
         lines.append(f"| {name} | " + " | ".join(f"{100 * case['split'].get(part, 0):.1f} %" for part in parts) + " |")
-    if report["augmentation"]:
-        lines += ["", "| views alone, one thread | ours, views/s | PIL, views/s | ratio |", "| --- | --- | --- | --- |"]
-        for size, result in report["augmentation"].items():
-            median = result["median"]
-            lines.append(f"| {size} px | {median['ours']:.0f} | {median['pil']:.0f} | {result['ratio']:.1f} |")
-    return "\n".join(lines)
+    return lines
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path, help="folder of images, at least 256")
     parser.add_argument("--small-images", type=Path, help="folder of images of about 32 px, for resnet18-32")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="*", choices=CASES, default=list(CASES), help="none: views alone")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10, help="of a round")

@@ -104,6 +104,7 @@ def test_views_do_not_depend_on_how_a_batch_is_worked_through(monkeypatch):
     usual = apply(settings, images, drawn)
     for pixels in (1, 10**9):
         monkeypatch.setattr(augment, "CACHED_PIXELS", pixels)
+        monkeypatch.setattr(augment, "ALONE_PIXELS", pixels)
         torch.testing.assert_close(apply(settings, images, drawn), usual, atol=1e-5, rtol=0)
 
 

@@ -19,7 +19,8 @@ from ..normalisation import IMAGENET, Normalisation
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601 luma, as in Pillow and torchvision
 RADIUS = 6  # of the blur's kernel, in pixels: 3 sigma at the paper's largest sigma of 2
 SMALL = 48  # pixels; the crops of such images are quicker made by one product for all, on a CPU too
-CACHED_PIXELS = 131_072  # of a group of images on a CPU; jitter takes a quarter of them at a time
+CACHED_PIXELS = 262_144  # of a group of images on a CPU; jitter takes a quarter of them at a time
+ALONE_PIXELS = 8_192  # of an image on a CPU, from which jitter takes it alone
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,7 @@ def _on_subset(x: Tensor, chosen: Tensor, operation, *, alone: bool = False) -> 
     index = chosen.nonzero()[:, 0]
     if not len(index):
         return
-    if alone and x.device.type == "cpu" and x.shape[2] * x.shape[3] > CACHED_PIXELS // 16:
+    if alone and x.device.type == "cpu" and x.shape[2] * x.shape[3] >= ALONE_PIXELS:
         for number in index.tolist():
             one = slice(number, number + 1)
             operation(x[one], one)
