@@ -111,5 +111,6 @@ def joined() -> Iterator[Processes]:
             count=dist.get_world_size(),
             restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
         )
+        dist.barrier()  # gloo: a process that tears down while its peer still talks may be aborted
     finally:
         dist.destroy_process_group()
