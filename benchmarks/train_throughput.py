@@ -161,10 +161,10 @@ def plain(case: Case) -> Step:
 
 def lightly(case: Case) -> Step:
     """After lightly's own SimSiam example, with its heads as wide as ours."""
-    from lightly.data.dataset import LightlyDataset
-    from lightly.loss.negative_cosine_similarity import NegativeCosineSimilarity
-    from lightly.models.modules import SimSiamPredictionHead, SimSiamProjectionHead
-    from lightly.transforms.simsiam_transform import SimSiamTransform
+    from lightly.data.dataset import LightlyDataset  # pyright: ignore[reportMissingImports]
+    from lightly.loss.negative_cosine_similarity import NegativeCosineSimilarity  # pyright: ignore[reportMissingImports]
+    from lightly.models.modules import SimSiamPredictionHead, SimSiamProjectionHead  # pyright: ignore[reportMissingImports]
+    from lightly.transforms.simsiam_transform import SimSiamTransform  # pyright: ignore[reportMissingImports]
 
     config = case.config
 
