@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from commands import Run, runner
+from small import paint
 
 HOME = "SIMSIAM_RETRIEVAL_HOME"
 COMMAND_SECONDS = 300
@@ -127,6 +129,20 @@ def run_command(tmp_path: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    return runner(tmp_path, capsys, monkeypatch)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with five pictures, one of them in a subfolder."""
+    root = tmp_path / "pictures"
+    for number, name in enumerate(["a.jpg", "b.jpg", "c.jpg", "d.jpg", "sub/e.jpg"]):
+        paint(root / name, number)
+    return root
 
 
 @pytest.fixture

@@ -13,83 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 from PIL import Image
+from small import CHUNK, Killed, contents, expected_vector, names, paint, small_encoder, stop_after, summary
 
 import simsiam_retrieval.collection.collection as collection_module
 from simsiam_retrieval import Collection, UserError, load_encoder
-
-SIDE = 8  # pixels that the small encoder sees of an image
-CHUNK = 16  # files that are stored at a time
-
-
-def small_encoder(file: Path, grey: float = 127.5) -> Path:
-    """An encoder whose vector is the image itself, 8 x 8 pixels less ``grey``, scaled to unit length."""
-    dim = SIDE * SIDE * 3
-    nodes = [
-        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Reshape", ["float", "shape"], ["flat"]),
-        helper.make_node("Sub", ["flat", "grey"], ["centred"]),
-        helper.make_node("LpNormalization", ["centred"], ["vectors"], axis=1, p=2),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", SIDE, SIDE, 3])],
-        [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["n", dim])],
-        [
-            helper.make_tensor("shape", TensorProto.INT64, [2], [-1, dim]),
-            helper.make_tensor("grey", TensorProto.FLOAT, [1], [grey]),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    metadata = {"format": "simsiam-retrieval-encoder/1", "image_size": str(SIDE), "dim": str(dim)}
-    helper.set_model_props(model, metadata)
-    onnx.save(model, file)
-    return file
-
-
-def paint(file: Path, seed: int, size: tuple[int, int] = (40, 30)) -> Path:
-    """A small picture of coloured blotches, another one for every seed."""
-    blotches = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), np.uint8)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(blotches).resize(size, Image.Resampling.BICUBIC).save(file, quality=95)
-    return file
-
-
-def expected_vector(file: Path) -> NDArray[np.float64]:
-    """What the small encoder makes of a file, worked out with Pillow and numpy alone."""
-    with Image.open(file) as image:
-        rgb = image.convert("RGB")
-    side = min(rgb.size)
-    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-    square = rgb.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    vector = np.asarray(square, float).ravel() - 127.5
-    return vector / np.linalg.norm(vector)
-
-
-def contents(collection: Collection) -> dict[Path, bytes]:
-    """Path -> vector of all that can be found, read from the catalog's file."""
-    database = sqlite3.connect(collection.folder / "catalog.sqlite")
-    stored = dict(database.execute("SELECT item, vector FROM vectors"))
-    database.close()
-    return {item.path: stored[item.id] for item in collection}
-
-
-def names(collection: Collection) -> list[str]:
-    return [item.path.name for item in collection]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with five pictures, one of them in a subfolder."""
-    root = tmp_path / "pictures"
-    for number, name in enumerate(["a.jpg", "b.jpg", "c.jpg", "d.jpg", "sub/e.jpg"]):
-        paint(root / name, number)
-    return root
 
 
 @pytest.fixture
@@ -353,10 +283,6 @@ def test_the_catalog_holds_the_hash_of_each_file(collection, folder):
 
 
 # -- updating
-
-
-def summary(update) -> tuple[int, int, int, int]:
-    return update.added, update.changed, update.removed, update.images
 
 
 def test_the_first_update(empty, folder):
@@ -651,22 +577,6 @@ def undisturbed(many: Path, tmp_path: Path) -> dict[Path, bytes]:
     with Collection.create(tmp_path / "undisturbed", small_encoder(tmp_path / "small.onnx")) as collection:
         assert collection.update([many], workers=0).images == 40
         return contents(collection)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing is caught, nothing is tidied."""
-
-
-def stop_after(chunks: int, how: type[BaseException]) -> Callable[[int], None]:
-    """An ``on_progress`` that raises ``how`` after so many chunks."""
-    seen: list[int] = []
-
-    def on_progress(done: int) -> None:
-        seen.append(done)
-        if len(seen) == chunks:
-            raise how
-
-    return on_progress
 
 
 def test_ctrl_c_keeps_what_is_done(empty, many, undisturbed):

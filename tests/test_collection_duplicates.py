@@ -12,17 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import refused
 from PIL import Image
-from test_collection import expected_vector, paint, small_encoder
-from test_index_command import HEAVY, Run, refused, runner
+from small import expected_vector, paint, small_encoder
 
 from simsiam_retrieval import Collection, UserError, load_encoder
 from simsiam_retrieval.collection.duplicates import CALIBRATED
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(tmp_path, capsys, monkeypatch)
 
 
 @pytest.fixture
@@ -295,16 +290,3 @@ def test_what_cannot_be(run, collection, options, words):
 def test_no_collection(run, tmp_path):
     refused(run("duplicates"), "nothing is indexed yet")
     refused(run("duplicates", "--collection", tmp_path / "nowhere"), "not a collection")
-
-
-def test_help_loads_nothing_heavy(tmp_path):
-
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "simsiam_retrieval.duplicates", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
-    assert not loaded & HEAVY
-    assert "--threshold" in done.stdout

@@ -1,61 +1,24 @@
 """``python -m simsiam_retrieval.index``: what it prints, and what it says of what cannot work."""
 
 import os
-import runpy
 import shutil
 import sqlite3
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import refused
 from PIL import Image
-from test_collection import expected_vector, paint, small_encoder
+from small import expected_vector, paint, small_encoder
 
 from simsiam_retrieval import Collection
 
 
 def index(folder: Path, encoder: Path | None, collection: Path) -> list[str]:
     return [str(folder), "--collection", str(collection), *(["--encoder", str(encoder)] if encoder else [])]
-
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def runner(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Like ``run_command``, but in this process: it saves the second that Python needs to start."""
-
-    def run(name: str, *args: object) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("COLUMNS", "120")
-        capsys.readouterr()
-        try:
-            with warnings.catch_warnings(action="ignore"):  # of a module that runs for the second time
-                runpy.run_module(f"simsiam_retrieval.{name}", run_name="__main__")
-        except SystemExit as end:
-            return subprocess.CompletedProcess(sys.argv, int(end.code or 0), *capsys.readouterr())
-        raise AssertionError("no exit")
-
-    return run
-
-
-def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """Assert that a command ended as it should when the user can mend it: code 2 and one line."""
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.startswith("error: "), done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    for word in words:
-        assert word in done.stderr
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(tmp_path, capsys, monkeypatch)
 
 
 @pytest.fixture
@@ -165,7 +128,7 @@ def test_help(run):
 HEAVY = {"torch", "torchvision", "streamlit", "faiss", "onnxruntime", "numpy", "PIL"}
 
 
-@pytest.mark.parametrize("command", ["index", "search"])
+@pytest.mark.parametrize("command", ["index", "search", "status", "duplicates"])
 def test_help_loads_nothing_heavy(command):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", f"simsiam_retrieval.{command}", "--help"],

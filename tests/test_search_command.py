@@ -8,16 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import refused
 from PIL import Image
-from test_collection import paint, small_encoder
-from test_index_command import Run, refused, runner
+from small import paint, small_encoder
 
 from simsiam_retrieval import Collection
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(tmp_path, capsys, monkeypatch)
 
 
 @pytest.fixture

@@ -4,20 +4,13 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from test_collection import Killed, paint, small_encoder, stop_after
-from test_index_command import HEAVY, Run, refused, runner
+from commands import refused
+from small import Killed, paint, small_encoder, stop_after
 
 from simsiam_retrieval import Collection
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(tmp_path, capsys, monkeypatch)
 
 
 @pytest.fixture
@@ -116,15 +109,3 @@ def test_an_empty_collection(run, tmp_path):
     done = run("status", "--collection", tmp_path / "made")
     assert (done.returncode, done.stderr) == (0, "")
     assert "images      0\n" in done.stdout
-
-
-def test_help_loads_nothing_heavy():
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "simsiam_retrieval.status", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
-    assert "tyro" in loaded
-    assert not loaded & HEAVY

@@ -14,24 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_collection import Killed, contents, expected_vector, names, paint, small_encoder, stop_after, summary
-from test_index_command import Run, refused, runner
+from commands import refused
+from small import Killed, contents, expected_vector, names, paint, small_encoder, stop_after, summary
 
 import simsiam_retrieval.collection.collection as collection_module
 from simsiam_retrieval import Collection, UserError
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(tmp_path, capsys, monkeypatch)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "pictures"
-    for number, name in enumerate(["a.jpg", "b.jpg", "c.jpg", "d.jpg", "sub/e.jpg"]):
-        paint(root / name, number)
-    return root
 
 
 @pytest.fixture

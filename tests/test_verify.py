@@ -7,15 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_collection import contents, names, paint, small_encoder, summary
-from test_index_command import Run, refused, runner
+from commands import refused
+from small import contents, names, paint, small_encoder, summary
 
 from simsiam_retrieval import Collection, UserError
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return runner(tmp_path, capsys, monkeypatch)
 
 
 @pytest.fixture

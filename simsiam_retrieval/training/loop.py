@@ -111,8 +111,8 @@ def train(
     first = 0
     if resume:
         first = _restore(run, model, optimizer, device)
-        if processes.first:
-            run.truncate_metrics(first)
+    if processes.first:
+        run.truncate_metrics(first)  # of a start that a launcher repeats, too
 
     held_out = plan.held_out.numpy()
     monitor = Monitor(

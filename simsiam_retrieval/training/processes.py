@@ -9,6 +9,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from ..errors import UserError
 from .sync_batch_norm import synchronise
@@ -91,26 +93,35 @@ ALONE = Processes()
 def joined() -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started, for the time of the block; alone without it.
 
-    Raises :class:`UserError` when they cannot reach each other.
+    Raises :class:`UserError` when they cannot reach each other, or could not after a restart.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield ALONE
         return
     local_rank = int(os.environ["LOCAL_RANK"])
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    one_machine = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
+    kept_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if kept_store and not one_machine and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        # machines count their restarts apart, no name would be both new and common
+        raise UserError(
+            "restarts on several machines need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment of every"
+            " torchrun (or --max-restarts 0)"
+        )
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
+        store, rank, count = next(iter(rendezvous("env://")))
+        if one_machine:
+            # torchrun keeps one store over its restarts; under the old names lie addresses of processes that are gone
+            store = PrefixStore(f"start {restarts}", store)
+        backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     except (RuntimeError, ValueError) as error:  # torch's network errors are RuntimeErrors
         raise UserError(f"the processes cannot reach each other: {' '.join(str(error).split())[:200]}") from None
     try:
-        yield Processes(
-            rank=dist.get_rank(),
-            local_rank=local_rank,
-            count=dist.get_world_size(),
-            restarts=int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")),
-        )
+        yield Processes(rank=rank, local_rank=local_rank, count=count, restarts=restarts)
         dist.barrier()  # gloo: a process that tears down while its peer still talks may be aborted
     finally:
         dist.destroy_process_group()
