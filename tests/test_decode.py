@@ -70,7 +70,7 @@ def with_orientation(upright: np.ndarray, orientation: int, file_format: str, **
 def test_exif_orientation_of_a_jpeg(orientation):
     upright = asymmetrical()
     content = with_orientation(upright, orientation, "JPEG", quality=95, subsampling=0)
-    image, width, height, file_format = read_image(content)
+    image, width, height, file_format, *_ = read_image(content)
     assert (width, height, file_format) == (80, 48, "JPEG")
     assert image.size == (80, 48) and image.mode == "RGB"
     assert np.abs(np.asarray(image, int) - upright).mean() < 3
@@ -80,7 +80,7 @@ def test_exif_orientation_of_a_jpeg(orientation):
 def test_a_draft_is_upright_and_the_full_size_is_reported(orientation):
     upright = asymmetrical(480, 800)
     content = with_orientation(upright, orientation, "JPEG", quality=95, subsampling=0)
-    image, width, height, _ = read_image(content, short_side=100)
+    image, width, height, _, *_ = read_image(content, short_side=100)
     assert (width, height) == (800, 480)
     assert image.size == (200, 120)  # a quarter; an eighth would have 60 pixels
     assert np.abs(np.asarray(image, int) - asymmetrical(120, 200)).mean() < 3
@@ -93,7 +93,7 @@ def test_exif_orientation_of_other_formats(file_format, orientation):
         pytest.skip(f"this Pillow has no {file_format}")
     upright = asymmetrical()
     lossless = {"lossless": True} if file_format == "WEBP" else {}
-    image, width, height, found = read_image(with_orientation(upright, orientation, file_format, **lossless))
+    image, width, height, found, *_ = read_image(with_orientation(upright, orientation, file_format, **lossless))
     assert (width, height, found) == (80, 48, file_format)
     assert image.size == (80, 48)
     assert np.abs(np.asarray(image, int) - upright).mean() < 3
@@ -110,7 +110,7 @@ def test_an_orientation_that_does_not_exist_changes_nothing(value):
 def test_a_draft_keeps_the_short_side_and_the_shape(size):
     content = encoded(Image.new("RGB", size, (10, 200, 30)), "JPEG")
     for asked in (1, 8, 16, 47, 48, 56, 64, 78, 100, 120, 128, 240, 256, 480, 2000):
-        image, width, height, _ = read_image(content, short_side=asked)
+        image, width, height, _, *_ = read_image(content, short_side=asked)
         assert (width, height) == size
         assert min(image.size) >= min(asked, *size), f"asked for {asked}"
         assert image.width / image.height == pytest.approx(width / height, rel=0.1)
@@ -273,7 +273,7 @@ def test_of_an_animation_the_first_frame_counts():
 def test_of_a_multi_picture_jpeg_the_first_counts():
     frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
     content = encoded(frames[0], "MPO", save_all=True, append_images=frames[1:])
-    image, width, height, file_format = read_image(content, short_side=24)
+    image, width, height, file_format, *_ = read_image(content, short_side=24)
     assert (width, height, file_format) == (64, 48, "MPO")
     assert image.size == (32, 24)
     assert np.abs(np.asarray(image, int) - [255, 0, 0]).max() <= 8
@@ -284,7 +284,7 @@ def test_formats(file_format):
     if not features.check({"WEBP": "webp", "AVIF": "avif"}.get(file_format, "zlib")):
         pytest.skip(f"this Pillow has no {file_format}")
     upright = asymmetrical()
-    image, width, height, found = read_image(encoded(Image.fromarray(upright), file_format))
+    image, width, height, found, *_ = read_image(encoded(Image.fromarray(upright), file_format))
     assert (width, height, found) == (80, 48, file_format)
     assert np.abs(np.asarray(image, int) - upright).mean() < 4
 
@@ -292,7 +292,7 @@ def test_formats(file_format):
 def test_heic():
     if decoding.pi_heif is None:
         pytest.skip("pi-heif is not installed here")
-    image, width, height, file_format = read_image(HEIC)
+    image, width, height, file_format, *_ = read_image(HEIC)
     assert (width, height, file_format) == (48, 32, "HEIF")
     shown = np.asarray(image, int)
     assert np.abs(shown[:, 2:22] - [200, 40, 30]).max() <= 12
@@ -424,7 +424,7 @@ def test_formats_that_are_left_out_on_purpose():
 def test_the_name_does_not_matter(tmp_path):
     file = tmp_path / "really-a-png.jpg"
     Image.new("RGB", (7, 5), (1, 2, 3)).save(file, "PNG")
-    image, width, height, file_format = read_image(file, short_side=2)
+    image, width, height, file_format, *_ = read_image(file, short_side=2)
     assert (image.size, width, height, file_format) == ((7, 5), 7, 5, "PNG")
     assert image.getpixel((3, 3)) == (1, 2, 3)
 

@@ -48,7 +48,7 @@ def test_json(run, made, tmp_path):
         "encoder": identity,
         "dim": 192,
         "generation": 2,
-        "schema": 1,
+        "schema": 2,
         "index": "IndexFlatIP",
     }
 

@@ -7,9 +7,10 @@ see the old state or the new one, and an update that was killed leaves its finis
 
 import os
 import sqlite3
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +19,11 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..files import replacing
 from ..images.files import ImageFile
+from . import schema
 from .patterns import Selection
 
-SCHEMA = 1
 FILE = "catalog.sqlite"
 LOCK_SECONDS = 60  # a commit waits this long for readers to finish, and they for it
-
-_TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE items (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice
-    path NOT NULL,                  -- text; bytes where a name is not UTF-8
-    size INTEGER NOT NULL,          -- bytes
-    mtime_ns INTEGER NOT NULL,
-    generation INTEGER NOT NULL,
-    error TEXT,                     -- why the file cannot be used, or NULL
-    digest BLOB,                    -- SHA-256 of the file's bytes
-    width INTEGER, height INTEGER,  -- pixels, upright
-    format TEXT,
-    UNIQUE (path, generation)
-);
-CREATE TABLE vectors (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, vector BLOB NOT NULL);
-CREATE TABLE thumbnails (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, jpeg BLOB NOT NULL);
-CREATE TABLE roots (path PRIMARY KEY) WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +37,12 @@ class Item:
     width: int  # pixels, upright
     height: int
     format: str  # JPEG, PNG, ...
+    taken: datetime | None = None  # by the camera's clock, from EXIF; None also where an old collection did not ask
+
+    @property
+    def date(self) -> datetime:
+        """When it was taken, or else when the file was last changed; local time without a zone."""
+        return self.taken or datetime.fromtimestamp(self.mtime_ns / 1e9)
 
 
 @dataclass(frozen=True)
@@ -69,6 +57,7 @@ class Entry:
     width: int | None = None
     height: int | None = None
     format: str | None = None
+    taken: datetime | None = None
     vector: NDArray[np.float32] | None = None  # (dim,)
     thumbnail: bytes | None = None  # JPEG
 
@@ -134,26 +123,38 @@ class Catalog:
         with replacing(folder / FILE) as temporary:  # a catalog is there whole or not at all
             connection = sqlite3.connect(temporary)
             with connection:
-                connection.executescript("BEGIN;" + _TABLES)
+                connection.executescript("BEGIN;" + schema.TABLES)
                 connection.executemany(
-                    "INSERT INTO meta VALUES (?, ?)", {"schema": str(SCHEMA), "generation": "0", **meta}.items()
+                    "INSERT INTO meta VALUES (?, ?)", {"schema": str(schema.NEWEST), "generation": "0", **meta}.items()
                 )
             connection.close()
         return cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> "Catalog":
-        """Open an existing catalog.
+        """Open an existing catalog, of this schema or an older one.
 
         Raises :class:`UserError` when there is none, or when it was written by a newer version.
         """
         if not (folder / FILE).is_file():
             raise UserError(f"{folder}: not a collection; make one with: python -m simsiam_retrieval.index FOLDER")
         catalog = cls(folder, _connect(folder))
-        schema = int(catalog.meta("schema"))
-        if schema > SCHEMA:
-            raise UserError(f"{folder}: made by a newer version of this package (schema {schema}); upgrade to open it")
+        found = catalog.schema()
+        if found > schema.NEWEST:
+            raise UserError(f"{folder}: made by a newer version of this package (schema {found}); upgrade to open it")
         return catalog
+
+    @classmethod
+    def open_to_write(cls, folder: Path) -> "Catalog":
+        """Open an existing catalog and bring it to the newest schema; raises as :meth:`open` does."""
+        catalog = cls.open(folder)
+        catalog.migrate()
+        return catalog
+
+    def migrate(self) -> None:
+        """Bring an older catalog to the newest schema, in one transaction; others may go on reading it."""
+        if self.schema() < schema.NEWEST:
+            schema.migrate(self._db)
 
     def close(self) -> None:
         self._db.close()
@@ -163,6 +164,10 @@ class Catalog:
         if row is None:
             raise sqlite3.DatabaseError(f"no {key} in it")
         return row[0]
+
+    def schema(self) -> int:
+        """The version of its tables; another process may raise it at any time."""
+        return int(self.meta("schema"))
 
     def generation(self) -> int:
         """The published generation; it grows with every update that changed something."""
@@ -177,6 +182,9 @@ class Catalog:
         finally:
             self._db.rollback()
 
+    def _columns(self) -> str:
+        return f"{_ITEM}, {'taken' if self.schema() >= _TAKEN_SCHEMA else 'NULL'}"
+
     # -- reading
 
     def count(self) -> int:
@@ -185,14 +193,15 @@ class Catalog:
 
     def items(self, limit: int = -1, offset: int = 0) -> Iterator[Item]:
         """Usable images, sorted by path."""
-        query = f"SELECT {_ITEM} FROM items WHERE {_VISIBLE} ORDER BY path LIMIT ? OFFSET ?"
+        query = f"SELECT {self._columns()} FROM items WHERE {_VISIBLE} ORDER BY path LIMIT ? OFFSET ?"
         yield from map(_item, self._db.execute(query, [limit, offset]))
 
     def items_by_id(self, ids: Iterable[int]) -> dict[int, Item]:
         """Usable images among ``ids``."""
         found = {}
+        query = f"SELECT {self._columns()} FROM items WHERE id = ? AND {_VISIBLE}"
         for id_ in ids:
-            row = self._db.execute(f"SELECT {_ITEM} FROM items WHERE id = ? AND {_VISIBLE}", [int(id_)]).fetchone()
+            row = self._db.execute(query, [int(id_)]).fetchone()
             if row is not None:
                 found[row[0]] = _item(row)
         return found
@@ -276,7 +285,27 @@ class Catalog:
         row = self._db.execute("SELECT jpeg FROM thumbnails WHERE item = ?", [id_]).fetchone()
         return None if row is None else row[0]
 
+    def labels(self) -> dict[int, str]:
+        """Id -> label of the usable images that have one."""
+        if self.schema() < _TAKEN_SCHEMA:
+            return {}
+        return dict(self._db.execute(f"SELECT id, label FROM items JOIN labels USING (digest) WHERE {_VISIBLE}"))
+
     # -- updating
+
+    def set_labels(self, labels: Mapping[int, str | None]) -> None:
+        """Label the content of images, or take its label away (None), in one transaction."""
+        self.migrate()
+        rows = [(label, id_) for id_, label in labels.items()]
+        with self._db:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO labels SELECT digest, ? FROM items WHERE id = ? AND digest IS NOT NULL",
+                [row for row in rows if row[0] is not None],
+            )
+            self._db.executemany(
+                "DELETE FROM labels WHERE ? IS NULL AND digest = (SELECT digest FROM items WHERE id = ?)",
+                [row for row in rows if row[0] is None],
+            )
 
     def known_below(self, roots: Iterable[Path]) -> dict[Path, Known]:
         """The newest row of every file at or below one of ``roots``, published or pending."""
@@ -312,10 +341,10 @@ class Catalog:
                 path = _stored(entry.path)
                 self._db.execute("DELETE FROM items WHERE path = ? AND generation = ?", [path, generation])
                 cursor = self._db.execute(
-                    "INSERT INTO items (path, size, mtime_ns, generation, error, digest, width, height, format)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO items (path, size, mtime_ns, generation, error, digest, width, height, format, taken)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [path, entry.size, entry.mtime_ns, generation, entry.error, entry.digest,
-                     entry.width, entry.height, entry.format],
+                     entry.width, entry.height, entry.format, entry.taken and entry.taken.isoformat()],
                 )  # fmt: skip
                 if entry.vector is not None:
                     blob = np.ascontiguousarray(entry.vector, "<f4").tobytes()
@@ -337,8 +366,9 @@ class Catalog:
                     "DELETE FROM items WHERE path = ? AND generation = ? AND id <> ?", [path, generation, content.id]
                 )
                 cursor = self._db.execute(
-                    "INSERT OR IGNORE INTO items (path, size, mtime_ns, generation, digest, width, height, format)"
-                    " SELECT ?, ?, ?, ?, digest, width, height, format FROM items WHERE id = ?",
+                    "INSERT OR IGNORE INTO items"
+                    " (path, size, mtime_ns, generation, digest, width, height, format, taken)"
+                    " SELECT ?, ?, ?, ?, digest, width, height, format, taken FROM items WHERE id = ?",
                     [path, file.size, file.mtime_ns, generation, content.id],
                 )
                 if cursor.rowcount != 1:
@@ -389,6 +419,7 @@ class Catalog:
 _PUBLISHED = "generation <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation')"
 _VISIBLE = f"error IS NULL AND {_PUBLISHED}"
 _ITEM = "id, path, size, mtime_ns, width, height, format"
+_TAKEN_SCHEMA = 2  # the first that knows when a picture was taken, and labels
 
 
 def _connect(folder: Path) -> sqlite3.Connection:
@@ -399,7 +430,7 @@ def _connect(folder: Path) -> sqlite3.Connection:
 
 
 def _item(row: tuple) -> Item:
-    return Item(row[0], _path(row[1]), *row[2:])
+    return Item(row[0], _path(row[1]), *row[2:7], taken=None if row[7] is None else datetime.fromisoformat(row[7]))
 
 
 def _stored(path: Path) -> str | bytes:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -164,6 +164,32 @@ class Collection:
         """JPEG bytes, longer side at most 256 px, or None for an unknown id."""
         with self._lock, explained(self.folder):
             return self._catalog.thumbnail(id_)
+
+    def labels(self) -> dict[int, str]:
+        """Item id -> label, of the images that have one."""
+        with self._lock, explained(self.folder):
+            return self._catalog.labels()
+
+    def set_labels(self, labels: Mapping[int, str | None]) -> None:
+        """Label images by item id, or take their labels away (None); all of it is stored, or nothing.
+
+        A label belongs to a file's content: copies share it, and a file that is moved, or forgotten and found again,
+        keeps it. Raises :class:`UserError` for an unknown id, an empty label, or where the collection cannot be
+        written.
+        """
+        labels = {id_: None if label is None else label.strip() for id_, label in labels.items()}
+        if "" in labels.values():
+            raise UserError("a label cannot be empty; None takes it away")
+        with self._lock, explained(self.folder):
+            unknown = labels.keys() - self._catalog.items_by_id(labels)
+            if unknown:
+                raise UserError(f"{self.folder}: no image {min(unknown)} in it; nothing was labelled")
+            self._catalog.set_labels(labels)
+
+    def vectors(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Item ids (n,), ascending, and their unit vectors (n, dim), all from one state of the collection."""
+        with self._lock, explained(self.folder):
+            return self._catalog.vectors(self.dim)[1:]
 
     def failures(self) -> list[tuple[Path, str]]:
         """Files that could not be used, with the reason."""
@@ -335,7 +361,7 @@ class Collection:
         with (
             writing(self.folder, on_wait),
             explained(self.folder),
-            contextlib.closing(Catalog.open(self.folder)) as catalog,
+            contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
         ):
             return self._update(catalog, roots, listing, patterns or Patterns(), prune, workers, on_start, on_progress)
 
@@ -381,7 +407,7 @@ class Collection:
         with (
             writing(self.folder, on_wait),
             explained(self.folder),
-            contextlib.closing(Catalog.open(self.folder)) as catalog,
+            contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
         ):
             known = catalog.known_below(wanted)
             lost = [root for root in catalog.roots() if any(path in (root, *root.parents) for path in wanted)]
@@ -402,7 +428,7 @@ class Collection:
         with (
             writing(self.folder, on_wait),
             explained(self.folder),
-            contextlib.closing(Catalog.open(self.folder)) as catalog,
+            contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
         ):
             self._rebuild(catalog)
 
@@ -417,7 +443,7 @@ class Collection:
         with (
             writing(self.folder, on_wait),
             explained(self.folder),
-            contextlib.closing(Catalog.open(self.folder)) as catalog,
+            contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
         ):
             _ = self.encoder  # raises where it is not the one that made the vectors
             generation = catalog.generation()

@@ -38,6 +38,7 @@ def _facts(content: bytes, decoded: Decoded) -> dict:
         "width": decoded.width,
         "height": decoded.height,
         "format": decoded.format,
+        "taken": decoded.taken,
         "thumbnail": _thumbnail(decoded.image),
     }
 

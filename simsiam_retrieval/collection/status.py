@@ -76,7 +76,7 @@ def read_status(folder: Path) -> Status:
                 encoder=collection.encoder_identity,
                 dim=collection.dim,
                 generation=generation,
-                schema=int(catalog.meta("schema")),
+                schema=catalog.schema(),
                 index=kind,
                 sizes={name: _size(collection.folder / name) for name in files},
             )

@@ -4,12 +4,13 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import PIL
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 try:
     import pi_heif
@@ -58,6 +59,7 @@ class Decoded(NamedTuple):
     width: int  # of the whole picture, upright, in pixels
     height: int
     format: str  # as Pillow names it: JPEG, PNG, ...
+    taken: datetime | None = None  # by the camera's clock, where EXIF says so
 
 
 def decode(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Image.Image:
@@ -136,7 +138,16 @@ def _decoded(image: Image.Image, short_side: int | None) -> Decoded:
     image.load()
     if image.getexif().get(0x0112) in _SIDEWAYS:
         width, height = height, width
-    return Decoded(_upright_rgb(image), width, height, file_format)
+    return Decoded(_upright_rgb(image), width, height, file_format, _taken(image))
+
+
+def _taken(image: Image.Image) -> datetime | None:
+    try:
+        exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
+        stamp = exif.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTimeDigitized)
+        return datetime.strptime(str(stamp).strip("\0 "), "%Y:%m:%d %H:%M:%S") if stamp else None
+    except Exception:  # noqa: BLE001  # Pillow's parser raises nearly anything; odd metadata is no reason to lose a picture
+        return None
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:

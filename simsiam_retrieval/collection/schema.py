@@ -1,0 +1,45 @@
+"""The catalog's tables, and how a catalog of an older version gets them."""
+
+import sqlite3
+
+NEWEST = 2
+
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice
+    path NOT NULL,                  -- text; bytes where a name is not UTF-8
+    size INTEGER NOT NULL,          -- bytes
+    mtime_ns INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    error TEXT,                     -- why the file cannot be used, or NULL
+    digest BLOB,                    -- SHA-256 of the file's bytes
+    width INTEGER, height INTEGER,  -- pixels, upright
+    format TEXT,
+    taken TEXT,                     -- YYYY-MM-DDTHH:MM:SS by the camera's clock, or NULL
+    UNIQUE (path, generation)
+);
+CREATE TABLE vectors (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, vector BLOB NOT NULL);
+CREATE TABLE thumbnails (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, jpeg BLOB NOT NULL);
+CREATE TABLE roots (path PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE labels (digest BLOB PRIMARY KEY, label TEXT NOT NULL) WITHOUT ROWID;
+"""
+# labels belong to content: a file that is moved, or forgotten and found again, keeps its own
+
+_STEPS = {
+    1: (
+        "ALTER TABLE items ADD COLUMN taken TEXT",
+        "CREATE TABLE labels (digest BLOB PRIMARY KEY, label TEXT NOT NULL) WITHOUT ROWID",
+    ),
+}
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring an older catalog to the newest schema in one transaction."""
+    db.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
+    with db:
+        (stored,) = db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+        for step in range(int(stored), NEWEST):
+            for statement in _STEPS[step]:
+                db.execute(statement)
+        db.execute("UPDATE meta SET value = ? WHERE key = 'schema'", [str(max(int(stored), NEWEST))])
