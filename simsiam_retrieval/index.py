@@ -40,6 +40,10 @@ class Arguments:
     """Check catalog, vectors, index and encoder against each other, mend what can be mended, and do nothing else."""
     rebuild_index: bool = False
     """Build the FAISS index again from the stored vectors, and do nothing else."""
+    index: str | None = None
+    """FAISS type: auto, flat (exact), float16, ivf, ivf-sq8 or hnsw; kept for later updates. A new one means auto."""
+    recall: float | None = None
+    """Recall@10 that an approximate index is tuned to, 0.95 unless said; kept as well."""
     wait: bool = False
     """Wait while another update of the collection is running."""
     workers: int | None = None
@@ -70,6 +74,8 @@ def main() -> int:
             include=arguments.include,
             exclude=arguments.exclude,
             prune=arguments.prune,
+            index=arguments.index,
+            recall=arguments.recall,
             on_wait=cli.remark if arguments.wait else None,
             workers=arguments.workers,
             on_start=shown.of,
@@ -78,6 +84,7 @@ def main() -> int:
     remember(folder)
     _remark_failures(update.failed)
     _remark_held(update.held)
+    _remark_measured(folder, update.rebuilt)
     facts = [
         f"{update.added - update.moved} new",
         f"{update.changed} changed",
@@ -98,7 +105,8 @@ def main() -> int:
 
 
 def _remove(arguments: Arguments, folder: Path) -> int:
-    if arguments.folders or arguments.include or arguments.exclude or arguments.prune or arguments.dry_run:
+    others = (arguments.folders, arguments.include, arguments.exclude, arguments.prune, arguments.dry_run)
+    if any(others) or arguments.index is not None or arguments.recall is not None:
         raise UserError("--remove goes with --collection and --wait only; update the other folders in a second run")
     if "" in arguments.remove:  # an unset variable of a shell; as a path it would be the current folder
         raise UserError("--remove '': name a path")
@@ -118,14 +126,17 @@ def _remove(arguments: Arguments, folder: Path) -> int:
 def _maintain(arguments: Arguments, folder: Path) -> int:
     option = "--verify" if arguments.verify else "--rebuild-index"
     others = (arguments.folders, arguments.include, arguments.exclude, arguments.prune, arguments.dry_run)
-    if any(others) or (arguments.verify and arguments.rebuild_index):
-        raise UserError(f"{option} goes with --collection and --wait only; do the rest in a second run")
+    chosen = arguments.index is not None or arguments.recall is not None
+    if any(others) or (arguments.verify and (arguments.rebuild_index or chosen)):
+        allowed = "--collection and --wait" if arguments.verify else "--collection, --wait, --index and --recall"
+        raise UserError(f"{option} goes with {allowed} only; do the rest in a second run")
     from .collection import Collection
 
     with Collection.open(folder) as collection:
         on_wait = cli.remark if arguments.wait else None
         if arguments.rebuild_index:
-            collection.rebuild_index(on_wait=on_wait)
+            collection.rebuild_index(arguments.index, recall=arguments.recall, on_wait=on_wait)
+            _remark_measured(folder, True)
             print(f"built the index of {len(collection)} images in {printable(folder)} again")
             return cli.DONE
         found = collection.verify(on_wait=on_wait)
@@ -169,6 +180,25 @@ def _remark_failures(failed: list[tuple[Path, str]]) -> None:
         kinds = Counter(reason for _, reason in failed[SHOWN_FAILURES:])
         for reason, count in kinds.most_common(SHOWN_FAILURES):
             cli.remark(f"left out: {count} more: {reason}")
+
+
+def _remark_measured(folder: Path, rebuilt: bool) -> None:
+    """What an approximate index gives."""
+    from .collection import Collection
+
+    if not rebuilt:
+        return
+    with Collection.open(folder) as collection:
+        found = collection.measured
+    if found is None:
+        return
+    settings = "".join(f", {name} {value}" for name, value in found.settings.items())
+    cli.remark(
+        f"index: {found.kind}{settings}: recall@10 {found.recall:.3f} of {found.asked:g} asked, "
+        f"{found.milliseconds:.1f} ms a query, exact search {found.exact_milliseconds:.1f} ms"
+    )
+    if found.falls_short:
+        cli.remark("it cannot reach that recall; choose --index flat, which misses nothing, or ask for less")
 
 
 def _remark_held(held: list[tuple[Path, int]]) -> None:

@@ -1,9 +1,10 @@
 """``python -m simsiam_retrieval.search IMAGE``."""
 
+import datetime
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -11,17 +12,59 @@ from . import cli
 from .errors import UserError
 from .text import printable
 
+if TYPE_CHECKING:
+    from .collection import Collection, Hit
+
+
+@dataclass(frozen=True)
+class Only:
+    """Search only images that meet all of these."""
+
+    folder: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """At or below this folder; may be repeated."""
+    name: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """File names that match, such as 'IMG_*'; may be repeated."""
+    format: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """JPEG, PNG, ...; may be repeated."""
+    label: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """With this label; '' means without one; may be repeated."""
+    since: datetime.date | None = None
+    """Taken (or else changed) on this day or later."""
+    until: datetime.date | None = None
+    """Taken (or else changed) on this day or before."""
+    min_side: int | None = None
+    """Pixels that the shorter side has at least."""
+    max_side: int | None = None
+    """Pixels that the longer side has at most."""
+    min_bytes: int | None = None
+    """Size of the file at least."""
+    max_bytes: int | None = None
+    """Size of the file at most."""
+
 
 @dataclass(frozen=True)
 class Arguments:
     """Find the images of a collection that look most like a query image."""
 
-    images: tyro.conf.Positional[tuple[Path, ...]]
+    images: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Query images; each gets its own results."""
+    item: tyro.conf.UseAppendAction[tuple[int, ...]] = ()
+    """An image of the collection as a query, by the id that --json shows; may be repeated."""
+    vector: Path | None = None
+    """Query vectors, an .npy file of floats: one, or a row for each query."""
+    together: bool = False
+    """All queries as one: what is similar to their mean."""
+    weights: tuple[float, ...] = ()
+    """A weight for each query of one search; a negative one leads away."""
+    unlike: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """An image that results should not look like; may be repeated."""
     collection: Path | None = None
     """Collection folder; by default the one indexed last."""
     k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
     """Number of results."""
+    above_noise: bool = False
+    """Leave out results that are no more alike than random pairs of this collection."""
+    only: Annotated[Only, tyro.conf.arg(name="")] = Only()
     json: bool = False
     """Print JSON: a list with one object per query."""
     sheet: Path | None = None
@@ -30,35 +73,97 @@ class Arguments:
 
 def main() -> None:
     arguments = cli.parse(Arguments, "search")
-    if not arguments.images:
+    if not (arguments.images or arguments.item or arguments.vector):
         raise UserError("name an image to search for")
     # imported here so that --help answers at once
     from .collection import Collection
     from .home import find_collection
 
     with Collection.open(find_collection(arguments.collection)) as collection:
-        results = [(image, collection.search(image, arguments.k)) for image in arguments.images]
+        queries = _queries(arguments, collection)
+        results = _results(arguments, collection, queries)
+        noise = collection.noise_level
         if arguments.sheet is not None:
             from .collection.sheet import draw_sheet
 
-            draw_sheet(collection, results, arguments.sheet)
+            draw_sheet(collection, [(query, hits) for _, query, hits in results], arguments.sheet)
             cli.remark(f"drew {printable(arguments.sheet)}")
     if arguments.json:
-        print(json.dumps([_as_dict(image, hits) for image, hits in results], indent=2))
-    else:
-        for image, hits in results:
-            _print_table(image, hits)
+        print(json.dumps([_as_dict(name, hits, noise) for name, _, hits in results], indent=2))
+        return
+    for name, _, hits in results:
+        _print_table(name, hits, arguments.above_noise)
+    if any(hit.above_noise is False for _, _, hits in results for hit in hits):
+        cli.remark(f"~ no more alike than one random pair of this collection in a thousand (noise level {noise:.3f})")
 
 
-def _as_dict(image: Path, hits: list) -> dict:
-    found = [{"rank": hit.rank, "score": round(hit.score, 6), "path": str(hit.path)} for hit in hits]
-    return {"query": str(image), "hits": found}
+def _queries(arguments: Arguments, collection: "Collection") -> list[tuple[str, Any]]:
+    """Name and query, of each."""
+    found: list[tuple[str, Any]] = [(str(image), image) for image in arguments.images]
+    for id_ in arguments.item:
+        item = collection.item(id_)
+        if item is None:
+            raise UserError(f"--item {id_}: no such image in {collection.folder}")
+        found.append((str(item.path), item))
+    if arguments.vector is not None:
+        from .collection.queries import read_vectors
+
+        vectors = read_vectors(arguments.vector, collection.dim)
+        several = len(vectors) > 1
+        found += [(f"{arguments.vector}{f'[{row}]' if several else ''}", vector) for row, vector in enumerate(vectors)]
+    return found
 
 
-def _print_table(image: Path, hits: list) -> None:
-    print(f"{printable(image)}{'' if hits else ': nothing in the collection'}")
+def _results(
+    arguments: Arguments, collection: "Collection", queries: list[tuple[str, Any]]
+) -> list[tuple[str, Any, list["Hit"]]]:
+    from .collection.filters import Filter
+
+    only = arguments.only
+    where = Filter(
+        folders=only.folder,
+        names=only.name,
+        formats=only.format,
+        labels=only.label,
+        since=only.since,
+        until=only.until,
+        min_side=only.min_side,
+        max_side=only.max_side,
+        min_bytes=only.min_bytes,
+        max_bytes=only.max_bytes,
+    )
+
+    def found(query: Any) -> list["Hit"]:
+        hits = collection.search(
+            query, arguments.k, weights=arguments.weights or None, unlike=arguments.unlike, where=where
+        )
+        return [hit for hit in hits if hit.above_noise is not False] if arguments.above_noise else hits
+
+    if arguments.together or arguments.weights or arguments.unlike:
+        name = " + ".join(name for name, _ in queries) + "".join(f" - {image}" for image in arguments.unlike)
+        return [(name, queries[0][1], found([query for _, query in queries]))]
+    return [(name, query, found(query)) for name, query in queries]
+
+
+def _as_dict(name: str, hits: list["Hit"], noise: float | None) -> dict:
+    found = [
+        {
+            "rank": hit.rank,
+            "score": round(hit.score, 6),
+            "above_noise": hit.above_noise,
+            "id": hit.item.id,
+            "path": str(hit.path),
+        }
+        for hit in hits
+    ]
+    return {"query": name, "noise_level": noise, "hits": found}
+
+
+def _print_table(name: str, hits: list["Hit"], above_noise: bool) -> None:
+    nothing = "nothing similar in the collection" if above_noise else "nothing in the collection"
+    print(f"{printable(name)}{'' if hits else f': {nothing}'}")
     for hit in hits:
-        print(f"{hit.rank:4d}  {hit.score:6.3f}  {printable(hit.path)}")
+        print(f"{hit.rank:4d}  {hit.score:6.3f}{'~' if hit.above_noise is False else ' '} {printable(hit.path)}")
 
 
 if __name__ == "__main__":

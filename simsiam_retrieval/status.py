@@ -52,6 +52,9 @@ def _as_dict(status: "Status") -> dict:
         "generation": status.generation,
         "schema": status.schema,
         "index": status.index,
+        "index_asked": status.chosen,
+        "measured": status.measured and status.measured.as_dict(),
+        "noise_level": status.noise_level,
         "bytes": status.sizes,
     }
 
@@ -75,7 +78,15 @@ def _print_table(status: "Status") -> None:
             facts.append("missing now")
         line("" if number else "folders", f"{printable(root.path)} ({', '.join(facts)})")
     line("encoder", f"{status.encoder}, {status.dim} values a vector")
-    line("index", f"{status.index}, generation {status.generation}")
+    line("index", f"{status.index} (asked: {status.chosen}), generation {status.generation}")
+    if status.measured is not None:
+        found = status.measured
+        line(
+            "",
+            f"recall@10 {found.recall:.3f}, {found.milliseconds:.1f} ms a query, exact {found.exact_milliseconds:.1f}",
+        )
+    if status.noise_level is not None:
+        line("noise level", f"{status.noise_level:.3f}, exceeded by one random pair in a thousand")
     line("on disk", ", ".join(f"{name} {_size(size)}" for name, size in status.sizes.items()))
 
 

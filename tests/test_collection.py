@@ -756,7 +756,7 @@ def test_readers_see_the_old_state_until_it_is_published(collection, folder):
 
 def test_a_search_that_an_update_overtakes(collection, folder, monkeypatch):
     """Published between the search and the look-up of its results: still five hits, of one state or the other."""
-    index = type(collection._current_index())
+    index = type(collection._searcher.index())
     search = index.search
 
     def slow(self, *args):

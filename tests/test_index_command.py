@@ -285,7 +285,7 @@ def test_a_damaged_encoder_inside(run, made, folder, content):
 @pytest.mark.parametrize("command", ["index", "search"])
 def test_a_collection_of_a_newer_version(run, made, folder, command):
     with sqlite3.connect(made / "catalog.sqlite") as database:
-        database.execute("UPDATE meta SET value = '2' WHERE key = 'schema'")
+        database.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
     database.close()
     argument = folder if command == "index" else folder / "0.jpg"
     refused(run(command, argument, "--collection", made), "newer", "upgrade")

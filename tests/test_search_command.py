@@ -34,7 +34,9 @@ def table(made: Path, query: object, k: int) -> str:
     """What the command should print."""
     with Collection.open(made) as collection:
         hits = collection.search(Path(str(query)), k=k)
-    return f"{query}\n" + "".join(f"{hit.rank:4d}  {hit.score:6.3f}  {hit.path}\n" for hit in hits)
+    weak = {False: "~", True: " ", None: " "}
+    lines = (f"{hit.rank:4d}  {hit.score:6.3f}{weak[hit.above_noise]} {hit.path}\n" for hit in hits)
+    return f"{query}\n" + "".join(lines)
 
 
 # -- what it prints
@@ -91,7 +93,7 @@ def test_an_empty_collection(run, folder, tmp_path):
     done = run("search", folder / "0.jpg", "--collection", tmp_path / "empty")
     assert (done.returncode, done.stdout) == (0, f"{folder}/0.jpg: nothing in the collection\n")
     done = run("search", folder / "0.jpg", "--collection", tmp_path / "empty", "--json", "--sheet", "s.png")
-    assert json.loads(done.stdout) == [{"query": str(folder / "0.jpg"), "hits": []}]
+    assert json.loads(done.stdout) == [{"query": str(folder / "0.jpg"), "noise_level": None, "hits": []}]
     assert Image.open(tmp_path / "s.png").width > 0
 
 

@@ -49,7 +49,10 @@ def test_json(run, made, tmp_path):
         "dim": 192,
         "generation": 2,
         "schema": 2,
-        "index": "IndexFlatIP",
+        "index": "flat",
+        "index_asked": "auto",
+        "measured": None,
+        "noise_level": None,
     }
 
 
@@ -61,7 +64,7 @@ def test_the_table(run, made, tmp_path):
     assert (lines["images"], lines["unusable"], lines["folders"]) == ("4", "2", f"{tmp_path}/one (3 images)")
     assert f"{tmp_path}/two (1 images, --exclude *.jpg, --exclude raw, missing now)" in done.stdout
     assert "2 x not an image" in done.stdout
-    assert lines["index"] == "IndexFlatIP, generation 2"
+    assert lines["index"] == "flat (asked: auto), generation 2"
     assert "\x1b" not in done.stdout
 
 

@@ -23,6 +23,7 @@ from . import schema
 from .patterns import Selection
 
 FILE = "catalog.sqlite"
+FEW = 10  # a lookup by id costs about as much as passing over this many rows
 LOCK_SECONDS = 60  # a commit waits this long for readers to finish, and they for it
 
 
@@ -160,10 +161,20 @@ class Catalog:
         self._db.close()
 
     def meta(self, key: str) -> str:
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-        if row is None:
+        value = self.noted(key)
+        if value is None:
             raise sqlite3.DatabaseError(f"no {key} in it")
-        return row[0]
+        return value
+
+    def noted(self, key: str) -> str | None:
+        """What :meth:`note` stored under this key, if it did."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
+        return None if row is None else row[0]
+
+    def note(self, key: str, value: str) -> None:
+        """Store a setting or a measurement beside the catalog's own."""
+        with self._db:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, value])
 
     def schema(self) -> int:
         """The version of its tables; another process may raise it at any time."""
@@ -259,6 +270,13 @@ class Catalog:
     def vectors_of(self, ids: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
         """Vectors (n, dim) of the usable images ``ids`` (n,), in their order; read in the file's, which is faster."""
         matrix = np.empty((len(ids), dim), np.float32)
+        if FEW * len(ids) < self.count():  # to pass over all the others would take longer
+            for row, id_ in enumerate(ids.tolist()):
+                stored = self._db.execute("SELECT vector FROM vectors WHERE item = ?", [id_]).fetchone()
+                if stored is None or len(stored[0]) != 4 * dim:
+                    raise sqlite3.DatabaseError(f"the vector of item {id_} is missing or has the wrong length")
+                matrix[row] = np.frombuffer(stored[0], "<f4")
+            return matrix
         order = np.argsort(ids)
         query = f"SELECT id, vector FROM items JOIN vectors ON item = id WHERE {_VISIBLE} ORDER BY id"
         stored = self._db.execute(query)

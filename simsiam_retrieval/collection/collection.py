@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,26 +18,21 @@ from ..images.files import ImageFile, Listing, absolute, is_missing, list_images
 from .catalog import FILE, Catalog, Content, Item, explained
 from .duplicates import Duplicate, check_threshold, find_duplicates
 from .embedding import embed_files
+from .filters import Filter
+from .indexes import is_outdated, make_index, measured, record_settings
 from .lock import HOLDER_FILE, LOCK_FILE, writing
 from .patterns import Patterns
 from .planning import KnownContent, Plan, make_plan, moves
+from .queries import combine, mean_weights
+from .searching import Hit, Searcher
+from .tuning import Measured
 from .vector_index import VectorIndex
 from .verifying import Finding, damaged_items, index_problem
 
 ENCODER_FILE = "encoder.onnx"
 COPIED_AT_A_TIME = 64  # files
 
-
-class Hit(NamedTuple):
-    """One search result."""
-
-    rank: int  # from 1
-    score: float  # cosine similarity, in [-1, 1]
-    item: Item
-
-    @property
-    def path(self) -> Path:
-        return self.item.path
+Query = ImageLike | Item | NDArray[np.float32]
 
 
 @dataclass
@@ -56,6 +50,7 @@ class Update:
     reused: int = 0  # of those added and changed: content that was known, so nothing was computed
     left_out: int = 0  # image files below the roots that the patterns leave out
     held: list[tuple[Path, int]] = field(default_factory=list)  # roots without images now -> items that were kept
+    rebuilt: bool = False  # whether the FAISS index was made anew
 
 
 @dataclass
@@ -83,10 +78,10 @@ class Collection:
         self._catalog = catalog
         self._lock = threading.RLock()
         self._encoder: Encoder | None = None
-        self._index: VectorIndex | None = None
         with explained(folder):
             self.encoder_identity = catalog.meta("encoder")
             self.dim = int(catalog.meta("dim"))
+        self._searcher = Searcher(catalog, self.dim, self._lock)
 
     @classmethod
     def open(cls, path: str | Path) -> "Collection":
@@ -221,56 +216,84 @@ class Collection:
 
     # -- searching
 
-    def search(self, query: ImageLike | Item | NDArray[np.float32], k: int = 10) -> list[Hit]:
+    def search(
+        self,
+        query: Query | Sequence[Query],
+        k: int = 10,
+        *,
+        weights: Sequence[float] | None = None,
+        unlike: Query | Sequence[Query] = (),
+        where: Filter | None = None,
+    ) -> list[Hit]:
         """The ``k`` images most similar to ``query``, best first.
 
         ``query``: a path, encoded bytes, a Pillow image, a uint8 array (h, w, 3); or an item of this collection,
-        which is then left out of its own results; or a float vector (dim,), which is scaled to unit length.
+        which is then left out of its own results; or a float vector (dim,), which is scaled to unit length. A list of
+        these means what they have in common: the direction of their mean, or of their sum by ``weights``, of which
+        some may be negative. ``unlike``: queries of which half the mean is taken away. ``where``: only these images.
 
-        Raises :class:`UserError` for a query that cannot be read, or ``k`` below 1.
+        A collection without an approximate index is searched exactly; so is what a filter leaves of any.
+
+        Raises :class:`UserError` for a query that cannot be read, for queries that cancel each other out, or ``k``
+        below 1.
+        """
+        like, away = _as_list(query), _as_list(unlike)
+        if k < 1:
+            raise UserError(f"-k {k}: ask for at least one result")
+        if not like:
+            raise UserError("no query image; name at least one")
+        if weights is not None and away:
+            raise UserError("give weights or unlike, not both: a negative weight leads away, too")
+        vectors = np.stack([self._vector(one) for one in (*like, *away)])
+        factors = mean_weights(len(like), len(away)) if weights is None else weights
+        # a single query keeps its bits
+        vector = vectors[0] if len(vectors) == 1 and weights is None else combine(vectors, factors)
+        left_out = [one.id for one in (*like, *away) if isinstance(one, Item)]
+        return self._searcher.nearest(vector[None], k, where, left_out)[0]
+
+    def search_vectors(
+        self, vectors: NDArray[np.float32], k: int = 10, *, where: Filter | None = None
+    ) -> list[list[Hit]]:
+        """For each of ``vectors`` (n, dim), scaled to unit length, its ``k`` most similar images, best first.
+
+        Much faster than one search after the other. Raises ValueError for vectors that cannot be scaled.
         """
         if k < 1:
             raise UserError(f"-k {k}: ask for at least one result")
+        queries = [self._unit(vector) for vector in vectors]
+        return self._searcher.nearest(np.stack(queries), k, where) if queries else []
+
+    @property
+    def measured(self) -> Measured | None:
+        """Recall and latency of an approximate index, measured when it was built; None for an exact one."""
+        with self._lock, explained(self.folder):
+            return measured(self._catalog)
+
+    @property
+    def noise_level(self) -> float | None:
+        """The cosine that one random pair of its images in a thousand exceeds; None for fewer than 46 images.
+
+        A score up to it says no more than chance would; see docs/search.md.
+        """
+        return self._searcher.noise_level()
+
+    def _vector(self, query: "Query") -> NDArray[np.float32]:
+        """The unit vector (dim,) of one query."""
         if isinstance(query, Item):
             with self._lock, explained(self.folder):
                 stored = self._catalog.vector(query.id)
             if stored is None:
                 raise UserError(f"{query.path}: no longer in the collection")
-            hits = self._nearest(stored, k + 1)
-            hits = [hit for hit in hits if hit.item.id != query.id][:k]
-            return [Hit(rank, hit.score, hit.item) for rank, hit in enumerate(hits, 1)]
+            return stored
         if isinstance(query, np.ndarray) and query.dtype.kind == "f":
-            return self._nearest(self._unit(query), k)
-        return self._nearest(self.encoder.embed([query])[0], k)
+            return self._unit(query)
+        return self.encoder.embed([query])[0]
 
     def _unit(self, vector: np.ndarray) -> NDArray[np.float32]:
         length = float(np.linalg.norm(vector))
         if vector.shape != (self.dim,) or not np.isfinite(length) or length == 0:
             raise ValueError(f"expected a finite vector of {self.dim} values that are not all zero")
         return (vector / length).astype(np.float32)
-
-    def _nearest(self, vector: NDArray[np.float32], k: int) -> list[Hit]:
-        while True:
-            index = self._current_index()
-            scores, ids = index.search(vector[None], k)
-            with self._lock, explained(self.folder):
-                items = self._catalog.items_by_id(ids[0].tolist())
-                if self._catalog.generation() == index.generation:
-                    break  # else an update came between: its state, not a mixture
-        found = [
-            (float(score), items[id_]) for score, id_ in zip(scores[0], ids[0].tolist(), strict=True) if id_ in items
-        ]
-        return [Hit(rank, score, item) for rank, (score, item) in enumerate(found, 1)]
-
-    def _current_index(self) -> VectorIndex:
-        with self._lock, explained(self.folder):
-            generation = self._catalog.generation()
-            if self._index is None or self._index.generation != generation:
-                self._index = VectorIndex.load(self.folder, generation)
-                if self._index is None or not self._index.holds(self._catalog.ids(), self.dim):
-                    generation, ids, vectors = self._catalog.vectors(self.dim)
-                    self._index = VectorIndex.build(ids, vectors, generation)
-            return self._index
 
     # -- duplicates
 
@@ -420,17 +443,39 @@ class Collection:
                 self._rebuild(catalog)
             return Update(removed=usable, images=catalog.count())
 
-    def rebuild_index(self, *, on_wait: Callable[[str], None] | None = None) -> None:
+    def choose_index(
+        self, kind: str | None = None, recall: float | None = None, *, on_wait: Callable[[str], None] | None = None
+    ) -> None:
+        """Choose the FAISS index that the next update makes; see :meth:`rebuild_index`, which makes it now."""
+        with (
+            writing(self.folder, on_wait),
+            explained(self.folder),
+            contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
+        ):
+            record_settings(catalog, kind, recall)
+
+    def rebuild_index(
+        self,
+        kind: str | None = None,
+        *,
+        recall: float | None = None,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> None:
         """Build the FAISS index again from the stored vectors; no image is read.
 
-        Raises :class:`UserError` when a stored vector is damaged, or another process is updating.
+        ``kind`` (auto, flat, float16, ivf, ivf-sq8, hnsw) and ``recall``, what an approximate one is tuned to, are
+        kept for later updates; None leaves them as they are.
+
+        Raises :class:`UserError` for a type that is none, when a stored vector is damaged, or when another process is
+        updating.
         """
         with (
             writing(self.folder, on_wait),
             explained(self.folder),
             contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
         ):
-            self._rebuild(catalog)
+            record_settings(catalog, kind, recall)
+            self._rebuild(catalog, anew=True)
 
     def verify(self, *, on_wait: Callable[[str], None] | None = None) -> list[Finding]:
         """Compare catalog, vectors, thumbnails, FAISS file and encoder with each other, and mend what can be mended.
@@ -456,7 +501,7 @@ class Collection:
                 file = self.folder / f"index-{generation}.faiss"
                 found.append(Finding(file, problem, "built again from the catalog"))
             if found:
-                self._rebuild(catalog)
+                self._rebuild(catalog, anew=True)
             return found
 
     def _listed(self, roots: Sequence[str | Path] | None, prune: bool) -> tuple[list[Path], Listing]:
@@ -502,8 +547,9 @@ class Collection:
         report.reused = len(found)
         arrived = {path: digest for path, digest in found.items() if path not in plan.known}
         report.moved = len(moves(gone, plan.known, arrived))
-        if published.changed or not VectorIndex.saved(self.folder, catalog.generation()):
+        if published.changed or not VectorIndex.saved(self.folder, catalog.generation()) or is_outdated(catalog):
             self._rebuild(catalog)
+            report.rebuilt = True
         report.failed += [failure for failure in catalog.failures() if failure[0] in plan.present]
         report.images = catalog.count()
         return report
@@ -529,14 +575,13 @@ class Collection:
                 on_progress(len(pairs) - len(refused))
         return sorted(rest, key=lambda file: os.fsencode(file.path))
 
-    def _rebuild(self, catalog: Catalog) -> None:
-        """Build the FAISS index of the published generation."""
-        generation, ids, vectors = catalog.vectors(self.dim)
-        index = VectorIndex.build(ids, vectors, generation)
-        with contextlib.suppress(OSError, RuntimeError):  # a cache: the next reader builds it from the catalog
-            index.save(self.folder)
-        with self._lock:
-            self._index = index
+    def _rebuild(self, catalog: Catalog, *, anew: bool = False) -> None:
+        """Make the FAISS index of the published generation."""
+        self._searcher.use(make_index(catalog, self.dim, anew=anew))
+
+
+def _as_list(query: "Query | Sequence[Query]") -> list["Query"]:
+    return list(query) if isinstance(query, list | tuple) and not isinstance(query, Item) else [query]  # type: ignore[list-item]
 
 
 def _is_ours(entry: Path) -> bool:

@@ -8,6 +8,7 @@ from ..errors import UserError
 from ..images.files import Listing, absolute, list_images
 from ..images.pool import check_workers
 from .collection import Collection, Preview, Update, remove_collection
+from .indexes import IndexSettings
 from .patterns import Patterns, Selection
 
 
@@ -19,6 +20,8 @@ def index_folders(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     prune: bool = False,
+    index: str | None = None,
+    recall: float | None = None,
     on_wait: Callable[[str], None] | None = None,
     workers: int | None = None,
     on_start: Callable[[int], None] = lambda total: None,
@@ -27,12 +30,14 @@ def index_folders(
     """Update the collection in ``folder`` with ``roots``; make it first where there is none.
 
     No ``roots`` means all that the collection was made of. ``encoder`` None means the collection's own, or the shipped
-    one for a new collection. The other options are those of :meth:`Collection.update`.
+    one for a new collection. ``index``, ``recall``: see :meth:`Collection.rebuild_index`. The other options are those
+    of :meth:`Collection.update`.
 
     Raises :class:`UserError` when a root does not exist or holds no usable image, or when the collection was made
     by another encoder.
     """
     check_workers(workers)  # before anything is created
+    IndexSettings(index or "auto", 1.0 if recall is None else recall)
     roots, folder = [absolute(root) for root in roots], absolute(folder)
     patterns = Patterns(tuple(include), tuple(exclude))
     is_new = not Collection.exists(folder)
@@ -40,11 +45,14 @@ def index_folders(
     if is_new:
         listing = _taken(roots, patterns)
         with Collection.create(folder, encoder) as collection:
+            collection.choose_index(index, recall)
             update = collection.update_listed(
                 roots, listing, patterns=patterns, workers=workers, on_start=on_start, on_progress=on_progress
             )
     else:
         with _opened(folder, encoder) as collection:
+            if index is not None or recall is not None:
+                collection.choose_index(index, recall, on_wait=on_wait)
             update = collection.update(
                 _known_roots(collection, roots),
                 include=include,

@@ -10,16 +10,17 @@ from ..errors import UserError
 from ..files import replacing
 from ..images.decode import decode
 from ..text import printable
-from .collection import Collection, Hit
+from .collection import Collection, Hit, Item, Query
 
 TILE, GAP, CAPTION = 180, 14, 40  # pixels
 COLUMNS = 6  # results a line
 INK, FAINT, PAPER, ACCENT = "#1c1c1e", "#6b6b70", "white", "#d9480f"
+BLANK = "#eeeeee"
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
-def draw_sheet(collection: Collection, results: Sequence[tuple[Path, list[Hit]]], file: Path) -> None:
-    """Draw ``results``, pairs of a query file and its hits, into ``file`` (.png, .jpg or .webp).
+def draw_sheet(collection: Collection, results: Sequence[tuple[Query, list[Hit]]], file: Path) -> None:
+    """Draw ``results``, pairs of a query (a file, an item or a vector) and its hits, into a .png, .jpg or .webp file.
 
     Raises :class:`UserError` for another suffix or when the file cannot be written.
     """
@@ -32,11 +33,10 @@ def draw_sheet(collection: Collection, results: Sequence[tuple[Path, list[Hit]]]
     draw = ImageDraw.Draw(sheet)
     top = GAP
     for (query, hits), line_count in zip(results, lines, strict=True):
-        _tile(sheet, draw, GAP, top, decode(query, short_side=2 * TILE), "query", query.name, ACCENT)
+        _tile(sheet, draw, GAP, top, _query_picture(collection, query), "query", _query_name(query), ACCENT)
         for position, hit in enumerate(hits):
             line, column = divmod(position, COLUMNS)
-            thumbnail = collection.thumbnail(hit.item.id)
-            image = Image.open(io.BytesIO(thumbnail)) if thumbnail else Image.new("RGB", (TILE, TILE), "#eeeeee")
+            image = _thumbnail(collection, hit.item)
             left = 2 * GAP + (column + 1) * (TILE + GAP)
             above = top + line * (TILE + CAPTION + GAP)
             _tile(sheet, draw, left, above, image, f"{hit.rank}.  {hit.score:.3f}", hit.path.name, INK)
@@ -50,6 +50,21 @@ def draw_sheet(collection: Collection, results: Sequence[tuple[Path, list[Hit]]]
         raise UserError(
             f"{file}: too many results for one {file.suffix} picture; ask for fewer, or write .png"
         ) from None
+
+
+def _query_picture(collection: Collection, query: Query) -> Image.Image:
+    if isinstance(query, Item):
+        return _thumbnail(collection, query)
+    return decode(query, short_side=2 * TILE) if isinstance(query, Path) else Image.new("RGB", (TILE, TILE), BLANK)
+
+
+def _query_name(query: Query) -> str:
+    return query.path.name if isinstance(query, Item) else query.name if isinstance(query, Path) else "a vector"
+
+
+def _thumbnail(collection: Collection, item: Item) -> Image.Image:
+    jpeg = collection.thumbnail(item.id)
+    return Image.open(io.BytesIO(jpeg)) if jpeg else Image.new("RGB", (TILE, TILE), BLANK)
 
 
 def _tile(sheet, draw, left: int, top: int, image: Image.Image, title: str, name: str, colour: str) -> None:

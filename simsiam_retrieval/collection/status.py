@@ -6,7 +6,9 @@ from pathlib import Path
 
 from .catalog import FILE, Catalog
 from .collection import ENCODER_FILE, Collection
+from .indexes import measured, recorded_settings
 from .patterns import Patterns
+from .tuning import Measured
 from .vector_index import VectorIndex
 
 
@@ -35,6 +37,9 @@ class Status:
     generation: int
     schema: int
     index: str  # FAISS type, or why there is none
+    chosen: str  # the type that was asked for
+    measured: Measured | None  # of an approximate index
+    noise_level: float | None
     sizes: dict[str, int | None]  # file -> bytes, None where it is missing
 
 
@@ -78,6 +83,9 @@ def read_status(folder: Path) -> Status:
                 generation=generation,
                 schema=catalog.schema(),
                 index=kind,
+                chosen=recorded_settings(catalog).kind,
+                measured=measured(catalog),
+                noise_level=collection.noise_level,
                 sizes={name: _size(collection.folder / name) for name in files},
             )
         finally:

@@ -1,5 +1,6 @@
 """The FAISS index of a collection: a cache beside the catalog, named after the generation it was built from."""
 
+import re
 from pathlib import Path
 
 import faiss
@@ -7,21 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import replacing
+from .index_types import build, kind_of, removes, stored_ids
+
+# FAISS's own limits make batches of some ten to two hundred queries up to seven times slower than these
+faiss.cvar.distance_compute_blas_threshold = 1
+faiss.cvar.distance_compute_blas_query_bs = 1024
+faiss.cvar.distance_compute_blas_database_bs = 8192  # times 1024 queries: 32 MB
+
+_NAME = re.compile(r"index-(\d+)\.faiss")
 
 
 class VectorIndex:
-    """Exact inner-product search over unit vectors. CPU FAISS: many threads may search at once."""
+    """Inner-product search over unit vectors, exact or approximate. CPU FAISS: many threads may search at once."""
 
     def __init__(self, index: faiss.Index, generation: int) -> None:
         self._index = index
         self.generation = generation
 
     @classmethod
-    def build(cls, ids: NDArray[np.int64], vectors: NDArray[np.float32], generation: int) -> "VectorIndex":
-        """Index ``vectors`` (n, dim) under ``ids`` (n,)."""
-        index = faiss.IndexIDMap2(faiss.IndexFlatIP(vectors.shape[1]))
-        index.add_with_ids(vectors, ids)
-        return cls(index, generation)
+    def build(
+        cls, ids: NDArray[np.int64], vectors: NDArray[np.float32], generation: int, kind: str = "flat"
+    ) -> "VectorIndex":
+        """Index ``vectors`` (n, dim) under ``ids`` (n,); ``kind`` is a FAISS type of ``index_types``, not auto."""
+        return cls(build(kind, ids, vectors), generation)
 
     @classmethod
     def load(cls, folder: Path, generation: int) -> "VectorIndex | None":
@@ -33,6 +42,12 @@ class VectorIndex:
                 return cls(faiss.read_index(reader), generation)
         except (OSError, RuntimeError):
             return None
+
+    @classmethod
+    def load_newest(cls, folder: Path) -> "VectorIndex | None":
+        """The cached index of the newest generation that there is, or None."""
+        generations = [int(match[1]) for file in folder.glob("index-*.faiss") if (match := _NAME.fullmatch(file.name))]
+        return cls.load(folder, max(generations)) if generations else None
 
     @staticmethod
     def saved(folder: Path, generation: int) -> bool:
@@ -54,28 +69,84 @@ class VectorIndex:
     def __len__(self) -> int:
         return self._index.ntotal
 
-    def holds(self, ids: NDArray[np.int64], dim: int) -> bool:
-        """Whether it was built from these ids, in this order, with vectors of ``dim`` values."""
-        if self._index.d != dim or not isinstance(self._index, faiss.IndexIDMap2):
-            return False
-        return np.array_equal(faiss.vector_to_array(self._index.id_map), ids)
+    @property
+    def faiss_index(self) -> faiss.Index:
+        """FAISS's own object, for tuning and for the GPU."""
+        return self._index
 
     @property
     def kind(self) -> str:
-        """Its FAISS type."""
-        inner = faiss.downcast_index(self._index.index) if isinstance(self._index, faiss.IndexIDMap2) else self._index
-        return type(inner).__name__
+        """Its type, by the names of ``index_types``."""
+        return kind_of(self._index)
+
+    @property
+    def exact(self) -> bool:
+        """Whether a search compares the query with every vector as it is stored."""
+        return self.kind == "flat"
+
+    @property
+    def rounded(self) -> bool:
+        """Whether it holds vectors of fewer bits, so that scores have to be worked out again."""
+        return self.kind in ("float16", "ivf-sq8")
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids it holds (n,), in its own order."""
+        return stored_ids(self._index)
+
+    def holds(self, ids: NDArray[np.int64], dim: int) -> bool:
+        """Whether it holds these ids (n,), ascending, and vectors of ``dim`` values."""
+        if self._index.d != dim or self._index.ntotal != len(ids):
+            return False
+        if not isinstance(self._index, faiss.IndexIDMap2 | faiss.IndexIVF):
+            return False
+        return np.array_equal(np.sort(self.ids), ids)
 
     def vectors(self, ids: list[int]) -> NDArray[np.float32]:
-        """The vectors it holds of ``ids`` (n,), which it must hold: (n, dim)."""
+        """The vectors it holds of ``ids`` (n,), which it must hold: (n, dim); of a rounded index, rounded."""
+        if isinstance(self._index, faiss.IndexIVF):
+            maps = faiss.DirectMap  # pyright: ignore[reportAttributeAccessIssue]
+            if self._index.direct_map.type == maps.NoMap:
+                self._index.set_direct_map_type(maps.Hashtable)
         return self._index.reconstruct_batch(np.array(ids, np.int64))
 
-    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Cosine similarities and ids, each (n, min(k, len)), best first, for unit ``queries`` (n, dim)."""
-        k = min(k, len(self))
+    def can_become(self, kind: str, ids: NDArray[np.int64]) -> bool:
+        """Whether adding and removing is the cheaper way from this index to one of ``kind`` over ``ids``."""
+        if self.kind != kind or kind in ("flat", "float16"):  # those are a copy of the vectors, quickly made anew
+            return False
+        kept = np.isin(self.ids, ids, assume_unique=True).sum()
+        added = len(ids) - kept
+        return (kept == len(self) or removes(kind)) and added + len(self) - kept < kept // 2
+
+    def become(
+        self, generation: int, removed: NDArray[np.int64], added: NDArray[np.int64], vectors: NDArray[np.float32]
+    ) -> "VectorIndex":
+        """The index of another generation, without the ids ``removed`` and with ``added`` (n,), vectors (n, dim).
+
+        This one must not be used any more.
+        """
+        if len(removed):
+            self._index.remove_ids(faiss.IDSelectorBatch(removed))
+        if len(added):
+            self._index.add_with_ids(vectors, added)
+        return VectorIndex(self._index, generation)
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Cosine similarities and ids, each (n, min(k, len)), best first, for unit ``queries`` (n, dim).
+
+        ``among``: only these ids count; of an exact index only. Where fewer are found, ids are -1.
+        """
+        k = min(k, len(self) if among is None else len(among))
         if k == 0:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), k)
+        parameters = selector = None
+        if among is not None:
+            selector = faiss.IDSelectorBatch(among)  # has to live as long as the search
+            parameters = faiss.SearchParameters()
+            parameters.sel = selector
+        scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
         return np.clip(scores, -1, 1), ids  # rounding can carry a cosine past 1
 
 

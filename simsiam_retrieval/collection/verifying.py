@@ -5,13 +5,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import UserError
 from .catalog import FILE, Catalog
 from .vector_index import VectorIndex
 
 UNIT = 1e-3  # a stored vector's length may differ from 1 by this; float32 sums are far closer
+ROUNDED = 0.999  # cosine at least, between a vector and its 8-bit or 16-bit version
 BATCH = 4096  # vectors compared at a time
+
+
+_Stored = tuple[int, Path, bytes | None, bytes | None, bytes | None]  # id, path, digest, vector, thumbnail
 
 
 class Finding(NamedTuple):
@@ -29,7 +34,8 @@ def damaged_items(catalog: Catalog, dim: int, index: VectorIndex | None) -> Iter
     """Images whose row, vector or thumbnail cannot be right.
 
     Each vector is there twice, in the catalog and in the FAISS file: a byte that changed in one of them shows, unless
-    there is no (readable) ``index`` to compare with; then only what no unit vector can be.
+    there is no (readable) ``index`` to compare with; then only what no unit vector can be. An index of rounded vectors
+    shows larger changes only.
 
     Raises :class:`UserError` when SQLite finds its own pages damaged.
     """
@@ -48,7 +54,9 @@ def damaged_items(catalog: Catalog, dim: int, index: VectorIndex | None) -> Iter
     yield from _damaged(batch, dim, index)
 
 
-def _damaged(batch: list[tuple[int, Path, bytes | None, bytes | None, bytes | None]], dim: int, index) -> list[Finding]:
+def _damaged(
+    batch: list[tuple[int, Path, bytes | None, bytes | None, bytes | None]], dim: int, index: VectorIndex | None
+) -> list[Finding]:
     found = []
     held = None if index is None else index.vectors([id_ for id_, *_ in batch])
     for number, (_, path, digest, vector, thumbnail) in enumerate(batch):
@@ -61,7 +69,7 @@ def _damaged(batch: list[tuple[int, Path, bytes | None, bytes | None, bytes | No
                 length = float(np.linalg.norm(values.astype(np.float64)))
             if not abs(length - 1) <= UNIT:  # so that NaN counts
                 problem = f"its vector is damaged (length {length:g} instead of 1)"
-            elif held is not None and not np.array_equal(held[number], values):
+            elif held is not None and not _equal(held[number], values, rounded=index is not None and index.rounded):
                 problem = "its vector differs between the catalog and the FAISS file"
         if problem is None and (not isinstance(digest, bytes) or len(digest) != 32):
             problem = "its hash is missing or has the wrong length"
@@ -70,6 +78,12 @@ def _damaged(batch: list[tuple[int, Path, bytes | None, bytes | None, bytes | No
         if problem is not None:
             found.append(Finding(path, problem, REREAD))
     return found
+
+
+def _equal(held: NDArray[np.float32], stored: NDArray[np.float32], *, rounded: bool) -> bool:
+    if not rounded:
+        return np.array_equal(held, stored)
+    return float(held @ stored) >= ROUNDED * float(np.linalg.norm(held))
 
 
 def _is_jpeg(content: bytes | None) -> bool:

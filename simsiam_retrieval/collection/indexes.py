@@ -1,0 +1,112 @@
+"""Making the FAISS index of a published generation, and what is measured while its vectors are at hand."""
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .catalog import Catalog
+from .index_types import check_kind, choose
+from .noise import noise_level, sample
+from .tuning import Measured, check_recall, tune
+from .vector_index import VectorIndex
+
+GROWN = 0.2  # an index that grew or shrank by this share is measured anew
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """Which FAISS index a collection has. Raises :class:`UserError` for a type or a recall that is none."""
+
+    kind: str = "auto"
+    recall: float = 0.95  # recall@10 that an approximate index is tuned to
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind)
+        check_recall(self.recall)
+
+
+def recorded_settings(catalog: Catalog) -> IndexSettings:
+    """The collection's settings; the default ones where none were given."""
+    noted = catalog.noted("index")
+    return IndexSettings(**json.loads(noted)) if noted else IndexSettings()
+
+
+def record_settings(catalog: Catalog, kind: str | None, recall: float | None) -> None:
+    """Keep settings for later updates, None for those that stay.
+
+    Raises :class:`UserError` as :class:`IndexSettings` does.
+    """
+    before = recorded_settings(catalog)
+    settings = IndexSettings(kind or before.kind, before.recall if recall is None else recall)
+    if settings != before:
+        catalog.note("index", json.dumps(asdict(settings)))
+
+
+def is_outdated(catalog: Catalog) -> bool:
+    """Whether the settings changed since the index was made."""
+    made = catalog.noted("index made with")
+    return (IndexSettings(**json.loads(made)) if made else IndexSettings()) != recorded_settings(catalog)
+
+
+def measured(catalog: Catalog) -> Measured | None:
+    """What the index gave when it was measured; None for an exact one."""
+    noted = catalog.noted("measured")
+    return Measured.from_dict(json.loads(noted)) if noted and noted != "null" else None
+
+
+def noted_noise(catalog: Catalog, generation: int) -> tuple[int, float | None] | None:
+    """This generation and its noise level, where it was worked out already."""
+    noted = json.loads(catalog.noted("noise") or "null")
+    return tuple(noted) if noted and noted[0] == generation else None
+
+
+def make_index(catalog: Catalog, dim: int, *, anew: bool = False) -> VectorIndex:
+    """The index of the published generation, of the collection's type, saved.
+
+    An older one is taken up where that is quicker, unless it shall be made ``anew``. Only for who holds the
+    collection's lock. Notes the noise level, and of an approximate index what was measured.
+    """
+    settings = recorded_settings(catalog)
+    kind = choose(settings.kind, catalog.count(), dim, _free_memory())
+    last = measured(catalog)
+    index = None
+    if kind in ("ivf", "ivf-sq8", "hnsw") and not anew and last is not None and _alike(last, settings, catalog.count()):
+        index = _taken_up(catalog, kind, dim)
+    if index is None:
+        generation, ids, vectors = catalog.vectors(dim)
+        index = VectorIndex.build(ids, vectors, generation, kind)
+        last = None
+        if not index.exact:
+            last = tune(index.faiss_index, ids, vectors, settings.recall, rescored=4 if index.rounded else 1)
+        catalog.note("measured", json.dumps(None if last is None else last.as_dict()))
+    catalog.note("index made with", json.dumps(asdict(settings)))
+    wanted = sample(catalog.ids())
+    catalog.note("noise", json.dumps([index.generation, noise_level(catalog.vectors_of(wanted, dim))]))
+    with contextlib.suppress(OSError, RuntimeError):  # a cache: the next reader builds it from the catalog
+        index.save(catalog.folder)
+    return index
+
+
+def _alike(last: Measured, settings: IndexSettings, count: int) -> bool:
+    return last.asked == settings.recall and abs(count - last.images) <= GROWN * last.images
+
+
+def _taken_up(catalog: Catalog, kind: str, dim: int) -> VectorIndex | None:
+    """The newest index there is, brought to the published generation; None where building anew is better."""
+    old, ids = VectorIndex.load_newest(catalog.folder), catalog.ids()
+    if old is None or old.faiss_index.d != dim or not old.can_become(kind, ids):
+        return None
+    held = old.ids
+    added = np.setdiff1d(ids, held, assume_unique=True)
+    vectors = catalog.vectors_of(added, dim)
+    return old.become(catalog.generation(), np.setdiff1d(held, ids, assume_unique=True), added, vectors)
+
+
+def _free_memory() -> int:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 4 << 30

@@ -1,0 +1,162 @@
+"""Searching one state of a collection: which index, which items, exact scores, and never a mixture of two states."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .catalog import Catalog, Item, explained
+from .filters import Filter
+from .indexes import noted_noise
+from .noise import noise_level, sample
+from .vector_index import VectorIndex
+
+RESCORED = 4  # times as many candidates are compared again where the index holds rounded vectors
+BLOCK = 65_536  # vectors read at a time for an exact search past the index
+
+
+class Hit(NamedTuple):
+    """One search result."""
+
+    rank: int  # from 1
+    score: float  # cosine similarity, in [-1, 1]
+    item: Item
+    above_noise: bool | None = None  # whether more alike than chance makes images of this collection; None: unknown
+
+    @property
+    def path(self) -> Path:
+        return self.item.path
+
+
+class Searcher:
+    """Search for unit vectors in one collection. Many threads may share it; ``lock`` guards ``catalog``."""
+
+    def __init__(self, catalog: Catalog, dim: int, lock: threading.RLock) -> None:
+        self._catalog = catalog
+        self._dim = dim
+        self._lock = lock
+        self._index: VectorIndex | None = None
+        self._noise: tuple[int, float | None] | None = None  # with its generation
+
+    def use(self, index: VectorIndex) -> None:
+        """Search with an index that was just built."""
+        with self._lock:
+            self._index = index
+
+    def nearest(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        where: Filter | None = None,
+        without: Sequence[int] = (),
+    ) -> list[list[Hit]]:
+        """For each of the unit ``queries`` (n, dim) the ``k`` nearest images that ``where`` lets through, best first.
+
+        ``without``: item ids to leave out.
+        """
+        while True:
+            index, noise, among = self._state(where)
+            scores, ids = self._scores(index, queries, k + len(without), among)
+            with self._lock, explained(self._catalog.folder):
+                items = self._catalog.items_by_id(np.unique(ids[ids >= 0]).tolist())
+                if self._catalog.generation() == index.generation:
+                    break  # else an update came between: its state, not a mixture
+        return [_hits(row, found, items, set(without), k, noise) for row, found in zip(scores, ids, strict=True)]
+
+    def noise_level(self) -> float | None:
+        """See :func:`~simsiam_retrieval.collection.noise.noise_level`; of the published state."""
+        with self._lock, explained(self._catalog.folder), self._catalog.snapshot():
+            generation = self._catalog.generation()
+            if self._noise is None or self._noise[0] != generation:
+                self._noise = noted_noise(self._catalog, generation)
+            if self._noise is None:
+                wanted = sample(self._catalog.ids())
+                self._noise = generation, noise_level(self._catalog.vectors_of(wanted, self._dim))
+            return self._noise[1]
+
+    def _state(self, where: Filter | None) -> tuple[VectorIndex, float | None, NDArray[np.int64] | None]:
+        with self._lock, explained(self._catalog.folder):
+            index, noise = self.index(), self.noise_level()
+            among = None
+            if where:
+                among = np.array(where.among(self._catalog.items(), self._catalog.labels()), np.int64)
+            return index, noise, among
+
+    def index(self) -> VectorIndex:
+        """The index of the published generation: the one in memory, the file, or else an exact one, made now."""
+        with self._lock, explained(self._catalog.folder):
+            generation = self._catalog.generation()
+            if self._index is None or self._index.generation != generation:
+                self._index = VectorIndex.load(self._catalog.folder, generation)
+                if self._index is None or not self._index.holds(self._catalog.ids(), self._dim):
+                    generation, ids, vectors = self._catalog.vectors(self._dim)
+                    self._index = VectorIndex.build(ids, vectors, generation)
+            return self._index
+
+    def _scores(
+        self, index: VectorIndex, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        if index.exact:
+            return index.search(queries, k, among)
+        if among is not None:  # an approximate index would miss some, or most where few are left
+            return self._exactly(queries, k, among)
+        scores, ids = index.search(queries, k * (RESCORED if index.rounded else 1))
+        if (ids < 0).any():  # fewer than there are: the lists that were looked into are short
+            return self._exactly(queries, k, np.sort(index.ids))
+        return self._rescored(queries, ids, k) if index.rounded else (scores, ids)
+
+    def _rescored(
+        self, queries: NDArray[np.float32], ids: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The best ``k`` of the candidates ``ids`` (n, m) by the vectors in the catalog."""
+        wanted = np.unique(ids)
+        found, vectors = self._vectors_of(wanted)
+        scores = np.full(ids.shape, -2, np.float32)  # of what an update has just removed
+        for row, candidates in enumerate(ids):
+            known = np.isin(candidates, found)
+            scores[row, known] = vectors[np.searchsorted(found, candidates[known])] @ queries[row]
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.clip(np.take_along_axis(scores, order, 1), -1, 1), np.take_along_axis(ids, order, 1)
+
+    def _exactly(
+        self, queries: NDArray[np.float32], k: int, among: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Exact search over the vectors in the catalog, block by block."""
+        scores = np.zeros((len(queries), 0), np.float32)
+        ids = np.zeros((len(queries), 0), np.int64)
+        for start in range(0, len(among), BLOCK):
+            found, vectors = self._vectors_of(among[start : start + BLOCK])
+            block = VectorIndex.build(found, vectors, 0)
+            more, more_ids = block.search(queries, k)
+            scores, ids = np.hstack([scores, more]), np.hstack([ids, more_ids])
+            order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+            scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
+        return scores, ids
+
+    def _vectors_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Those of ``ids`` (n,), ascending, that are still there, and their vectors."""
+        with self._lock, explained(self._catalog.folder), self._catalog.snapshot():
+            there = ids[np.isin(ids, self._catalog.ids(), assume_unique=True)]
+            return there, self._catalog.vectors_of(there, self._dim)
+
+
+def _hits(
+    scores: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    items: dict[int, Item],
+    without: set[int],
+    k: int,
+    noise: float | None,
+) -> list[Hit]:
+    found = [
+        (score, items[id_])
+        for score, id_ in zip(scores.tolist(), ids.tolist(), strict=True)
+        if id_ in items and id_ not in without
+    ]
+    return [
+        Hit(rank, score, item, None if noise is None else score > noise)
+        for rank, (score, item) in enumerate(found[:k], 1)
+    ]
