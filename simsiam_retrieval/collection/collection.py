@@ -19,6 +19,7 @@ from .catalog import FILE, Catalog, Content, Item, explained
 from .duplicates import Duplicate, check_threshold, find_duplicates
 from .embedding import embed_files
 from .filters import Filter
+from .gpu import check_device
 from .indexes import is_outdated, make_index, measured, record_settings
 from .lock import HOLDER_FILE, LOCK_FILE, writing
 from .patterns import Patterns
@@ -73,7 +74,7 @@ class Collection:
     :meth:`create`.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, device: str = "cpu", *, float16: bool = False) -> None:
         self.folder = folder
         self._catalog = catalog
         self._lock = threading.RLock()
@@ -81,14 +82,21 @@ class Collection:
         with explained(folder):
             self.encoder_identity = catalog.meta("encoder")
             self.dim = int(catalog.meta("dim"))
-        self._searcher = Searcher(catalog, self.dim, self._lock)
+        self._searcher = Searcher(catalog, self.dim, self._lock, device, float16=float16)
 
     @classmethod
-    def open(cls, path: str | Path) -> "Collection":
-        """Open a collection folder; raises :class:`UserError` when it is none, damaged, or from a newer version."""
+    def open(cls, path: str | Path, *, device: str = "cpu", float16: bool = False) -> "Collection":
+        """Open a collection folder.
+
+        ``device``: where to search, cpu, cuda or auto (a GPU for 100,000 vectors and more). ``float16``: vectors in
+        half the space on a GPU.
+
+        Raises :class:`UserError` when it is none, damaged, or from a newer version, or for a GPU that is not there.
+        """
+        check_device(device)
         folder = absolute(path)
         with explained(folder):
-            return cls(folder, Catalog.open(folder))
+            return cls(folder, Catalog.open(folder), device, float16=float16)
 
     @classmethod
     def create(cls, path: str | Path, encoder: str | Path | None = None) -> "Collection":

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .catalog import Catalog, Item, explained
 from .filters import Filter
+from .gpu import placed
 from .indexes import noted_noise
 from .noise import noise_level, sample
 from .vector_index import VectorIndex
@@ -34,8 +35,12 @@ class Hit(NamedTuple):
 class Searcher:
     """Search for unit vectors in one collection. Many threads may share it; ``lock`` guards ``catalog``."""
 
-    def __init__(self, catalog: Catalog, dim: int, lock: threading.RLock) -> None:
+    def __init__(
+        self, catalog: Catalog, dim: int, lock: threading.RLock, device: str = "cpu", *, float16: bool = False
+    ) -> None:
         self._catalog = catalog
+        self._device = device
+        self._float16 = float16
         self._dim = dim
         self._lock = lock
         self._index: VectorIndex | None = None
@@ -44,7 +49,7 @@ class Searcher:
     def use(self, index: VectorIndex) -> None:
         """Search with an index that was just built."""
         with self._lock:
-            self._index = index
+            self._index = placed(index, self._device, float16=self._float16)
 
     def nearest(
         self,
@@ -90,10 +95,11 @@ class Searcher:
         with self._lock, explained(self._catalog.folder):
             generation = self._catalog.generation()
             if self._index is None or self._index.generation != generation:
-                self._index = VectorIndex.load(self._catalog.folder, generation)
-                if self._index is None or not self._index.holds(self._catalog.ids(), self._dim):
+                found = VectorIndex.load(self._catalog.folder, generation)
+                if found is None or not found.holds(self._catalog.ids(), self._dim):
                     generation, ids, vectors = self._catalog.vectors(self._dim)
-                    self._index = VectorIndex.build(ids, vectors, generation)
+                    found = VectorIndex.build(ids, vectors, generation)
+                self._index = placed(found, self._device, float16=self._float16)
             return self._index
 
     def _scores(
