@@ -5,6 +5,7 @@ import html
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 from PIL import Image
@@ -38,9 +39,9 @@ def section(text: str, below: str = "") -> None:
     st.html(f'<h2 class="sr-section">{escaped(text)}</h2>{line}')
 
 
-def faint(text: str) -> None:
+def faint(text: str, *, width: Literal["stretch", "content"] = "stretch") -> None:
     """A remark."""
-    st.html(f'<p class="sr-faint">{escaped(text)}</p>')
+    st.html(f'<p class="sr-faint">{escaped(text)}</p>', width=width)
 
 
 def facts(pairs: Iterable[tuple[str, str | Path]], heading: str = "", below: str = "") -> None:
@@ -79,3 +80,8 @@ def picture(jpeg: bytes, name: str) -> None:
 def jpeg_address(jpeg: bytes) -> str:
     """A ``data:`` address of JPEG bytes."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+def plain(text: str | Path) -> str:
+    """``text`` for a label that Streamlit reads as Markdown, so that it shows exactly it."""
+    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()<>#+-.!|~:$&" else letter for letter in shown(text))

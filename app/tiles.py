@@ -1,7 +1,6 @@
 """From images and search results to what the grid draws."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TypedDict
 from urllib.parse import urlencode
 
@@ -23,6 +22,7 @@ class Tile(TypedDict):
     label: str  # for those who listen to the page
     source: str  # address of the thumbnail; empty when it is missing
     link: str  # address of the page that shows this image
+    weak: bool  # no more similar than chance makes images
 
 
 def photo_tiles(collection: Collection, items: Iterable[Item], address: Address) -> list[Tile]:
@@ -32,13 +32,17 @@ def photo_tiles(collection: Collection, items: Iterable[Item], address: Address)
 
 def hit_tiles(collection: Collection, hits: Sequence[Hit], address: Address) -> list[Tile]:
     """Tiles of search results, with their scores."""
-    return [_tile(collection, hit.item, f"{hit.score:.3f}", f", similarity {hit.score:.3f}", address) for hit in hits]
+    found = []
+    for hit in hits:
+        weak = hit.above_noise is False
+        said = f", similarity {hit.score:.3f}" + (", no more than chance" if weak else "")
+        found.append(_tile(collection, hit.item, f"{hit.score:.3f}{' ~' if weak else ''}", said, address, weak))
+    return found
 
 
-def _tile(collection: Collection, item: Item, note: str, said: str, address: Address) -> Tile:
+def _tile(collection: Collection, item: Item, note: str, said: str, address: Address, weak: bool = False) -> Tile:
     thumbnail = collection.thumbnail(item.id)
     name = shown(item.path.name)
-    there = replace(address, image=str(item.id))
     return Tile(
         id=item.id,
         name=name,
@@ -46,7 +50,8 @@ def _tile(collection: Collection, item: Item, note: str, said: str, address: Add
         note=shown(note),
         label=name + said,
         source=jpeg_address(thumbnail) if thumbnail else "",
-        link="?" + urlencode(there.parameters()),
+        link="?" + urlencode(address.of_image(item.id).parameters()),
+        weak=weak,
     )
 
 

@@ -1,5 +1,7 @@
 """The pages, without a browser; and the command that serves them."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -8,18 +10,21 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import simsiam_retrieval.app as app_package  # pyright: ignore[reportMissingImports]
 from conftest import Command
-from simsiam_retrieval.app import markup, picture, runs, server, settings, tiles  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.app import markup, picture, runs, selection, server, settings, tiles  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.app.address import RESULTS, Address, as_number  # pyright: ignore[reportMissingImports]
 from streamlit import config as streamlit_config
 from streamlit.testing.v1 import AppTest
 
 from simsiam_retrieval import Collection, UserError
+from simsiam_retrieval.collection.filters import Filter
 from simsiam_retrieval.collection.indexing import index_folders
 
 MAIN = Path(app_package.__file__ or "").with_name("main.py")
@@ -62,6 +67,11 @@ def said(test: AppTest) -> str:
 def grid(test: AppTest) -> list[tiles.Tile]:
     found = test.get("bidi_component")
     return json.loads(found[0].proto.json)["tiles"] if found else []
+
+
+def button(test: AppTest, label: str) -> Any:
+    [found] = [one for one in test.button if one.label == label]
+    return found
 
 
 @pytest.fixture
@@ -154,8 +164,9 @@ def test_an_image_shows_its_neighbours_with_scores(collection_dir: Path) -> None
         hits = collection.search(item, 24)
     test = search_page(collection_dir, image=str(item.id))
     assert [tile["id"] for tile in grid(test)] == [hit.item.id for hit in hits]
-    assert [tile["note"] for tile in grid(test)] == [f"{hit.score:.3f}" for hit in hits]
-    assert grid(test)[0]["label"] == f"{hits[0].path.name}, similarity {hits[0].score:.3f}"
+    assert [tile["weak"] for tile in grid(test)] == [not hit.above_noise for hit in hits]
+    assert [tile["note"].removesuffix(" ~") for tile in grid(test)] == [f"{hit.score:.3f}" for hit in hits]
+    assert grid(test)[0]["label"].startswith(f"{hits[0].path.name}, similarity {hits[0].score:.3f}")
     page = said(test)
     assert str(item.path) in page.replace("<wbr>", "")
     assert f"{item.width} × {item.height} px" in page
@@ -176,7 +187,7 @@ def test_the_number_of_results_can_be_chosen(collection_dir: Path) -> None:
 
 def test_all_images_leads_back(collection_dir: Path) -> None:
     test = search_page(collection_dir, image="5", results="48")
-    run(test.button[0].click())
+    run(button(test, "All images").click())
     assert test.query_params == {"results": "48"}
     assert len(grid(test)) == 60
 
@@ -186,7 +197,7 @@ def test_an_unknown_image_says_what_to_do(collection_dir: Path, image: str) -> N
     test = search_page(collection_dir, image=image)
     assert "There is no image" in said(test) and "Choose another" in said(test)
     assert "<b>7" not in said(test)
-    run(test.button[0].click())
+    run(button(test, "All images").click())
     assert len(grid(test)) == 60
 
 
@@ -207,18 +218,176 @@ def test_the_large_picture_is_the_file_or_what_is_left_of_it(own_collection: Pat
     assert jpeg == thumbnail and "gone" in remark
 
 
+# -- a narrower view
+
+
+def test_a_filter_in_the_address(collection_dir: Path) -> None:
+    with Collection.open(collection_dir) as collection:
+        [root] = collection.roots
+        fish = [item.id for item in collection if item.path.parent.name == "fish"]
+        item = collection.items()[40]
+        expected = [hit.item.id for hit in collection.search(item, 24, where=Filter(folders=(root / "fish",)))]
+    test = search_page(collection_dir, folder=str(root / "fish"))
+    assert [tile["id"] for tile in grid(test)] == fish
+    assert f"{len(fish)} of 126 images" in said(test)
+    assert grid(test)[0]["link"].startswith(f"?image={fish[0]}&folder=")
+    test = search_page(collection_dir, folder=str(root / "fish"), image=str(item.id))
+    assert [tile["id"] for tile in grid(test)] == expected
+    run(button(test, "Clear the filter").click())
+    assert test.query_params == {"image": str(item.id)}
+    test = search_page(collection_dir, name="no such name")
+    assert "No image meets all conditions" in said(test) and not grid(test)
+    test = search_page(collection_dir, name="no such name", image="5")
+    assert "No other image meets the conditions" in said(test)
+
+
+def test_labels_can_be_filtered_by(own_collection: Path) -> None:
+    with Collection.open(own_collection) as collection:
+        first, second, *_ = collection
+        collection.set_labels({first.id: "<i>mine", second.id: "other"})
+    test = search_page(own_collection, label="<i>mine")
+    assert [tile["id"] for tile in grid(test)] == [first.id]
+    assert len(grid(search_page(own_collection, label=""))) == 60
+    [chooser] = [one for one in test.selectbox if one.label == "Label"]
+    run(chooser.set_value("other"))
+    assert [tile["id"] for tile in grid(test)] == [second.id]
+    assert "&lt;i&gt;mine" in said(search_page(own_collection, image=str(first.id)))
+
+
+def test_results_have_pages(collection_dir: Path) -> None:
+    with Collection.open(collection_dir) as collection:
+        item = collection.item(5)
+        assert item is not None
+        expected = [hit.item.id for hit in collection.search(item, 200)]
+    test = search_page(collection_dir, image="5", results="48")
+    run(test.pagination[0].set_value(2))
+    assert [tile["id"] for tile in grid(test)] == expected[48:96]
+    assert "From 49 to 96" in said(test)
+    run(test.pagination[0].set_value(3))
+    assert [tile["id"] for tile in grid(test)] == expected[96:]
+    assert len(expected) == 125
+
+
+def test_a_cut_off_leaves_out_what_is_below(collection_dir: Path) -> None:
+    with Collection.open(collection_dir) as collection:
+        item = collection.item(5)
+        assert item is not None
+        hits = collection.search(item, 24)
+    cut = int(100 * hits[9].score)
+    expected = [hit.item.id for hit in hits if hit.score >= cut / 100]
+    test = search_page(collection_dir, image="5", cut=str(cut))
+    assert [tile["id"] for tile in grid(test)] == expected
+    assert test.slider[0].value == cut / 100
+    run(test.slider[0].set_value(1.0))
+    assert test.query_params == {"image": "5", "cut": "100"}
+
+
+def test_near_duplicates_are_hidden(encoder_file: Path, few_photos: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(few_photos, photos)
+    originals = sorted(photos.rglob("*.jpg"))
+    for number, original in enumerate(originals[:5]):
+        shutil.copy(original, photos / f"copy {number}.jpg")
+    index_folders([photos], tmp_path / "collection", str(encoder_file), workers=0)
+    with Collection.open(tmp_path / "collection") as collection:
+        copied = next(item for item in collection if item.path == originals[0])
+    shown = [tile["name"] for tile in grid(search_page(tmp_path / "collection", image=str(copied.id), results="96"))]
+    assert "copy 0.jpg" in shown and "copy 3.jpg" in shown
+    test = search_page(tmp_path / "collection", image=str(copied.id), results="96", distinct="1")
+    names = [tile["name"] for tile in grid(test)]
+    assert "copy 0.jpg" not in names  # the query's own copy
+    for number in range(1, 5):
+        assert (f"copy {number}.jpg" in names) + (originals[number].name in names) <= 1
+    assert set(names) < set(shown)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"more": "7,9", "less": "3"},
+        {"image": "5", "more": "7", "cut": "93", "distinct": "1", "page": "2", "results": "48"},
+        {"upload": "1", "folder": "/a b", "name": "*.jpg", "format": "PNG", "label": "", "since": "2020-01-31"},
+        {"until": "2021-02-03", "side": "500"},
+    ],
+)
+def test_an_address_survives(parameters: dict[str, str]) -> None:
+    assert Address.read(parameters).parameters() == parameters
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"more": "x,,-1", "less": "1e9", "cut": "-3", "since": "yesterday", "until": "2020-13-01", "side": "wide"},
+        {"cut": "", "page": "x"},
+    ],
+)
+def test_nonsense_in_an_address_is_passed_over(parameters: dict[str, str]) -> None:
+    assert Address.read(parameters) == Address()
+    assert Address.read({"since": "2021-01-01", "until": "2020-01-01"}) == Address()
+
+
+def test_a_search_is_refined_by_its_address(collection_dir: Path) -> None:
+    with Collection.open(collection_dir) as collection:
+        five, seven, nine = (collection.item(id_) for id_ in (5, 7, 9))
+        assert five and seven and nine
+        expected = [hit.item.id for hit in collection.search([five, seven], 24, unlike=nine)]
+    test = search_page(collection_dir, image="5", more="7,9999", less="9")
+    assert [tile["id"] for tile in grid(test)] == expected
+    [less] = [one for one in test.button if one.key == "Less like 9"]
+    run(less.click())
+    assert test.query_params == {"image": "5", "more": "7,9999"}
+
+
+def test_a_random_image_is_one_that_the_filter_lets_through(collection_dir: Path) -> None:
+    test = search_page(collection_dir, name="clownfish*")
+    run(button(test, "Random image").click())
+    assert "clownfish.jpg" in said(test)
+    assert test.query_params["name"] == ["clownfish*"] or test.query_params["name"] == "clownfish*"
+
+
+# -- marked images
+
+
+def test_exports_hold_what_was_marked(collection_dir: Path) -> None:
+    with Collection.open(collection_dir) as collection:
+        items = [item for id_ in (9, 3) if (item := collection.item(id_))]
+    labels = {9: 'a "cat", or two'}
+    rows = list(csv.DictReader(io.StringIO(selection.as_csv(items, labels).decode())))
+    assert [row["path"] for row in rows] == [str(item.path) for item in items]
+    assert rows[0]["label"] == labels[9] and rows[1]["label"] == ""
+    assert [int(row["bytes"]) for row in rows] == [item.path.stat().st_size for item in items]
+    assert [row["id"] for row in json.loads(selection.as_json(items, labels))] == [9, 3]
+    gone = replace(items[0], path=Path("/nowhere/x.jpg"))
+    with zipfile.ZipFile(io.BytesIO(selection.as_zip([*items, gone]))) as archive:
+        names = archive.namelist()
+        assert names == [f"0001 {items[0].path.name}", f"0002 {items[1].path.name}", "MISSING.txt"]
+        assert archive.read(names[0]) == items[0].path.read_bytes()
+        assert b"/nowhere/x.jpg: No such file" in archive.read("MISSING.txt")
+
+
+def test_marked_images_stay_marked(collection_dir: Path) -> None:
+    test = search_page(collection_dir)
+    test.session_state[selection.SELECTED] = {5: True, 9: True, 98765: True}
+    run(test)
+    assert "2 marked, " in said(test)
+    run(button(test, "Similar to these").click())
+    assert test.query_params == {"image": "5", "more": "9"}
+    run(button(test, "Clear").click())
+    assert "marked, " not in said(test)
+
+
 # -- upload
 
 
 def test_an_uploaded_photo_finds_itself(collection_dir: Path, photos: Path) -> None:
     photo = photos / "fish" / "clownfish.jpg"
     test = search_page(collection_dir)
-    run(test.file_uploader[0].set_value(("mine <b>.jpg", photo.read_bytes(), "image/jpeg")))
+    run(test.file_uploader[0].set_value([("mine <b>.jpg", photo.read_bytes(), "image/jpeg")]))
     assert test.query_params == {"upload": "1"}
     assert (grid(test)[0]["name"], grid(test)[0]["note"]) == ("clownfish.jpg", "1.000")
     assert "mine &lt;b&gt;.jpg" in said(test)
 
-    run(test.file_uploader[0].set_value(None))
+    run(test.file_uploader[0].set_value([]))
     assert test.query_params == {}
     assert len(grid(test)) == 60
 
@@ -226,7 +395,7 @@ def test_an_uploaded_photo_finds_itself(collection_dir: Path, photos: Path) -> N
 @pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff\xe0 cut off"])
 def test_a_broken_upload_is_one_friendly_line(collection_dir: Path, content: bytes) -> None:
     test = search_page(collection_dir)
-    run(test.file_uploader[0].set_value(("<b>broken.jpg", content, "image/jpeg")))
+    run(test.file_uploader[0].set_value([("<b>broken.jpg", content, "image/jpeg")]))
     assert "&lt;b&gt;broken.jpg cannot be used: " in said(test)
     assert "Try a JPEG" in said(test)
     assert not grid(test)
@@ -235,12 +404,12 @@ def test_a_broken_upload_is_one_friendly_line(collection_dir: Path, content: byt
 def test_an_upload_replaces_the_chosen_image(collection_dir: Path, photos: Path) -> None:
     test = search_page(collection_dir, image="5")
     content = (photos / "fish" / "clownfish.jpg").read_bytes()
-    run(test.file_uploader[0].set_value(("mine.jpg", content, "image/jpeg")))
+    run(test.file_uploader[0].set_value([("mine.jpg", content, "image/jpeg")]))
     assert test.query_params == {"upload": "1"}
 
 
 def test_a_shared_address_of_an_upload_says_that_it_is_not_kept(collection_dir: Path) -> None:
-    assert "Upload it again" in said(search_page(collection_dir, upload="1"))
+    assert "Give them again" in said(search_page(collection_dir, upload="1"))
 
 
 # -- a collection that changes while it is shown

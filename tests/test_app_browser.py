@@ -1,5 +1,7 @@
 """The pages in a real browser, as a person meets them."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -7,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect, sync_playwright
 
 from simsiam_retrieval import Collection
@@ -117,11 +121,12 @@ def image_in(url: str) -> int:
 
 
 def neighbours(collection: Path, image: int) -> list[tuple[str, str]]:
-    """Names and scores, as the library finds them."""
+    """Names and scores, as the library finds them; ~ marks those that chance explains."""
     with Collection.open(collection) as opened:
         item = opened.item(image)
         assert item is not None
-        return [(hit.path.name, f"{hit.score:.3f}") for hit in opened.search(item, 24)]
+        hits = opened.search(item, 24)
+    return [(hit.path.name, f"{hit.score:.3f}{' ~' if hit.above_noise is False else ''}") for hit in hits]
 
 
 def expect_neighbours(page: Page, collection: Path, image: int) -> None:
@@ -214,6 +219,129 @@ def test_a_broken_upload_is_a_friendly_line(page: Page) -> None:
     expect(page.get_by_role("alert")).to_contain_text("**holiday**.jpg cannot be used: ")
     expect(tiles(page)).to_have_count(0)
     page.get_by_role("button", name="All images").click()
+    expect(tiles(page)).to_have_count(39)
+
+
+def encoded(image: Image.Image, exif: Image.Exif) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95, exif=exif)
+    return buffer.getvalue()
+
+
+def turned(photo: Path) -> bytes:
+    """The photo lying on its side, with the EXIF note that says so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(photo) as image:
+        return encoded(image.transpose(Image.Transpose.ROTATE_90), exif)
+
+
+def test_a_rotated_photo_and_a_broken_one_at_once(page: Page, few_photos: Path) -> None:
+    photo = sorted(few_photos.rglob("*.jpg"))[4]
+    page.goto("/")
+    files = [
+        FilePayload(name="turned.jpg", mimeType="image/jpeg", buffer=turned(photo)),
+        FilePayload(name="broken.jpg", mimeType="image/jpeg", buffer=b"\xff\xd8\xff\xe0 cut off"),
+    ]
+    page.locator("input[type=file]").set_input_files(files)
+    expect(page.get_by_role("alert")).to_contain_text("broken.jpg cannot be used: ")
+    expect(page.locator("h2.sr-section").first).to_have_text("turned.jpg")
+    expect(tiles(page).first.locator(".name")).to_have_text(photo.name)
+
+
+def test_a_pasted_photo_is_a_query(page: Page, few_photos: Path) -> None:
+    photo = sorted(few_photos.rglob("*.jpg"))[6]
+    page.goto("/")
+    expect(tiles(page)).to_have_count(39)
+    page.evaluate(
+        """(bytes) => {
+          const data = new DataTransfer();
+          const content = Uint8Array.from(atob(bytes), (letter) => letter.charCodeAt(0));
+          data.items.add(new File([content], "x.jpg", { type: "image/jpeg" }));
+          document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+        }""",
+        base64.b64encode(photo.read_bytes()).decode(),
+    )
+    page.wait_for_url("/?upload=1")
+    expect(tiles(page).first.locator(".name")).to_have_text(photo.name)
+    page.get_by_role("button", name="All images").click()
+    expect(tiles(page)).to_have_count(39)
+
+
+def tool(page: Page, number: int, says: str) -> Locator:
+    tile = page.locator("li", has=page.locator("a.tile")).nth(number)
+    tile.hover()
+    return tile.get_by_role("button", name=re.compile(f"^{says} "))
+
+
+def test_a_search_is_refined_and_taken_back(page: Page, collection: Path) -> None:
+    page.goto("/?image=3")
+    expect_neighbours(page, collection, 3)
+    more = int(tiles(page).nth(2).get_attribute("data-id") or 0)
+    tool(page, 2, "More like").click()
+    page.wait_for_url(f"/?image=3&more={more}")
+    expect(page.get_by_text("More like", exact=True)).to_be_visible()
+    expect(tiles(page).locator(f"[data-id='{more}']")).to_have_count(0)
+    less = int(tiles(page).nth(0).get_attribute("data-id") or 0)
+    tool(page, 0, "Less like").click()
+    page.wait_for_url(f"/?image=3&more={more}&less={less}")
+    with Collection.open(collection) as opened:
+        items = [opened.item(id_) for id_ in (3, more, less)]
+        expected = opened.search(items[:2], 24, unlike=items[2:])  # type: ignore[arg-type]
+    expect(page.locator("a.tile .name")).to_have_text([hit.path.name for hit in expected])
+    page.go_back()
+    page.wait_for_url(f"/?image=3&more={more}")
+    assert items[1] is not None
+    page.get_by_role("button", name=items[1].path.name, exact=True).click()
+    page.wait_for_url("/?image=3")
+    expect_neighbours(page, collection, 3)
+
+
+def test_marked_images_can_be_taken_along(page: Page, collection: Path) -> None:
+    page.goto("/")
+    expect(tiles(page)).to_have_count(39)
+    wanted = []
+    for number in (1, 4):
+        wanted.append(int(tiles(page).nth(number).get_attribute("data-id") or 0))
+        tool(page, number, "Mark").click()
+        expect(page.locator("li.marked")).to_have_count(len(wanted))
+    expect(page.get_by_text(re.compile("^2 marked, "))).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="JSON").click()
+    rows = json.loads(download.value.path().read_text())
+    assert [row["id"] for row in rows] == wanted
+    with page.expect_download() as download:
+        page.get_by_role("button", name="ZIP").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.testzip() is None
+        contents = [archive.read(name) for name in archive.namelist()]
+    assert contents == [Path(row["path"]).read_bytes() for row in rows]
+    page.get_by_role("button", name="Similar to these").click()
+    page.wait_for_url(f"/?image={wanted[0]}&more={wanted[1]}")
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(page.get_by_text(re.compile("marked, "))).to_have_count(0)
+
+
+def test_the_cut_off_moves(page: Page, collection: Path) -> None:
+    page.goto("/?image=3&cut=50")
+    slider = page.get_by_role("slider")
+    expect(slider).to_have_value("0.5")
+    slider.focus()
+    page.keyboard.press("End")
+    page.wait_for_url("/?image=3&cut=100")
+    expect(page.get_by_role("status")).to_contain_text("Nothing reaches the cut-off of 1.00")
+    page.go_back()
+    expect(tiles(page)).not_to_have_count(0)
+
+
+def test_the_filter_narrows_what_is_shown(page: Page, collection: Path) -> None:
+    page.goto("/")
+    page.get_by_role("button", name="Filter").click()
+    page.get_by_label("File name").fill("*onerror*")
+    page.keyboard.press("Enter")
+    expect(tiles(page)).to_have_count(1)
+    expect(page.get_by_text("1 of 39 images")).to_be_visible()
+    page.go_back()
     expect(tiles(page)).to_have_count(39)
 
 

@@ -22,6 +22,7 @@ from .filters import Filter
 from .gpu import check_device
 from .indexes import is_outdated, make_index, measured, record_settings
 from .lock import HOLDER_FILE, LOCK_FILE, writing
+from .noise import sample
 from .patterns import Patterns
 from .planning import KnownContent, Plan, make_plan, moves
 from .queries import combine, mean_weights
@@ -194,6 +195,19 @@ class Collection:
         with self._lock, explained(self.folder):
             return self._catalog.vectors(self.dim)[1:]
 
+    def sample(self, count: int) -> NDArray[np.float32]:
+        """Unit vectors (min(n, count), dim) of images drawn at random; the same ones until an update."""
+        with self._lock, explained(self.folder):
+            return self._catalog.vectors_of(sample(self._catalog.ids(), count), self.dim)
+
+    def vectors_of(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """The unit vectors (n, dim) of these images; raises :class:`UserError` where one is gone."""
+        with self._lock, explained(self.folder):
+            found = self._catalog.items_by_id(ids)
+            if len(found) < len(set(ids)):
+                raise UserError(f"{self.folder}: an image is no longer in it; search again")
+            return self._catalog.vectors_of(np.array(ids, np.int64), self.dim)
+
     def failures(self) -> list[tuple[Path, str]]:
         """Files that could not be used, with the reason."""
         with self._lock, explained(self.folder):
@@ -245,19 +259,29 @@ class Collection:
         Raises :class:`UserError` for a query that cannot be read, for queries that cancel each other out, or ``k``
         below 1.
         """
-        like, away = _as_list(query), _as_list(unlike)
         if k < 1:
             raise UserError(f"-k {k}: ask for at least one result")
+        vector = self.direction(query, weights=weights, unlike=unlike)
+        left_out = [one.id for one in (*_as_list(query), *_as_list(unlike)) if isinstance(one, Item)]
+        return self._searcher.nearest(vector[None], k, where, left_out)[0]
+
+    def direction(
+        self,
+        query: "Query | Sequence[Query]",
+        *,
+        weights: Sequence[float] | None = None,
+        unlike: "Query | Sequence[Query]" = (),
+    ) -> NDArray[np.float32]:
+        """The unit vector (dim,) that :meth:`search` looks for; raises as it does."""
+        like, away = _as_list(query), _as_list(unlike)
         if not like:
             raise UserError("no query image; name at least one")
         if weights is not None and away:
             raise UserError("give weights or unlike, not both: a negative weight leads away, too")
         vectors = np.stack([self._vector(one) for one in (*like, *away)])
-        factors = mean_weights(len(like), len(away)) if weights is None else weights
-        # a single query keeps its bits
-        vector = vectors[0] if len(vectors) == 1 and weights is None else combine(vectors, factors)
-        left_out = [one.id for one in (*like, *away) if isinstance(one, Item)]
-        return self._searcher.nearest(vector[None], k, where, left_out)[0]
+        if len(vectors) == 1 and weights is None:
+            return vectors[0]  # with all its bits
+        return combine(vectors, mean_weights(len(like), len(away)) if weights is None else weights)
 
     def search_vectors(
         self, vectors: NDArray[np.float32], k: int = 10, *, where: Filter | None = None

@@ -8,9 +8,9 @@ QUANTILE = 0.999  # one random pair in a thousand is more alike
 FEWEST = 46  # images whose pairs number a thousand: below, that quantile says nothing
 
 
-def sample(ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The ids (m,), ascending, whose vectors :func:`noise_level` wants, of all ``ids`` (n,)."""
-    return np.sort(np.random.default_rng(0).permutation(ids)[:SAMPLE])
+def sample(ids: NDArray[np.int64], count: int = SAMPLE) -> NDArray[np.int64]:
+    """``count`` of the ``ids`` (n,), or all if there are fewer, drawn at random; ascending."""
+    return np.sort(np.random.default_rng(0).permutation(ids)[:count])
 
 
 def noise_level(vectors: NDArray[np.float32]) -> float | None:

@@ -16,6 +16,7 @@ from .noise import noise_level, sample
 from .vector_index import VectorIndex
 
 RESCORED = 4  # times as many candidates are compared again where the index holds rounded vectors
+COPY = 1 - 1e-4  # cosine of the same picture; never noise, even where an encoder takes many for the same
 BLOCK = 65_536  # vectors read at a time for an exact search past the index
 
 
@@ -163,6 +164,6 @@ def _hits(
         if id_ in items and id_ not in without
     ]
     return [
-        Hit(rank, score, item, None if noise is None else score > noise)
+        Hit(rank, score, item, None if noise is None else score > noise or score >= COPY)
         for rank, (score, item) in enumerate(found[:k], 1)
     ]
