@@ -292,7 +292,7 @@ def test_a_search_is_refined_and_taken_back(page: Page, collection: Path) -> Non
     page.go_back()
     page.wait_for_url(f"/?image=3&more={more}")
     assert items[1] is not None
-    page.get_by_role("button", name=items[1].path.name, exact=True).click()
+    page.locator("button:visible", has_text=items[1].path.name).first.click()
     page.wait_for_url("/?image=3")
     expect_neighbours(page, collection, 3)
 
