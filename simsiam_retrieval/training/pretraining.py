@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .. import cli
 from .._version import __version__
+from ..checkout import code_commit
 from ..errors import UserError
 from ..examples_folder import example_photos
 from ..images.files import absolute
@@ -272,7 +273,9 @@ def _refuse_used(path: Path) -> None:
 
 def _environment(device: torch.device, processes: Processes) -> dict:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    commit = code_commit()
     return {
+        **({"commit": commit} if commit else {}),
         "versions": {
             "simsiam-retrieval": __version__,
             "torch": torch.__version__,
