@@ -104,12 +104,17 @@ def default_encoder_file() -> Path:
 
 
 def find_encoder(encoder: str | Path | None) -> Path:
-    """The ONNX file that an ENCODER argument means: a run folder, an ``.onnx`` file, or nothing (the shipped one).
+    """The ONNX file that an ENCODER argument means: a run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]``,
+    or nothing (the shipped one).
 
     Raises :class:`UserError` when there is none.
     """
     if encoder is None:
         return default_encoder_file()
+    if isinstance(encoder, str) and encoder.startswith("hf://"):
+        from .hub import fetch  # here, as the Hub's client takes its time to import
+
+        return fetch(encoder)
     path = absolute(encoder)
     if path.is_dir():
         if (path / "encoder.onnx").exists():
@@ -123,7 +128,8 @@ def find_encoder(encoder: str | Path | None) -> Path:
 
 
 def load_encoder(encoder: str | Path | None = None, *, device: str = "auto", threads: int | None = None) -> Encoder:
-    """Load an encoder: a run folder, an ``.onnx`` file, or by default the one shipped with the package.
+    """Load an encoder: a run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]`` (see :func:`hub.fetch`), or by
+    default the one shipped with the package.
 
     Raises :class:`UserError` when it is missing, damaged, or ``device="cuda"`` cannot be had.
     """

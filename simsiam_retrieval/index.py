@@ -25,7 +25,7 @@ class Arguments:
     collection: Path | None = None
     """Collection folder; by default one in your data directory."""
     encoder: str | None = None
-    """Run folder or .onnx file; by default the encoder shipped with the package."""
+    """Run folder, .onnx file or hf://OWNER/NAME; by default the encoder shipped with the package."""
     include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Take only files that match this pattern, such as '*.jpg'; may be repeated. Kept for later updates."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()

@@ -18,7 +18,7 @@ class Arguments:
     """
 
     encoder: tyro.conf.Positional[str | None] = None
-    """Run folder or .onnx file; by default the encoder shipped with the package."""
+    """Run folder, .onnx file or hf://OWNER/NAME; by default the encoder shipped with the package."""
     train: Path | None = None
     """Labelled folder to learn from."""
     test: Path | None = None

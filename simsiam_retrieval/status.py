@@ -48,6 +48,7 @@ def _as_dict(status: "Status") -> dict:
             for root in status.roots
         ],
         "encoder": status.encoder,
+        "encoder_source": status.encoder_source,
         "dim": status.dim,
         "generation": status.generation,
         "schema": status.schema,
@@ -78,6 +79,8 @@ def _print_table(status: "Status") -> None:
             facts.append("missing now")
         line("" if number else "folders", f"{printable(root.path)} ({', '.join(facts)})")
     line("encoder", f"{status.encoder}, {status.dim} values a vector")
+    if status.encoder_source is not None:
+        line("", printable(status.encoder_source))
     line("index", f"{status.index} (asked: {status.chosen}), generation {status.generation}")
     if status.measured is not None:
         found = status.measured

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..encoder import Encoder, ImageLike, find_encoder
 from ..errors import UserError
 from ..files import replacing
+from ..hub import source_of
 from ..images.files import ImageFile, Listing, absolute, is_missing, list_images
 from .catalog import FILE, Catalog, Content, Item, explained
 from .duplicates import Duplicate, check_threshold, find_duplicates
@@ -101,7 +102,8 @@ class Collection:
 
     @classmethod
     def create(cls, path: str | Path, encoder: str | Path | None = None) -> "Collection":
-        """Make an empty collection with its own copy of an encoder: a run folder, an ``.onnx`` file, or the default.
+        """Make an empty collection with its own copy of an encoder: a run folder, an ``.onnx`` file, one on
+        the Hub (``hf://…``), or the default.
 
         Raises :class:`UserError` when the folder is in use or cannot be written.
         """
@@ -119,7 +121,10 @@ class Collection:
                     shutil.copyfile(loaded.file, temporary)
                 try:
                     with explained(folder):
-                        return cls(folder, Catalog.create(folder, {"encoder": loaded.identity, "dim": str(loaded.dim)}))
+                        facts = {"encoder": loaded.identity, "dim": str(loaded.dim)}
+                        if (source := source_of(loaded.file)) is not None:
+                            facts["encoder_source"] = source
+                        return cls(folder, Catalog.create(folder, facts))
                 except (OSError, UserError):
                     remove_collection(folder, keep_folder=found)
                     raise

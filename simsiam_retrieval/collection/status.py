@@ -33,6 +33,7 @@ class Status:
     waiting: int  # rows of an update that was interrupted; the next one publishes them
     roots: list[Root]
     encoder: str  # identity
+    encoder_source: str | None  # on the Hub, with the commit
     dim: int
     generation: int
     schema: int
@@ -79,6 +80,7 @@ def read_status(folder: Path) -> Status:
                     for path in paths
                 ],
                 encoder=collection.encoder_identity,
+                encoder_source=catalog.noted("encoder_source"),
                 dim=collection.dim,
                 generation=generation,
                 schema=catalog.schema(),

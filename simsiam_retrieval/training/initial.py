@@ -6,6 +6,7 @@ from torch import nn
 
 from ..encoder import default_encoder_file, find_encoder
 from ..errors import UserError
+from ..hub import PREFIX
 from ..normalisation import Normalisation
 from ..siamese.folded import backbone_from_onnx
 from .config import Config
@@ -15,11 +16,15 @@ SHIPPED = "default"  # the word for the encoder that comes with the package
 
 
 def initial_backbone(init: str, config: Config) -> nn.Module:
-    """The backbone of ``init``: a run folder, an ``.onnx`` encoder of this package, or "default" for the shipped one.
+    """The backbone of ``init``: a run folder, an ``.onnx`` encoder of this package, one on the Hub (``hf://…``), or
+    "default" for the shipped one.
 
     Raises :class:`UserError` when it is not there, damaged, or not the backbone that ``config`` asks for.
     """
-    path = default_encoder_file() if init == SHIPPED else Path(init).expanduser()
+    if init.startswith(PREFIX):
+        path = find_encoder(init)
+    else:
+        path = default_encoder_file() if init == SHIPPED else Path(init).expanduser()
     backbone = load_backbone(path)[0] if (path / "checkpoint.pt").exists() else backbone_from_onnx(find_encoder(path))
     wanted = (config.backbone, config.stem)
     found = (str(backbone.name), str(backbone.stem))

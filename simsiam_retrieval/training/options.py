@@ -14,7 +14,7 @@ class Options:
     resume: Path | None = None
     """Run folder to go on with, under its own settings."""
     init: str | None = None
-    """Weights to start from: a run folder, an .onnx encoder of this package, or default for the shipped one."""
+    """Weights to start from: a run folder, an .onnx encoder of this package, hf://OWNER/NAME, or default."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: int | None = None
