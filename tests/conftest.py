@@ -109,6 +109,34 @@ def collection_dir(photos: Path, encoder_file: Path, tmp_path_factory: pytest.Te
     return folder
 
 
+@pytest.fixture(scope="session")
+def published_run(
+    run_dir: Path, encoder_file: Path, few_photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A copy of the tiny run as it is before publishing: fp32, fp16 and int8 encoders and a probe; read only."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from simsiam_retrieval.export.graph import store_half  # pyright: ignore[reportMissingImports]
+
+    from simsiam_retrieval.evaluation.labelled import labelled_files
+    from simsiam_retrieval.evaluation.reports import save_report
+    from simsiam_retrieval.evaluation.run import run_probe
+
+    run = tmp_path_factory.mktemp("published") / "tiny"
+    shutil.copytree(run_dir, run, ignore=shutil.ignore_patterns(".lock", "eval"))
+    graph = onnx.load(encoder_file)
+    onnx.save(store_half(graph), run / "encoder_fp16.onnx")
+    properties = {entry.key: entry.value for entry in graph.metadata_props}
+    del graph.opset_import[1:]  # the quantiser insists on one
+    quantize_dynamic(graph, run / "encoder_int8.onnx", weight_type=QuantType.QUInt8)
+    quantised = onnx.load(run / "encoder_int8.onnx")  # without the metadata, and so no encoder of this package yet
+    onnx.helper.set_model_props(quantised, properties)
+    onnx.save(quantised, run / "encoder_int8.onnx")
+    labelled = labelled_files(few_photos, None)
+    save_report(run, run_probe(run, labelled, labelled, cached=False, workers=0))
+    return run
+
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -49,7 +49,8 @@ def _accuracy(rows: list[dict[str, Any]]) -> str:
     body = [[_name(row), *(_percent(row["results"].get(key, {}).get("top1")) for key in keys)] for row in rows]
     intervals = [one["top1_interval"] for row in rows for one in row["results"].values()]
     half = max((high - low) / 2 for low, high in intervals)
-    return f"{_table(header, body)}\n\n95 % intervals (Wilson, over test images): ± {100 * half:.1f} points at most."
+    table = markdown_table(header, body)
+    return f"{table}\n\n95 % intervals (Wilson, over test images): ± {100 * half:.1f} points at most."
 
 
 def _first(rows: list[dict[str, Any]], key: str) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def _features(rows: list[dict[str, Any]]) -> str:
         if views:
             cells += [_number(quality.get("alignment"), 2), _number(quality.get("lidar"), 1)]
         body.append([_name(row), *cells])
-    return _table(header, body)
+    return markdown_table(header, body)
 
 
 def _few_shot(rows: list[dict[str, Any]]) -> str:
@@ -80,7 +81,7 @@ def _few_shot(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         found = {one["shots"]: one for one in row.get("few_shot", [])}
         body.append([_name(row), *(_with_interval(found.get(number)) for number in shots)])
-    return _table(header, body)
+    return markdown_table(header, body)
 
 
 def _with_interval(one: dict[str, Any] | None) -> str:
@@ -103,7 +104,8 @@ def _duplicates(rows: list[dict[str, Any]]) -> str:
         cells.append(_number(found["threshold_at_99_precision"], 3))
         body.append([_name(row), *cells, *(_percent(found["recall_by_kind"][kind]) for kind in kinds)])
     images = next(row["duplicates"]["images"] for row in rows if "duplicates" in row)
-    return f"{_table(header, body)}\n\nFour altered copies of each of {images} images; one pair in {images} is one."
+    table = markdown_table(header, body)
+    return f"{table}\n\nFour altered copies of each of {images} images; one pair in {images} is one."
 
 
 def _name(row: dict[str, Any]) -> str:
@@ -119,7 +121,7 @@ def _number(value: float | None, digits: int) -> str:
     return NONE if value is None else f"{value:.{digits}f}"
 
 
-def _table(header: list[str], body: list[list[str]]) -> str:
+def markdown_table(header: list[str], body: list[list[str]]) -> str:
     """A Markdown table whose columns also line up as plain text."""
     widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
 

@@ -1,0 +1,136 @@
+"""``python -m simsiam_retrieval.publish RUN OWNER/NAME``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from . import cli
+from .text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .publishing.facts import Facts
+    from .publishing.folder import File
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Publish a run's encoder on the Hugging Face Hub: weights, ONNX files, checksums and a model card.
+
+    The token comes from `hf auth login` or HF_TOKEN. A new repository is private; where one exists, this becomes a
+    pull request.
+    """
+
+    run: tyro.conf.Positional[Path]
+    """Run folder; what export and probe left in it is published, too."""
+    repository: tyro.conf.Positional[str]
+    """OWNER/NAME on the Hub."""
+    dry_run: bool = False
+    """Write the exact folder, print the plan, and use no network."""
+    out: Path | None = None
+    """Where the folder is written; by default RUN/hub."""
+    public: bool = False
+    """Let everybody see a new repository."""
+    replace: bool = False
+    """Change an existing repository's main branch, instead of opening a pull request."""
+    licence: str | None = None
+    """Licence of the weights, such as apache-2.0; this command cannot know it."""
+    data: str | None = None
+    """What the training images are, and under which licence, for the card; by default the folders' names."""
+    eval_dataset: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """TEST=OWNER/DATASET[#TASK]: a test folder that probe measured on is this data set on the Hub; may be repeated."""
+
+
+def main() -> None:
+    arguments = cli.parse(Arguments, "publish")
+    # torch and the Hub's client take their time: help and slips of the keyboard should not
+    from .publishing.facts import gather
+    from .publishing.upload import check_name, check_token, upload
+    from .training.runfiles import stored_config
+
+    check_name(arguments.repository)
+    if not arguments.dry_run:
+        check_token()
+    stored_config(arguments.run)
+    from .publishing.card import Stated
+    from .publishing.folder import refuse_used, write_folder
+
+    out = arguments.out or arguments.run / "hub"
+    refuse_used(out)
+    if not (arguments.run / "encoder.onnx").exists():
+        cli.remark("no encoder.onnx in it yet: exporting")
+        # export stands outside and looks in; this is the one place that looks back
+        from .export.encoder import export_run  # pyright: ignore[reportMissingImports]
+
+        export_run(arguments.run, arguments.run / "encoder.onnx")
+    facts = gather(arguments.run)
+    stated = Stated(arguments.repository, arguments.licence, arguments.data)
+    files = write_folder(facts, stated, arguments.eval_dataset, out)
+    remark_gaps(facts, arguments)
+    if arguments.dry_run:
+        print_plan(arguments, out, files)
+        return
+    cli.remark(f"{len(files)} files, {_megabytes(files)}, in {printable(out)}")
+    identity = facts.default.encoder.identity
+    try:
+        outcome = upload(
+            out,
+            files,
+            arguments.repository,
+            public=arguments.public,
+            replace=arguments.replace,
+            title=f"Publish encoder {identity}",
+            say=cli.remark,
+        )
+    except KeyboardInterrupt:
+        cli.remark(f"the files are in {printable(out)}; the same command goes on from there")
+        raise
+    reference = f"hf://{arguments.repository}" + (f"@{outcome.revision}" if outcome.revision else "")
+    cli.remark(f"{outcome.what}; to use it: load_encoder('{reference}')")
+    print(outcome.url)
+
+
+def remark_gaps(facts: "Facts", arguments: Arguments) -> None:
+    """Say what the card lacks, and how it gets it."""
+    from .publishing.card import Stated, licence_of
+
+    run = printable(arguments.run)
+    missing = {precision for precision in ("fp16", "int8")} - {encoder.precision for encoder in facts.encoders}
+    if missing:
+        wanted = ",".join(sorted(missing))
+        cli.remark(f"left out: {wanted}; first: python -m simsiam_retrieval.export {run} --precision {wanted}")
+    if facts.other_reports:
+        cli.remark(f"left out: {facts.other_reports} evaluation(s) of other encoders, such as an earlier export")
+    if not facts.reports:
+        cli.remark(f"left out: evaluation; first: python -m simsiam_retrieval.probe {run} --train DIR --test DIR")
+    elif not arguments.eval_dataset:
+        cli.remark("left out: .eval_results, which is for data sets on the Hub; see --eval-dataset")
+    if licence_of(facts, Stated(arguments.repository, arguments.licence)) is None:
+        cli.remark("note: no licence; the card says so. State one with --licence")
+    if arguments.data is None and facts.described.get("data", {}).get("roots"):
+        cli.remark("note: the card names the folders of the training images; say what they are with --data")
+
+
+def print_plan(arguments: Arguments, out: Path, files: "Sequence[File]") -> None:
+    """The files, and what would be done with them."""
+    width = max(len(file.path) for file in files)
+    for file in files:
+        print(f"{file.path:{width}}  {file.size:>12,}  sha256 {file.sha256[:16]}")
+    visible = "public" if arguments.public else "private"
+    print(f"{len(files)} files, {_megabytes(files)}, in {printable(out)}")
+    print(f"would go to {arguments.repository}: made {visible} where there is none;")
+    if arguments.replace:
+        print("where there is one, its main branch changes")
+    else:
+        print("where there is one, as a pull request, which changes nothing by itself")
+
+
+def _megabytes(files: "Sequence[File]") -> str:
+    return f"{sum(file.size for file in files) / 1e6:.1f} MB"
+
+
+if __name__ == "__main__":
+    cli.run(main)
