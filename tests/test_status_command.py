@@ -46,6 +46,7 @@ def test_json(run, made, tmp_path):
             {"path": str(tmp_path / "two"), "images": 1, "present": True, "include": [], "exclude": ["*.jpg", "raw"]},
         ],
         "encoder": identity,
+        "encoder_source": None,
         "dim": 192,
         "generation": 2,
         "schema": 2,

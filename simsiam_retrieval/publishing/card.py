@@ -34,6 +34,7 @@ KNOWN_LICENCES = frozenset(
         "openrail",
     ]
 )
+NOT_STATED = "not stated"  # what export writes for a licence that it was not told
 # settings that the card shows, in words
 SETTINGS = {
     "recipe": "recipe",
@@ -102,8 +103,10 @@ def model_card(
 
 
 def licence_of(facts: Facts, stated: Stated) -> str | None:
-    """The weights' licence: as stated now, or when they were converted."""
-    return stated.licence or (facts.converted or {}).get("licence") or None
+    """The weights' licence: as stated now, or when they were exported or converted."""
+    exported = facts.default.encoder.metadata.get("licence")
+    known = exported if exported != NOT_STATED else None
+    return stated.licence or known or (facts.converted or {}).get("licence") or None
 
 
 def _front_matter(facts: Facts, stated: Stated, datasets: dict[str, HubDataset]) -> str:
