@@ -55,8 +55,8 @@ def main() -> None:
     if not arguments.dry_run:
         check_token()
     stored_config(arguments.run)
-    from .publishing.card import Stated
     from .publishing.folder import refuse_used, write_folder
+    from .publishing.metadata import Stated
 
     out = arguments.out or arguments.run / "hub"
     refuse_used(out)
@@ -95,7 +95,7 @@ def main() -> None:
 
 def remark_gaps(facts: "Facts", arguments: Arguments) -> None:
     """Say what the card lacks, and how it gets it."""
-    from .publishing.card import Stated, licence_of
+    from .publishing.metadata import Stated, licence_of
 
     run = printable(arguments.run)
     missing = {precision for precision in ("fp16", "int8")} - {encoder.precision for encoder in facts.encoders}

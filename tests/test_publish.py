@@ -53,9 +53,9 @@ def dry_run(run: Run, tmp_path: Path) -> Publish:
 @pytest.fixture(scope="module")
 def hub(published_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the whole run; read only."""
-    from simsiam_retrieval.publishing.card import Stated
     from simsiam_retrieval.publishing.facts import gather
     from simsiam_retrieval.publishing.folder import write_folder
+    from simsiam_retrieval.publishing.metadata import Stated
 
     out = tmp_path_factory.mktemp("hub") / "hub"
     stated = Stated(REPOSITORY, licence="Apache-2.0", data="Photos of everything, CC BY 4.0")

@@ -1,40 +1,15 @@
 """The model card: README.md with YAML in front, made from a run's own files. What they do not say is left out."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..evaluation.table import markdown, markdown_table
 from ..text import printable
 from .facts import Facts, OnnxFile, public_name
-from .results import HubDataset, model_index
+from .metadata import Stated, front_matter, licence_of, method_of
+from .results import HubDataset
 
 PAPER = "https://arxiv.org/abs/2011.10566"
-# licences that the Hub knows by their identifier; any other is "other", with a name
-KNOWN_LICENCES = frozenset(
-    [
-        "apache-2.0",
-        "mit",
-        "bsd-2-clause",
-        "bsd-3-clause",
-        "cc0-1.0",
-        "cc-by-4.0",
-        "cc-by-sa-4.0",
-        "cc-by-nc-4.0",
-        "cc-by-nc-sa-4.0",
-        "cc-by-nd-4.0",
-        "cc-by-nc-nd-4.0",
-        "gpl-3.0",
-        "lgpl-3.0",
-        "agpl-3.0",
-        "mpl-2.0",
-        "isc",
-        "unlicense",
-        "openrail",
-    ]
-)
-NOT_STATED = "not stated"  # what export writes for a licence that it was not told
 # settings that the card shows, in words
 SETTINGS = {
     "recipe": "recipe",
@@ -67,15 +42,6 @@ PARITY = {
 }
 
 
-@dataclass(frozen=True)
-class Stated:
-    """What only the publisher can say."""
-
-    repository: str  # OWNER/NAME
-    licence: str | None = None  # of the weights
-    data: str | None = None  # what the training images are, and their licence
-
-
 def model_card(
     facts: Facts,
     stated: Stated,
@@ -98,48 +64,14 @@ def model_card(
         _use_and_limits(facts),
         _licence(facts, stated),
     ]
-    front = _front_matter(facts, stated, dict(datasets))
+    front = front_matter(facts, stated, dict(datasets))
     return f"---\n{front}\n---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
-
-
-def licence_of(facts: Facts, stated: Stated) -> str | None:
-    """The weights' licence: as stated now, or when they were exported or converted."""
-    exported = facts.default.encoder.metadata.get("licence")
-    known = exported if exported != NOT_STATED else None
-    return stated.licence or known or (facts.converted or {}).get("licence") or None
-
-
-def _front_matter(facts: Facts, stated: Stated, datasets: dict[str, HubDataset]) -> str:
-    from huggingface_hub import ModelCardData
-
-    licence = licence_of(facts, stated)
-    fields: dict[str, Any] = {}
-    if licence is not None and licence.lower() in KNOWN_LICENCES:
-        fields["license"] = licence.lower()
-    elif licence is not None:
-        slug = re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-.")[:60]
-        fields |= {"license": "other", "license_name": slug or "see-card"}
-    results = model_index(facts.reports, datasets)
-    if results:
-        fields |= {"eval_results": results, "model_name": stated.repository.split("/")[1], "metrics": ["accuracy"]}
-    data = ModelCardData(
-        library_name="timm" if facts.timm else "onnx",
-        pipeline_tag="image-feature-extraction",
-        tags=[
-            "self-supervised-learning",
-            *(["simsiam"] if _method(facts) == "simsiam" else []),
-            "image-retrieval",
-            "onnx",
-        ],
-        **fields,
-    )
-    return data.to_yaml()
 
 
 def _introduction(facts: Facts, stated: Stated) -> str:
     encoder, beyond = facts.default.encoder, facts.default.beyond_backbone
     network = facts.config.backbone.replace("resnet", "ResNet-")
-    method = _method(facts)
+    method = method_of(facts)
     if method == "simsiam":
         trained = f"trained without labels by [SimSiam]({PAPER})"
         if facts.converted is None and "images" in facts.described.get("data", {}):
@@ -185,8 +117,9 @@ vectors = encoder.run(["vectors"], {{"images": pixels}})[0]
 ```"""
     ]
     if facts.timm:
+        after = "what else the graph does" if facts.default.beyond_backbone else "they are scaled to length 1"
         parts.append(
-            f"""With timm, as a network to go on with; features before they are scaled to length 1:
+            f"""With timm, as a network to go on with; the backbone's features, before {after}:
 
 ```python
 import timm
@@ -342,9 +275,3 @@ def _licence(facts: Facts, stated: Stated) -> str:
     if licence is None:
         return "## Licence\n\nNot stated: ask the owner before you use the weights."
     return f"## Licence\n\nWeights: {printable(licence)}."
-
-
-def _method(facts: Facts) -> str:
-    if facts.converted is not None:
-        return str(facts.converted.get("method", "unknown"))
-    return facts.config.method

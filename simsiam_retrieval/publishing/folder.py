@@ -13,9 +13,10 @@ from typing import Any
 from .._version import __version__
 from ..errors import UserError
 from ..hub import FORMAT, SECTION
-from .card import Stated, model_card
+from .card import model_card
 from .curves import draw_curves
 from .facts import Facts
+from .metadata import Stated
 from .results import parse_datasets, result_files
 from .weights import save_weights, timm_config
 
