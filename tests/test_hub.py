@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from commands import Command, Run, refused
 from fake_hub import CUT, LOST, FakeHub, serving
 from huggingface_hub import constants
@@ -24,6 +25,9 @@ from simsiam_retrieval.hub import FORMAT, fetch, source_of
 from simsiam_retrieval.publishing import upload as uploading
 from simsiam_retrieval.publishing.folder import File, list_folder
 from simsiam_retrieval.publishing.upload import Outcome, upload
+from simsiam_retrieval.training.config import Config
+from simsiam_retrieval.training.initial import initial_backbone
+from simsiam_retrieval.training.run import load_backbone
 
 NAME = "acme/birds"
 TOKEN = "hf_right"
@@ -106,6 +110,11 @@ def test_a_run_goes_to_the_hub_and_comes_back_to_the_bit(
         here = load_encoder(published_run / file, device="cpu").embed(pictures)
         there = load_encoder(reference, device="cpu").embed(pictures)
         assert np.array_equal(here, there), reference
+
+    # and as weights to train from
+    config = Config(image_size=32)
+    ours, theirs = load_backbone(published_run)[0], initial_backbone(f"hf://{NAME}", config)
+    torch.testing.assert_close(theirs.get_parameter("conv1.weight"), ours.get_parameter("conv1.weight"))
 
     # the card's own lines, as they stand there
     code = re.findall(r"```python\n(.+?)```", (tmp_path / "hub" / "README.md").read_text(), re.DOTALL)
