@@ -116,7 +116,7 @@ def published_run(
     """A copy of the tiny run as it is before publishing: fp32, fp16 and int8 encoders and a probe; read only."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
-    from simsiam_retrieval.export.graph import store_half  # pyright: ignore[reportMissingImports]
+    from simsiam_retrieval.export.encoder import export_run  # pyright: ignore[reportMissingImports]
 
     from simsiam_retrieval.evaluation.labelled import labelled_files
     from simsiam_retrieval.evaluation.reports import save_report
@@ -124,8 +124,8 @@ def published_run(
 
     run = tmp_path_factory.mktemp("published") / "tiny"
     shutil.copytree(run_dir, run, ignore=shutil.ignore_patterns(".lock", "eval"))
+    export_run(run, run / "encoder_fp16.onnx", precision="fp16")
     graph = onnx.load(encoder_file)
-    onnx.save(store_half(graph), run / "encoder_fp16.onnx")
     properties = {entry.key: entry.value for entry in graph.metadata_props}
     del graph.opset_import[1:]  # the quantiser insists on one
     quantize_dynamic(graph, run / "encoder_int8.onnx", weight_type=QuantType.QUInt8)
