@@ -33,7 +33,7 @@ class Arguments:
     dry_run: bool = False
     """Only list what would be done."""
     prune: bool = False
-    """Forget the images of a folder that is missing or without images, instead of keeping them."""
+    """Forget the images of a folder or drive that is missing or without images, instead of keeping them."""
     remove: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Forget the images at or below this path, and do nothing else; may be repeated. No picture is touched."""
     verify: bool = False
@@ -202,9 +202,9 @@ def _remark_measured(folder: Path, rebuilt: bool) -> None:
 
 
 def _remark_held(held: list[tuple[Path, int]]) -> None:
-    for root, count in held:
+    for place, count in held:
         cli.remark(
-            f"{printable(root)}: missing, or without any image now; its {count} images are kept; "
+            f"{printable(place)}: missing, not mounted, or without any image now; its {count} images are kept; "
             "mount or restore it, or forget them with --prune"
         )
 

@@ -5,9 +5,10 @@ the next one in batches and publishes them, together with all removals, in one t
 see the old state or the new one, and an update that was killed leaves its finished batches to the next.
 """
 
+import json
 import os
 import sqlite3
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -351,6 +352,14 @@ class Catalog:
         except (ValueError, TypeError, AttributeError):
             raise sqlite3.DatabaseError("the patterns of its roots cannot be read") from None
 
+    def mounts(self) -> set[Path]:
+        """Where other file systems were mounted that held images of the collection."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'mounts'").fetchone()
+        try:
+            return {Path(mount) for mount in json.loads(row[0])} if row else set()
+        except (ValueError, TypeError):
+            raise sqlite3.DatabaseError("the list of mount points cannot be read") from None
+
     def add(self, entries: Iterable[Entry]) -> None:
         """Store entries as rows of the next generation, in one transaction."""
         with self._db:
@@ -406,10 +415,11 @@ class Catalog:
         *,
         lost_roots: Iterable[Path] = (),
         selection: Selection | None = None,
+        mounts: Set[Path] | None = None,
     ) -> "Published":
         """Show the next generation to readers, without the files ``gone`` and the rows that newer ones replace.
 
-        ``roots`` are recorded, ``lost_roots`` forgotten; a ``selection`` takes the place of the one recorded.
+        ``roots`` are recorded, ``lost_roots`` forgotten; ``selection`` and ``mounts`` take the place of those recorded.
         """
         with self._db:
             before = self._db.total_changes
@@ -431,6 +441,9 @@ class Catalog:
             self._db.executemany("DELETE FROM roots WHERE path = ?", [[_stored(root)] for root in lost_roots])
             if selection is not None:
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('patterns', ?)", [selection.to_json()])
+            if mounts is not None and mounts != self.mounts():
+                stored = json.dumps(sorted(map(str, mounts)))
+                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('mounts', ?)", [stored])
         return Published(changed, usable - known, known)
 
 

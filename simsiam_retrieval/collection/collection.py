@@ -52,7 +52,7 @@ class Update:
     moved: int = 0  # of those added and removed: the same content under another name
     reused: int = 0  # of those added and changed: content that was known, so nothing was computed
     left_out: int = 0  # image files below the roots that the patterns leave out
-    held: list[tuple[Path, int]] = field(default_factory=list)  # roots without images now -> items that were kept
+    held: list[tuple[Path, int]] = field(default_factory=list)  # places that may be unmounted -> items that were kept
     rebuilt: bool = False  # whether the FAISS index was made anew
 
 
@@ -384,7 +384,8 @@ class Collection:
 
         ``include``, ``exclude``: globs (see :class:`~.patterns.Glob`) in place of those recorded with these roots;
         files that they leave out are forgotten. ``prune``: forget the items of a root that is missing, or holds no
-        image any more; otherwise they are kept (``held``), since its drive may not be mounted. ``on_wait``: wait for
+        image any more, and missing ones where another file system was mounted; otherwise they are kept (``held``),
+        since the drive may not be mounted. ``on_wait``: wait for
         another process that is updating, after telling this function so.
 
         ``on_start`` is told how many files need reading, ``on_progress`` how many more were read.
@@ -577,9 +578,8 @@ class Collection:
         except KeyboardInterrupt:
             report.finished, gone, lost = False, [], []
         recorded = selection.without(lost) if patterns or lost else None
-        published = catalog.publish(
-            gone, [root for root in roots if root not in lost], lost_roots=lost, selection=recorded
-        )
+        kept = [root for root in roots if root not in lost]
+        published = catalog.publish(gone, kept, lost_roots=lost, selection=recorded, mounts=plan.mounts)
         report.added, report.changed, report.removed = published.new_images, published.changed_images, len(gone)
         report.reused = len(found)
         arrived = {path: digest for path, digest in found.items() if path not in plan.known}

@@ -1,6 +1,7 @@
 """What an update has to do: the catalog compared with the disk. Nothing is written here."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,18 @@ class Plan:
     known: dict[Path, Known] = field(default_factory=dict)  # what the catalog has below the roots
     present: set[Path] = field(default_factory=set)  # image files below the roots that belong to the collection
     gone: list[Path] = field(default_factory=list)  # to be forgotten
-    held: list[tuple[Path, int]] = field(default_factory=list)  # roots without images now, and how many are kept
+    # roots without images now and mount points where nothing is mounted, and how many images of each are kept
+    held: list[tuple[Path, int]] = field(default_factory=list)
+    mounts: set[Path] = field(default_factory=set)  # where other file systems hold images of the collection
     left_out: int = 0  # image files that the patterns leave out
+
+    def hold(self, place: Path, kept: set[Path]) -> None:
+        """Add ``place`` to ``kept``, the places whose missing files are not gone, if there are any."""
+        missing = (path for path in self.known if path not in self.present and not _is_below(path, kept))
+        count = sum(_is_below(path, {place}) for path in missing)
+        if count:
+            self.held.append((place, count))
+            kept.add(place)
 
 
 def make_plan(
@@ -27,23 +38,29 @@ def make_plan(
 ) -> Plan:
     """Compare ``catalog`` with the ``listing`` of ``roots``; roots that are not on the disk have no file in it.
 
-    A root without a single image may be a drive that is not mounted: unless ``prune``, its items are held.
+    A root without a single image may be a drive that is not mounted, and so is a place that was a mount point when
+    its images were indexed and is none now: unless ``prune``, items that are missing there are held.
     """
     known = catalog.known_below(roots)
     images = [file for file in listing.images if selection.takes(file.path)]
     present = {file.path for file in images}
     # what cannot be looked at now is not gone
     kept = {path for path, _ in listing.unreadable}
-    plan = Plan(known=known, present=present, left_out=len(listing.images) - len(images))
-    if not prune:
-        files = {file.path for file in listing.images} | kept
-        folders = {path.parent for path in files}  # far fewer than files
-        filled = files | folders | {above for folder in folders for above in folder.parents}
+    plan = Plan(known=known, present=present, left_out=len(listing.images) - len(images), mounts=catalog.mounts())
+    # looked at twice: a drive may come or go while its files are listed
+    unmounted = [mount for mount in plan.mounts if mount not in listing.mounts or not os.path.ismount(mount)]
+    if prune:
+        plan.mounts -= {
+            mount for mount in unmounted if any(_is_below(root, {mount}) or root in mount.parents for root in roots)
+        }
+    else:
+        filled = _with_folders({file.path for file in listing.images} | kept)
         for root in dict.fromkeys(roots):
-            count = sum(_is_below(path, {root}) for path in known) if root not in filled else 0
-            if count:
-                plan.held.append((root, count))
-                kept.add(root)
+            if root not in filled:
+                plan.hold(root, kept)
+        for mount in sorted(unmounted):
+            plan.hold(mount, kept)
+    plan.mounts |= listing.mounts & _with_folders(present)
     plan.todo = [file for file in images if not _same(file, known.get(file.path))]
     plan.gone = [path for path in known if path not in present and not _is_below(path, kept)]
     return plan
@@ -87,6 +104,12 @@ def moves(gone: Iterable[Path], known: dict[Path, Known], found: dict[Path, byte
             old.remove(same)
             pairs.append((same, path))
     return pairs
+
+
+def _with_folders(files: set[Path]) -> set[Path]:
+    """Files and all folders above them."""
+    folders = {path.parent for path in files}  # far fewer than files
+    return files | folders | {above for folder in folders for above in folder.parents}
 
 
 def _is_below(path: Path, folders: set[Path]) -> bool:

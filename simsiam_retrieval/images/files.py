@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
+from .mounts import mount_above
 
 # What Pillow and pi-heif decode safely; anything else in a folder is counted, never opened.
 SUFFIXES = frozenset(
@@ -64,6 +65,7 @@ class Listing:
     unreadable: list[tuple[Path, str]] = field(default_factory=list)  # folders and files, with the reason
     archives: list[Path] = field(default_factory=list)  # those of ``other`` that are tar archives by their name
     skipped: int = 0  # members of archives that are links, devices, hidden or sparse; see ``shards.py``
+    mounts: set[Path] = field(default_factory=set)  # mount points at, above or below the roots, "/" aside
 
 
 def absolute(path: str | Path) -> Path:
@@ -107,6 +109,9 @@ def list_images(roots: Sequence[Path]) -> Listing:
             raise UserError(f"{root}: no permission to read it") from None
         except (OSError, ValueError):
             raise UserError(f"{root}: no such file or folder; check the spelling") from None
+        above = mount_above(root)
+        if above is not None:
+            listing.mounts.add(above)
         if root.is_dir():
             if not os.access(root, os.R_OK | os.X_OK):
                 raise UserError(f"{root}: no permission to read this folder")
@@ -152,6 +157,8 @@ def _walk(root: Path, listing: Listing) -> Iterator[Path]:
             except OSError:
                 is_folder = linked_folder = False  # its stat() will say why
             if is_folder:
+                if os.path.ismount(entry.path):
+                    listing.mounts.add(Path(entry.path))
                 folders.append(Path(entry.path))
             elif not linked_folder:
                 yield Path(entry.path)
