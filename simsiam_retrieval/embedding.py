@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .encoder import Encoder
 from .images.decode import Decoded, ImageError, centre_square, read_image
-from .images.files import ImageFile
+from .images.files import ImageFile, reason
 from .images.pool import map_chunks
 
 Facts = Callable[[bytes, Decoded], Any]
@@ -22,6 +22,7 @@ class Embedded:
 
     file: ImageFile
     error: str | None = None
+    lasting: bool = True  # False where the same bytes may well give a vector another time
     facts: Any = None  # what the caller's function made of the file
     vector: NDArray[np.float32] | None = None  # (dim,), unit length
 
@@ -94,10 +95,10 @@ def _read(file: ImageFile) -> tuple[Embedded, np.ndarray | None]:
         content = file.path.read_bytes()
         decoded = read_image(content, _Worker.short_side)
     except ImageError as error:
-        return Embedded(file, error=str(error)), None
+        return Embedded(file, error=str(error), lasting=error.lasting), None
     except OSError as error:
-        return Embedded(file, error=(error.strerror or str(error)).lower()), None
+        return Embedded(file, error=reason(error), lasting=False), None
     except MemoryError:
-        return Embedded(file, error="not enough memory to read it"), None
+        return Embedded(file, error="not enough memory to read it", lasting=False), None
     facts = None if _Worker.facts is None else _Worker.facts(content, decoded)
     return Embedded(file, facts=facts), np.asarray(centre_square(decoded.image, _Worker.image_size))

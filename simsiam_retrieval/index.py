@@ -1,14 +1,19 @@
 """``python -m simsiam_retrieval.index FOLDER``."""
 
+import signal
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from . import cli
 from .errors import UserError
 from .text import printable
+
+if TYPE_CHECKING:
+    from .collection.collection import Update
 
 SHOWN_FAILURES = 10
 
@@ -44,6 +49,10 @@ class Arguments:
     """FAISS type: auto, flat (exact), float16, ivf, ivf-sq8 or hnsw; kept for later updates. A new one means auto."""
     recall: float | None = None
     """Recall@10 that an approximate index is tuned to, 0.95 unless said; kept as well."""
+    watch: bool = False
+    """Go on until Ctrl-C: update whenever something has changed below the folders."""
+    poll: float | None = None
+    """With --watch: look at all files every so many seconds, as network shares need."""
     wait: bool = False
     """Wait while another update of the collection is running."""
     workers: int | None = None
@@ -53,17 +62,40 @@ class Arguments:
 def main() -> int:
     arguments = cli.parse(Arguments, "index")
     # imported here so that --help answers at once
-    from .home import default_collection, remember
+    from .home import default_collection
     from .images.files import absolute
 
     folder = absolute(arguments.collection or default_collection())
+    _check_watching(arguments)
     if arguments.remove:
         return _remove(arguments, folder)
     if arguments.verify or arguments.rebuild_index:
         return _maintain(arguments, folder)
     if arguments.dry_run:
         return _preview(arguments, folder)
+    if arguments.watch:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped
+    update = _update(arguments, folder)
+    print(f"{update.images} images in {printable(folder)} ({', '.join(_facts(update))})", flush=True)
+    if not update.finished:
+        cli.remark("stopped early; run it again to go on")
+        return cli.CTRL_C
+    return _watch(arguments, folder, update) if arguments.watch else cli.DONE
+
+
+def _check_watching(arguments: Arguments) -> None:
+    if arguments.poll is not None and not (arguments.watch and 0 < arguments.poll < 1e6):
+        raise UserError("--poll goes with --watch, and takes a number of seconds, such as 60")
+    others = (arguments.remove, arguments.verify, arguments.rebuild_index, arguments.dry_run, arguments.prune)
+    if arguments.watch and any(others):
+        raise UserError(
+            "--watch goes without --dry-run, --prune, --remove, --verify and --rebuild-index; do these in a run before"
+        )
+
+
+def _update(arguments: Arguments, folder: Path) -> "Update":
     from .collection.indexing import index_folders
+    from .home import remember
     from .progress import bar
 
     with bar("indexing", 0) as shown:
@@ -76,7 +108,7 @@ def main() -> int:
             prune=arguments.prune,
             index=arguments.index,
             recall=arguments.recall,
-            on_wait=cli.remark if arguments.wait else None,
+            on_wait=cli.remark if arguments.wait or arguments.watch else None,
             workers=arguments.workers,
             on_start=shown.of,
             on_progress=shown.advance,
@@ -85,6 +117,10 @@ def main() -> int:
     _remark_failures(update.failed)
     _remark_held(update.held)
     _remark_measured(folder, update.rebuilt)
+    return update
+
+
+def _facts(update: "Update") -> list[str]:
     facts = [
         f"{update.added - update.moved} new",
         f"{update.changed} changed",
@@ -98,10 +134,42 @@ def main() -> int:
         facts.append(f"{update.left_out} left out by patterns")
     if update.other_files:
         facts.append(f"{update.other_files} other files passed over")
-    if not update.finished:
-        cli.remark("stopped early; run it again to go on")
-    print(f"{update.images} images in {printable(folder)} ({', '.join(facts)})")
-    return cli.DONE if update.finished else cli.CTRL_C
+    return facts
+
+
+def _watch(arguments: Arguments, folder: Path, last: "Update") -> int:
+    """Update after every change until Ctrl-C; a line for each update that changed something."""
+    from datetime import datetime
+
+    from .collection import Collection
+    from .collection.watching import watch_roots
+    from .images.files import absolute
+
+    with Collection.open(folder) as collection:
+        roots = [absolute(root) for root in arguments.folders] or collection.roots
+        updates = watch_roots(
+            collection,
+            roots,
+            poll=arguments.poll,
+            workers=arguments.workers,
+            on_wait=cli.remark,
+            on_remark=cli.remark,
+        )
+        cli.remark(f"watching {', '.join(map(printable, roots))}; Ctrl-C ends it")
+        try:
+            for update in updates:
+                _remark_failures([failure for failure in update.failed if failure not in last.failed])
+                _remark_held([held for held in update.held if held not in last.held])
+                if update.added or update.changed or update.removed or len(update.failed) != len(last.failed):
+                    now = datetime.now().isoformat(" ", "seconds")
+                    print(f"{now}  {update.images} images ({', '.join(_facts(update))})", flush=True)
+                if not update.finished:
+                    cli.remark("stopped early; run it again to go on")
+                    return cli.CTRL_C
+                last = update
+        except KeyboardInterrupt:
+            pass  # between two updates: everything is done
+    return cli.DONE
 
 
 def _remove(arguments: Arguments, folder: Path) -> int:

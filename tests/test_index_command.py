@@ -398,6 +398,14 @@ def test_no_permission_to_read_a_file(plain, folder, encoder, tmp_path):
     done = run_plain(plain, "index", *index(folder, encoder, target))
     assert done.stdout == f"2 images in {target} (2 new, 0 changed, 0 gone, 1 unusable)\n"
     assert "permission" in done.stderr
+    with Collection.open(target) as collection:
+        generation = collection.generation
+        assert run_plain(plain, "index", "--collection", target).stdout == done.stdout.replace("2 new", "0 new")
+        assert collection.generation == generation
+        (folder / "0.jpg").chmod(0o644)  # neither its time nor its size changes
+        done = run_plain(plain, "index", "--collection", target)
+        assert done.stdout == f"3 images in {target} (0 new, 1 changed, 0 gone)\n"
+        assert collection.failures() == []
 
 
 def test_a_collection_that_may_only_be_read(plain, made, folder):

@@ -19,6 +19,7 @@ from small import Killed, contents, expected_vector, names, paint, small_encoder
 
 import simsiam_retrieval.collection.collection as collection_module
 from simsiam_retrieval import Collection, UserError
+from simsiam_retrieval.images.files import list_images
 
 
 @pytest.fixture
@@ -217,6 +218,18 @@ def test_a_missing_root(collection, folder, tmp_path):
 def test_an_emptied_subfolder_of_a_root_is_no_vanished_root(collection, folder):
     shutil.rmtree(folder / "sub")
     assert summary(collection.update([folder])) == (0, 0, 1, 4)
+
+
+def test_a_drive_that_goes_away_in_an_update(collection, folder):
+    """Files that could not be read because of that are no broken files once it is back."""
+    paint(folder / "f.jpg", 60)
+    listing = list_images([folder])
+    folder.rename(folder.with_name("away"))
+    update = collection.update_listed([folder], listing, workers=0)
+    assert ([path.name for path, _ in update.failed], update.images) == (["f.jpg"], 5)
+    folder.with_name("away").rename(folder)
+    update = collection.update(workers=0)
+    assert (update.failed, update.images) == ([], 6)
 
 
 # -- removing

@@ -25,6 +25,7 @@ from .patterns import Selection
 
 FILE = "catalog.sqlite"
 FEW = 10  # a lookup by id costs about as much as passing over this many rows
+RETRY = -1  # stands for a file's time where the next update should try it again, whether it has changed or not
 LOCK_SECONDS = 60  # a commit waits this long for readers to finish, and they for it
 
 
@@ -72,7 +73,7 @@ class Known:
     size: int
     mtime_ns: int
     generation: int
-    failed: bool
+    error: str | None
     digest: bytes | None
 
 
@@ -328,7 +329,7 @@ class Catalog:
 
     def known_below(self, roots: Iterable[Path]) -> dict[Path, Known]:
         """The newest row of every file at or below one of ``roots``, published or pending."""
-        query = "SELECT path, id, size, mtime_ns, generation, error IS NOT NULL, digest FROM items ORDER BY generation"
+        query = "SELECT path, id, size, mtime_ns, generation, error, digest FROM items ORDER BY generation"
         above = set(roots)
         known = {}
         for stored, *rest in self._db.execute(query):

@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..files import replacing
 from ..hub import source_of
 from ..images.files import ImageFile, Listing, absolute, is_missing, list_images
-from .catalog import FILE, Catalog, Content, Item, explained
+from .catalog import FILE, RETRY, Catalog, Content, Entry, Item, Known, explained
 from .duplicates import Duplicate, check_threshold, find_duplicates
 from .embedding import embed_files
 from .filters import Filter
@@ -475,7 +475,7 @@ class Collection:
             for path in wanted:
                 if not any(path in (found, *found.parents) for found in [*known, *lost]):
                     raise UserError(f"{path}: nothing of it is in the collection; nothing was removed")
-            usable = sum(not row.failed for row in known.values())
+            usable = sum(row.error is None for row in known.values())
             published = catalog.publish(known, [], lost_roots=lost, selection=catalog.selection().without(lost))
             if published.changed:
                 self._rebuild(catalog)
@@ -573,7 +573,7 @@ class Collection:
         try:
             rest = self._copy_known(catalog, plan, found, on_progress)
             for entries in embed_files(rest, self.encoder, workers=workers) if rest else ():
-                catalog.add(entries)
+                catalog.add(entry for entry in entries if not _is_known(entry, plan.known.get(entry.path)))
                 on_progress(len(entries))
         except KeyboardInterrupt:
             report.finished, gone, lost = False, [], []
@@ -619,6 +619,11 @@ class Collection:
 
 def _as_list(query: "Query | Sequence[Query]") -> list["Query"]:
     return list(query) if isinstance(query, list | tuple) and not isinstance(query, Item) else [query]  # type: ignore[list-item]
+
+
+def _is_known(entry: Entry, row: Known | None) -> bool:
+    """Whether a file that was tried again failed as before: nothing to publish."""
+    return row is not None and entry.error is not None and (entry.error, RETRY) == (row.error, row.mtime_ns)
 
 
 def _is_ours(entry: Path) -> bool:

@@ -10,7 +10,7 @@ from .. import embedding
 from ..encoder import Encoder
 from ..images.decode import Decoded
 from ..images.files import ImageFile
-from .catalog import Entry
+from .catalog import RETRY, Entry
 
 THUMBNAIL_SIDE = 256  # pixels, of the longer side
 
@@ -23,7 +23,7 @@ def embed_files(files: Sequence[ImageFile], encoder: Encoder, *, workers: int | 
             Entry(
                 embedded.file.path,
                 embedded.file.size,
-                embedded.file.mtime_ns,
+                embedded.file.mtime_ns if embedded.lasting else RETRY,
                 error=embedded.error,
                 vector=embedded.vector,
                 **(embedded.facts or {}),
