@@ -878,9 +878,9 @@ def test_rows_that_nobody_published_do_not_show(collection, folder):
         cache.unlink()
     blob = np.ones(192, "<f4").tobytes()
     with sqlite3.connect(collection.folder / "catalog.sqlite") as database:
-        database.execute("INSERT INTO items VALUES (70, '/later.jpg', 1, 1, 9, NULL, x'00', 1, 1, 'JPEG', NULL)")
+        database.execute("INSERT INTO items VALUES (70, '/later.jpg', 1, 1, 9, NULL, x'00', 1, 1, 'JPEG', NULL, NULL)")
         database.execute(
-            "INSERT INTO items VALUES (71, '/broken.jpg', 1, 1, 9, 'broken', NULL, NULL, NULL, NULL, NULL)"
+            "INSERT INTO items VALUES (71, '/broken.jpg', 1, 1, 9, 'broken', NULL, NULL, NULL, NULL, NULL, NULL)"
         )
         database.executemany("INSERT INTO vectors VALUES (?, ?)", [(70, blob), (99, blob)])
         database.execute("INSERT INTO thumbnails VALUES (99, x'00')")

@@ -69,6 +69,7 @@ def make_old(collection: Collection) -> None:
     database = sqlite3.connect(collection.folder / "catalog.sqlite")
     with database:
         database.execute("ALTER TABLE items DROP COLUMN taken")
+        database.execute("ALTER TABLE items DROP COLUMN checksum")
         database.execute("DROP TABLE labels")
         database.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
     database.close()
@@ -97,7 +98,7 @@ def test_an_update_migrates(collection: Collection, folder: Path) -> None:
     with Collection.open(collection.folder) as old:
         assert old.update([folder], workers=0).added == 0
     database = sqlite3.connect(collection.folder / "catalog.sqlite")
-    assert database.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("2",)
+    assert database.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("3",)
     database.close()
 
 

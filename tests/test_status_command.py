@@ -49,7 +49,7 @@ def test_json(run, made, tmp_path):
         "encoder_source": None,
         "dim": 192,
         "generation": 2,
-        "schema": 2,
+        "schema": 3,
         "index": "flat",
         "index_asked": "auto",
         "measured": None,

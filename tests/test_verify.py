@@ -102,6 +102,66 @@ def test_damaged_rows_are_named_and_read_again(collection, folder, kind, cached)
         assert again.verify() == []
 
 
+COLUMNS = {
+    "path": "items SET path = replace(path, '1.jpg', '9.jpg')",
+    "size": "items SET size = size + 1",
+    "mtime_ns": "items SET mtime_ns = mtime_ns + 1",
+    "generation": "items SET generation = 0",
+    "error": "items SET error = 'damaged'",
+    "width": "items SET width = width + 1",
+    "format": "items SET format = 'JPEH'",
+    "taken": "items SET taken = '2020-01-01T00:00:00'",
+    "type": "items SET height = height || 'x'",
+    "digest": "items SET digest = zeroblob(32)",
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_changed_fact_is_found(collection, folder, column):
+    """Even where the value could be right, taken alone."""
+    change(collection, f"UPDATE {COLUMNS[column]} WHERE id = ?", 2)
+    [finding] = collection.verify()[:1]
+    assert finding.subject == folder / ("9.jpg" if column == "path" else "1.jpg")
+    assert "checksum" in finding.problem
+    assert collection.update([folder], workers=0).images == 6
+    assert collection.verify() == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_flipped_bit_of_a_thumbnail_is_found(collection, folder, seed):
+    draw = random.Random(seed)
+    item = next(item for item in collection if item.path.name == "1.jpg")
+    thumbnail = collection.thumbnail(item.id)
+    assert thumbnail is not None
+    # not at its ends, where it is known without a checksum
+    damaged = flipped(thumbnail, draw.randrange(2, len(thumbnail) - 2), draw.randrange(8))
+    change(collection, "UPDATE thumbnails SET jpeg = ? WHERE item = ?", damaged, item.id)
+    [finding] = collection.verify()
+    assert finding.subject == folder / "1.jpg"
+
+
+def test_rows_of_moved_files_and_broken_files_have_checksums_too(collection, folder):
+    (folder / "1.jpg").rename(folder / "moved.jpg")
+    (folder / "broken.jpg").touch()
+    assert collection.update([folder], workers=0).moved == 1
+    assert collection.verify() == []
+    change(collection, "UPDATE items SET size = size + 1 WHERE path LIKE ?", "%moved.jpg")
+    change(collection, "UPDATE items SET error = 'none' WHERE path LIKE ?", "%broken.jpg")
+    assert [finding.subject.name for finding in collection.verify()] == ["broken.jpg", "moved.jpg"]
+
+
+def test_rows_without_a_checksum_get_one(collection, folder):
+    """Those of a catalog that an older version made."""
+    change(collection, "UPDATE items SET checksum = NULL")
+    change(collection, "ALTER TABLE items DROP COLUMN checksum")
+    change(collection, "UPDATE meta SET value = '2' WHERE key = 'schema'")
+    with Collection.open(collection.folder) as again:
+        assert len(again.search(np.ones(192))) == 6
+        assert again.verify() == []
+        change(again, "UPDATE items SET width = 41 WHERE id = ?", 2)
+        assert [finding.subject.name for finding in again.verify()] == ["1.jpg"]
+
+
 def remove(file: Path) -> None:
     file.unlink()
 

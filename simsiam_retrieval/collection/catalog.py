@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..files import replacing
 from ..images.files import ImageFile
-from . import schema
+from . import checksums, schema
 from .patterns import Selection
 
 FILE = "catalog.sqlite"
@@ -243,6 +243,11 @@ class Catalog:
         for id_, path, *rest in rows:
             yield id_, _path(path), *rest
 
+    def changed_rows(self) -> list[Path]:
+        """Files of which not all is stored any more as it was written, by the row's checksum; sorted by path."""
+        rows = self._db.execute(f"SELECT path FROM items WHERE checksum <> {checksums.OF_ROW} ORDER BY path")
+        return [_path(path) for (path,) in rows]
+
     def failures(self) -> list[tuple[Path, str]]:
         """Files that could not be used, with the reason, sorted by path."""
         query = f"SELECT path, error FROM items WHERE error IS NOT NULL AND {_PUBLISHED} ORDER BY path"
@@ -379,6 +384,7 @@ class Catalog:
                     self._db.execute("INSERT INTO vectors VALUES (?, ?)", [cursor.lastrowid, blob])
                 if entry.thumbnail is not None:
                     self._db.execute("INSERT INTO thumbnails VALUES (?, ?)", [cursor.lastrowid, entry.thumbnail])
+                self._db.execute(_SEAL + " WHERE id = ?", [cursor.lastrowid])
 
     def add_known(self, files: Iterable[tuple[ImageFile, Content]]) -> list[ImageFile]:
         """Store rows of the next generation for files whose content is known, in one transaction.
@@ -407,7 +413,13 @@ class Catalog:
                         f"INSERT INTO {table} SELECT ?, {column} FROM {table} WHERE item = ?",
                         [cursor.lastrowid, content.id],
                     )
+                self._db.execute(_SEAL + " WHERE id = ?", [cursor.lastrowid])
         return refused
+
+    def seal(self) -> None:
+        """Give rows of older versions, which have none, a checksum of what they hold now."""
+        with self._db:
+            self._db.execute(_SEAL + " WHERE checksum IS NULL")
 
     def publish(
         self,
@@ -451,6 +463,7 @@ class Catalog:
 _PUBLISHED = "generation <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation')"
 _VISIBLE = f"error IS NULL AND {_PUBLISHED}"
 _ITEM = "id, path, size, mtime_ns, width, height, format"
+_SEAL = f"UPDATE items SET checksum = {checksums.OF_ROW}"
 _TAKEN_SCHEMA = 2  # the first that knows when a picture was taken, and labels
 
 
@@ -458,6 +471,7 @@ def _connect(folder: Path) -> sqlite3.Connection:
     # SQLite's rollback journal, not WAL: readers then need no permission to write, nor files beside the catalog
     connection = sqlite3.connect(folder / FILE, timeout=LOCK_SECONDS, check_same_thread=False)
     connection.execute("PRAGMA foreign_keys = ON")
+    checksums.add_function(connection)
     return connection
 
 

@@ -535,6 +535,7 @@ class Collection:
             found = list(damaged_items(catalog, self.dim, index if problem is None else None))
             if found:
                 catalog.publish([finding.subject for finding in found], [])
+            catalog.seal()
             if problem is not None:
                 file = self.folder / f"index-{generation}.faiss"
                 found.append(Finding(file, problem, "built again from the catalog"))

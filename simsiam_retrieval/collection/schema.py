@@ -2,7 +2,7 @@
 
 import sqlite3
 
-NEWEST = 2
+NEWEST = 3
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -17,6 +17,7 @@ CREATE TABLE items (
     width INTEGER, height INTEGER,  -- pixels, upright
     format TEXT,
     taken TEXT,                     -- YYYY-MM-DDTHH:MM:SS by the camera's clock, or NULL
+    checksum BLOB,                  -- of all that is stored of the file (checksums.py); NULL before schema 3
     UNIQUE (path, generation)
 );
 CREATE TABLE vectors (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, vector BLOB NOT NULL);
@@ -31,6 +32,7 @@ _STEPS = {
         "ALTER TABLE items ADD COLUMN taken TEXT",
         "CREATE TABLE labels (digest BLOB PRIMARY KEY, label TEXT NOT NULL) WITHOUT ROWID",
     ),
+    2: ("ALTER TABLE items ADD COLUMN checksum BLOB",),  # filled by the next --verify
 }
 
 

@@ -33,9 +33,9 @@ REREAD = "forgotten; the next update reads it again"
 def damaged_items(catalog: Catalog, dim: int, index: VectorIndex | None) -> Iterator[Finding]:
     """Images whose row, vector or thumbnail cannot be right.
 
-    Each vector is there twice, in the catalog and in the FAISS file: a byte that changed in one of them shows, unless
-    there is no (readable) ``index`` to compare with; then only what no unit vector can be. An index of rounded vectors
-    shows larger changes only.
+    Each row has a checksum of all that is stored of its file, and each vector is there twice, in the catalog and in
+    the FAISS file (if there is a readable ``index``): a byte that changed anywhere shows, except that an index of rounded vectors
+    shows larger changes of its own only.
 
     Raises :class:`UserError` when SQLite finds its own pages damaged.
     """
@@ -45,6 +45,16 @@ def damaged_items(catalog: Catalog, dim: int, index: VectorIndex | None) -> Iter
             f"{catalog.folder / FILE}: damaged ({complaints[0]}; {len(complaints)} complaints in all); "
             "delete the collection and index again"
         )
+    named = set()
+    for finding in _damaged_rows(catalog, dim, index):
+        named.add(finding.subject)
+        yield finding
+    for path in catalog.changed_rows():
+        if path not in named:
+            yield Finding(path, "what is stored of it does not fit its checksum", REREAD)
+
+
+def _damaged_rows(catalog: Catalog, dim: int, index: VectorIndex | None) -> Iterator[Finding]:
     batch = []
     for row in catalog.stored():
         batch.append(row)
