@@ -10,7 +10,7 @@ import tyro
 
 from . import cli
 from .errors import UserError
-from .text import printable
+from .text import printable, without_detail
 
 if TYPE_CHECKING:
     from .collection.collection import Update
@@ -242,12 +242,14 @@ def _preview(arguments: Arguments, folder: Path) -> int:
 
 
 def _remark_failures(failed: list[tuple[Path, str]]) -> None:
-    for path, reason in failed[:SHOWN_FAILURES]:
-        cli.remark(f"left out: {printable(path)}: {reason}")
-    if len(failed) > SHOWN_FAILURES:
-        kinds = Counter(reason for _, reason in failed[SHOWN_FAILURES:])
-        for reason, count in kinds.most_common(SHOWN_FAILURES):
-            cli.remark(f"left out: {count} more: {reason}")
+    kinds = Counter(without_detail(reason) for _, reason in failed[SHOWN_FAILURES:])
+    summed = {kind for kind, count in kinds.items() if count > 1}
+    for number, (path, reason) in enumerate(failed):
+        if number < SHOWN_FAILURES or without_detail(reason) not in summed:
+            cli.remark(f"left out: {printable(path)}: {printable(reason)}")
+    for kind, count in kinds.most_common(SHOWN_FAILURES):
+        if kind in summed:
+            cli.remark(f"left out: {count} more: {printable(kind)}")
 
 
 def _remark_measured(folder: Path, rebuilt: bool) -> None:

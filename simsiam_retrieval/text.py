@@ -1,5 +1,6 @@
-"""File names as text: anybody's names pass through here before a terminal or a page shows them."""
+"""File names and reasons as text: anybody's names pass through here before a terminal or a page shows them."""
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -10,3 +11,8 @@ _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u20
 def printable(text: str | Path) -> str:
     """``text`` in one line, with what no font shows and no terminal should obey as U+FFFD."""
     return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in _TURNING else c for c in str(text))
+
+
+def without_detail(reason: str) -> str:
+    """Why a file cannot be used, without what differs from file to file: "truncated (20 bytes ...)" -> "truncated"."""
+    return re.sub(r" \([^()]*\)$", "", reason)

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..text import without_detail
 from .catalog import FILE, Catalog
 from .collection import ENCODER_FILE, Collection
 from .indexes import measured, recorded_settings
@@ -73,7 +74,7 @@ def read_status(folder: Path) -> Status:
                 folder=collection.folder,
                 images=count,
                 failures=failures,
-                reasons=Counter(reason for _, reason in failures).most_common(),
+                reasons=Counter(without_detail(reason) for _, reason in failures).most_common(),
                 waiting=waiting,
                 roots=[
                     Root(path, images[path], selection.by_root.get(path, Patterns()), not is_missing(path))

@@ -23,7 +23,8 @@ else:
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", *(("HEIF",) if pi_heif else ()))
 # who says that a file is damaged: another version may read it
 DECODER = f"Pillow {PIL.__version__}" + (f", pi-heif {pi_heif.__version__}" if pi_heif else "")
-MAX_PIXELS = 200_000_000  # one RGB copy is 600 MB; more is a decompression bomb or a job for a tiler
+MAX_PIXELS = 200_000_000  # 800 MB decoded; more is a decompression bomb or a job for a tiler
+STRIP_PIXELS = 4_000_000  # larger pictures are made small in strips of so many pixels, without a second large copy
 
 # Pillow's own limit would warn and then raise at twice that; decode() applies ours before any pixel is read.
 Image.MAX_IMAGE_PIXELS = None
@@ -74,11 +75,14 @@ def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -
     16-bit and float greys are scaled to 8 bits, of an animation the first frame counts.
 
     ``short_side`` is a hint: JPEGs may be decoded at a half, quarter or eighth of their size as long as the short
-    side keeps at least that many pixels. It saves most of the time for large photos.
+    side keeps at least that many pixels. It saves most of the time for large photos. Other large pictures are
+    reduced by a whole number, within the same limit, which saves most of the memory.
 
     Raises :class:`ImageError` for everything that keeps a file from being decoded.
     """
     if isinstance(source, bytes):
+        if not source:
+            raise ImageError("an empty file, not an image")
         source = io.BytesIO(source)
     elif isinstance(source, Path) and source.exists() and not source.is_file():
         raise ImageError("a folder" if source.is_dir() else "not a regular file")  # a FIFO would block
@@ -138,7 +142,10 @@ def _decoded(image: Image.Image, short_side: int | None) -> Decoded:
     image.load()
     if image.getexif().get(0x0112) in _SIDEWAYS:
         width, height = height, width
-    return Decoded(_upright_rgb(image), width, height, file_format, _taken(image))
+    # 32-bit greys are scaled by the darkest and the brightest pixel of the whole picture
+    by_strips = short_side is not None and image.width * image.height > STRIP_PIXELS and image.mode not in ("I", "F")
+    factor = min(image.size) // short_side if by_strips and short_side else 1
+    return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, _taken(image))
 
 
 def _taken(image: Image.Image) -> datetime | None:
@@ -150,10 +157,20 @@ def _taken(image: Image.Image) -> datetime | None:
         return None
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
+def _upright_rgb(image: Image.Image, factor: int = 1) -> Image.Image:
     turn = _UPRIGHT.get(image.getexif().get(0x0112, 1))
-    rgb = _to_rgb(image)
+    rgb = _to_rgb(image) if factor == 1 else _reduced_rgb(image, factor)
     return rgb if turn is None else rgb.transpose(turn)
+
+
+def _reduced_rgb(image: Image.Image, factor: int) -> Image.Image:
+    """The image in RGB, each ``factor`` x ``factor`` pixels averaged to one."""
+    small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    rows = max(1, STRIP_PIXELS // image.width // factor) * factor
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        small.paste(_to_rgb(strip).reduce(factor), (0, top // factor))
+    return small
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
