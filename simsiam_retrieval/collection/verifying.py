@@ -34,8 +34,8 @@ def damaged_items(catalog: Catalog, dim: int, index: VectorIndex | None) -> Iter
     """Images whose row, vector or thumbnail cannot be right.
 
     Each row has a checksum of all that is stored of its file, and each vector is there twice, in the catalog and in
-    the FAISS file (if there is a readable ``index``): a byte that changed anywhere shows, except that an index of rounded vectors
-    shows larger changes of its own only.
+    the FAISS file (if there is a readable ``index``): a byte that changed anywhere shows. Of an index of rounded
+    vectors only larger changes do.
 
     Raises :class:`UserError` when SQLite finds its own pages damaged.
     """
