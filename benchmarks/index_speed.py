@@ -1,0 +1,313 @@
+"""Indexing speed, end to end: ``python benchmarks/index_speed.py PHOTOS [--fastdup PYTHON] [--imagededup PYTHON] …``.
+
+- **Limit**: cores / (CPU-seconds to decode one photo + CPU-seconds to embed it), both measured bare in this run, with
+  the decoder and the encoder that the index uses.
+- **Contenders** take turns on the same photos (A B C A B C …), each a process from start to end; medians over rounds.
+  ``ours`` is the whole ``index`` command: catalog, hashes, thumbnails, FAISS file. ``plain`` is the PyTorch loop that
+  everybody writes: PIL in full size, torchvision's transforms, a ResNet-18, one process. ``fastdup`` and ``imagededup``
+  (perceptual hashes) run with the Python of an environment that has them. rclip is not among them: it fetches its
+  weights from a hub at the first start.
+- **Unchanged**: a second run over a folder whose files are all known. **Search**: the command on 10,000 images.
+
+The photos are mosaics of the real photos in PHOTOS, enlarged twice, as JPEGs of quality 90: their size on disk is
+printed, since it decides what decoding costs. Memory is the peak of the summed proportional set size of all processes.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import simsiam_retrieval
+from simsiam_retrieval import Collection
+from simsiam_retrieval.collection.catalog import Catalog, Entry
+from simsiam_retrieval.encoder import load_encoder
+from simsiam_retrieval.images.decode import centre_square, read_image
+from simsiam_retrieval.images.files import list_images
+from simsiam_retrieval.images.pool import available_cpus
+
+ENLARGED = 2
+WATCH_SECONDS = 0.05
+BARE = 48  # photos that the limit is measured on
+BATCH = 16  # photos embedded at a time, as the index does
+
+PLAIN = """
+import sys
+from pathlib import Path
+import numpy as np, torch, torchvision
+from PIL import Image
+from torchvision import transforms as T
+files = sorted(Path(sys.argv[1]).rglob("*.jpg"))
+side = int(sys.argv[2])
+normalise = T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+prepare = T.Compose([T.Resize(side), T.CenterCrop(side), T.ToTensor(), normalise])
+model = torchvision.models.resnet18()
+model.fc = torch.nn.Identity()
+model.eval()
+found = []
+with torch.inference_mode():
+    for start in range(0, len(files), 32):
+        batch = torch.stack([prepare(Image.open(file).convert("RGB")) for file in files[start : start + 32]])
+        found.append(torch.nn.functional.normalize(model(batch)))
+np.save(sys.argv[3], torch.cat(found).numpy())
+"""
+FASTDUP = """
+import sys
+import fastdup
+fastdup.create(work_dir=sys.argv[3], input_dir=sys.argv[1]).run(overwrite=True, print_summary=False, verbose=False)
+"""
+IMAGEDEDUP = """
+import sys
+from imagededup.methods import PHash
+if __name__ == "__main__":
+    hasher = PHash(verbose=False)
+    hasher.find_duplicates(encoding_map=hasher.encode_images(image_dir=sys.argv[1]))
+"""
+
+
+def mosaics(source: list[Path], folder: Path, count: int, megapixels: float, seed: int) -> list[Path]:
+    """``count`` JPEGs of this size, 4:3, each of other photos."""
+    folder.mkdir(parents=True)
+    draw = random.Random(seed)
+    width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
+    height = round(megapixels * 1e6 / width)
+    made = []
+    for number in range(count):
+        image = Image.new("RGB", (width, height))
+        top = 0
+        while top < height:
+            left, tallest = 0, 1
+            while left < width:
+                with Image.open(draw.choice(source)) as photo:
+                    tile = photo.convert("RGB").resize(
+                        (photo.width * ENLARGED, photo.height * ENLARGED), Image.Resampling.LANCZOS
+                    )
+                image.paste(tile, (left, top))
+                left, tallest = left + tile.width, max(tallest, tile.height)
+            top += tallest // 2  # rows overlap, so that no gap is left below short photos
+        made.append(folder / f"{number:05d}.jpg")
+        image.save(made[-1], quality=90)
+    return made
+
+
+def bare(files: list[Path]) -> dict:
+    """CPU-seconds to decode and to embed one photo, in this process, on one thread."""
+    encoder = load_encoder(device="cpu", threads=1)
+    squares: list[np.ndarray] = []
+    decode = embed = 0.0
+    for _ in range(2):  # the first pass warms everything up
+        squares.clear()
+        started = time.process_time()
+        for file in files[:BARE]:
+            image = read_image(file.read_bytes(), encoder.decode_side).image
+            squares.append(np.asarray(centre_square(image, encoder.image_size)))
+        decode = (time.process_time() - started) / len(squares)
+    for _ in range(2):
+        started = time.process_time()
+        for start in range(0, len(squares), BATCH):
+            encoder.embed_pixels(np.stack(squares[start : start + BATCH]))
+        embed = (time.process_time() - started) / len(squares)
+    return {"decode_cpu_ms": 1000 * decode, "embed_cpu_ms": 1000 * embed, "limit": available_cpus() / (decode + embed)}
+
+
+def memory(pid: int) -> int:
+    """Bytes that a process and its descendants occupy, shared pages in proportion; 0 where the system does not say."""
+    total = 0
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            total += sum(memory(int(child)) for child in (task / "children").read_text().split())
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return total
+
+
+def timed(*command: object, environment: dict[str, str] | None = None) -> dict:
+    """Run a command to its end: wall and CPU seconds, peak memory in MiB, what it printed."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            list(map(str, command)),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+        )
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, memory(process.pid))
+            time.sleep(WATCH_SECONDS)
+        wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+        said.seek(0)
+        text = said.read()
+    if process.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command[:4]))} … ended with {process.returncode}:\n{text[-2000:]}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"wall": wall, "cpu": cpu, "peak_mib": peak / 2**20, "said": text}
+
+
+def contenders(arguments: argparse.Namespace) -> dict[str, list]:
+    """Name -> command; FOLDER, WORK and OUT are filled in."""
+    side = load_encoder(device="cpu").image_size
+    found = {
+        "ours": [sys.executable, "-m", "simsiam_retrieval.index", "FOLDER", "--collection", "WORK/collection"],
+        "plain": [sys.executable, "-c", PLAIN, "FOLDER", side, "WORK/vectors.npy"],
+    }
+    if arguments.fastdup:
+        found["fastdup"] = [arguments.fastdup, "-c", FASTDUP, "FOLDER", side, "WORK/fastdup"]
+    if arguments.imagededup:
+        found["imagededup"] = [arguments.imagededup, "-c", IMAGEDEDUP, "FOLDER"]
+    return found
+
+
+def median(runs: list[dict]) -> dict:
+    return {key: statistics.median(run[key] for run in runs) for key in ("wall", "cpu", "peak_mib")}
+
+
+def indexing(arguments: argparse.Namespace, source: list[Path], scratch: Path, megapixels: float) -> dict:
+    """All contenders on one size of photos."""
+    folder = scratch / f"photos-{megapixels:g}"
+    files = mosaics(source, folder, arguments.photos, megapixels, arguments.seed)
+    size = sum(file.stat().st_size for file in files) / len(files)
+    facts = bare(files)
+    runs: dict[str, list[dict]] = {name: [] for name in contenders(arguments)}
+    for _ in range(arguments.rounds):
+        for name, command in contenders(arguments).items():
+            work = scratch / "work"
+            work.mkdir()
+            filled = [str(part).replace("FOLDER", str(folder)).replace("WORK", str(work)) for part in command]
+            runs[name].append(timed(*filled))
+            shutil.rmtree(work)
+    result = {
+        "megapixels": megapixels,
+        "photos": len(files),
+        "mean_kib": round(size / 1024),
+        **{key: round(value, 3) for key, value in facts.items()},
+        "contenders": {name: median(each) for name, each in runs.items()},
+    }
+    ours = result["contenders"]["ours"]
+    for each in result["contenders"].values():
+        each["images_per_second"] = len(files) / each["wall"]
+        each["times_ours"] = each["wall"] / ours["wall"]
+    result["of_limit"] = ours["images_per_second"] / facts["limit"]
+    result["of_limit_by_cpu"] = len(files) / ours["cpu"] * available_cpus() / facts["limit"]
+    print(f"\n{len(files)} photos of {megapixels:g} megapixels, {size / 1024:.0f} KiB each (mosaics)")
+    print(f"limit {facts['limit']:.1f} images/s: {facts['decode_cpu_ms']:.1f} ms to decode,", end=" ")
+    print(f"{facts['embed_cpu_ms']:.1f} ms to embed, {available_cpus()} cores")
+    print(
+        f"ours: {result['of_limit']:.2f} of it, start and end included; {result['of_limit_by_cpu']:.2f} by CPU time\n"
+    )
+    print("| | seconds | images/s | times ours | CPU seconds | peak MiB |\n|" + " --- |" * 6)
+    for name, each in result["contenders"].items():
+        print(
+            f"| {name} | {each['wall']:.1f} | {each['images_per_second']:.1f} | {each['times_ours']:.1f} |"
+            f" {each['cpu']:.1f} | {each['peak_mib']:.0f} |"
+        )
+    return result
+
+
+def filled(scratch: Path, name: str, photo: Path, count: int, seed: int) -> tuple[Path, Path]:
+    """A folder of ``count`` small files and its collection, whose vectors are random: nothing here needs the pixels."""
+    folder, collection = scratch / name, scratch / f"{name}-collection"
+    thumbnail = photo.read_bytes()
+    paths = [folder / f"{number // 1000:03d}" / f"{number:06d}.jpg" for number in range(count)]
+    with Collection.create(collection) as made:
+        dim = made.dim
+    catalog = Catalog.open_to_write(collection)
+    draw = np.random.default_rng(seed)
+    for start in range(0, count, 1000):
+        paths[start].parent.mkdir(parents=True)
+        vectors = draw.standard_normal((1000, dim), np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        entries = []
+        for path, vector in zip(paths[start : start + 1000], vectors, strict=False):
+            path.write_bytes(b"a picture, as far as its name tells")
+            status = path.stat()
+            digest = str(path).encode().rjust(32)[-32:]
+            facts = {"width": 640, "height": 480, "format": "JPEG", "digest": digest}
+            entries.append(Entry(path, status.st_size, status.st_mtime_ns, vector=vector, thumbnail=thumbnail, **facts))
+        catalog.add(entries)
+    catalog.publish([], [folder])
+    catalog.close()
+    with Collection.open(collection) as made:
+        made.rebuild_index()
+    return folder, collection
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, metavar="PHOTOS", help="a folder of real photos")
+    parser.add_argument("--photos", type=int, default=600, help="of each size")
+    parser.add_argument("--megapixels", type=float, nargs="*", default=[0.5, 12.0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--unchanged", type=int, default=100_000, help="files of the second run; 0 leaves it out")
+    parser.add_argument("--search", type=int, default=10_000, help="images to search in; 0 leaves it out")
+    parser.add_argument("--fastdup", metavar="PYTHON", help="Python of an environment with fastdup")
+    parser.add_argument("--imagededup", metavar="PYTHON", help="Python of an environment with imagededup")
+    parser.add_argument(
+        "--scratch", type=Path, help="where to put photos and collections; by default a temporary folder"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="write the result to this JSON file")
+    arguments = parser.parse_args()
+
+    source = [image.path for image in list_images([arguments.source]).images]
+    if not source:
+        raise SystemExit(f"{arguments.source}: no photos in there")
+    result: dict = {"indexing": []}
+    with tempfile.TemporaryDirectory(dir=arguments.scratch) as name:
+        scratch = Path(name)
+        os.environ["SIMSIAM_RETRIEVAL_HOME"] = str(scratch / "home")
+        for megapixels in arguments.megapixels:
+            result["indexing"].append(indexing(arguments, source, scratch, megapixels))
+        if arguments.unchanged:
+            folder, collection = filled(scratch, "unchanged", source[0], arguments.unchanged, arguments.seed)
+            command = [sys.executable, "-m", "simsiam_retrieval.index", folder, "--collection", collection]
+            runs = [timed(*command) for _ in range(arguments.rounds)]
+            if not all("(0 new, 0 changed, 0 gone)" in run["said"] for run in runs):
+                raise SystemExit(f"something was read again: {runs[0]['said'][-500:]}")
+            result["unchanged"] = {"files": arguments.unchanged, **median(runs)}
+            print(f"\nsecond run over {arguments.unchanged:,} unchanged files:", _line(result["unchanged"]))
+        if arguments.search:
+            folder, collection = filled(scratch, "search", source[0], arguments.search, arguments.seed)
+            runs, imports = [], []
+            command = [sys.executable, "-m", "simsiam_retrieval.search", source[0], "--collection", collection]
+            for _ in range(arguments.rounds):
+                runs.append(timed(*command))
+                imports.append(timed(sys.executable, "-c", "import numpy, PIL.Image, onnxruntime, faiss"))
+            result["search"] = {"images": arguments.search, **median(runs), "imports": median(imports)}
+            print(f"\nsearch in {arguments.search:,} images, as a process:", _line(result["search"]))
+            print("importing numpy, Pillow, ONNX Runtime and FAISS alone:", _line(result["search"]["imports"]))
+    result |= {
+        "encoder": load_encoder(device="cpu").identity,
+        "rounds": arguments.rounds,
+        "cores": available_cpus(),
+        "version": simsiam_retrieval.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    if arguments.out is not None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _line(run: dict) -> str:
+    return f"{run['wall']:.2f} s, {run['cpu']:.2f} CPU seconds, {run['peak_mib']:.0f} MiB"
+
+
+if __name__ == "__main__":
+    main()
