@@ -139,7 +139,7 @@ def collection(original: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyP
     database = sqlite3.connect(tmp_path / "made" / "catalog.sqlite")
     with database:
         old, new = str(original.roots[0]), f"{tmp_path}/pictures"
-        database.execute("UPDATE items SET path = replace(path, ?, ?)", [old, new])
+        database.execute("UPDATE items SET path = replace(path, ?, ?), checksum = NULL", [old, new])
         database.execute("UPDATE roots SET path = ?", [new])
     database.close()
     return Collection.open(tmp_path / "made")
