@@ -66,7 +66,7 @@ np.save(sys.argv[3], torch.cat(found).numpy())
 FASTDUP = """
 import sys
 import fastdup
-fastdup.create(work_dir=sys.argv[3], input_dir=sys.argv[1]).run(overwrite=True, print_summary=False, verbose=False)
+fastdup.create(work_dir=sys.argv[3], input_dir=sys.argv[1]).run(overwrite=True)
 """
 IMAGEDEDUP = """
 import sys
