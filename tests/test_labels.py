@@ -131,4 +131,4 @@ def test_when_a_picture_was_taken(tmp_path: Path, tag: int, text: str, expected:
         made.update([tmp_path / "photos"], workers=0)
         (item,) = made
     assert item.taken == expected
-    assert item.date == (expected or datetime.fromtimestamp(item.path.stat().st_mtime))
+    assert item.date == (expected or datetime.fromtimestamp(int(item.path.stat().st_mtime)))

@@ -45,7 +45,7 @@ class Item:
     @property
     def date(self) -> datetime:
         """When it was taken, or else when the file was last changed; local time without a zone."""
-        return self.taken or datetime.fromtimestamp(self.mtime_ns / 1e9)
+        return self.taken or datetime.fromtimestamp(self.mtime_ns // 10**9)
 
 
 @dataclass(frozen=True)
