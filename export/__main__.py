@@ -2,38 +2,83 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
 from simsiam_retrieval import cli
+from simsiam_retrieval.errors import UserError
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Turn a run folder into one ONNX file with its preprocessing inside."""
+    """Turn a run folder into ONNX files with their preprocessing inside, each checked against torch."""
 
     run: tyro.conf.Positional[Path]
-    """Run folder that pretrain wrote."""
+    """Run folder that pretrain or convert wrote."""
+    precision: str = "fp32"
+    """fp32, fp16 (GPU) or int8 (CPU); several at once with commas."""
     out: Path | None = None
-    """File to write; by default RUN/encoder.onnx, where index and probe look for it."""
-    precision: Literal["fp32", "fp16"] = "fp32"
-    """How weights are stored; fp16 halves the file and computes in float32."""
+    """File to write, of a single precision; by default RUN/encoder.onnx, encoder_fp16.onnx, encoder_int8.onnx."""
     image_size: int | None = None
     """Side at which images are embedded; by default the one trained at."""
+    layer: str | None = None
+    """Features of this layer, averaged over the image, such as layer3; by default the whole backbone."""
+    with_projector: bool = False
+    """Projections, from the run's projector, in place of the backbone's features."""
+    dim: int | None = None
+    """Length of the vectors, by PCA inside the graph."""
+    whiten: bool = False
+    """Whiten them, so that every principal axis counts the same; to 256 numbers without --dim."""
+    fit: Path | None = None
+    """Folder of images to fit PCA to; by default the run's."""
+    calibrate: Path | None = None
+    """Folder of images that int8 ranges are taken from; by default the run's."""
+    held_out: Path | None = None
+    """Folder of images to check on; by default those of the run's that calibration left out."""
+    images: int = 512
+    """Images to check on."""
+    float_layers: int | None = None
+    """Convolutions that int8 leaves in float32, from the first; by default as few as reach the bound."""
+    licence: str | None = None
+    """What the file says about its licence, such as CC-BY-4.0."""
+    force: bool = False
+    """Write a file even below its bound."""
 
 
 def main() -> None:
     arguments = cli.parse(Arguments, "export")
-    from .encoder import export_run
+    precisions = list(dict.fromkeys(word.strip() for word in arguments.precision.split(",") if word.strip()))
+    if not set(precisions) <= {"fp32", "fp16", "int8"} or not precisions:
+        raise UserError(f"--precision {arguments.precision}: choose from fp32, fp16, int8, separated by commas")
+    if arguments.out is not None and len(precisions) > 1:
+        raise UserError("--out names one file; leave it out for several precisions")
+    from .encoder import Settings, export_files
+    from .report import FILES, table
 
-    file = arguments.out or arguments.run / "encoder.onnx"
-    parity = export_run(arguments.run, file, precision=arguments.precision, image_size=arguments.image_size)
-    cli.remark(
-        f"checked against torch on {parity.images} images: largest difference {parity.largest_difference:.1e}, "
-        f"smallest cosine {parity.smallest_cosine:.6f}"
+    files = {name: arguments.out or arguments.run / FILES[name] for name in precisions}
+    settings = Settings(
+        image_size=arguments.image_size,
+        layer=arguments.layer,
+        with_projector=arguments.with_projector,
+        dim=arguments.dim,
+        whiten=arguments.whiten,
+        float_layers=arguments.float_layers,
+        calibrate=arguments.calibrate,
+        fit=arguments.fit,
+        held_out=arguments.held_out,
+        images=arguments.images,
+        licence=arguments.licence,
+        force=arguments.force,
     )
-    print(file)
+    exported = export_files(arguments.run, files, settings, cli.remark)
+    cli.remark(f"checked against torch on {exported[0].checked_on}:")
+    cli.remark(table(exported))
+    for row in exported:
+        if row.refused is None:
+            print(row.file)
+    refused = [row.refused for row in exported if row.refused is not None]
+    if refused:
+        raise UserError("; ".join(refused))
 
 
 if __name__ == "__main__":

@@ -1,94 +1,305 @@
-"""Write a run's ``encoder.onnx``, once it has been shown to be right."""
+"""Write a run's encoder files, each once it has been shown to be right."""
 
-from collections.abc import Sequence
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import torch
+from onnx import ModelProto
 
 from simsiam_retrieval._version import __version__
 from simsiam_retrieval.encoder import Encoder
 from simsiam_retrieval.errors import UserError
-from simsiam_retrieval.examples_folder import example_photos
-from simsiam_retrieval.files import replacing, write_json
-from simsiam_retrieval.images.decode import ImageError, decode
-from simsiam_retrieval.images.files import list_images
+from simsiam_retrieval.evaluation.extractors import weights_hash
+from simsiam_retrieval.evaluation.whitening import COMPONENTS, fit_whitening
+from simsiam_retrieval.files import replacing
+from simsiam_retrieval.images.files import absolute
+from simsiam_retrieval.progress import bar
 from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.run import Run, load_backbone
 
-from .graph import build_graph, save, store_half
-from .parity import Parity, measure
+from .graph import OPSET, network_graph, save, trainable_facts, with_preprocessing
+from .half import in_half
+from .int8 import PERCENTILE, Calibrated, calibrate
+from .network import UnitVectors, with_projector
+from .parity import Parity, Reference, in_batches, measure, neighbour_recall, refer, torch_vectors
+from .pictures import HELD_OUT_IMAGES, Split, Squares, choose, decoded
+from .report import COMPUTES, FILES, Exported, add_to_report
 
-TOLERANCE = {"fp32": 1e-4, "fp16": 5e-3}  # largest difference of a component of a unit vector
-WHOLE_COSINE = 0.999  # at least, between a vector from Pillow's crop and one from the graph's own
-CHECKED_IMAGES = 32
+FLOAT_LAYERS = (0, 1, 3, 5)  # convolutions left in float, from the first: what int8 tries until recall is reached
+MARGIN = 0.005  # of recall above the bound that the calibration images must show, as they were calibrated on
+EQUAL_WHOLE = 0.99  # at least, the cosine of a vector from Pillow's crop and one from the graph's own
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a file must reach on held-out images to be written."""
+
+    largest_difference: float  # of a component of a unit vector
+    recall_at_10: float
+
+
+BOUNDS = {"fp32": Bound(1e-4, 0.99), "fp16": Bound(5e-3, 0.97), "int8": Bound(2.0, 0.95)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is exported, and on which images it is fitted and checked."""
+
+    image_size: int | None = None  # pixels; None: the one trained at
+    layer: str | None = None
+    with_projector: bool = False
+    dim: int | None = None
+    whiten: bool = False
+    float_layers: int | None = None  # None: as few as reach the bound
+    calibrate: Path | None = None
+    fit: Path | None = None
+    held_out: Path | None = None
+    images: int = HELD_OUT_IMAGES
+    licence: str | None = None
+    force: bool = False
+
+    def check(self) -> None:
+        """Raise :class:`UserError` for settings that make no sense, before anything is loaded."""
+        if self.image_size is not None and not 8 <= self.image_size <= 2048:
+            raise UserError(f"--image-size {self.image_size} is out of range; give 8 to 2048")
+        if self.layer is not None and self.with_projector:
+            raise UserError("--layer and --with-projector exclude each other: the projector reads the last layer")
+        if self.dim is not None and self.dim < 1:
+            raise UserError(f"--dim {self.dim}: give at least 1")
+        if self.images < 20:
+            raise UserError(f"--images {self.images}: give at least 20; neighbours among fewer say nothing")
+        if self.float_layers is not None and self.float_layers < 0:
+            raise UserError(f"--float-layers {self.float_layers}: give 0 or more")
+        if self.fit is not None and self.dim is None and not self.whiten:
+            raise UserError("--fit names images for PCA; add --dim or --whiten")
 
 
 def export_run(run: Path, file: Path, *, precision: str = "fp32", image_size: int | None = None) -> Parity:
     """Export the backbone of ``run`` to ``file``, with preprocessing and l2-normalisation in the graph.
 
-    ``precision``: "fp32", or "fp16" for weights stored in half the space and computed in float32.
-    ``image_size``: side at which images are embedded; by default the one trained at.
+    ``precision``: "fp32", "fp16" or "int8". ``image_size``: side at which images are embedded; by default the one
+    trained at. For more see :func:`export_files`, of which this is the simple case.
 
-    Checks the file against torch on the run's own images (the example photos where those are gone) and keeps it
-    only within ``TOLERANCE``. Raises :class:`UserError` otherwise, or when the run is damaged.
+    Raises :class:`UserError` when the file is not within its bound, or the run is damaged.
     """
-    if precision not in TOLERANCE:
-        raise UserError(f"--precision {precision}: choose {' or '.join(TOLERANCE)}")
+    (exported,) = export_files(run, {precision: file}, Settings(image_size=image_size))
+    if exported.refused is not None:
+        raise UserError(exported.refused)
+    return exported.parity
+
+
+def export_files(
+    run: Path, files: Mapping[str, Path], settings: Settings, say: Callable[[str], None] = lambda text: None
+) -> list[Exported]:
+    """Export ``run`` to ``files``, by precision, and add what was measured to ``export.json`` beside each.
+
+    Each file is checked against torch on held-out images. One below its bound is not written, and says so in
+    ``refused``, unless ``settings.force``; the others are. ``say`` is told what took a decision.
+
+    Raises :class:`UserError` when the run is damaged, images are missing or a file cannot be written.
+    """
+    settings.check()
+    for precision, file in files.items():
+        if precision not in FILES:
+            raise UserError(f"--precision {precision}: choose from {', '.join(FILES)}")
+        if not absolute(file).parent.is_dir():
+            raise UserError(f"{file}: cannot write the encoder (its folder does not exist)")
+    job = _prepare(run, settings, needs_calibration="int8" in files)
+    return [job.export(precision, file, say) for precision, file in files.items()]
+
+
+@dataclass
+class _Job:
+    """A network on its way into one or several files."""
+
+    settings: Settings
+    size: int
+    network: UnitVectors
+    graph: ModelProto
+    reference: Reference
+    checked_on: str
+    calibration: Squares | None
+    metadata: dict[str, str]
+
+    def export(self, precision: str, file: Path, say: Callable[[str], None]) -> Exported:
+        """Write ``file`` where it is within its bound, and report it."""
+        graph = self._in_precision(precision, say)
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / FILES[precision]
+            save(graph, temporary)
+            content = temporary.read_bytes()
+            parity = measure(self.reference, Encoder(temporary, device="cpu"))
+        fault = _fault(parity, precision, self.network.reduced)
+        refused = f"{file}: not written: {fault}" if fault is not None and not self.settings.force else None
+        exported = Exported(file, precision, parity, len(content), self.checked_on, refused)
+        if refused is not None:
+            return exported
+        if fault is not None:
+            say(f"{file}: written as --force asks, although {fault}")
+        try:
+            with replacing(file) as temporary:
+                temporary.write_bytes(content)
+            add_to_report(exported, self._facts(graph, content, fault))
+        except OSError as error:
+            raise UserError(f"{file}: cannot write the encoder ({error.strerror})") from None
+        return exported
+
+    def _in_precision(self, precision: str, say: Callable[[str], None]) -> ModelProto:
+        metadata = {**self.metadata, "precision": precision, "computes_in": COMPUTES[precision]}
+        if precision == "int8":
+            network, quantisation = self._quantised(say)
+            return with_preprocessing(network, self.size, {**metadata, "quantisation": quantisation})
+        network = self.graph
+        if precision == "fp16":
+            try:
+                network = in_half(network)
+            except ValueError as error:
+                raise UserError(f"--precision fp16: {error}; export fp32 or int8") from None
+        return with_preprocessing(network, self.size, {**metadata, **trainable_facts(self.network)})
+
+    def _quantised(self, say: Callable[[str], None]) -> tuple[ModelProto, str]:
+        assert self.calibration is not None
+        pixels = self.calibration.pixels
+        with bar("calibrating", 2 * len(pixels)) as shown:
+            calibrated = calibrate(self.graph, pixels, shown.advance)
+        layers = self.settings.float_layers
+        if layers is None:
+            layers = self._fewest_float_layers(calibrated, say)
+        how = f"static QDQ, weights per output channel, {PERCENTILE} % ranges of {len(pixels)} images"
+        return calibrated.quantised(layers), f"{how}; first {layers} convolutions in float32" if layers else how
+
+    def _fewest_float_layers(self, calibrated: Calibrated, say: Callable[[str], None]) -> int:
+        """The smallest of ``FLOAT_LAYERS`` with enough recall on the calibration images, or the best of them."""
+        assert self.calibration is not None
+        pixels = self.calibration.pixels
+        wanted = torch_vectors(self.network, pixels)
+        recalls: dict[int, float] = {}
+        for layers in FLOAT_LAYERS:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "trial.onnx"
+                save(with_preprocessing(calibrated.quantised(layers), self.size, {}), file)
+                recalls[layers] = neighbour_recall(wanted, in_batches(Encoder(file, device="cpu"), pixels))
+            if recalls[layers] >= BOUNDS["int8"].recall_at_10 + MARGIN:
+                break
+        best = max(recalls, key=lambda layers: recalls[layers])
+        tried = ", ".join(f"{layers}: {recall:.3f}" for layers, recall in recalls.items())
+        say(f"int8: recall@10 on the calibration images by convolutions left in float32: {tried}; took {best}")
+        return best
+
+    def _facts(self, graph: ModelProto, content: bytes, fault: str | None) -> dict[str, Any]:
+        facts = {entry.key: entry.value for entry in graph.metadata_props if len(entry.value) < 1000}
+        return {
+            **facts,
+            "image_size": self.size,
+            "dim": int(facts["dim"]),
+            "opset": OPSET,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "checked_on": self.checked_on,
+            "below_bound": fault,
+            "bound": {"recall_at_10": BOUNDS[facts["precision"]].recall_at_10},
+        }
+
+
+def _prepare(run: Path, settings: Settings, *, needs_calibration: bool) -> _Job:
     backbone, config = load_backbone(run)
     described = Run(run).read()
-    size = config.image_size if image_size is None else image_size
-    if not 8 <= size <= 2048:
-        raise UserError(f"--image-size {size} is out of range; give 8 to 2048")
+    size = settings.image_size or config.image_size
+    split = choose(
+        [Path(root) for root in described.get("data", {}).get("roots", [])],
+        calibrate=settings.calibrate,
+        fit=settings.fit,
+        held_out=settings.held_out,
+        images=settings.images,
+    )
+    projector = with_projector(run) if settings.with_projector else None
+    network = UnitVectors(backbone, layer=settings.layer, projector=projector)
+    features = f"layer {settings.layer}, averaged over the image" if settings.layer else "backbone"
     metadata = {
         "backbone": config.backbone,
         "stem": config.stem,
-        **_training(config, described),
-        "precision": precision,
+        **_training(config, described, settings.licence),
+        "features": "projector" if projector is not None else features,
         "data_fingerprint": str(described.get("data", {}).get("fingerprint", "unknown")),
+        "source_run": str(described.get("started", "unknown")),
+        "trained_with": _versions(described.get("versions", {})),
+        "exported_with": f"torch {torch.__version__}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}",
         "version": __version__,
     }
-    graph = build_graph(backbone, size, metadata)
-    if precision == "fp16":
-        graph = store_half(graph)
-    try:
-        with replacing(file) as temporary:
-            save(graph, temporary)
-            parity = measure(backbone, Encoder(temporary, device="cpu"), _real_images(described))
-            if parity.largest_difference > TOLERANCE[precision] or parity.smallest_cosine_whole < WHOLE_COSINE:
-                raise UserError(
-                    f"{file}: not written: it differs from the torch model by {parity.largest_difference:.2g} "
-                    f"(limit {TOLERANCE[precision]:.2g}), cosine of whole images {parity.smallest_cosine_whole:.5f} "
-                    f"(limit {WHOLE_COSINE}); please report this"
-                )
-    except OSError as error:
-        raise UserError(f"{file}: cannot write the encoder ({error.strerror})") from None
-    write_json(file.with_suffix(".json"), {**metadata, "image_size": size, "parity": parity.as_dict()})
-    return parity
+    if settings.dim is not None or settings.whiten:
+        squares = decoded(split.fitting, size, "decoding images for PCA")
+        network, metadata["reduction"] = _reduced(network, squares, settings, layer=settings.layer, backbone=backbone)
+    metadata["identity"] = weights_hash(network)
+    calibration = decoded(split.calibration, size, "decoding images to calibrate on") if needs_calibration else None
+    squares = decoded(split.held_out, size, "decoding images to check on")
+    checked_on = _checked_on(squares, split, settings)
+    reference = refer(network, squares, split.labels)
+    return _Job(settings, size, network, network_graph(network, size), reference, checked_on, calibration, metadata)
 
 
-def _training(config: Config, described: dict) -> dict[str, str]:
+def _reduced(
+    network: UnitVectors, squares: Squares, settings: Settings, *, layer: str | None, backbone: torch.nn.Module
+) -> tuple[UnitVectors, str]:
+    """The network with PCA behind it, and what to say of it."""
+    vectors = torch.from_numpy(torch_vectors(network, squares.pixels))
+    reduction = fit_whitening(vectors, settings.dim or COMPONENTS, whiten=settings.whiten)
+    dim = reduction.projection.shape[1]
+    if dim == 0 or (settings.dim is not None and dim < settings.dim):
+        raise UserError(
+            f"--dim {settings.dim or COMPONENTS}: {len(vectors)} images of {vectors.shape[1]} features have {dim} "
+            "principal axes; give a smaller --dim, or more images with --fit"
+        )
+    kind = "PCA whitening" if settings.whiten else "PCA"
+    reduced = UnitVectors(backbone, layer=layer, projector=network.projector, reduction=reduction)
+    return reduced, f"{kind} to {dim}, fitted on {len(vectors)} images"
+
+
+def _fault(parity: Parity, precision: str, reduced: bool) -> str | None:
+    bound = BOUNDS[precision]
+    # PCA whitening stretches small differences, and exact ones: float32 keeps 7 digits of each
+    largest = bound.largest_difference * (10 if reduced else 1)
+    if not parity.largest_difference <= largest:  # nan is a fault, too
+        return f"it differs from the torch model by {parity.largest_difference:.2g} (limit {largest:.2g})"
+    if parity.recall_at_10 < bound.recall_at_10:
+        help = "--force writes it" + ("; --float-layers 9 helps" if precision == "int8" else "")
+        return f"recall@10 against torch's neighbours is {parity.recall_at_10:.3f} (limit {bound.recall_at_10}; {help})"
+    if parity.smallest_cosine_whole < EQUAL_WHOLE:
+        return f"cosine of whole images is {parity.smallest_cosine_whole:.5f} (limit {EQUAL_WHOLE})"
+    return None
+
+
+def _checked_on(squares: Squares, split: Split, settings: Settings) -> str:
+    count = len(squares.files)
+    if settings.held_out is not None:
+        return f"{count} images of {absolute(settings.held_out).name}"
+    if split.examples:
+        return f"{count} of the example photos (the run's own images are gone)"
+    return f"{count} of the run's images, not used for calibration"
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) or "unknown"
+
+
+def _training(config: Config, described: dict, licence: str | None) -> dict[str, str]:
     """What the file says of its training; of converted weights only what is known."""
     converted = described.get("converted")
     if converted is None:
-        return {"method": config.method, "recipe": config.recipe, "trained_at": str(config.image_size)}
+        return {
+            "method": config.method,
+            "recipe": config.recipe,
+            "trained_at": str(config.image_size),
+            "licence": licence or "not stated",
+        }
     return {
         "method": converted.get("method", "unknown"),
         "recipe": config.recipe,
         "trained_at": "unknown",
         "converted_from": f"{converted.get('file')} (sha256 {converted.get('sha256')})",
-        "licence": converted.get("licence") or "not stated",
+        "licence": licence or converted.get("licence") or "not stated",
     }
-
-
-def _real_images(described: dict) -> Sequence[Path]:
-    roots = [Path(root) for root in described.get("data", {}).get("roots", [])]
-    found = [image.path for image in list_images([root for root in roots if root.exists()]).images]
-    every = max(1, len(found) // CHECKED_IMAGES)
-    usable = [path for path in found[::every][:CHECKED_IMAGES] if _decodes(path)]
-    return usable or [image.path for image in list_images([example_photos()]).images[::4]]
-
-
-def _decodes(path: Path) -> bool:
-    try:
-        decode(path, short_side=64)
-    except ImageError:
-        return False
-    return True

@@ -1,5 +1,6 @@
 """The exported file against torch and Pillow, its metadata, and what is left when something goes wrong."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import pytest
 import torch
 from PIL import Image
 from simsiam_retrieval.export import encoder as exporting  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.export.encoder import export_run  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.encoder import Bound, export_run  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.graph import network_graph  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.network import UnitVectors  # pyright: ignore[reportMissingImports]
 from torch import nn
 
 from simsiam_retrieval.encoder import Encoder
@@ -53,14 +56,19 @@ def model(encoder_file: Path) -> onnx.ModelProto:
 @pytest.fixture
 def run_copy(run_dir: Path, tmp_path: Path) -> Path:
     """A copy of the tiny run without its encoder, to be spoilt."""
-    ignored = shutil.ignore_patterns("encoder.*", ".lock")
+    ignored = shutil.ignore_patterns("encoder*", "export.json", ".lock")
     return Path(shutil.copytree(run_dir, tmp_path / "run", ignore=ignored))
 
 
+@pytest.fixture(scope="module")
+def network(backbone: nn.Module) -> onnx.ModelProto:
+    return network_graph(UnitVectors(backbone), 32)
+
+
 @pytest.fixture
-def prebuilt(model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
+def prebuilt(network: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
     """Building the graph takes seconds; where it does not matter, take the one that was built before."""
-    monkeypatch.setattr(exporting, "build_graph", lambda *args: model)
+    monkeypatch.setattr(exporting, "network_graph", lambda *args: network)
 
 
 # -- equal to torch and Pillow
@@ -169,7 +177,7 @@ def test_only_uint8_is_taken(encoder_file, dtype):
         session.run(None, {"images": np.zeros((1, 32, 32, 3), dtype)})
 
 
-def test_metadata_and_the_description_beside_the_file(encoder_file, encoder, run_dir):
+def test_metadata_and_the_report_beside_the_file(encoder_file, encoder, run_dir):
     described = json.loads((run_dir / "config.json").read_text())
     expected = {
         "backbone": "resnet18",
@@ -177,16 +185,26 @@ def test_metadata_and_the_description_beside_the_file(encoder_file, encoder, run
         "recipe": "photos",
         "trained_at": "32",
         "precision": "fp32",
+        "features": "backbone",
+        "licence": "not stated",
+        "source_run": described["started"],
         "data_fingerprint": described["data"]["fingerprint"],
     }
     assert expected.items() <= encoder.metadata.items()
+    assert torch.__version__ in encoder.metadata["trained_with"]
+    assert onnx.__version__ in encoder.metadata["exported_with"]
     assert (encoder.metadata["image_size"], encoder.metadata["dim"]) == ("32", "512")
-    beside = json.loads(encoder_file.with_suffix(".json").read_text())
-    assert expected.items() <= beside.items()
-    assert beside["image_size"] == 32
-    parity = beside["parity"]
-    assert parity["images"] > 0 and 0 <= parity["mean_difference"] <= parity["largest_difference"] < 1e-4
+    row = json.loads((run_dir / "export.json").read_text())["files"]["encoder.onnx"]
+    assert expected.items() <= row.items()
+    content = encoder_file.read_bytes()
+    assert (row["bytes"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert row["sha256"].startswith(encoder.identity)
+    assert (row["image_size"], row["dim"], row["opset"]) == (32, 512, 20)
+    parity = row["parity"]
+    assert parity["images"] == 19 and 0 <= parity["mean_difference"] <= parity["largest_difference"] < 1e-4
     assert parity["smallest_cosine"] == pytest.approx(1, abs=1e-5)
+    assert parity["recall_at_10"] == 1 and parity["batches"] == [1, 2, 7, 64]
+    assert parity["knn"] == parity["knn_torch"]  # subfolders are labels
 
 
 def test_nothing_private_is_in_the_file(encoder_file, run_dir, few_photos):
@@ -229,7 +247,7 @@ def test_images_that_are_gone_are_replaced_by_the_examples(run_copy, tmp_path):
     described = json.loads((run_copy / "config.json").read_text())
     described["data"]["roots"] = [str(tmp_path / "gone")]
     (run_copy / "config.json").write_text(json.dumps(described))
-    assert export_run(run_copy, tmp_path / "encoder.onnx").images > 10
+    assert export_run(run_copy, tmp_path / "encoder.onnx").images > 30
 
 
 # -- what goes wrong
@@ -237,7 +255,7 @@ def test_images_that_are_gone_are_replaced_by_the_examples(run_copy, tmp_path):
 
 @pytest.mark.usefixtures("prebuilt")
 def test_a_file_that_fails_its_check_is_not_written(run_copy, tmp_path, monkeypatch):
-    monkeypatch.setitem(exporting.TOLERANCE, "fp32", -1.0)
+    monkeypatch.setitem(exporting.BOUNDS, "fp32", Bound(-1.0, 0.99))
     before = sorted(path.name for path in run_copy.iterdir())
     with pytest.raises(UserError, match="not written: it differs from the torch model"):
         export_run(run_copy, run_copy / "encoder.onnx")
@@ -246,25 +264,25 @@ def test_a_file_that_fails_its_check_is_not_written(run_copy, tmp_path, monkeypa
 
 @pytest.mark.usefixtures("prebuilt")
 def test_a_file_that_fails_its_check_leaves_the_old_one(run_copy, monkeypatch):
-    monkeypatch.setitem(exporting.TOLERANCE, "fp32", -1.0)
-    for name in ("encoder.onnx", "encoder.json"):
+    monkeypatch.setitem(exporting.BOUNDS, "fp32", Bound(-1.0, 0.99))
+    for name in ("encoder.onnx", "export.json"):
         (run_copy / name).write_text("the one before")
     with pytest.raises(UserError):
         export_run(run_copy, run_copy / "encoder.onnx")
-    assert (run_copy / "encoder.onnx").read_text() == (run_copy / "encoder.json").read_text() == "the one before"
+    assert (run_copy / "encoder.onnx").read_text() == (run_copy / "export.json").read_text() == "the one before"
 
 
 def test_wrong_weights_do_not_pass_the_check(run_copy, monkeypatch):
     """The check is one: a graph built from other weights than the run's is refused."""
-    build = exporting.build_graph
+    build = exporting.network_graph
 
-    def spoilt(module: nn.Module, *args):
+    def spoilt(network: nn.Module, *args):
         other, _ = load_backbone(run_copy)
         with torch.no_grad():
             other.get_parameter("layer4.1.bn2.bias").add_(0.5)
-        return build(other, *args)
+        return build(UnitVectors(other), *args)
 
-    monkeypatch.setattr(exporting, "build_graph", spoilt)
+    monkeypatch.setattr(exporting, "network_graph", spoilt)
     with pytest.raises(UserError, match="differs"):
         export_run(run_copy, run_copy / "encoder.onnx")
 
@@ -277,7 +295,7 @@ def test_image_sizes_out_of_range(run_copy, size):
 
 
 def test_an_unknown_precision(run_copy):
-    with pytest.raises(UserError, match="fp32 or fp16"):
+    with pytest.raises(UserError, match="fp32, fp16, int8"):
         export_run(run_copy, run_copy / "encoder.onnx", precision="int3")
 
 
@@ -328,4 +346,4 @@ def test_the_command_refuses_in_one_line(run_command, run_dir, tmp_path):
 
 def test_the_command_explains_a_misspelt_precision(run_command, run_copy):
     done = run_command("export", run_copy, "--precision", "fp8")
-    assert done.returncode == 2 and "fp16" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "fp8: choose from fp32, fp16, int8" in done.stderr and done.stderr.count("\n") == 1

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from simsiam_retrieval.export.graph import build_graph, save, store_half  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.graph import build_graph, save  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.half import in_half  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.network import UnitVectors  # pyright: ignore[reportMissingImports]
 from torch import nn
 
 from simsiam_retrieval.errors import UserError
@@ -29,8 +31,8 @@ def trained_looking(name: str, stem: str) -> nn.Module:
 @pytest.mark.parametrize(("stem", "half"), [("imagenet", False), ("imagenet", True), ("cifar", False)])
 def test_unfolding_gives_the_network_back(stem: str, half: bool, tmp_path: Path) -> None:
     backbone = trained_looking("resnet18", stem)
-    graph = build_graph(backbone, 32, {"backbone": "resnet18", "stem": stem})
-    save(store_half(graph) if half else graph, tmp_path / "encoder.onnx")
+    graph = build_graph(UnitVectors(backbone), 32, {"backbone": "resnet18", "stem": stem})
+    save(in_half(graph) if half else graph, tmp_path / "encoder.onnx")
     restored = backbone_from_onnx(tmp_path / "encoder.onnx")
     assert restored.training
     x = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))

@@ -25,12 +25,12 @@ class Whitening:
         return F.normalize(torch.cat(parts), dim=1)
 
 
-def fit_whitening(features: Tensor, components: int = COMPONENTS) -> Whitening:
+def fit_whitening(features: Tensor, components: int = COMPONENTS, *, whiten: bool = True) -> Whitening:
     """Whitening by the first ``components`` principal axes of ``features`` (n, d) (Jegou & Chum 2012, section 3).
 
     Of more than ``IMAGES`` rows evenly spaced ones are taken; their covariance is in float64. Axes with next to no
     variance are left out, so that there may be fewer: at most n - 1, and none for constant features, which then become
-    zeros.
+    zeros. ``whiten=False`` keeps each axis its variance, which is plain PCA.
     """
     if len(features) > IMAGES:
         features = features[torch.linspace(0, len(features) - 1, IMAGES).long()]
@@ -47,4 +47,5 @@ def fit_whitening(features: Tensor, components: int = COMPONENTS) -> Whitening:
         values, vectors = values.flip(0), vectors.flip(1)
     kept = int((values > NEGLIGIBLE * values[0].clamp(min=NEGLIGIBLE**2)).sum())
     kept = min(kept, components, len(features) - 1)
-    return Whitening(mean.float(), (vectors[:, :kept] / values[:kept].sqrt()).float())
+    axes = vectors[:, :kept] / values[:kept].sqrt() if whiten else vectors[:, :kept]
+    return Whitening(mean.float(), axes.float())

@@ -170,3 +170,23 @@ def load_backbone(path: Path) -> tuple[nn.Module, Config]:
             f"{run.checkpoint_file}: does not fit {run.config_file}; one of them is from another run"
         ) from None
     return model.get_submodule("backbone").eval(), config
+
+
+def load_projector(path: Path) -> nn.Module | None:
+    """The trained projector of a run, in eval mode on the CPU; None where the run holds a backbone alone.
+
+    Raises :class:`UserError` as :func:`load_backbone` does.
+    """
+    run = Run(path)
+    state = run.load_checkpoint().get("model", {})
+    projector = build_model(run.config()).projector
+    found = {name.removeprefix("projector."): value for name, value in state.items() if name.startswith("projector.")}
+    if not found:
+        return None
+    try:
+        projector.load_state_dict(found)
+    except RuntimeError:
+        raise UserError(
+            f"{run.checkpoint_file}: does not fit {run.config_file}; one of them is from another run"
+        ) from None
+    return projector.eval()
