@@ -4,12 +4,15 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import tyro
 
 from .errors import UserError
 from .text import printable
+
+if TYPE_CHECKING:
+    from .encoder import Encoder
 
 T = TypeVar("T")
 
@@ -55,6 +58,14 @@ def _speaker() -> str:
     """Who speaks, where a launcher started several processes and this is not the first."""
     rank = os.environ.get("RANK", "0") if "TORCHELASTIC_RUN_ID" in os.environ else "0"
     return "" if rank == "0" else f"[process {rank}] "
+
+
+def remark_device(encoder: "Encoder", asked: str | None) -> None:
+    """Say what computes, where somebody asked for it (``--device``) or a GPU is there to be taken."""
+    from .encoder import gpu_present
+
+    if asked is not None or encoder.device != "cpu" or gpu_present():
+        remark(encoder.took)
 
 
 def remark(text: str) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import hashlib
+import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,11 @@ from .text import printable
 
 FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX file this package writes
 
+DEVICES = {"cpu": "CPU", "cuda": "GPU (CUDA)", "tensorrt": "GPU (TensorRT)"}
+PROVIDERS = {"cuda": ["CUDAExecutionProvider"], "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider"]}
+RUN_FILES = ("encoder.onnx", "encoder_fp16.onnx", "encoder_int8.onnx")  # in a run folder, the first is taken
+HEAVY = ("Conv", "Gemm", "MatMul")  # what a GPU is for
+
 ImageLike = Image.Image | np.ndarray | Path | str | bytes
 
 
@@ -34,7 +40,8 @@ class Encoder:
     def __init__(self, file: Path, *, device: str = "auto", threads: int | None = None) -> None:
         """Load ``file``.
 
-        ``device``: "cpu", "cuda" (an error when the GPU is not used in the end) or "auto".
+        ``device``: "cpu"; "cuda" or "tensorrt", an error when the GPU is not used in the end; or "auto": CUDA where it
+        can be used, else the CPU. ``device`` and ``took`` say what it came to.
         ``threads``: threads for one batch; by default ONNX Runtime's choice, one per core.
 
         Raises :class:`UserError` when the file is missing, damaged, or not an encoder of this package.
@@ -47,10 +54,9 @@ class Encoder:
         except OSError as error:
             raise UserError(f"{file}: cannot read the encoder ({error.strerror})") from None
         self.identity = hashlib.sha256(content).hexdigest()[:16]
-        self._session = _session(file, content, device, threads)
+        self._session, self.device = open_session(file, content, device, threads)
         del content
         _return_freed_memory()
-        self.device = "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         if self.metadata.get("format") != FORMAT:
             found = self.metadata.get("format", "none")
@@ -62,6 +68,11 @@ class Encoder:
             raise UserError(f"{file}: its metadata are incomplete; export the encoder again") from None
         # files are decoded no smaller than this, wherever they are embedded: the same pixels, the same vector
         self.decode_side = max(2 * self.image_size, 256)
+
+    @property
+    def took(self) -> str:
+        """One line for people: what computes."""
+        return f"computing on the {DEVICES[self.device]}"
 
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed a batch of equally sized images.
@@ -122,8 +133,9 @@ def find_encoder(encoder: str | Path | None) -> Path:
         return fetch(encoder)
     path = absolute(encoder)
     if path.is_dir():
-        if (path / "encoder.onnx").exists():
-            return path / "encoder.onnx"
+        for name in RUN_FILES:
+            if (path / name).exists():
+                return path / name
         if (path / "config.json").exists():
             raise UserError(f"{path}: not exported yet; run: python -m simsiam_retrieval.export {path}")
         raise UserError(f"{path}: neither a run folder nor an .onnx file")
@@ -136,35 +148,89 @@ def load_encoder(encoder: str | Path | None = None, *, device: str = "auto", thr
     """Load an encoder: a run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]`` (see :func:`hub.fetch`), or by
     default the one shipped with the package.
 
-    Raises :class:`UserError` when it is missing, damaged, or ``device="cuda"`` cannot be had.
+    Raises :class:`UserError` when it is missing, damaged, or the GPU that ``device`` asks for is not used.
     """
     return Encoder(find_encoder(encoder), device=device, threads=threads)
 
 
-def _session(file: Path, content: bytes, device: str, threads: int | None) -> Any:
+def check_device(device: str) -> None:
+    """Raise :class:`UserError` for a --device that does not exist."""
+    if device != "auto" and device not in DEVICES:
+        raise UserError(f"--device {device}: choose auto, {', '.join(DEVICES)}")
+
+
+def open_session(file: Path, content: bytes, device: str, threads: int | None) -> tuple[Any, str]:
+    """An ONNX Runtime session of the model ``content``, and the device that computes it.
+
+    Raises :class:`UserError` when the model cannot be loaded, or the GPU that ``device`` asks for is not used.
+    """
+    check_device(device)
+    asked = device
+    if device == "auto":
+        device = "cuda" if gpu_present() else "cpu"
+    session, reason = _try_session(file, content, device, threads)
+    if device == "cpu" or reason is None:
+        return session, device
+    if asked == "auto":
+        return _try_session(file, content, "cpu", threads)[0], "cpu"
+    raise UserError(f"--device {device}: {reason}; leave it out, or check the GPU's libraries")
+
+
+def _try_session(file: Path, content: bytes, device: str, threads: int | None) -> tuple[Any, str | None]:
+    """A session, and why the GPU that ``device`` means is not used, where it is not."""
     import onnxruntime
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {device}: choose auto, cpu or cuda")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # ORT logs to stderr what is raised, or checked, here anyway
     if threads is not None:
         options.intra_op_num_threads = threads
-    providers = ["CPUExecutionProvider"]
-    if device == "cuda" or (device == "auto" and gpu_present()):
+    wanted = PROVIDERS.get(device, [])
+    if wanted:
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
-        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            providers.insert(0, "CUDAExecutionProvider")
+        if wanted[0] not in onnxruntime.get_available_providers():
+            return None, f"this ONNX Runtime has no {wanted[0]}"
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=providers)
+        with _no_chatter(onnxruntime) if wanted else contextlib.nullcontext():
+            session = onnxruntime.InferenceSession(content, options, providers=[*wanted, "CPUExecutionProvider"])
     # ONNX Runtime's exceptions share no base class but Exception
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split())[:120]
+        if wanted:
+            _try_session(file, content, "cpu", threads)  # is it the file, or the GPU?
+            return None, f"ONNX Runtime fails there ({reason})"
         raise UserError(f"{file}: damaged, or not an ONNX model ({reason})") from None
-    if device == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
-        raise UserError("--device cuda: ONNX Runtime cannot use a GPU here; leave it out, or check the CUDA libraries")
-    return session
+    return session, _unused(session, wanted[0]) if wanted else None
+
+
+def _unused(session: Any, provider: str) -> str | None:
+    """Why ``provider`` does not compute the model; None where it does.
+
+    Registering a provider is not enough: operations that it lacks stay on the CPU, with no more than a log line.
+    """
+    if provider not in session.get_providers():
+        return "ONNX Runtime cannot use a GPU here"
+    parts = session.get_provider_graph_assignment_info()
+    placed = [(part.ep_name, node.op_type) for part in parts for node in part.get_nodes()]
+    heavy = [name for name, operation in placed if operation in HEAVY]
+    left = heavy.count("CPUExecutionProvider")
+    if left or not any(name == provider for name, _ in placed):
+        return (
+            f"ONNX Runtime leaves {left or len(placed)} of {len(heavy or placed)} operations of this model to the CPU"
+        )
+    return None
+
+
+@contextlib.contextmanager
+def _no_chatter(onnxruntime: Any) -> Iterator[None]:
+    """Providers that cannot be loaded make ONNX Runtime print to stdout and log; what is wrong is raised here."""
+    onnxruntime.set_default_logger_severity(4)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        onnxruntime.set_default_logger_severity(2)
 
 
 def _return_freed_memory() -> None:

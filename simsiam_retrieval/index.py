@@ -55,6 +55,8 @@ class Arguments:
     """With --watch: look at all files every so many seconds, as network shares need."""
     wait: bool = False
     """Wait while another update of the collection is running."""
+    device: str | None = None
+    """auto (the default), cpu, cuda or tensorrt; a GPU that is asked for and not used is an error."""
     workers: int | None = None
     """Worker processes; by default one per core."""
 
@@ -110,6 +112,8 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
             recall=arguments.recall,
             on_wait=cli.remark if arguments.wait or arguments.watch else None,
             workers=arguments.workers,
+            device=arguments.device or "auto",
+            on_device=lambda encoder: cli.remark_device(encoder, arguments.device),
             on_start=shown.of,
             on_progress=shown.advance,
         )

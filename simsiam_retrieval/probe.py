@@ -49,6 +49,8 @@ class Arguments:
     """Print JSON instead of tables."""
     table: tuple[Path, ...] = ()
     """Measure nothing; print the tables of these reports, or of runs' or other folders of reports."""
+    device: str | None = None
+    """What embeds: auto (the default), cpu, cuda or tensorrt; a GPU that is asked for and not used is an error."""
     workers: int | None = None
     """Worker processes; by default one per core."""
 
@@ -98,6 +100,7 @@ def main() -> None:
         options=options,
         cached=arguments.cache,
         workers=arguments.workers,
+        device=arguments.device,
     )
     if arguments.encoder is not None and Path(arguments.encoder).expanduser().is_dir():
         cli.remark(f"kept in {save_report(Path(arguments.encoder).expanduser(), content)}")

@@ -67,6 +67,8 @@ class Arguments:
     only: Annotated[Only, tyro.conf.arg(name="")] = Only()
     json: bool = False
     """Print JSON: a list with one object per query."""
+    device: str | None = None
+    """What embeds the query: auto (the default), cpu, cuda or tensorrt."""
     sheet: Path | None = None
     """Draw queries and results as one picture (PNG or JPEG) into this file."""
 
@@ -80,6 +82,9 @@ def main() -> None:
     from .home import find_collection
 
     with Collection.open(find_collection(arguments.collection)) as collection:
+        if arguments.device is not None:
+            collection.encoder_device = arguments.device
+            cli.remark_device(collection.encoder, arguments.device)
         queries = _queries(arguments, collection)
         results = _results(arguments, collection, queries)
         noise = collection.noise_level

@@ -135,7 +135,7 @@ def test_cuda_where_there_is_none_is_an_error_and_no_quiet_fallback(encoder_file
 
 
 def test_an_unknown_device(encoder_file):
-    with pytest.raises(UserError, match="choose auto, cpu or cuda"):
+    with pytest.raises(UserError, match="choose auto, cpu, cuda, tensorrt"):
         load_encoder(encoder_file, device="tpu")
 
 

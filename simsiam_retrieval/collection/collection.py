@@ -81,6 +81,7 @@ class Collection:
         self._catalog = catalog
         self._lock = threading.RLock()
         self._encoder: Encoder | None = None
+        self.encoder_device = "auto"  # what embeds, until the encoder is loaded; see Encoder
         with explained(folder):
             self.encoder_identity = catalog.meta("encoder")
             self.dim = int(catalog.meta("dim"))
@@ -235,7 +236,7 @@ class Collection:
         """The encoder that made the vectors, from the collection's own copy."""
         with self._lock:
             if self._encoder is None:
-                encoder = Encoder(self.folder / ENCODER_FILE)
+                encoder = Encoder(self.folder / ENCODER_FILE, device=self.encoder_device)
                 if encoder.identity != self.encoder_identity:
                     raise UserError(f"{encoder.file}: not the encoder that made this collection; put that one back")
                 self._encoder = encoder

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..encoder import Encoder, find_encoder
+from ..encoder import Encoder, check_device, find_encoder
 from ..errors import UserError
 from ..images.files import Listing, absolute, list_images
 from ..images.pool import check_workers
@@ -24,19 +24,23 @@ def index_folders(
     recall: float | None = None,
     on_wait: Callable[[str], None] | None = None,
     workers: int | None = None,
+    device: str = "auto",
+    on_device: Callable[[Encoder], None] = lambda encoder: None,
     on_start: Callable[[int], None] = lambda total: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Update:
     """Update the collection in ``folder`` with ``roots``; make it first where there is none.
 
     No ``roots`` means all that the collection was made of. ``encoder`` None means the collection's own, or the shipped
-    one for a new collection. ``index``, ``recall``: see :meth:`Collection.rebuild_index`. The other options are those
-    of :meth:`Collection.update`.
+    one for a new collection. ``index``, ``recall``: see :meth:`Collection.rebuild_index`. ``device`` is that of
+    :class:`Encoder`; ``on_device`` is told the encoder that is on it. The other options are those of
+    :meth:`Collection.update`.
 
     Raises :class:`UserError` when a root does not exist or holds no usable image, or when the collection was made
-    by another encoder.
+    by another encoder, or the GPU that ``device`` asks for is not used.
     """
     check_workers(workers)  # before anything is created
+    check_device(device)
     IndexSettings(index or "auto", 1.0 if recall is None else recall)
     roots, folder = [absolute(root) for root in roots], absolute(folder)
     patterns = Patterns(tuple(include), tuple(exclude))
@@ -44,13 +48,19 @@ def index_folders(
     found = folder.exists()
     if is_new:
         listing = _taken(roots, patterns)
+        if device not in ("auto", "cpu"):
+            Encoder(find_encoder(encoder), device=device)  # without that GPU there is to be no collection either
         with Collection.create(folder, encoder) as collection:
+            collection.encoder_device = device
+            on_device(collection.encoder)
             collection.choose_index(index, recall)
             update = collection.update_listed(
                 roots, listing, patterns=patterns, workers=workers, on_start=on_start, on_progress=on_progress
             )
     else:
         with _opened(folder, encoder) as collection:
+            collection.encoder_device = device
+            on_device(collection.encoder)
             if index is not None or recall is not None:
                 collection.choose_index(index, recall, on_wait=on_wait)
             update = collection.update(

@@ -124,7 +124,7 @@ def weights_hash(network: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def open_extractor(encoder: str | Path | None) -> EncoderExtractor:
+def open_extractor(encoder: str | Path | None, device: str = "auto") -> EncoderExtractor:
     """The extractor of an ENCODER argument, named after its run folder or file.
 
     Raises :class:`UserError` as :func:`load_encoder` does.
@@ -132,7 +132,7 @@ def open_extractor(encoder: str | Path | None) -> EncoderExtractor:
     name = "shipped encoder" if encoder is None else Path(encoder).expanduser().resolve().stem
     if name == "encoder" and encoder is not None:
         name = Path(encoder).expanduser().resolve().parent.name  # RUN/encoder.onnx
-    return EncoderExtractor(load_encoder(encoder), name)
+    return EncoderExtractor(load_encoder(encoder, device=device), name)
 
 
 def random_weights(encoder: Encoder) -> NetworkExtractor | None:

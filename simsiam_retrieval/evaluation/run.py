@@ -41,15 +41,17 @@ def run_probe(
     options: Options | None = None,
     cached: bool = True,
     workers: int | None = None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Measure ``encoder``, raw pixels, its network with random weights, and the encoders ``against``.
 
     ``train`` and ``test`` have classes in common, as :func:`common_classes` makes sure of. Remarks and progress go to
-    stderr. Raises :class:`UserError` for input that cannot be measured.
+    stderr. ``device`` is that of the encoders (:class:`..encoder.Encoder`). Raises :class:`UserError` for input that
+    cannot be measured, or a GPU that is asked for and not used.
     """
     options = options or Options()
     options.check()
-    subjects = _subjects(encoder, against)
+    subjects = _subjects(encoder, against, device)
     if options.paper:
         for subject in subjects:  # now: whoever has no weights should say so before everything else is measured
             subject.backbone = network_behind(subject.extractor, subject.encoder)
@@ -105,8 +107,9 @@ def run_probe(
     return build(measured, facts, options.seed)
 
 
-def _subjects(encoder: str | Path | None, against: Sequence[str]) -> list[_Subject]:
-    asked = open_extractor(encoder)
+def _subjects(encoder: str | Path | None, against: Sequence[str], device: str | None) -> list[_Subject]:
+    asked = open_extractor(encoder, device or "auto")
+    cli.remark_device(asked.encoder, device)
     subjects = [_Subject(asked, encoder)]
     untrained = random_weights(asked.encoder)
     if untrained is None:
@@ -115,7 +118,7 @@ def _subjects(encoder: str | Path | None, against: Sequence[str]) -> list[_Subje
         subjects.append(_Subject(untrained))
     subjects.append(_Subject(PixelExtractor()))
     for other in against:
-        subject = _Subject(open_extractor(other), other)
+        subject = _Subject(open_extractor(other, device or "auto"), other)
         if any(subject.extractor.identity == known.extractor.identity for known in subjects):
             raise UserError(f"--against {printable(other)}: the same encoder twice")
         subjects.append(subject)
