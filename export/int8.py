@@ -22,6 +22,7 @@ from onnxruntime.quantization import (
     quantize_static,
     save_tensors_data,
 )
+from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from .equalise import Streams, channel_ranges, equalised
@@ -37,7 +38,7 @@ class Calibrated:
     """A float network prepared for 8 bits, and the ranges of its tensors, for one or several ways to quantise it."""
 
     network: ModelProto
-    ranges: str  # ONNX Runtime's calibration cache, JSON
+    ranges: TensorsData
 
     def quantised(self, float_layers: int = 0) -> ModelProto:
         """The network with integer convolutions but for the first ``float_layers`` of them.
@@ -47,7 +48,7 @@ class Calibrated:
         """
         skipped = self._float_nodes(float_layers)
         with _quietly() as folder:
-            (folder / "ranges.json").write_text(self.ranges)
+            save_tensors_data(self.ranges, folder / "ranges.json")
             quantize_static(
                 self.network,
                 folder / "quantised.onnx",
@@ -101,8 +102,7 @@ def calibrate(
         for batch in _batches(squares, size):
             calibrator.collect_data(_Reader([{PIXELS: batch}]))  # it keeps all activations of a call in memory
             on_batch(len(batch))
-        save_tensors_data(calibrator.compute_data(), folder / "ranges.json")
-        ranges = (folder / "ranges.json").read_text()
+        ranges = calibrator.compute_data()
     onnx.helper.set_model_props(even, metadata)
     return Calibrated(even, ranges)
 
