@@ -202,7 +202,7 @@ class _Job:
             "sha256": hashlib.sha256(content).hexdigest(),
             "checked_on": self.checked_on,
             "below_bound": fault,
-            "bound": {"recall_at_10": BOUNDS[facts["precision"]].recall_at_10},
+            "least_recall_at_10": BOUNDS[facts["precision"]].recall_at_10,
         }
 
 

@@ -201,10 +201,10 @@ def _try_session(file: Path, content: bytes, device: str, threads: int | None) -
             _try_session(file, content, "cpu", threads)  # is it the file, or the GPU?
             return None, f"ONNX Runtime fails there ({reason})"
         raise UserError(f"{file}: damaged, or not an ONNX model ({reason})") from None
-    return session, _unused(session, wanted[0]) if wanted else None
+    return session, unused(session, wanted[0]) if wanted else None
 
 
-def _unused(session: Any, provider: str) -> str | None:
+def unused(session: Any, provider: str) -> str | None:
     """Why ``provider`` does not compute the model; None where it does.
 
     Registering a provider is not enough: operations that it lacks stay on the CPU, with no more than a log line.

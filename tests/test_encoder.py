@@ -5,15 +5,18 @@ import io
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+from commands import refused
 from PIL import Image
 
 import simsiam_retrieval
-from simsiam_retrieval.encoder import Encoder, find_encoder, gpu_present, load_encoder
+from simsiam_retrieval.encoder import Encoder, find_encoder, gpu_present, load_encoder, unused
 from simsiam_retrieval.errors import UserError
 
 
@@ -129,9 +132,54 @@ def test_tilde_is_the_home_folder(encoder_file, monkeypatch):
 
 
 @pytest.mark.skipif(gpu_present(), reason="there is a GPU here")
-def test_cuda_where_there_is_none_is_an_error_and_no_quiet_fallback(encoder_file):
-    with pytest.raises(UserError, match="--device cuda"):
-        load_encoder(encoder_file, device="cuda")
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_gpu_where_there_is_none_is_an_error_and_no_quiet_fallback(encoder_file, device, capfd):
+    with pytest.raises(UserError, match=f"--device {device}: .*leave it out"):
+        load_encoder(encoder_file, device=device)
+    assert capfd.readouterr() == ("", "")  # ONNX Runtime prints to stdout, and logs
+
+
+class Placed:
+    """A session of ONNX Runtime, as far as it says where its operations were placed."""
+
+    def __init__(self, **operations: list[str]) -> None:
+        self.parts = [SimpleNamespace(ep_name=name, nodes=nodes) for name, nodes in operations.items()]
+
+    def get_providers(self) -> list[str]:
+        return [*(part.ep_name for part in self.parts), "CPUExecutionProvider"]
+
+    def get_provider_graph_assignment_info(self) -> list[SimpleNamespace]:
+        def nodes(part: SimpleNamespace) -> list[SimpleNamespace]:
+            return [SimpleNamespace(op_type=name) for name in part.nodes]
+
+        return [SimpleNamespace(ep_name=part.ep_name, get_nodes=partial(nodes, part)) for part in self.parts]
+
+
+def test_a_gpu_that_is_registered_is_not_yet_used():
+    """Preprocessing may stay on the CPU; convolutions may not."""
+    cuda = "CUDAExecutionProvider"
+    used = Placed(CUDAExecutionProvider=["Conv", "Conv", "Gemm"], CPUExecutionProvider=["Resize", "Shape"])
+    assert unused(used, cuda) is None
+    partly = Placed(CUDAExecutionProvider=["Conv", "Relu"], CPUExecutionProvider=["Resize", "Conv", "Conv"])
+    assert "leaves 2 of 3 operations" in str(unused(partly, cuda))
+    idle = Placed(CUDAExecutionProvider=[], CPUExecutionProvider=["Resize", "Relu"])
+    assert "leaves 2 of 2 operations" in str(unused(idle, cuda))
+    assert "cannot use a GPU" in str(unused(Placed(CPUExecutionProvider=["Conv"]), cuda))
+
+
+@pytest.mark.skipif(gpu_present(), reason="there is a GPU here")
+def test_index_without_the_gpu_it_was_asked_for_leaves_nothing(run, tmp_path, few_photos, encoder_file):
+    done = run("index", few_photos, "--collection", "c", "--encoder", encoder_file, "--device", "cuda")
+    refused(done, "--device cuda")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_auto_says_what_it_took(run, few_photos, encoder_file, folder):
+    asked = ("index", folder, "--collection", "c", "--encoder", encoder_file, "--workers", 0)
+    done = run(*asked, "--device", "auto")
+    assert done.returncode == 0 and "computing on the " in done.stderr
+    found = run("search", folder / "a.jpg", "--collection", "c", "--device", "cpu")
+    assert found.returncode == 0 and found.stderr == "computing on the CPU\n"
 
 
 def test_an_unknown_device(encoder_file):
