@@ -105,11 +105,14 @@ def export_files(
     Raises :class:`UserError` when the run is damaged, images are missing or a file cannot be written.
     """
     settings.check()
+    Run(run).config()  # what is no run should say so first
     for precision, file in files.items():
         if precision not in FILES:
             raise UserError(f"--precision {precision}: choose from {', '.join(FILES)}")
         if not absolute(file).parent.is_dir():
             raise UserError(f"{file}: cannot write the encoder (its folder does not exist)")
+        if file.is_dir():
+            raise UserError(f"{file}: a folder; name the file to write")
     job = _prepare(run, settings, needs_calibration="int8" in files)
     return [job.export(precision, file, say) for precision, file in files.items()]
 

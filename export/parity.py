@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from simsiam_retrieval.encoder import Encoder
-from simsiam_retrieval.images.decode import decode
+from simsiam_retrieval.images.decode import centre_square, decode
 
 from .network import UnitVectors
 from .pictures import Squares
@@ -132,8 +132,9 @@ def _whole(encoder: Encoder, files: Sequence[Path]) -> float:
     cosines = []
     for file in files:
         image = decode(file, short_side=encoder.decode_side)
-        whole = encoder.embed_pixels(np.asarray(image)[None])[0]
-        cosines.append(float(whole @ encoder.embed([image])[0]))
+        square = centre_square(image, encoder.image_size)
+        whole, cut = (encoder.embed_pixels(np.asarray(pixels)[None])[0] for pixels in (image, square))
+        cosines.append(float(whole @ cut))
     return min(cosines)
 
 

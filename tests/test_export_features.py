@@ -1,5 +1,7 @@
 """What is exported besides the backbone: PCA and whitening, the projector, intermediate layers; against numpy."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -91,7 +93,7 @@ def test_projections(run_dir, squares, tmp_path):
 
 def test_an_intermediate_layer(run_dir, squares, tmp_path):
     backbone = load_backbone(run_dir)[0]
-    seen: list[torch.Tensor] = []
+    seen: list[Any] = []
     backbone.get_submodule("layer2.1").register_forward_hook(lambda module, given, taken: seen.append(taken))
     with torch.inference_mode():
         backbone(scaled(squares))

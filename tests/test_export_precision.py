@@ -72,6 +72,17 @@ def all_files(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
+@pytest.fixture(scope="module")
+def built(run_dir: Path) -> onnx.ModelProto:
+    return network_graph(UnitVectors(load_backbone(run_dir)[0]), SIDE)
+
+
+@pytest.fixture
+def prebuilt(built: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's exporter takes seconds; where it does not matter, take what it gave before."""
+    monkeypatch.setattr(exporting, "network_graph", lambda *args: built)
+
+
 # -- equalising
 
 
@@ -213,6 +224,11 @@ def test_preprocessing_is_the_same_in_every_precision(all_files):
         assert float(encoder.embed_pixels(whole[None])[0] @ encoder.embed([whole])[0]) > 0.995
 
 
+def test_a_photo_that_exif_turns_is_compared_upright(all_files, photos):
+    turned = next(photos.rglob("*exif-rotated.jpg"))
+    assert parity._whole(Encoder(all_files / "encoder.onnx", device="cpu"), [turned]) > 0.999
+
+
 def test_only_float_files_can_be_trained_on(all_files):
     restored = backbone_from_onnx(all_files / "encoder_fp16.onnx").eval()
     original = load_backbone(all_files)[0]
@@ -233,6 +249,7 @@ def test_a_run_folder_means_its_best_file(all_files, tmp_path):
 # -- bounds
 
 
+@pytest.mark.usefixtures("prebuilt")
 def test_below_its_bound_int8_is_not_written_and_the_others_are(all_files, run, monkeypatch):
     monkeypatch.setitem(exporting.BOUNDS, "int8", Bound(2.0, 1.1))
     before = (all_files / "encoder_int8.onnx").read_bytes(), (all_files / "encoder.onnx").stat().st_mtime_ns
@@ -246,6 +263,7 @@ def test_below_its_bound_int8_is_not_written_and_the_others_are(all_files, run, 
     assert json.loads((all_files / "export.json").read_text())["files"]["encoder_int8.onnx"] == row
 
 
+@pytest.mark.usefixtures("prebuilt")
 def test_force_writes_it_and_says_so(all_files, tmp_path, monkeypatch):
     monkeypatch.setitem(exporting.BOUNDS, "int8", Bound(2.0, 1.1))
     said: list[str] = []
@@ -255,6 +273,7 @@ def test_force_writes_it_and_says_so(all_files, tmp_path, monkeypatch):
     assert "limit 1.1" in json.loads((tmp_path / "export.json").read_text())["files"]["forced.onnx"]["below_bound"]
 
 
+@pytest.mark.usefixtures("prebuilt")
 def test_layers_are_left_in_float_until_the_bound_is_reached(all_files, tmp_path, monkeypatch):
     monkeypatch.setitem(exporting.BOUNDS, "int8", Bound(2.0, 1.1))  # out of reach: all are tried, the best is taken
     said: list[str] = []
@@ -285,6 +304,8 @@ def test_held_out_images_are_nothing_else(photos, few_photos):
         (["--calibrate", "nowhere", "--precision", "int8"], ["nowhere"]),
         (["--held-out", "empty"], ["--held-out", "no image files"]),
         (["--images", "3"], ["--images 3"]),
+        (["--out", "empty"], ["empty: a folder"]),
+        (["--out", "nowhere/x.onnx"], ["its folder does not exist"]),
         (["--layer", "layer9"], ["layer9", "layer1, layer2, layer3, layer4"]),
         (["--layer", "layer2", "--with-projector"], ["exclude"]),
         (["--dim", "0"], ["--dim 0"]),
@@ -336,6 +357,7 @@ def test_knn_accuracy_leaves_the_image_itself_out():
     assert parity.knn_accuracy(lonely, np.array([0, 1, 1])) == pytest.approx(2 / 3)
 
 
+@pytest.mark.usefixtures("prebuilt")
 def test_export_run_refuses_in_one_line(all_files, tmp_path, monkeypatch):
     monkeypatch.setitem(exporting.BOUNDS, "fp16", Bound(0.0, 0.97))
     with pytest.raises(UserError, match=r"half\.onnx: not written: it differs"):
