@@ -114,6 +114,8 @@ def export_files(
         if file.is_dir():
             raise UserError(f"{file}: a folder; name the file to write")
     job = _prepare(run, settings, needs_calibration="int8" in files)
+    if "int8" in files and job.examples and settings.calibrate is None:
+        say("int8 is calibrated on the example photos, as the run's own images are not here; --calibrate names others")
     return [job.export(precision, file, say) for precision, file in files.items()]
 
 
@@ -127,6 +129,7 @@ class _Job:
     graph: ModelProto
     reference: Reference
     checked_on: str
+    examples: bool  # stand in for the run's own images
     calibration: Squares | None
     metadata: dict[str, str]
 
@@ -242,7 +245,8 @@ def _prepare(run: Path, settings: Settings, *, needs_calibration: bool) -> _Job:
     squares = decoded(split.held_out, size, "decoding images to check on")
     checked_on = _checked_on(squares, split, settings)
     reference = refer(network, squares, split.labels)
-    return _Job(settings, size, network, network_graph(network, size), reference, checked_on, calibration, metadata)
+    graph = network_graph(network, size)
+    return _Job(settings, size, network, graph, reference, checked_on, split.examples, calibration, metadata)
 
 
 def _reduced(
@@ -281,7 +285,7 @@ def _checked_on(squares: Squares, split: Split, settings: Settings) -> str:
     if settings.held_out is not None:
         return f"{count} images of {absolute(settings.held_out).name}"
     if split.examples:
-        return f"{count} of the example photos (the run's own images are gone)"
+        return f"{count} of the example photos, as the run's own images are not here"
     return f"{count} of the run's images, not used for calibration"
 
 
