@@ -334,3 +334,15 @@ def test_a_gpu_gives_what_a_cpu_gives(encoder_file, encoder):
     assert on_gpu.device == "cuda"
     arrays = [picture(seed=seed) for seed in range(9)]
     np.testing.assert_allclose(on_gpu.embed(arrays), encoder.embed(arrays), atol=5e-3)
+
+
+def test_a_decoded_picture_is_not_turned_again(photos: Path) -> None:
+    """A file with an EXIF orientation, given as a path and as the picture that it decodes to."""
+    from simsiam_retrieval.images.decode import decode
+
+    turned = next(photos.rglob("*exif-rotated*"))
+    encoder = load_encoder(device="cpu")
+    picture = decode(turned, short_side=encoder.decode_side)
+    assert picture.getexif().get(0x0112, 1) == 1
+    by_path, by_picture = encoder.embed([turned, picture])
+    np.testing.assert_array_equal(by_path, by_picture)

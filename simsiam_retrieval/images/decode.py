@@ -160,7 +160,10 @@ def _taken(image: Image.Image) -> datetime | None:
 def _upright_rgb(image: Image.Image, factor: int = 1) -> Image.Image:
     turn = _UPRIGHT.get(image.getexif().get(0x0112, 1))
     rgb = _to_rgb(image) if factor == 1 else _reduced_rgb(image, factor)
-    return rgb if turn is None else rgb.transpose(turn)
+    upright = rgb if turn is None else rgb.transpose(turn)
+    for key in ("exif", "xmp", "XML:com.adobe.xmp"):  # or whoever takes it further would turn it again
+        upright.info.pop(key, None)
+    return upright
 
 
 def _reduced_rgb(image: Image.Image, factor: int) -> Image.Image:
