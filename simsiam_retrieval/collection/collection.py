@@ -34,6 +34,7 @@ from .verifying import Finding, damaged_items, index_problem
 
 ENCODER_FILE = "encoder.onnx"
 COPIED_AT_A_TIME = 64  # files
+DERIVED = ("map-*.npz", "clusters-*.npz")
 
 Query = ImageLike | Item | NDArray[np.float32]
 
@@ -637,7 +638,7 @@ def _is_ours(entry: Path) -> bool:
 
 def remove_collection(folder: Path, *, keep_folder: bool) -> None:
     """Remove a collection's files; the folder too, unless somebody else made it."""
-    for pattern in (f"{FILE}*", ENCODER_FILE, LOCK_FILE, HOLDER_FILE, "index-*.faiss", ".*.tmp"):
+    for pattern in (f"{FILE}*", ENCODER_FILE, LOCK_FILE, HOLDER_FILE, "index-*.faiss", *DERIVED, ".*.tmp"):
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
     if not keep_folder:
