@@ -3,7 +3,7 @@
 import streamlit as st
 
 # absolute: Streamlit executes this file outside of its package
-from simsiam_retrieval.app import look, map_page, search_page, training_page  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.app import look, map_page, search_page, teach_page, training_page  # pyright: ignore[reportMissingImports]
 
 st.set_page_config(page_title="simsiam-retrieval", page_icon=look.ICON, layout="wide")
 st.html(f"<style>{look.CSS}</style>")
@@ -11,6 +11,7 @@ st.navigation(
     [
         st.Page(search_page.show, title="Search", url_path="search", default=True),
         st.Page(map_page.show, title="Map", url_path="map"),
+        st.Page(teach_page.show, title="Teach", url_path="teach"),
         st.Page(training_page.show, title="Training", url_path="training"),
     ],
     position="top",

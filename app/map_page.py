@@ -13,7 +13,7 @@ from simsiam_retrieval.collection.clusters import stored_clusters
 from simsiam_retrieval.collection.projection import Projection
 from simsiam_retrieval.errors import UserError
 
-from . import colouring, jobs, markup, picture, search_page, settings, tiles
+from . import colouring, jobs, markup, paging, picture, search_page, settings, tiles
 from .address import Address
 from .colouring import Colouring
 from .grid import grid
@@ -131,6 +131,7 @@ def _map(collection: Collection, images: Whole, found: Projection) -> None:
 
     def choose(choice: Choice | None) -> None:
         st.session_state[CHOICE] = (version, choice)
+        st.session_state["map at"] = 1
 
     def pick(id_: int) -> None:
         st.session_state[PICKED] = id_
@@ -254,7 +255,7 @@ def _chosen(collection: Collection, images: Whole, drawn: Plot, by: Colouring, r
         markup.faint("No image lies there.")
         return
     pages = tiles.page_count(len(rows))
-    page = min(st.session_state.get("map page", 1), pages)
+    page = min(st.session_state.get("map at", 1), pages)
     ids = images.ids[rows[(page - 1) * tiles.PAGE : page * tiles.PAGE]].tolist()
     items = [item for id_ in ids if (item := collection.item(id_)) is not None]
     found = tiles.photo_tiles(collection, items, Address())
@@ -266,7 +267,7 @@ def _chosen(collection: Collection, images: Whole, drawn: Plot, by: Colouring, r
 
     grid(found, label="Chosen images", view="map", on_pick=leave)
     if pages > 1:
-        st.pagination(pages, default=page, key="map page", width="stretch")
+        paging.turn("map at", pages, page)
 
 
 def _labelling(collection: Collection, images: Whole, rows: NDArray[np.int64]) -> None:

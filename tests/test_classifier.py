@@ -9,6 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
 
+from simsiam_retrieval.collection import classifier
 from simsiam_retrieval.collection.classifier import (
     FOLDS,
     INVERSE_PENALTY,
@@ -105,6 +106,14 @@ def test_folds_go_by_the_rarest_class_that_counts() -> None:
     assert checked is not None
     assert checked.classes == ("b", "class 0") and checked.folds == 2 and 2 not in checked.rows
     assert cross_validate(vectors[:4], ["a", "a", "a", "b"], Scaling.of(vectors)) is None
+
+
+def test_of_very_many_labels_some_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "MOST_CHECKED", 40)
+    vectors, labels = blobs(90, 3, 0.3)
+    checked = cross_validate(vectors, labels, Scaling.of(vectors))
+    assert checked is not None and len(checked.rows) == 40 == checked.hits
+    assert [checked.classes[number] for number in checked.truth] == [labels[row] for row in checked.rows]
 
 
 def test_margins_are_smallest_where_two_classes_are_close() -> None:
