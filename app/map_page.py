@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from simsiam_retrieval.collection import Collection, projection
 from simsiam_retrieval.collection.clusters import stored_clusters
+from simsiam_retrieval.collection.mapping import make_map_apart
 from simsiam_retrieval.collection.projection import Projection
 from simsiam_retrieval.errors import UserError
 
@@ -69,16 +70,9 @@ def _placed(_collection: Collection, _images: Whole, key: tuple, files: tuple) -
     return None if stored is None else projection.placed(stored, _images.ids, _images.vectors)
 
 
-def _make(collection: Collection, images: Whole) -> None:
+def _make(collection: Collection) -> None:
     """Start to work the map out, for all visitors."""
-
-    def work(on_progress) -> None:
-        points = projection.project(images.vectors, on_progress)
-        found = Projection(images.ids, points)
-        if not projection.save(collection.folder, images.generation, collection.encoder_identity, found):
-            raise UserError(f"{collection.folder}: the map cannot be stored there (no permission, or the disk is full)")
-
-    jobs.start(("map", collection.folder), work)
+    jobs.start(("map", collection.folder), lambda on_progress: make_map_apart(collection.folder, on_progress))
 
 
 def _offer(collection: Collection, images: Whole) -> None:
@@ -93,7 +87,7 @@ def _offer(collection: Collection, images: Whole) -> None:
         return
     text = f"There is no map of this collection yet. It is made once and then kept; for {len(images.ids):,} images that"
     markup.notice(f"{text} takes {_duration(len(images.ids))}.", kind="info")
-    st.button("Make the map", type="primary", on_click=_make, args=(collection, images))
+    st.button("Make the map", type="primary", on_click=_make, args=(collection,))
 
 
 def _duration(count: int) -> str:
@@ -122,7 +116,7 @@ def _map(collection: Collection, images: Whole, found: Projection) -> None:
     if job is not None and job.running:
         _progress(collection)
     elif found.placed:
-        _newcomers(collection, images, found.placed)
+        _newcomers(collection, found.placed)
     by = _colouring(collection, images)
     if by is None:
         return
@@ -148,13 +142,13 @@ def _map(collection: Collection, images: Whole, found: Projection) -> None:
         _picture(collection, id_)
 
 
-def _newcomers(collection: Collection, images: Whole, count: int) -> None:
+def _newcomers(collection: Collection, count: int) -> None:
     came = "1 image came" if count == 1 else f"{count:,} images came"
     lies = "It lies" if count == 1 else "They lie"
     with st.container(horizontal=True, vertical_alignment="center"):
         markup.notice(f"{came} after this map was made. {lies} beside the most similar images.", kind="info")
         if projection.available():
-            st.button("Make the map again", on_click=_make, args=(collection, images))
+            st.button("Make the map again", on_click=_make, args=(collection,))
 
 
 def _card(collection: Collection, id_: int) -> Card:
