@@ -1,7 +1,5 @@
 """The Map page: all images as points, lookalikes beside each other; draw round some to see them."""
 
-import csv
-import io
 from collections import Counter
 
 import numpy as np
@@ -17,6 +15,7 @@ from simsiam_retrieval.errors import UserError
 from . import colouring, jobs, markup, paging, picture, search_page, settings, tiles
 from .address import Address
 from .colouring import Colouring
+from .downloads import as_csv, download
 from .grid import grid
 from .hover import NOTHING, Card, hover
 from .opening import open_collection
@@ -238,13 +237,7 @@ def _chosen(collection: Collection, images: Whole, drawn: Plot, by: Colouring, r
         if len(rows):
             with st.popover("Label them"):
                 _labelling(collection, images, rows)
-            st.download_button(
-                "List as CSV",
-                lambda: _csv(images, rows, drawn, by),
-                file_name="chosen.csv",
-                mime="text/csv",
-                on_click="ignore",
-            )
+            download("List as CSV", lambda: _csv(images, rows, drawn, by), "chosen.csv", len(rows))
     if not len(rows):
         markup.faint("No image lies there.")
         return
@@ -283,8 +276,6 @@ def _labelling(collection: Collection, images: Whole, rows: NDArray[np.int64]) -
 
 
 def _csv(images: Whole, rows: NDArray[np.int64], drawn: Plot, by: Colouring) -> bytes:
-    buffer = io.StringIO()
-    table = csv.writer(buffer)
-    table.writerow(("path", "group"))
-    table.writerows((images.paths[row], by.legend[drawn.groups[row]]["name"]) for row in rows.tolist())
-    return buffer.getvalue().encode("utf-8", "surrogateescape")
+    groups = drawn.groups[rows].tolist()
+    pairs = zip(rows.tolist(), groups, strict=True)
+    return as_csv(("path", "group"), ((images.paths[row], by.legend[group]["name"]) for row, group in pairs))

@@ -1,5 +1,5 @@
-// Images to mark as belonging to classes. A click shows at once and is told to Python; until Python's answer holds it,
-// it is told again with every further one, so that fast clicks are never lost.
+// Images to mark as belonging to classes. A click shows at once and is told to Python under a number; until Python
+// answers that number it is told again with every further one, so that fast clicks are never lost.
 
 const boards = new WeakMap();
 
@@ -15,7 +15,8 @@ class Board {
     this.root = root;
     this.classes = root.querySelector(".classes");
     this.tiles = root.querySelector(".tiles");
-    this.pending = new Map(); // id -> class, or null for none: told, not yet answered
+    this.pending = new Map(); // id -> number and class, or null for none: told, not yet answered
+    this.number = 0;
     this.active = null;
     this.said = 0;
     this.tiles.addEventListener("click", (event) => {
@@ -32,15 +33,14 @@ class Board {
       this.active = names.includes(data.active) ? data.active : (names[0] ?? null);
       this.said = data.said;
     }
-    for (const tile of data.tiles) if (this.pending.get(tile.id) === tile.label) this.pending.delete(tile.id);
-    const shown = new Set(data.tiles.map((tile) => tile.id));
-    for (const id of this.pending.keys()) if (!shown.has(id)) this.pending.delete(id);
+    for (const [id, mark] of this.pending) if (mark.number <= data.answered) this.pending.delete(id);
+    this.number = Math.max(this.number, data.answered); // we may be new on a page that was here before
     this.data = data;
     this.draw();
   }
 
   label(tile) {
-    return this.pending.has(tile.id) ? this.pending.get(tile.id) : tile.label;
+    return this.pending.has(tile.id) ? this.pending.get(tile.id).name : tile.label;
   }
 
   toggle(id, name) {
@@ -50,9 +50,11 @@ class Board {
   }
 
   set(tile, name) {
-    this.pending.set(tile.id, name);
+    this.number += 1;
+    this.pending.set(tile.id, { number: this.number, name });
     this.dress(this.tiles.querySelector(`[data-id="${tile.id}"]`), tile);
-    this.tell("mark", Object.fromEntries(this.pending));
+    const marks = Object.fromEntries([...this.pending].map(([id, mark]) => [id, mark.name]));
+    this.tell("mark", { number: this.number, marks });
   }
 
   key(event) {

@@ -9,6 +9,7 @@ from streamlit.components.v2 import component
 
 HERE = Path(__file__).parent
 KEY = "marks"
+ANSWERED = "marks answered"  # number of the last message that was dealt with, in the session
 MOST_MARKS = 1000  # that one message may carry
 
 HTML = """
@@ -60,19 +61,30 @@ def marks(
     """
 
     def marked() -> None:
-        on_mark(read(st.session_state[KEY]["mark"], {one["name"] for one in classes}))
+        number, found = read(st.session_state[KEY]["mark"], {one["name"] for one in classes})
+        on_mark(found)
+        st.session_state[ANSWERED] = number
 
-    data = {"tiles": tiles, "classes": classes, "active": active[0], "said": active[1], "label": label}
+    data = {
+        "tiles": tiles,
+        "classes": classes,
+        "active": active[0],
+        "said": active[1],
+        "label": label,
+        "answered": st.session_state.get(ANSWERED, 0),
+    }
     _component(key=KEY, data=data, on_mark_change=marked)
 
 
-def read(value: object, classes: set[str]) -> dict[int, str | None]:
-    """Marks from the browser, which may send anything: those that make sense."""
-    if not isinstance(value, dict) or len(value) > MOST_MARKS:
-        return {}
-    return {
+def read(value: object, classes: set[str]) -> tuple[int, dict[int, str | None]]:
+    """Number and marks of a message from the browser, which may send anything: of the marks those that make sense."""
+    number = value.get("number") if isinstance(value, dict) else None
+    given = value.get("marks") if isinstance(value, dict) else None
+    if not isinstance(number, int) or not isinstance(given, dict) or len(given) > MOST_MARKS:
+        return 0, {}
+    return number, {
         int(id_): name
-        for id_, name in value.items()
+        for id_, name in given.items()
         if isinstance(id_, str) and id_.isascii() and id_.isdecimal() and len(id_) < 19
         if name is None or (isinstance(name, str) and name in classes)
     }

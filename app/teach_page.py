@@ -1,7 +1,5 @@
 """The Teach page: mark images as belonging to classes; a probe learns from them and says what to mark next."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -17,6 +15,7 @@ from . import markup, paging, ranking, search_page, settings, tiles
 from .address import Address
 from .colouring import smaller
 from .confusion import Matrix, confusion
+from .downloads import as_csv, download
 from .marks import Class, Markable, marks
 from .opening import open_collection
 from .scatter import colours
@@ -418,24 +417,15 @@ def _face(_collection: Collection, key: tuple, id_: int) -> str:
 def _exports(collection: Collection, images: Whole, labels: dict[int, str], lesson: Taught | None) -> None:
     markup.section("To take away")
     with st.container(horizontal=True):
-        st.download_button(
-            "Labels as CSV", lambda: labels_csv(images, labels), "labels.csv", "text/csv", on_click="ignore"
-        )
+        download("Labels as CSV", lambda: labels_csv(images, labels), "labels.csv", len(labels))
         if lesson is not None:
-            st.download_button(
+            download(
                 "Predictions as CSV",
                 lambda: predictions_csv(images, labels, lesson),
                 "predictions.csv",
-                "text/csv",
-                on_click="ignore",
+                len(images.ids),
             )
-            st.download_button(
-                "Probe as ONNX",
-                lambda: lesson.probe.as_onnx(collection.encoder_identity),
-                "probe.onnx",
-                "application/octet-stream",
-                on_click="ignore",
-            )
+            download("Probe as ONNX", lambda: lesson.probe.as_onnx(collection.encoder_identity), "probe.onnx")
     if lesson is not None:
         markup.faint(f"The probe takes vectors of this collection's encoder ({collection.encoder_identity}).")
 
@@ -443,7 +433,7 @@ def _exports(collection: Collection, images: Whole, labels: dict[int, str], less
 def labels_csv(images: Whole, labels: Mapping[int, str]) -> bytes:
     """Path and label of labelled images."""
     pairs = zip(images.ids.tolist(), images.paths, strict=True)
-    return _csv(("path", "label"), ((path, labels[id_]) for id_, path in pairs if id_ in labels))
+    return as_csv(("path", "label"), ((path, labels[id_]) for id_, path in pairs if id_ in labels))
 
 
 def predictions_csv(images: Whole, labels: Mapping[int, str], lesson: Taught) -> bytes:
@@ -451,12 +441,4 @@ def predictions_csv(images: Whole, labels: Mapping[int, str], lesson: Taught) ->
     best = lesson.probabilities.max(axis=1).tolist()
     columns = zip(images.ids.tolist(), images.paths, lesson.predicted.tolist(), best, strict=True)
     rows = ((p, labels.get(i, ""), lesson.probe.classes[number], f"{sure:.4f}") for i, p, number, sure in columns)
-    return _csv(("path", "label", "predicted", "probability"), rows)
-
-
-def _csv(head: tuple[str, ...], rows: Iterable[tuple]) -> bytes:
-    buffer = io.StringIO()
-    table = csv.writer(buffer)
-    table.writerow(head)
-    table.writerows(rows)
-    return buffer.getvalue().encode("utf-8", "surrogateescape")  # names that are not UTF-8 as their own bytes
+    return as_csv(("path", "label", "predicted", "probability"), rows)

@@ -114,11 +114,15 @@ def test_labels_of_others_are_shown(own_collection: Path) -> None:
         ({"5": 3, "6": ["cat"]}, {}),
         (["5"], {}),
         (None, {}),
+        ("x", {}),
         ({str(number): "cat" for number in range(5000)}, {}),
     ],
 )
 def test_nonsense_from_a_browser_marks_nothing(value: object, expected: dict) -> None:
-    assert marks.read(value, {"cat"}) == expected
+    number = 7 if isinstance(value, dict) and len(value) < 5000 else 0
+    assert marks.read({"number": 7, "marks": value}, {"cat"}) == (number, expected)
+    for message in (value, {"number": "7", "marks": {"5": "cat"}}, {"marks": {"5": "cat"}}):
+        assert marks.read(message, {"cat"}) == (0, {})
 
 
 def test_labels_survive_a_process_that_is_killed(own_collection: Path) -> None:
