@@ -21,7 +21,7 @@ from .opening import open_collection
 from .scatter import colours
 from .whole import Taught, Whole, taught, whole
 
-NEXT, PREDICTED, MISREAD, LABELLED = "Label next", "By prediction", "Misread", "Labelled"
+NEXT, PREDICTED, MISREAD, LABELLED = "Next", "Predicted", "Misread", "Labelled"
 SHOWN = 30  # images at a time
 VARIETY = 30  # clusters that the first images come from
 NAME = 80  # characters of a class's name, at most
@@ -266,7 +266,7 @@ def _explained(what: str, labels: dict[int, str], lesson: Taught | None, order: 
     """One line on what is shown, or why nothing is."""
     cell = st.session_state.get("teach cell")
     if lesson is None and what in (PREDICTED, MISREAD):
-        markup.notice("The probe needs labels of two classes or more. Give some under “Label next”.", kind="info")
+        markup.notice("The probe needs labels of two classes or more. Give some under “Next”.", kind="info")
     elif what == NEXT and lesson is None:
         markup.faint("A varied choice to begin with. A click gives the chosen class, a second one takes it away.")
     elif not order:

@@ -219,7 +219,7 @@ def test_lists_by_prediction_misread_and_labelled(own_collection: Path) -> None:
         lesson = whole.taught(images, labels)
     assert lesson is not None and lesson.checked is not None
 
-    run(test.button_group[0].set_value("By prediction"))
+    run(test.button_group[0].set_value("Predicted"))
     run(next(box for box in test.selectbox if box.label == "Taken for").set_value("windmills"))
     number = lesson.probe.classes.index("windmills")
     shown = [images.rows([tile["id"]])[0] for tile in board(test)["tiles"]]
@@ -276,7 +276,7 @@ def test_names_of_classes_are_text(own_collection: Path) -> None:
     with Collection.open(own_collection) as collection:
         collection.set_labels({ids[0]: odd[0], ids[1]: odd[0], ids[2]: odd[1], ids[3]: odd[1]})
     test = page(own_collection)
-    run(test.button_group[0].set_value("By prediction"))
+    run(test.button_group[0].set_value("Predicted"))
     run(next(box for box in test.selectbox if box.label == "Taken for").set_value(odd[1]))
     assert "<img src=x" not in said(test)
     labels = [one.label for one in test.button if one.label.startswith("All are")]
