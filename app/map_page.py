@@ -1,5 +1,6 @@
 """The Map page: all images as points, lookalikes beside each other; draw round some to see them."""
 
+import contextlib
 from collections import Counter
 
 import numpy as np
@@ -59,8 +60,11 @@ def _search():
 
 
 def _layout(collection: Collection, images: Whole) -> Projection | None:
-    files = tuple(sorted((file.name, file.stat().st_mtime_ns) for file in collection.folder.glob("map-*.npz")))
-    return _placed(collection, images, images.key, files) if files else None
+    files = []
+    for file in sorted(collection.folder.glob("map-*.npz")):
+        with contextlib.suppress(OSError):  # another one has just taken its place
+            files.append((file.name, file.stat().st_mtime_ns))
+    return _placed(collection, images, images.key, tuple(files)) if files else None
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

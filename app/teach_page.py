@@ -43,6 +43,7 @@ def show() -> None:
             )
             return
         images = whole(collection)
+        _begin(images)
         lesson = taught(images, labels)
         classes = _classes(labels)
         left, right = st.columns([3, 2], gap="large")
@@ -52,6 +53,14 @@ def show() -> None:
             _results(collection, images, labels, lesson)
     except UserError as error:
         markup.notice(str(error))
+
+
+def _begin(images: Whole) -> None:
+    """Forget what was remembered of another collection: its ids mean other images here."""
+    if st.session_state.get("teach of") != images.key[:-1]:
+        for name in ("teach undo", "teach seen", "teach cell", "teach order", "teach at"):
+            st.session_state.pop(name, None)
+        st.session_state["teach of"] = images.key[:-1]
 
 
 # -- classes

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from simsiam_retrieval.collection import Collection
 from simsiam_retrieval.collection.catalog import FILE
 from simsiam_retrieval.collection.classifier import CrossValidation, LinearProbe, Scaling, cross_validate, train
+from simsiam_retrieval.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ class Taught:
 
 def whole(collection: Collection) -> Whole:
     """All of ``collection`` as it is now; it must hold an image."""
-    status = (collection.folder / FILE).stat()
+    try:
+        status = (collection.folder / FILE).stat()
+    except OSError:
+        raise UserError(f"{collection.folder}: no longer there") from None
     return _whole(collection, (str(collection.folder), status.st_dev, status.st_ino), collection.generation)
 
 

@@ -203,6 +203,26 @@ def test_new_images_are_on_the_map_beside_others(encoder_file: Path, few_photos:
     assert "came after" not in said(run(test))
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_small_collections_have_a_map(encoder_file: Path, few_photos: Path, tmp_path: Path, count: int) -> None:
+    (tmp_path / "photos").mkdir()
+    for photo in sorted(few_photos.rglob("*.jpg"))[:count]:
+        shutil.copy(photo, tmp_path / "photos")
+    index_folders([tmp_path / "photos"], tmp_path / "collection", str(encoder_file), workers=0)
+    make_map(tmp_path / "collection")
+    test = page(tmp_path / "collection")
+    for what in ("Cluster", "Label", "Prediction", "Folder"):
+        run(test.button_group[0].set_value(what))
+        data = sent(test, "points")
+        assert data is not None and sum(entry["count"] for entry in data["palette"]) == count
+
+
+def test_a_collection_that_goes_away_is_told(own_collection: Path) -> None:
+    test = page(own_collection)
+    shutil.rmtree(own_collection)
+    assert "not a collection" in said(run(test))
+
+
 # -- colours
 
 

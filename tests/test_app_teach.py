@@ -17,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from simsiam_retrieval import Collection
 from simsiam_retrieval.collection.classifier import CrossValidation, LinearProbe
+from simsiam_retrieval.collection.indexing import index_folders
 from simsiam_retrieval.evaluation.intervals import wilson
 
 SECONDS = 60
@@ -286,6 +287,33 @@ def test_names_of_classes_are_text(own_collection: Path) -> None:
 def test_without_images_the_page_says_what_to_type(encoder_file: Path, tmp_path: Path) -> None:
     Collection.create(tmp_path / "empty", encoder_file).close()
     assert "python -m simsiam_retrieval.index FOLDER" in said(page(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_small_collections_can_be_taught(encoder_file: Path, few_photos: Path, tmp_path: Path, count: int) -> None:
+    (tmp_path / "photos").mkdir()
+    for photo in sorted(few_photos.rglob("*.jpg"))[:count]:
+        shutil.copy(photo, tmp_path / "photos")
+    index_folders([tmp_path / "photos"], tmp_path / "collection", str(encoder_file), workers=0)
+    test = page(tmp_path / "collection")
+    assert len(board(test)["tiles"]) == count
+    with Collection.open(tmp_path / "collection") as collection:
+        collection.set_labels({item.id: item.path.name for item in collection})
+    run(test)
+    assert f"{count} of {count} image" in said(test)
+
+
+def test_undo_knows_another_collection_in_the_same_place(
+    own_collection: Path, few_photos: Path, encoder_file: Path
+) -> None:
+    test = page(own_collection)
+    run(button(test, "Label them").click())
+    assert not button(test, "Undo").disabled
+    shutil.rmtree(own_collection)
+    assert "not a collection" in said(run(test))
+    index_folders([few_photos], own_collection, str(encoder_file), workers=0)
+    run(test)
+    assert "0 of 38 images" in said(test) and button(test, "Undo").disabled
 
 
 def test_a_new_generation_is_learnt_from_without_a_restart(own_collection: Path) -> None:

@@ -64,15 +64,15 @@ def test_a_reader_that_goes_away_ends_the_work_quietly(collection: Path) -> None
     assert not list(collection.glob("map-*"))
 
 
-def test_no_torch_comes_with_maps_clusters_and_probes() -> None:
+def test_no_torch_comes_with_maps_clusters_probes_and_their_pages() -> None:
     code = (
         "import sys, numpy as np\n"
         "from simsiam_retrieval.collection import classifier, clusters, mapping, projection\n"
-        "from simsiam_retrieval.evaluation import intervals\n"
+        "from simsiam_retrieval.app import map_page, teach_page\n"
         "vectors = np.eye(20, dtype=np.float32)\n"
         "projection.project(vectors); clusters.cluster(np.arange(20), vectors, 3)\n"
         "classifier.cross_validate(vectors, ['a', 'b'] * 10, classifier.Scaling.of(vectors))\n"
-        "print(sorted({'torch', 'numba', 'streamlit'} & set(sys.modules)))"
+        "print(sorted({'torch', 'numba'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == "[]\n"
