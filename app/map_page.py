@@ -135,11 +135,10 @@ def _map(collection: Collection, images: Whole, found: Projection) -> None:
 
     scatter(drawn, on_choice=choose, on_pick=pick)
     hover(lambda id_: _card(collection, id_))
-    held, choice = st.session_state.get(CHOICE, (version, None))
-    rows = chosen(drawn, choice if held == version else None)
-    if choice is not None and held == version:
-        _chosen(collection, images, drawn, by, rows)
-    else:
+    held, choice = st.session_state.get(CHOICE, (None, None))
+    if choice is not None and held == version and (choice.area is not None or choice.colouring == by.key):
+        _chosen(collection, images, drawn, by, chosen(drawn, choice))
+    else:  # nothing, or what was chosen on another map or by other colours
         markup.faint("Draw round points to see their images. Rest on a point for its picture, click it for more.")
     if (id_ := st.session_state.pop(PICKED, None)) is not None:
         _picture(collection, id_)
