@@ -13,7 +13,7 @@ from simsiam_retrieval.collection.mapping import make_map_apart
 from simsiam_retrieval.collection.projection import Projection
 from simsiam_retrieval.errors import UserError
 
-from . import colouring, jobs, markup, paging, picture, search_page, settings, tiles
+from . import colouring, jobs, markup, paging, picture, search_page, selection, settings, tiles
 from .address import Address
 from .colouring import Colouring
 from .downloads import as_csv, download
@@ -255,7 +255,18 @@ def _chosen(collection: Collection, images: Whole, drawn: Plot, by: Colouring, r
     def leave(id_: int) -> None:
         st.session_state[LEAVING] = id_
 
-    grid(found, label="Chosen images", view="map", on_pick=leave)
+    grid(
+        found,
+        label="Chosen images",
+        view="map",
+        marked=selection.selected(),
+        refining=False,
+        on_pick=leave,
+        on_mark=selection.toggle,
+        on_more=leave,
+        on_less=leave,
+        on_paste=lambda picture: None,  # photos are given on the Search page
+    )
     if pages > 1:
         paging.turn("map at", pages, page)
 
