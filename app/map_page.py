@@ -14,7 +14,7 @@ from simsiam_retrieval.collection.projection import Projection
 from simsiam_retrieval.errors import UserError
 
 from . import colouring, jobs, markup, paging, picture, search_page, selection, settings, tiles
-from .address import Address
+from .address import MOST_IMAGES, Address
 from .colouring import Colouring
 from .downloads import as_csv, download
 from .grid import grid
@@ -31,8 +31,8 @@ CHOICE, PICKED, LEAVING = "map choice", "map picked", "map leaving"  # in the se
 
 def show() -> None:
     """Draw the page."""
-    if (image := st.session_state.pop(LEAVING, None)) is not None:
-        st.switch_page(_search(), query_params={"image": str(image)})
+    if (address := st.session_state.pop(LEAVING, None)) is not None:
+        st.switch_page(_search(), query_params=address.parameters())
     try:
         collection = open_collection(settings.collection())
         count = len(collection)
@@ -222,7 +222,7 @@ def _picture(collection: Collection, id_: int) -> None:
         facts = [("Path", item.path), ("Size", f"{item.width} × {item.height} px")]
         markup.facts([*facts, ("Label", label)] if label else facts, item.path.name, remark)
         if st.button("Find similar", type="primary"):
-            st.switch_page(_search(), query_params={"image": str(id_)})
+            st.switch_page(_search(), query_params=Address().of_image(id_).parameters())
 
     opened()
 
@@ -253,8 +253,12 @@ def _chosen(collection: Collection, images: Whole, drawn: Plot, by: Colouring, r
         tile["link"] = "./" + tile["link"]  # the Search page, seen from here
 
     def leave(id_: int) -> None:
-        st.session_state[LEAVING] = id_
+        st.session_state[LEAVING] = Address().of_image(id_)
 
+    def similar(ids: list[int]) -> None:
+        st.session_state[LEAVING] = Address(more=tuple(ids)[:MOST_IMAGES])
+
+    selection.bar(collection, on_similar=similar)
     grid(
         found,
         label="Chosen images",

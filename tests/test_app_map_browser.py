@@ -129,7 +129,15 @@ def test_a_lasso_shows_the_images_inside_it_and_a_click_leads_to_their_neighbour
     page.go_back()
     expect(page.get_by_role("heading", name=f"{len(inside)} chosen")).to_be_visible()  # as it was left
 
-    page.get_by_role("button", name="Clear").click()
+    tiles.nth(1).hover()
+    page.get_by_role("button", name=re.compile("^Mark ")).nth(1).click()
+    page.get_by_role("button", name="Similar to these").click()
+    page.wait_for_url(re.compile(r"\?more=\d+"))
+    expect(page.get_by_role("heading", name=re.compile("chosen"))).to_have_count(0)
+    page.go_back()
+    expect(page.get_by_role("heading", name=f"{len(inside)} chosen")).to_be_visible()
+
+    page.locator(".tools").get_by_role("button", name="Clear").click()
     expect(tiles).to_have_count(0)
 
 
