@@ -13,6 +13,7 @@ RESULTS = (12, 24, 48, 96)  # choices for the number of results
 DEFAULT_RESULTS = 24
 MOST_PAGES = 20  # of results
 MOST_IMAGES = 50  # in one query
+LEAVING = "leaving"  # in the session: the address that another page sends its visitor to
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from simsiam_retrieval.collection.projection import Projection
 from simsiam_retrieval.errors import UserError
 
 from . import colouring, jobs, markup, paging, picture, search_page, selection, settings, tiles
-from .address import MOST_IMAGES, Address
+from .address import LEAVING, MOST_IMAGES, Address
 from .colouring import Colouring
 from .downloads import as_csv, download
 from .grid import grid
@@ -26,12 +26,12 @@ from .whole import Whole, taught, whole
 FOLDER, LABEL, CLUSTER, PREDICTION = "Folder", "Label", "Cluster", "Prediction"
 CLUSTERS = 12  # at first
 POLL = 1.0  # seconds between two looks at the progress
-CHOICE, PICKED, LEAVING = "map choice", "map picked", "map leaving"  # in the session
+CHOICE, PICKED = "map choice", "map picked"  # in the session
 
 
 def show() -> None:
     """Draw the page."""
-    if (address := st.session_state.pop(LEAVING, None)) is not None:
+    if (address := st.session_state.get(LEAVING)) is not None:  # until the Search page has it
         st.switch_page(_search(), query_params=address.parameters())
     try:
         collection = open_collection(settings.collection())

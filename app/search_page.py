@@ -14,7 +14,7 @@ from simsiam_retrieval.errors import UserError
 from simsiam_retrieval.images.decode import ImageError
 
 from . import conditions, given, markup, picture, selection, settings, tiles
-from .address import MOST_PAGES, RESULTS, Address, as_number
+from .address import LEAVING, MOST_PAGES, RESULTS, Address, as_number
 from .grid import grid
 from .opening import open_collection
 from .server import MAX_UPLOAD
@@ -36,6 +36,7 @@ class Query:
 
 def show() -> None:
     """Draw the page."""
+    st.session_state.pop(LEAVING, None)
     try:
         collection = open_collection(settings.collection())
         images = len(collection)
