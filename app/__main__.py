@@ -10,7 +10,8 @@ from simsiam_retrieval import cli
 class Arguments:
     """Open the web page: find similar images in a collection, watch training runs.
 
-    It is served to this machine only, at 127.0.0.1, and fetches nothing from a network. Ctrl-C ends it.
+    It is served to this machine only, at 127.0.0.1, unless it is shared, and fetches nothing from a network. Ctrl-C
+    ends it.
     """
 
     collection: Path | None = None
@@ -21,6 +22,8 @@ class Arguments:
     """Port of the page; 0 takes any free one."""
     browser: bool = True
     """Open the page in the browser."""
+    share: bool = False
+    """Let other machines in the network in, with a password: it is asked for, or made up where nobody can be asked."""
 
 
 def main() -> None:
@@ -31,11 +34,16 @@ def main() -> None:
 
     from .server import serve
     from .settings import Settings
+    from .sharing import ask_password, say_what_opens
 
     folder = find_collection(arguments.collection)
     with Collection.open(folder) as collection:  # bad input is told here, before a server starts
         settings = Settings(collection.folder, arguments.runs.expanduser().absolute())
-    serve(settings, arguments.port, open_browser=arguments.browser)
+        password = None
+        if arguments.share:
+            say_what_opens(collection, settings.runs)
+            password = ask_password()
+    serve(settings, arguments.port, open_browser=arguments.browser, password=password)
 
 
 if __name__ == "__main__":

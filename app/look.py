@@ -55,4 +55,15 @@ dl.sr-figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.
 .sr-table th, .sr-table td { padding: 0.4rem 2.2rem 0.4rem 0; text-align: left; font-weight: 400;
                              border: 0; border-bottom: 1px solid color-mix(in srgb, currentColor 14%, transparent); }
 .sr-table thead th { opacity: 0.68; font-size: 0.85rem; }
+.sr-table small { opacity: 0.68; white-space: nowrap; }
+.sr-dot { display: inline-block; width: 0.65rem; height: 0.65rem; border-radius: 50%; margin-right: 0.5rem; }
+.sr-views { display: grid; grid-template-columns: repeat(5, minmax(0, 8rem)); gap: 0.4rem; }
+.sr-views span { font-size: 0.8rem; opacity: 0.68; }
+.sr-views figure { margin: 0; }
+.sr-views img { display: block; width: 100%; aspect-ratio: 1; border-radius: 6px; }
+.sr-wide { overflow-x: auto; }
+.sr-wide td, .sr-wide thead th { white-space: nowrap; }
+.sr-bar { display: inline-block; width: 5rem; height: 0.5rem; border-radius: 3px; margin-right: 0.6rem;
+          background: linear-gradient(to right, #0d9488 var(--part),
+                                      color-mix(in srgb, currentColor 12%, transparent) 0); }
 """

@@ -70,6 +70,17 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     st.html(f'<table class="sr-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>')
 
 
+def wide_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """A table of cells that are HTML already; it scrolls sideways where it is too wide."""
+    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    body = ""
+    for first, *rest in rows:
+        cells = "".join(f"<td>{cell}</td>" for cell in rest)
+        body += f'<tr><th scope="row">{first}</th>{cells}</tr>'
+    inner = f'<table class="sr-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    st.html(f'<div class="sr-wide" tabindex="0">{inner}</div>')
+
+
 def picture(jpeg: bytes, name: str) -> None:
     """A picture, as large as its place allows; small ones are enlarged."""
     width, height = Image.open(io.BytesIO(jpeg)).size

@@ -5,9 +5,10 @@ import io
 from PIL import Image
 
 from simsiam_retrieval.collection import Item
-from simsiam_retrieval.images.decode import ImageError, decode, read_image
+from simsiam_retrieval.images.decode import FORMATS, ImageError, decode, read_image
 
 SIDE = 1280  # pixels, longer side: sharp at 640 on a dense screen
+UPLOAD_PIXELS = 64_000_000  # of an upload that is no JPEG: 200 MB while it is decoded
 SLOW_PIXELS = 40_000_000  # JPEGs are decoded at reduced size; other formats this large take seconds
 
 
@@ -30,10 +31,27 @@ def item_picture(item: Item, thumbnail: bytes | None) -> tuple[bytes | None, str
 def uploaded_picture(content: bytes) -> tuple[bytes, str]:
     """JPEG bytes of an uploaded photo, and its size in pixels as text.
 
-    Raises :class:`ImageError` when it cannot be decoded.
+    Raises :class:`ImageError` when it cannot be decoded, or would take too much memory.
     """
+    check_upload(content)
     decoded = read_image(content, short_side=SIDE // 2)
     return as_jpeg(decoded.image), f"{decoded.width} × {decoded.height} px"
+
+
+def check_upload(content: bytes) -> None:
+    """Raise :class:`ImageError` for an upload whose pixels are more than strangers may make us hold.
+
+    JPEGs are decoded at reduced size, so that for them the decoder's own limit is enough.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            pixels, kind = image.width * image.height, image.format
+    except Exception:  # noqa: BLE001 -- of a damaged file nearly anything; the decoder says what is the matter
+        return
+    if pixels > UPLOAD_PIXELS and kind not in ("JPEG", "MPO"):
+        raise ImageError(
+            f"{pixels / 1e6:.0f} million pixels; at most {UPLOAD_PIXELS / 1e6:.0f} million can be uploaded"
+        )
 
 
 def as_jpeg(image: Image.Image) -> bytes:

@@ -1,7 +1,8 @@
-"""Starting Streamlit: on this machine only, quiet, with the colours of the page."""
+"""Starting Streamlit: quiet, with the colours of the page, and for this machine only unless it is shared."""
 
 import contextlib
 import errno
+import logging
 import os
 import socket
 import threading
@@ -16,17 +17,20 @@ from .look import THEME
 from .settings import Settings
 
 HOST = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # every address of this machine
+OWN_NAMES = frozenset({HOST, "localhost"})
 SCRIPT = Path(__file__).with_name("main.py")
 MAX_UPLOAD = 100  # MB; no photo of a camera is larger
 START_SECONDS = 60  # until the server must answer
 
 OPTIONS: dict[str, object] = {
-    "server.address": HOST,
     "server.baseUrlPath": "",
-    "server.allowedHosts": [HOST, "localhost"],  # a page elsewhere cannot reach us through a name of its own
     "server.headless": True,  # we open the browser ourselves, when the server answers
     "server.fileWatcherType": "none",
     "server.maxUploadSize": MAX_UPLOAD,
+    "server.enableCORS": True,
+    "server.enableXsrfProtection": True,
+    "server.enableStaticServing": False,
     "server.showEmailPrompt": False,
     "browser.gatherUsageStats": False,
     "client.toolbarMode": "minimal",
@@ -38,43 +42,48 @@ OPTIONS: dict[str, object] = {
 }
 
 
-def serve(settings: Settings, port: int, *, open_browser: bool) -> None:
+def serve(settings: Settings, port: int, *, open_browser: bool, password: str | None = None) -> None:
     """Serve the pages until Ctrl-C, which arrives as :class:`KeyboardInterrupt`.
 
+    To this machine only; with a ``password`` to every machine that can reach it, and to nobody who does not know it.
     Prints the address to stdout as soon as the server answers there.
 
     Raises :class:`UserError` when the port cannot be had.
     """
-    port = free_port(port)
+    host, names = (HOST, OWN_NAMES) if password is None else (EVERYWHERE, None)
+    port = free_port(port, host)
     shared.use(settings)
-    # the command line is Streamlit's documented way in; it lives in this process, so nothing can be orphaned
-    import click
-    from streamlit.web import cli as streamlit_cli
+    import streamlit
+    from starlette.middleware import Middleware
 
-    threading.Thread(target=_announce, args=(port, open_browser), daemon=True).start()
-    with contextlib.suppress(click.Abort):  # Ctrl-C before the server had its own handler
-        streamlit_cli.main(["run", str(SCRIPT), *as_flags({**OPTIONS, "server.port": port})], standalone_mode=False)
+    from .guard import Guard
+
+    for name in ("uvicorn.error", "uvicorn.access"):  # says that it starts and stops; an address is all we print
+        logging.getLogger(name).addFilter(lambda record: record.levelno > logging.INFO)
+    threading.Thread(target=_announce, args=(host, port, open_browser), daemon=True).start()
+    app = streamlit.App(SCRIPT, middleware=[Middleware(Guard, hosts=names, password=password)])
+    app.run(config={**OPTIONS, "server.address": host, "server.port": port})
     raise KeyboardInterrupt  # the server ends only when it is told to
 
 
-def as_flags(options: dict[str, object]) -> list[str]:
-    """Streamlit options as command line flags."""
-    flags = []
-    for name, value in options.items():
-        for one in value if isinstance(value, list) else [value]:
-            flags.append(f"--{name}={str(one).lower() if isinstance(one, bool) else one}")
-    return flags
+def reachable_at(port: int) -> list[str]:
+    """Addresses at which others may reach a port of this machine; as far as it knows them itself."""
+    names = [socket.gethostname()]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # nothing is sent: it only chooses the network that others are in
+        names.insert(0, probe.getsockname()[0])
+    return [f"http://{name}:{port}" for name in dict.fromkeys(names)]
 
 
-def free_port(port: int) -> int:
-    """``port``, or any free one for 0; raises :class:`UserError` when it cannot be had."""
+def free_port(port: int, host: str = HOST) -> int:
+    """``port`` of ``host``, or any free one for 0; raises :class:`UserError` when it cannot be had."""
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port}: ports go from 1 to 65535")
     with socket.socket() as probe:
         if os.name == "posix":  # as the server does: a port that was just given back counts as free
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EACCES:
                 raise UserError(f"--port {port}: no permission to use it; choose one above 1023") from None
@@ -82,7 +91,7 @@ def free_port(port: int) -> int:
         return probe.getsockname()[1]
 
 
-def _announce(port: int, open_browser: bool) -> None:
+def _announce(host: str, port: int, open_browser: bool) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -90,8 +99,18 @@ def _announce(port: int, open_browser: bool) -> None:
         except OSError:
             time.sleep(0.05)
             continue
+        _warm_up()
         address = f"http://{HOST}:{port}"
-        print(address, flush=True)
+        for one in [address] if host == HOST else [address, *reachable_at(port)]:
+            print(one, flush=True)
         if open_browser:
             webbrowser.open(address)
         return
+
+
+def _warm_up() -> None:
+    """Load what every page needs, so that the first visitor need not wait for it; the runtime must be there."""
+    from . import duplicates_page, opening, probe_page, search_page, training_page  # noqa: F401
+
+    with contextlib.suppress(UserError):  # whoever comes is told
+        len(opening.open_collection(shared.collection()))

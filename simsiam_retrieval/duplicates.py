@@ -1,7 +1,5 @@
 """``python -m simsiam_retrieval.duplicates``."""
 
-import csv
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,6 @@ from .text import printable
 
 if TYPE_CHECKING:
     from .collection import Duplicate
-
-COLUMNS = ("group", "best", "score", "exact", "state", "width", "height", "bytes", "path")
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,7 @@ def main() -> None:
         raise UserError("--json or --csv: choose one")
     # imported here so that --help answers at once
     from .collection import Collection
+    from .collection.duplicate_list import as_json
     from .home import find_collection
     from .progress import bar
 
@@ -57,39 +54,21 @@ def main() -> None:
     if lost:
         cli.remark(f"{lost} of the files below are gone or changed since they were indexed; run index to catch up")
     if arguments.json:
-        print(json.dumps([[_as_dict(file) for file in group] for group in groups], indent=2))
+        print(as_json(groups))
     elif arguments.csv:
         _print_csv(groups)
     else:
         _print_table(groups, images)
 
 
-def _as_dict(file: "Duplicate") -> dict:
-    item = file.item
-    return {
-        "path": str(item.path),
-        "score": round(file.score, 6),
-        "exact": file.exact,
-        "state": file.state,
-        "width": item.width,
-        "height": item.height,
-        "bytes": item.size,
-    }
-
-
 def _print_csv(groups: list[list["Duplicate"]]) -> None:
+    from .collection.duplicate_list import as_csv
+
     # names as they are, byte for byte, for programs; a terminal obeys what is in them, so it gets them cleaned
     shown = printable if sys.stdout.isatty() else str
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape", newline="")  # pyright: ignore[reportAttributeAccessIssue]
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for number, group in enumerate(groups, 1):
-        for file in group:
-            facts = _as_dict(file)
-            best, exact = int(file is group[0]), int(file.exact)
-            values = (facts["score"], exact, file.state, facts["width"], facts["height"], facts["bytes"])
-            writer.writerow((number, best, *values, shown(file.path)))
+    sys.stdout.write(as_csv(groups, shown))
 
 
 def _print_table(groups: list[list["Duplicate"]], images: int) -> None:

@@ -88,11 +88,12 @@ def main() -> None:
     train = labelled_files(arguments.train, arguments.labels)
     common_classes(train, test)
     # torch takes seconds to import: help and mistakes should not
+    from .evaluation.predictions import save_predictions
     from .evaluation.reports import save_report
     from .evaluation.run import run_probe
     from .files import write_json
 
-    content = run_probe(
+    content, predictions = run_probe(
         arguments.encoder,
         train,
         test,
@@ -103,9 +104,12 @@ def main() -> None:
         device=arguments.device,
     )
     if arguments.encoder is not None and Path(arguments.encoder).expanduser().is_dir():
-        cli.remark(f"kept in {save_report(Path(arguments.encoder).expanduser(), content)}")
+        kept = save_report(Path(arguments.encoder).expanduser(), content)
+        save_predictions(kept, predictions)
+        cli.remark(f"kept in {kept}")
     if arguments.out is not None:
         write_json(arguments.out, content)
+        save_predictions(arguments.out, predictions)
     print(json.dumps(content, indent=2) if arguments.json else markdown([content]))
 
 

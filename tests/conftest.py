@@ -133,7 +133,7 @@ def published_run(
     onnx.helper.set_model_props(quantised, properties)
     onnx.save(quantised, run / "encoder_int8.onnx")
     labelled = labelled_files(few_photos, None)
-    save_report(run, run_probe(run, labelled, labelled, cached=False, workers=0))
+    save_report(run, run_probe(run, labelled, labelled, cached=False, workers=0)[0])
     return run
 
 

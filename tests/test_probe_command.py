@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from simsiam_retrieval.encoder import Encoder
+from simsiam_retrieval.evaluation.predictions import load_predictions, predictions_file
 from simsiam_retrieval.evaluation.protocols import PROTOCOLS
 from simsiam_retrieval.evaluation.table import markdown
 
@@ -41,6 +42,7 @@ def test_everything_is_measured_beside_its_baselines(
     report = json.loads(done.stdout)
     assert json.loads((tmp_path / "r.json").read_text()) == report
     kept = list((run / "eval").glob("probe-*.json"))
+    assert predictions_file(tmp_path / "r.json").read_bytes() == predictions_file(kept[0]).read_bytes()
     assert len(kept) == 1 and json.loads(kept[0].read_text()) == report
     assert report["encoder"] == Encoder(encoder_file).identity and report["name"] == "mine"
     assert (report["train_images"], report["classes"], report["left_out"]) == (15, 3, 0)
@@ -58,6 +60,16 @@ def test_everything_is_measured_beside_its_baselines(
         assert 1 <= row["quality"]["lidar"] <= 3 and row["quality"]["view_images"] == 4
         assert row["duplicates"]["prevalence"] == pytest.approx(1 / 5)
     assert set(report["protocols"]) == set(PROTOCOLS)
+    predictions = load_predictions(kept[0])
+    assert predictions is not None
+    assert predictions.paths == sorted(test.rglob("*.jpg"))
+    assert [predictions.classes[label] for label in predictions.truth] == [p.parent.name for p in predictions.paths]
+    for row, subject in zip(measured(report), predictions.subjects, strict=True):
+        assert (subject.name, subject.encoder) == (row["name"], row["encoder"])
+        assert set(subject.methods) == set(row["results"])
+        for name, guesses in subject.methods.items():
+            assert (guesses.predicted == predictions.truth).mean() == pytest.approx(row["results"][name]["top1"])
+            assert ((guesses.confidence > 1 / 3 - 1e-3) & (guesses.confidence <= 1)).all()
     assert "--shots 100: class" in done.stderr and "LARS needs many images" in done.stderr
 
     # the same tables from the run, and the same numbers from the features that are now in the cache

@@ -219,6 +219,14 @@ class Catalog:
                 found[row[0]] = _item(row)
         return found
 
+    def item_at(self, path: Path) -> Item | None:
+        """The usable image of this file."""
+        row = self._db.execute(
+            f"SELECT {self._columns()} FROM items WHERE path = ? AND {_VISIBLE} ORDER BY generation DESC",
+            [_stored(path)],
+        ).fetchone()
+        return None if row is None else _item(row)
+
     def ids(self) -> NDArray[np.int64]:
         """Ids of usable images, ascending."""
         rows = self._db.execute(f"SELECT id FROM items WHERE {_VISIBLE} ORDER BY id")

@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,62 +51,116 @@ def check_threshold(threshold: float | None, encoder: str, folder: Path) -> floa
     return threshold
 
 
+@dataclass(frozen=True)
+class Files:
+    """All images of a collection, best first: those that are there, then by pixels, bytes and name."""
+
+    ids: NDArray[np.int64]  # (n,)
+    sizes: NDArray[np.int64]  # bytes
+    paths: list[Path]
+    states: NDArray[np.int8]  # positions in _STATES
+    original: NDArray[np.int64]  # row of the first file with the same bytes; its own for that one
+
+    @property
+    def distinct(self) -> NDArray[np.int64]:
+        """Rows of the files that are the first of their bytes, ascending."""
+        return np.unique(self.original)
+
+
+class Group(NamedTuple):
+    """Files that show one picture: rows of :class:`Files`, the best first, and their cosines with it."""
+
+    rows: list[int]
+    scores: list[float]
+
+
 def find_duplicates(
     catalog: Catalog, dim: int, threshold: float | None, on_progress: Callable[[int, int], None]
 ) -> list[list[Duplicate]]:
     """See :meth:`Collection.duplicates`; ``threshold`` None means equal bytes only."""
     with catalog.snapshot():
-        ids, digests, states = _files(catalog)
-        # a stable sort: within a state the order of quality stays
-        order = np.argsort(states, kind="stable")
-        ids, digests, states = ids[order], [digests[row] for row in order], states[order]
-        first: dict[bytes, int] = {}
-        original = np.fromiter(
-            (row if digest is None else first.setdefault(digest, row) for row, digest in enumerate(digests)),
-            np.int64,
-            len(ids),
-        )
-        distinct = np.unique(original)
-        best, scores = original, np.ones(len(ids), np.float32)
-        vectors = None if threshold is None else catalog.vectors_of(ids[distinct], dim)
+        files = read_files(catalog)
+        distinct = files.distinct
+        vectors = None if threshold is None else catalog.vectors_of(files.ids[distinct], dim)
     # the snapshot is let go before the long part, so that updates need not wait
+    followed = None
     if vectors is not None and threshold is not None:
-        leader, score = follow_leaders(vectors, threshold, lambda rows: on_progress(rows, len(distinct)))
-        place = np.searchsorted(distinct, original)
-        best, scores = distinct[leader[place]], score[place]
+        followed = follow_leaders(vectors, threshold, lambda rows: on_progress(rows, len(distinct)))
+    return describe(catalog, files, form_groups(files, followed))
+
+
+def form_groups(files: Files, followed: tuple[NDArray[np.int64], NDArray[np.float32]] | None) -> list[Group]:
+    """Groups of two files or more, the largest first; of equal ones that with most bytes, then by name.
+
+    ``followed``: leader and cosine of each of ``files.distinct``, as positions there; None for equal bytes only.
+    """
+    best, scores = files.original, np.ones(len(files.ids), np.float32)
+    if followed is not None:
+        distinct = files.distinct
+        place = np.searchsorted(distinct, files.original)
+        best, scores = distinct[followed[0][place]], followed[1][place]
     members: dict[int, list[int]] = {}
     for row in _rows_of_groups(best):
         members.setdefault(int(best[row]), []).append(row)
-    with catalog.snapshot():
-        items = catalog.items_by_id(int(ids[row]) for rows in members.values() for row in rows)
-    groups = []
-    for rows in members.values():
-        group = [
-            Duplicate(
-                items[int(ids[row])],
-                float(scores[row]),
-                bool(original[row] == original[rows[0]]),
-                _STATES[states[row]],
-            )
-            for row in rows
-            if int(ids[row]) in items  # else an update came between and forgot it
-        ]
-        if len(group) > 1 and group[0].item.id == ids[rows[0]]:
-            groups.append(_hard_links_marked(group))
-    groups.sort(key=lambda group: (-len(group), -sum(file.item.size for file in group), os.fsencode(group[0].path)))
+    groups = [Group(rows, [float(scores[row]) for row in rows]) for rows in members.values()]
+    groups.sort(
+        key=lambda group: (
+            -len(group.rows),
+            -int(files.sizes[group.rows].sum()),
+            os.fsencode(files.paths[group.rows[0]]),
+        )
+    )
     return groups
 
 
-def _files(catalog: Catalog) -> tuple[NDArray[np.int64], list[bytes | None], NDArray[np.int8]]:
-    """Ids, digests and states of all images, best first: most pixels, then most bytes, then by name."""
+def describe(catalog: Catalog, files: Files, groups: Sequence[Group]) -> list[list[Duplicate]]:
+    """The files of each group; without what an update has forgotten since, and groups that lost their best file."""
+    with catalog.snapshot():
+        items = catalog.items_by_id(int(files.ids[row]) for group in groups for row in group.rows)
+    described = []
+    for rows, scores in groups:
+        found = [
+            Duplicate(
+                items[int(files.ids[row])],
+                score,
+                bool(files.original[row] == files.original[rows[0]]),
+                _STATES[files.states[row]],
+            )
+            for row, score in zip(rows, scores, strict=True)
+            if int(files.ids[row]) in items
+        ]
+        if len(found) > 1 and found[0].item.id == files.ids[rows[0]]:
+            described.append(_hard_links_marked(found))
+    return described
+
+
+def read_files(catalog: Catalog) -> Files:
+    """All images, and which of them have equal bytes; each file is looked at, none is read."""
     ids: list[int] = []
+    sizes: list[int] = []
+    paths: list[Path] = []
     digests: list[bytes | None] = []
     states = bytearray()
     for id_, path, size, mtime_ns, digest in catalog.by_quality():
         ids.append(id_)
+        sizes.append(size)
+        paths.append(path)
         digests.append(digest)
         states.append(_STATES.index(_state(path, size, mtime_ns)))
-    return np.array(ids, np.int64), digests, np.frombuffer(bytes(states), np.int8)
+    # a stable sort: within a state the order of quality stays
+    order = np.argsort(np.frombuffer(bytes(states), np.int8), kind="stable")
+    first: dict[bytes, int] = {}
+    original = np.empty(len(ids), np.int64)
+    for row, place in enumerate(order.tolist()):
+        digest = digests[place]
+        original[row] = row if digest is None else first.setdefault(digest, row)
+    return Files(
+        np.array(ids, np.int64)[order],
+        np.array(sizes, np.int64)[order],
+        [paths[place] for place in order.tolist()],
+        np.frombuffer(bytes(states), np.int8)[order],
+        original,
+    )
 
 
 def _state(path: Path, size: int, mtime_ns: int) -> str:

@@ -23,6 +23,7 @@ from .knn import nearest, sweep, vote
 from .linear import fit, fit_scale
 from .options import Options
 from .paper import paper_scores
+from .predictions import Guesses
 from .protocols import QUALITY_IMAGES, SMALL_K, SWEEP_K, SWEEP_TEMPERATURES, TEMPERATURE
 from .retrieval import retrieve
 from .spectrum import alignment, alpha_req, explained_variance_auc, lidar, rankme, uniformity
@@ -55,18 +56,21 @@ class Task:
 
 def probe(
     extractor: Extractor, train: NDArray, test: NDArray, task: Task, backbone: nn.Module | None
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, Guesses]]:
     """All that ``task`` asks, of an extractor whose stored vectors of the task's files are ``train`` and ``test``.
 
     ``backbone``: the torch network behind the extractor, for the paper's protocol; None leaves that out.
+
+    Returns what goes into the report, and what each classifier took the test images for.
     """
     x, queries = unit_rows(train), unit_rows(test)
+    guesses: dict[str, Guesses] = {}
     measured: dict[str, Any] = {
         "name": extractor.name,
         "encoder": extractor.identity,
         "about": extractor.about,
         "dim": extractor.dim,
-        "results": _classifiers(x, queries, task),
+        "results": _classifiers(x, queries, task, guesses),
     }
     if task.options.shots:
         measured["few_shot"] = _few_shot(x, queries, task)
@@ -78,31 +82,41 @@ def probe(
     if task.options.duplicates:
         measured["duplicates"] = _duplicates(extractor, task)
     if task.options.paper and backbone is not None:
-        measured["results"]["linear-paper"] = _paper(extractor, backbone, task)
-    return measured
+        measured["results"]["linear-paper"] = _paper(extractor, backbone, task, guesses)
+    return measured, guesses
 
 
-def _classifiers(x: Tensor, queries: Tensor, task: Task) -> dict[str, Any]:
+def _classifiers(x: Tensor, queries: Tensor, task: Task, guesses: dict[str, Guesses]) -> dict[str, Any]:
     labels, truth, classes = task.train.labels, task.test.labels, len(task.classes)
     k = min(task.options.k, len(x))
     similarity, index = nearest(x, queries, max(k, SMALL_K, *SWEEP_K))
     voters = labels[index]
 
-    def knn(similarity: Tensor, voters: Tensor, k: int) -> dict[str, Any]:
+    def knn(name: str, similarity: Tensor, voters: Tensor, k: int) -> dict[str, Any]:
         scores = vote(similarity[:, :k], voters[:, :k], classes, TEMPERATURE)
+        guesses[name] = _guesses(scores / scores.sum(dim=1, keepdim=True))
         return {**top_1_and_5(scores, truth), "k": min(k, len(x)), "temperature": TEMPERATURE}
 
     swept = sweep(similarity, voters, truth, classes, [k for k in SWEEP_K if k <= len(x)], SWEEP_TEMPERATURES)
-    results = {"knn": {**knn(similarity, voters, k), "sweep": swept}}
-    results[f"knn-{SMALL_K}"] = knn(similarity, voters, SMALL_K)
+    results = {"knn": {**knn("knn", similarity, voters, k), "sweep": swept}}
+    results[f"knn-{SMALL_K}"] = knn(f"knn-{SMALL_K}", similarity, voters, SMALL_K)
     whitening = fit_whitening(x)
     similarity, index = nearest(whitening(x), whitening(queries), SMALL_K)
     components = whitening.projection.shape[1]
-    results["knn-whitened"] = {**knn(similarity, labels[index], SMALL_K), "components": components}
+    whitened = knn("knn-whitened", similarity, labels[index], SMALL_K)
+    results["knn-whitened"] = {**whitened, "components": components}
     linear = fit(x, labels, classes, seed=task.options.seed)
     chosen = {"lr": linear.lr, "weight_decay": linear.weight_decay, "seed": task.options.seed}
-    results["linear"] = {**top_1_and_5(linear.scores(queries), truth), **chosen}
+    scores = linear.scores(queries)
+    results["linear"] = {**top_1_and_5(scores, truth), **chosen}
+    guesses["linear"] = _guesses(scores.softmax(dim=1))
     return results
+
+
+def _guesses(probability: Tensor) -> Guesses:
+    """The likeliest class of each row of (n, classes)."""
+    confidence, predicted = probability.max(dim=1)
+    return Guesses(predicted.numpy().astype(np.int32), confidence.numpy().astype(np.float16))
 
 
 def _few_shot(x: Tensor, queries: Tensor, task: Task) -> list[dict[str, Any]]:
@@ -182,7 +196,7 @@ def _duplicates(extractor: Extractor, task: Task) -> dict[str, Any]:
     }
 
 
-def _paper(extractor: Extractor, backbone: nn.Module, task: Task) -> dict[str, Any]:
+def _paper(extractor: Extractor, backbone: nn.Module, task: Task, guesses: dict[str, Guesses]) -> dict[str, Any]:
     options = task.options
     with bar(f"linear evaluation, {extractor.name}", options.epochs) as shown:
 
@@ -208,6 +222,7 @@ def _paper(extractor: Extractor, backbone: nn.Module, task: Task) -> dict[str, A
             f"{trained.losses[-1]:.3f}; LARS needs many images or more --epochs, the linear column does not"
         )
     settings = {"epochs": options.epochs, "batch": trained.batch, "lr": trained.lr, "seed": options.seed}
+    guesses["linear-paper"] = _guesses(scores.softmax(dim=1))
     return {**top_1_and_5(scores, task.test.labels), **settings, "loss": trained.losses[-1]}
 
 

@@ -17,6 +17,8 @@ from .extractors import Extractor, PixelExtractor, open_extractor, random_weight
 from .features import Features, extract
 from .labelled import LabelledFiles, common_classes, thin_classes
 from .options import Options
+from .predictions import Predictions
+from .predictions import Subject as Guessed
 from .probing import Split, Task, network_behind, probe
 from .reports import build, fingerprint
 
@@ -42,8 +44,10 @@ def run_probe(
     cached: bool = True,
     workers: int | None = None,
     device: str | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Predictions]:
     """Measure ``encoder``, raw pixels, its network with random weights, and the encoders ``against``.
+
+    Returns the report, and what each subject's classifiers took the test images for.
 
     ``train`` and ``test`` have classes in common, as :func:`common_classes` makes sure of. Remarks and progress go to
     stderr. ``device`` is that of the encoders (:class:`..encoder.Encoder`). Raises :class:`UserError` for input that
@@ -84,7 +88,8 @@ def run_probe(
     number = {name: index for index, name in enumerate(classes)}
     splits = [Split(side.files, torch.tensor([number[name] for name in side.names])) for side in usable]
     task = Task(splits[0], splits[1], classes, options, workers)
-    measured = []
+    measured: list[dict[str, Any]] = []
+    guessed: list[Guessed] = []
     data: dict[str, Any] = {}
     for subject in subjects:
         stored = [_of(subject, side).stored[rows] for side, rows in enumerate(kept)]
@@ -92,7 +97,9 @@ def run_probe(
             prints = [fingerprint(rows, side.names) for rows, side in zip(stored, usable, strict=True)]
             data = dict(zip(("train_fingerprint", "test_fingerprint"), prints, strict=True))
         with bar(f"measuring {subject.extractor.name}", 1) as shown:
-            measured.append(probe(subject.extractor, stored[0], stored[1], task, subject.backbone))
+            results, methods = probe(subject.extractor, stored[0], stored[1], task, subject.backbone)
+            measured.append(results)
+            guessed.append(Guessed(subject.extractor.name, subject.extractor.identity, methods))
             shown.advance()
         subject.train = subject.test = None  # the pixels of a large set are not small
     facts = {
@@ -104,7 +111,9 @@ def run_probe(
         "left_out": sum(len(side.files) - len(rows) for side, rows in zip(sides, kept, strict=True)),
         "data": data,
     }
-    return build(measured, facts, options.seed)
+    truth = task.test.labels.numpy().astype(np.int32)
+    paths = [file.path for file in usable[1].files]
+    return build(measured, facts, options.seed), Predictions(classes, paths, truth, guessed)
 
 
 def _subjects(encoder: str | Path | None, against: Sequence[str], device: str | None) -> list[_Subject]:

@@ -26,7 +26,7 @@ from .config import Config
 from .data import data_facts, find_images, load_images, report_rejected
 from .initial import initial_backbone
 from .knn_check import can_check, folder_labels
-from .loop import Collapsed, Interrupted, pick_device, train
+from .loop import Collapsed, Interrupted, augmentation_of, pick_device, train
 from .memory import keep_freed_memory
 from .options import USUAL, Options
 from .plan import Plan, make_plan
@@ -34,6 +34,7 @@ from .processes import Processes, joined
 from .report import Progress
 from .run import Run
 from .trackers import tracking
+from .view_sheet import write_views
 
 TRIAL = {"image_size": 64, "batch_size": 32, "epochs": 80}
 LINE_SECONDS = 30  # between progress lines where stderr is no terminal
@@ -105,6 +106,10 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
                 _refuse_used(run.path)
             facts = {"data": data_facts(roots, store, fingerprint, cache), **_environment(target, processes)}
             run.write(config, init=options.init, **facts)
+            try:
+                write_views(run, augmentation_of(config), store, plan)
+            except OSError as error:  # nothing but a picture for people
+                cli.remark(f"{run.path}: no picture of the views ({error.strerror})")
         if processes.first:
             run.write_rejected(store.rejected)
         _remark(

@@ -7,6 +7,9 @@ from typing import Any
 from ..errors import UserError
 from .config import Config, from_dict
 
+VIEWS_FILE = "views.jpg"  # squares side by side: an image's centre, then so many views of it
+VIEWS = 4
+
 
 def read_description(run: Path) -> dict[str, Any]:
     """The content of ``config.json``; raises :class:`UserError` when it is not there or damaged."""

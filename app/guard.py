@@ -1,0 +1,179 @@
+"""Who may come in: every request and every WebSocket passes here before Streamlit sees it."""
+
+import hashlib
+import hmac
+import html
+import secrets
+import time
+from collections import deque
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LOGIN = "/login"
+MAX_FORM = 4096  # bytes of a password form
+TRIES, TRIES_SECONDS = 10, 60  # wrong passwords from one address, and how long they count
+MAX_ADDRESSES = 1000  # whose wrong passwords are remembered
+MAX_VISITORS, VISIT_SECONDS = 1000, 12 * 3600  # who are remembered, and how long
+
+# the browser itself keeps to it: nothing is loaded from, or sent to, anywhere else
+HEADERS = {
+    "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
+    "referrer-policy": "same-origin",  # with less, browsers say nothing of where a form came from
+    "x-content-type-options": "nosniff",
+}
+
+FORM = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>simsiam-retrieval</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font-family: system-ui, sans-serif; display: grid; place-items: center; min-height: 90vh; margin: 0 1rem; }}
+form {{ display: grid; gap: 0.75rem; width: min(22rem, 100%); }}
+h1 {{ font-size: 1.4rem; margin: 0; }}
+p {{ margin: 0; }}
+input, button {{ font: inherit; padding: 0.6rem 0.75rem; border-radius: 8px; border: 1px solid #8886; }}
+button {{ background: #0f766e; color: #fff; border-color: #0f766e; cursor: pointer; }}
+</style>
+<form method="post" action="{action}">
+<h1>simsiam-retrieval</h1>
+<p role="{role}">{text}</p>
+<label for="password">Password</label>
+<input id="password" name="password" type="password" autocomplete="current-password" required autofocus>
+<input name="next" type="hidden" value="{next}">
+<button>Open</button>
+</form></html>"""
+
+
+class Guard:
+    """ASGI middleware that turns strangers away.
+
+    Other sites' pages may not use the app (Origin must be the Host asked for), nor may names that somebody else made
+    point here (``hosts``). With a ``password`` nothing is answered before it was typed: no page, no picture, no
+    upload, no WebSocket. Passwords are compared in constant time; ten wrong ones a minute from one address.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: frozenset[str] | None = None, password: str | None = None) -> None:
+        """``hosts``: names that a request may ask for; None for any."""
+        self._app, self._hosts = app, hosts
+        self._password = None if password is None else _digest(password)
+        self._visitors: dict[str, float] = {}  # token of a cookie -> when it was given
+        self._wrong: dict[str, deque[float]] = {}  # address -> when
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        answer = await self._answer(scope, receive)
+        if answer is None:
+            await self._app(scope, receive, _with_headers(send) if scope["type"] == "http" else send)
+        elif scope["type"] == "http":
+            answer.headers.update(HEADERS)
+            await answer(scope, receive, send)
+        else:
+            await receive()  # the request to connect
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: HTTP 403
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
+        """What to say in the app's place; None lets it through."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if self._hosts is not None and _name(host) not in self._hosts:
+            return PlainTextResponse("this address is not served here", 403)
+        origin = headers.get("origin")
+        # Streamlit would ask a service on the Internet for our own address before it turns a foreign page away
+        if origin is not None and urlsplit(origin).netloc != host:
+            return PlainTextResponse("not from another page", 403)
+        if self._password is None:
+            return None
+        connection = HTTPConnection(scope)
+        if self._knows(connection):
+            return RedirectResponse("/", 303) if scope["path"] == LOGIN else None
+        if scope["type"] == "websocket":
+            return PlainTextResponse("", 403)
+        if scope["path"] == LOGIN and scope["method"] == "POST":
+            return await self._log_in(Request(scope, receive))
+        if "text/html" in headers.get("accept", "") and scope["method"] == "GET":
+            query = scope["query_string"].decode("latin-1")
+            there = scope["path"] + ("?" + query if query else "")
+            return _form("Ask whoever shares this page for it.", "/" if scope["path"] == LOGIN else there)
+        return PlainTextResponse("a password is needed", 401)
+
+    async def _log_in(self, request: Request) -> Response:
+        address = request.client.host if request.client else ""
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_FORM:
+                return PlainTextResponse("too long", 413)
+        fields = parse_qs(body.decode("utf-8", "replace"))
+        there = _inside(fields.get("next", ["/"])[0])
+        if self._tried_too_often(address):
+            return _form("Too many wrong passwords. Wait a minute, then try again.", there, 429)
+        given = _digest(fields.get("password", [""])[0])
+        if self._password is None or not hmac.compare_digest(given, self._password):
+            self._note_wrong(address)
+            return _form("That is not the password.", there, 401)
+        token = secrets.token_urlsafe(32)
+        while len(self._visitors) >= MAX_VISITORS:
+            del self._visitors[next(iter(self._visitors))]
+        self._visitors[token] = time.monotonic()
+        answer = RedirectResponse(there, 303)
+        answer.set_cookie(_cookie(request), token, max_age=VISIT_SECONDS, httponly=True, samesite="strict", path="/")
+        return answer
+
+    def _knows(self, connection: HTTPConnection) -> bool:
+        given = self._visitors.get(connection.cookies.get(_cookie(connection), ""))
+        return given is not None and time.monotonic() - given < VISIT_SECONDS
+
+    def _tried_too_often(self, address: str) -> bool:
+        tries = self._wrong.get(address, deque())
+        while tries and time.monotonic() - tries[0] > TRIES_SECONDS:
+            tries.popleft()
+        return len(tries) >= TRIES
+
+    def _note_wrong(self, address: str) -> None:
+        while address not in self._wrong and len(self._wrong) >= MAX_ADDRESSES:
+            del self._wrong[next(iter(self._wrong))]
+        self._wrong.setdefault(address, deque()).append(time.monotonic())
+
+
+def _digest(password: str) -> bytes:
+    """Of equal length for all passwords: comparing then takes equal time."""
+    return hashlib.sha256(password.encode("utf-8", "replace")).digest()
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+            message["headers"] = [*message.get("headers", ()), *added]
+        await send(message)
+
+    return sending
+
+
+def _name(host: str) -> str:
+    """A Host header without its port."""
+    return (urlsplit(f"//{host}").hostname or "") if host else ""
+
+
+def _cookie(connection: HTTPConnection) -> str:
+    # cookies do not know ports: two apps on one machine keep theirs apart by name
+    return f"simsiam-retrieval-{connection.url.port or 80}"
+
+
+def _inside(there: str) -> str:
+    """An address of this site, or its first page: a link may not lead elsewhere after the password."""
+    return there if there.startswith("/") and not there.startswith(("//", "/\\")) and there.isprintable() else "/"
+
+
+def _form(text: str, there: str, status: int = 401) -> HTMLResponse:
+    page = FORM.format(
+        action=LOGIN, role="status" if status == 401 else "alert", text=html.escape(text), next=html.escape(there)
+    )
+    return HTMLResponse(page, status, {"cache-control": "no-store"})

@@ -1,0 +1,49 @@
+"""What ``--share`` says and asks."""
+
+import getpass
+import secrets
+import sys
+from pathlib import Path
+
+from simsiam_retrieval import cli
+from simsiam_retrieval.collection import Collection
+from simsiam_retrieval.errors import UserError
+
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look like others
+SHORTEST = 8  # characters of a password that somebody thought of
+
+
+def say_what_opens(collection: Collection, runs: Path) -> None:
+    """Say on stderr what everybody with the password will be able to see and to do."""
+    cli.remark(
+        "--share lets every machine that can reach this one in, with a password. Whoever has it sees all "
+        f"{len(collection):,} images of {collection.folder}, their folders and names, and the training runs in {runs}; "
+        "and may do there what the pages can do. The connection is not encrypted: share in a network you trust."
+    )
+
+
+def ask_password() -> str:
+    """The password that is typed, twice; a random one for an empty answer, or where there is no terminal.
+
+    A random one is told on stderr. Raises :class:`UserError` for one that is too short or typed differently.
+    """
+    typed = ""
+    if sys.stdin is not None and sys.stdin.isatty():
+        try:
+            typed = getpass.getpass("Password (empty: one is made up): ", sys.stderr)
+            if typed and len(typed) < SHORTEST:
+                raise UserError(f"a password of {SHORTEST} characters or more, or none for one that is made up")
+            if typed and getpass.getpass("Once more: ", sys.stderr) != typed:
+                raise UserError("the two passwords differ; start again")
+        except EOFError:
+            typed = ""
+    if typed:
+        return typed
+    made = random_password()
+    cli.remark(f"password: {made}")
+    return made
+
+
+def random_password() -> str:
+    """A password of 59 random bits that can be read out to somebody."""
+    return "-".join("".join(secrets.choice(LETTERS) for _ in range(4)) for _ in range(3))

@@ -1,0 +1,44 @@
+"""Groups of duplicates as CSV and JSON, for other programs."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .duplicates import Duplicate
+
+COLUMNS = ("group", "best", "score", "exact", "state", "width", "height", "bytes", "path")
+
+
+def as_json(groups: Sequence[Sequence[Duplicate]]) -> str:
+    """A list of groups, each a list of files, the best first."""
+    return json.dumps([[_as_dict(file) for file in group] for group in groups], indent=2)
+
+
+def as_csv(groups: Sequence[Sequence[Duplicate]], shown: Callable[[Path], str] = str) -> str:
+    """One line per file, below the names of the columns; ``shown`` spells the paths."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for number, group in enumerate(groups, 1):
+        for file in group:
+            facts = _as_dict(file)
+            best, exact = int(file is group[0]), int(file.exact)
+            values = (facts["score"], exact, file.state, facts["width"], facts["height"], facts["bytes"])
+            writer.writerow((number, best, *values, shown(file.path)))
+    return text.getvalue()
+
+
+def _as_dict(file: Duplicate) -> dict[str, Any]:
+    item = file.item
+    return {
+        "path": str(item.path),
+        "score": round(file.score, 6),
+        "exact": file.exact,
+        "state": file.state,
+        "width": item.width,
+        "height": item.height,
+        "bytes": item.size,
+    }

@@ -1,0 +1,35 @@
+"""What the network sees of the user's own images: a sheet of views in the run folder, for people."""
+
+import torch
+from PIL import Image
+
+from ..files import replacing
+from ..images.augment import Augmentation, apply, centre, draw
+from ..images.store import ImageStore
+from .plan import Plan, generator
+from .run import Run
+from .runfiles import VIEWS, VIEWS_FILE
+
+IMAGES = 6  # rows of the sheet
+
+
+def write_views(run: Run, settings: Augmentation, store: ImageStore, plan: Plan) -> None:
+    """Write ``views.jpg``: squares of ``settings.image_size`` pixels without gaps, a row for each image.
+
+    The first images of the first batch: first the centre, as the encoder will see it, then ``VIEWS`` random views,
+    of which the first are those that the first step trains on. Raises ``OSError``.
+    """
+    rows = plan.order(0)[: plan.batch_size]
+    aspect = torch.from_numpy(store.aspect)[rows]  # of the whole batch: what is drawn depends on it
+    shown = slice(0, IMAGES)
+    pixels = torch.from_numpy(store.take(rows[shown].numpy()))
+    drawn = [draw(settings, aspect, generator(plan.seed, 0, view)) for view in range(1, VIEWS + 1)]
+    columns = [
+        apply(settings, pixels, type(one)(*(tensor[shown] for tensor in one))) for one in (centre(aspect), *drawn)
+    ]
+    mean, std = (torch.tensor(values)[:, None, None] for values in settings.normalisation)
+    seen = (torch.stack(columns, dim=1) * std + mean).clamp(0, 1)  # (images, columns, 3, side, side)
+    count, width, _, side, _ = seen.shape
+    sheet = (seen * 255).round().byte().permute(0, 3, 1, 4, 2).reshape(count * side, width * side, 3)
+    with replacing(run.path / VIEWS_FILE) as temporary:
+        Image.fromarray(sheet.numpy()).save(temporary, "JPEG", quality=90)
