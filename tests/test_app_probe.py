@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from simsiam_retrieval.app import probe_page, probes, settings  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.app.confusion import counted  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.app.result_matrix import counted  # pyright: ignore[reportMissingImports]
 from streamlit.testing.v1 import AppTest
 from test_app import SECONDS, run, said
 
