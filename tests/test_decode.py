@@ -464,6 +464,19 @@ def test_the_limit_of_pixels_is_inclusive(monkeypatch):
     assert reason(encoded(Image.new("L", (77, 13)), "PNG")).startswith("too large: 77 x 13")
 
 
+def test_large_pictures_need_the_memory(monkeypatch):
+    monkeypatch.setattr(decoding, "ALWAYS_PIXELS", 1000)
+    monkeypatch.setattr(decoding, "free_memory", lambda: 16 * 2000)
+    assert decode(encoded(Image.new("L", (50, 40)), "PNG")).size == (50, 40)
+    content = encoded(Image.new("L", (50, 41)), "PNG")
+    assert reason(content) == "too large: 50 x 41 takes 0.0 GB of memory to decode"
+    with pytest.raises(ImageError) as caught:
+        decode(content)
+    assert not caught.value.lasting  # tried again by the next update
+    monkeypatch.setattr(decoding, "free_memory", lambda: 0)
+    assert decode(encoded(Image.new("L", (50, 20)), "PNG")).size == (50, 20)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16"])
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_large_pictures_are_made_small_in_strips(monkeypatch, mode, orientation):

@@ -858,7 +858,7 @@ def test_runs_of_the_first_version_resume(few_photos, tmp_path, monkeypatch, fin
 def test_what_does_not_fit_into_memory_is_kept_in_the_user_s_data_directory(
     command, few_photos, tmp_path, monkeypatch, home_dir, finished
 ):
-    monkeypatch.setattr(storing, "_free_memory", lambda: 0)
+    monkeypatch.setattr(storing, "free_memory", lambda: 0)
     outcome = command(few_photos, "--out", tmp_path / "run", "--device", "cpu", "--workers", "0", *FAST_OPTIONS)
     assert outcome.code == 0 and str(home_dir / "cache") in outcome.err
     assert (home_dir / "cache" / "side-20-v1" / "pixels.bin").stat().st_size == 38 * 3 * 20 * 20

@@ -388,7 +388,7 @@ def test_files_that_are_gone_are_rejected(folder):
 
 
 def test_what_fits_is_less_than_half_of_the_free_memory(monkeypatch):
-    monkeypatch.setattr(storing, "_free_memory", lambda: 2 * 10 * 3 * 24 * 24)
+    monkeypatch.setattr(storing, "free_memory", lambda: 2 * 10 * 3 * 24 * 24)
     assert fits_in_memory(9, 24) and not fits_in_memory(10, 24) and not fits_in_memory(9, 26)
 
 

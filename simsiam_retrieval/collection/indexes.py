@@ -2,11 +2,11 @@
 
 import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..machine import free_memory
 from .catalog import Catalog
 from .index_types import check_kind, choose
 from .noise import noise_level, sample
@@ -70,7 +70,7 @@ def make_index(catalog: Catalog, dim: int, *, anew: bool = False) -> VectorIndex
     collection's lock. Notes the noise level, and of an approximate index what was measured.
     """
     settings = recorded_settings(catalog)
-    kind = choose(settings.kind, catalog.count(), dim, _free_memory())
+    kind = choose(settings.kind, catalog.count(), dim, free_memory())
     last = measured(catalog)
     index = None
     if kind in ("ivf", "ivf-sq8", "hnsw") and not anew and last is not None and _alike(last, settings, catalog.count()):
@@ -103,10 +103,3 @@ def _taken_up(catalog: Catalog, kind: str, dim: int) -> VectorIndex | None:
     added = np.setdiff1d(ids, held, assume_unique=True)
     vectors = catalog.vectors_of(added, dim)
     return old.become(catalog.generation(), np.setdiff1d(held, ids, assume_unique=True), added, vectors)
-
-
-def _free_memory() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 4 << 30

@@ -12,6 +12,8 @@ import numpy as np
 import PIL
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from ..machine import free_memory
+
 try:
     import pi_heif
 except ImportError:  # no wheel for this platform: HEIC files are then reported as undecodable
@@ -24,6 +26,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", *(("HEIF"
 # who says that a file is damaged: another version may read it
 DECODER = f"Pillow {PIL.__version__}" + (f", pi-heif {pi_heif.__version__}" if pi_heif else "")
 MAX_PIXELS = 200_000_000  # 800 MB decoded; more is a decompression bomb or a job for a tiler
+ALWAYS_PIXELS = 50_000_000  # a camera's; larger ones only where there is memory for them
+BYTES_PER_PIXEL = 16  # while it is decoded and converted: two copies of four bytes, and another process's
 STRIP_PIXELS = 4_000_000  # larger pictures are made small in strips of so many pixels, without a second large copy
 
 # Pillow's own limit would warn and then raise at twice that; decode() applies ours before any pixel is read.
@@ -135,6 +139,9 @@ def _decoded(image: Image.Image, short_side: int | None) -> Decoded:
     file_format = image.format or "unknown"
     if width * height > MAX_PIXELS:
         raise ImageError(f"too large: {width} x {height} is over {MAX_PIXELS // 1_000_000} megapixels")
+    if width * height > ALWAYS_PIXELS and width * height * BYTES_PER_PIXEL > free_memory():
+        gigabytes = width * height * BYTES_PER_PIXEL / 1e9
+        raise ImageError(f"too large: {width} x {height} takes {gigabytes:.1f} GB of memory to decode", lasting=False)
     if short_side is not None and image.format in ("JPEG", "MPO"):
         # draft() keeps both sides at or above the size asked for, so ask for the whole picture in proportion
         short = min(width, height)

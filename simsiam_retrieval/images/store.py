@@ -1,7 +1,6 @@
 """All training images decoded once and held as uint8, so that an epoch never touches a file."""
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
+from ..machine import free_memory
 from .cache import Found, PixelCache
 from .files import Identity, ImageFile
 from .squares import DIGEST_BYTES, Refused, decode_squares
@@ -141,7 +141,7 @@ def open_store(
 
 def fits_in_memory(count: int, side: int) -> bool:
     """Whether ``count`` squares take less than half of the memory that is free now."""
-    return count * 3 * side * side < _free_memory() / 2
+    return count * 3 * side * side < free_memory() / 2
 
 
 def _decode_to_memory(
@@ -192,10 +192,3 @@ def _add_rejected(store: ImageStore, rejected: list[tuple[ImageFile, str]], file
     if rejected:
         reasons = {file.identity: reason for file, reason in rejected + store.rejected}
         store.rejected = [(file, reasons[file.identity]) for file in files if file.identity in reasons]
-
-
-def _free_memory() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 4 << 30
