@@ -86,7 +86,7 @@ class Guard:
             return PlainTextResponse("this address is not served here", 403)
         origin = headers.get("origin")
         # Streamlit would ask a service on the Internet for our own address before it turns a foreign page away
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _place(origin) != host:
             return PlainTextResponse("not from another page", 403)
         if self._password is None:
             return None
@@ -158,8 +158,19 @@ def _with_headers(send: Send) -> Send:
 
 
 def _name(host: str) -> str:
-    """A Host header without its port."""
-    return (urlsplit(f"//{host}").hostname or "") if host else ""
+    """A Host header without its port; empty for nonsense."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an Origin header; None for nonsense."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _cookie(connection: HTTPConnection) -> str:

@@ -134,7 +134,13 @@ def test_other_sites_and_other_names_stay_out() -> None:
     own = visitor("http://127.0.0.1:8501", hosts=server.OWN_NAMES)
     assert own.get("/").text == "secret"
     assert own.get("/", headers={"origin": "http://127.0.0.1:8501"}).text == "secret"
-    for headers in ({"host": "evil.example:8501"}, {"origin": "http://evil.example"}, {"origin": "null"}):
+    for headers in (
+        {"host": "evil.example:8501"},
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"host": "[", "origin": "http://["},
+        {"origin": "http://["},
+    ):
         assert own.get("/", headers=headers).status_code == 403
     stream = "ws://127.0.0.1:8501/_stcore/stream"
     with own.websocket_connect(stream, headers={"origin": "http://127.0.0.1:8501"}) as opened:
