@@ -178,6 +178,7 @@ def test_a_file_that_vanishes_while_listing_is_reported(tmp_path, monkeypatch):
     listing = list_images([tmp_path])
     assert [image.path.name for image in listing.images] == ["b.jpg"]
     assert [path.name for path, _ in listing.unreadable] == ["a.jpg"]
+    monkeypatch.undo()  # or the test's own folder could not be removed
 
 
 # -- images/pool.py

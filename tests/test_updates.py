@@ -170,6 +170,7 @@ def test_an_excluded_folder_that_cannot_be_read_is_no_failure(collection, folder
     monkeypatch.setattr(os, "scandir", scandir)
     assert [path.name for path, _ in collection.update([folder]).failed] == ["sub"]
     assert collection.update([folder], exclude=["sub"]).failed == []
+    monkeypatch.undo()  # or the test's own folder could not be removed
 
 
 def test_patterns_that_were_damaged(collection, folder):
