@@ -284,7 +284,7 @@ def shared(collection_dir: Path, tmp_path: Path) -> Iterator[tuple[str, str, Pat
 
 
 def test_a_shared_app_is_open_to_all_addresses_and_connects_to_nobody(shared: tuple[str, str, Path]) -> None:
-    import httpx
+    import httpx2 as httpx  # the Hub client's own
 
     address, password, log = shared
     port = int(address.rsplit(":", 1)[1])
