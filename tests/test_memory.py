@@ -29,6 +29,7 @@ def faults(mode: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
 def test_a_step_s_buffers_are_not_taken_anew_from_the_system() -> None:
-    usual, kept = faults("usual"), faults("keep")
-    assert usual > 20 * 6 * 10  # what there are otherwise, with huge pages too
-    assert kept < usual / 5  # one buffer more, once, is 1,024 pages
+    # where memory lies is drawn anew for every process, and in some glibc keeps these buffers of itself
+    usual = next((count for _ in range(6) if (count := faults("usual")) > 20 * 6 * 10), 0)
+    assert usual > 20 * 6 * 10  # with huge pages, too
+    assert faults("keep") < usual / 5  # one buffer more, once, is 1,024 pages
