@@ -32,4 +32,4 @@ def test_a_step_s_buffers_are_not_taken_anew_from_the_system() -> None:
     # where memory lies is drawn anew for every process, and in some glibc keeps these buffers of itself
     usual = next((count for _ in range(6) if (count := faults("usual")) > 20 * 6 * 10), 0)
     assert usual > 20 * 6 * 10  # with huge pages, too
-    assert faults("keep") < usual / 5  # one buffer more, once, is 1,024 pages
+    assert any(faults("keep") < usual / 20 for _ in range(3))  # one buffer more, once, is 1,024 pages
