@@ -27,7 +27,8 @@ from simsiam_retrieval.training import loop
 from simsiam_retrieval.training.config import Config, recipe
 from simsiam_retrieval.training.initial import initial_backbone
 from simsiam_retrieval.training.knn_check import folder_labels
-from simsiam_retrieval.training.run import Run, build_model, load_backbone
+from simsiam_retrieval.training.model import build_model
+from simsiam_retrieval.training.run import Run, load_backbone
 
 SIDE = 64  # of views and of what is measured, in pixels
 STORED = 192  # side of the squares that centre crops are taken from

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Arguments(Config, Options):
-    """Pretrain an encoder on a folder of unlabelled images with SimSiam.
+    """Pretrain an encoder on a folder of unlabelled images, with SimSiam or one of its relatives.
 
     Ctrl-C stops after the current step and keeps a checkpoint; --resume goes on from it.
     """
@@ -47,7 +47,8 @@ def _defaults(argv: list[str]) -> Arguments:
 
     given = _value_of(argv, "--resume")
     name = _value_of(argv, "--recipe") or "photos"
-    settings = recipe(name) if given is None else stored_config(Path(given))
+    method = _value_of(argv, "--method") or "simsiam"
+    settings = recipe(name, method) if given is None else stored_config(Path(given))
     return Arguments(**dataclasses.asdict(settings))
 
 

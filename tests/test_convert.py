@@ -37,7 +37,8 @@ from simsiam_retrieval.training.config import Config, from_dict
 from simsiam_retrieval.training.initial import initial_backbone
 from simsiam_retrieval.training.options import Options
 from simsiam_retrieval.training.pretraining import pretrain
-from simsiam_retrieval.training.run import Run, build_model, load_backbone
+from simsiam_retrieval.training.model import build_model
+from simsiam_retrieval.training.run import Run, load_backbone
 from simsiam_retrieval.training.runfiles import read_description
 
 CIFAR10 = Normalisation((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))

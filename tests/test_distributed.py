@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from joined import in_two_processes
 from torch import nn
 
 from simsiam_retrieval.errors import UserError
@@ -54,20 +53,6 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoint.pt", weights_only=True)["model"]
-
-
-def in_two_processes(function, tmp_path: Path) -> list[dict[str, torch.Tensor]]:
-    """What ``function(rank)`` returns in each of two processes that can talk to each other."""
-    mp.spawn(_joined, (function, tmp_path), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
-    return [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-
-
-def _joined(rank: int, function, folder: Path) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    torch.save(function(rank), folder / f"{rank}.pt")
-    dist.barrier()
-    # gloo's threads now and then abort a process that tears the group down; what is to be shown has been shown
-    os._exit(0)
 
 
 def network() -> nn.Sequential:
@@ -186,7 +171,7 @@ def test_two_processes_equal_one(few_photos: Path, tmp_path: Path, run_command) 
 
 
 def fresh() -> dict[str, torch.Tensor]:
-    from simsiam_retrieval.training.run import build_model
+    from simsiam_retrieval.training.model import build_model
 
     torch.manual_seed(0)
     return build_model(Config(projector_dim=64, predictor_dim=32)).state_dict()

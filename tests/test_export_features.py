@@ -11,7 +11,8 @@ from simsiam_retrieval.export.network import UnitVectors  # pyright: ignore[repo
 from simsiam_retrieval.encoder import Encoder
 from simsiam_retrieval.errors import UserError
 from simsiam_retrieval.siamese.folded import backbone_from_onnx
-from simsiam_retrieval.training.run import Run, build_model, load_backbone
+from simsiam_retrieval.training.model import build_model
+from simsiam_retrieval.training.run import Run, load_backbone
 
 SIDE = 32
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

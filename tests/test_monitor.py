@@ -19,7 +19,8 @@ from simsiam_retrieval.training.loop import Collapsed, train
 from simsiam_retrieval.training.monitor import Monitor, Reading, _curve, explain, verdict
 from simsiam_retrieval.training.plan import make_plan
 from simsiam_retrieval.training.report import Progress
-from simsiam_retrieval.training.run import Run, build_model
+from simsiam_retrieval.training.model import build_model
+from simsiam_retrieval.training.run import Run
 
 CPU = torch.device("cpu")
 HIGH_LR = Config(image_size=32, batch_size=42, epochs=20, projector_dim=256, predictor_dim=64, base_lr=2.0)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from simsiam_retrieval.siamese.backbone import build_backbone
 from simsiam_retrieval.siamese.heads import predictor, projector
-from simsiam_retrieval.siamese.simsiam import SimSiam, collapse_free_std, negative_cosine, output_std
+from simsiam_retrieval.siamese.method import collapse_free_std, output_std
+from simsiam_retrieval.siamese.simsiam import SimSiam, negative_cosine
 from simsiam_retrieval.training.config import Config
-from simsiam_retrieval.training.run import build_model
+from simsiam_retrieval.training.model import build_model
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..images import augment
 from ..images.store import ImageStore
-from .plan import Plan, generator
+from ..randomness import generator
+from .plan import Plan
 from .processes import ALONE, Processes
 
 AHEAD = 3  # batches made before they are asked for
@@ -25,6 +26,7 @@ class Batch:
     step: int
     pixels: Tensor  # uint8 (n, 3, s, s) on the device
     views: list[augment.Parameters]  # of each view, (n, ...), on the CPU
+    rows: Tensor  # int64 (n,), where the images stand in the store; on the CPU
 
 
 class Batches:
@@ -90,13 +92,14 @@ class Batches:
             views.append(augment.Parameters(*(tensor[part] for tensor in drawn)))
         rows = rows[part]
         if self._resident is not None:
-            return Batch(step, rows, views)
+            return Batch(step, rows, views, rows)
         pixels = torch.from_numpy(self._store.take(rows.numpy()))
-        return Batch(step, pixels.pin_memory() if self._device.type == "cuda" else pixels, views)
+        return Batch(step, pixels.pin_memory() if self._device.type == "cuda" else pixels, views, rows)
 
     def _on_device(self, made: Batch) -> Batch:
         moved = made.pixels.to(self._device, non_blocking=True)
-        return Batch(made.step, moved if self._resident is None else self._resident[moved], made.views)
+        pixels = moved if self._resident is None else self._resident[moved]
+        return Batch(made.step, pixels, made.views, made.rows)
 
 
 def _on_gpu(store: ImageStore, device: torch.device) -> Tensor:

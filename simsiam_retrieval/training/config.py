@@ -14,8 +14,8 @@ class Config:
 
     recipe: str = "photos"
     """Named set of settings; any other option overrides it."""
-    method: Literal["simsiam"] = "simsiam"
-    """Learning method."""
+    method: Literal["simsiam", "simclr", "moco-v2", "byol", "swav"] = "simsiam"
+    """Learning method; each brings its own defaults for heads, loss and momentum, which other options override."""
     backbone: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
     """Network whose features are kept."""
     stem: Literal["imagenet", "cifar", "cifar-pad2", "cifar-norelu"] = "imagenet"
@@ -34,8 +34,10 @@ class Config:
     """Passes over the images."""
     base_lr: float = 0.05
     """Learning rate at batch 256; scaled by batch-size / 256."""
+    optimizer: Literal["sgd", "lars"] = "sgd"
+    """SGD, or LARS for batches of thousands."""
     momentum: float = 0.9
-    """SGD momentum."""
+    """Momentum of the optimiser."""
     weight_decay: float = 1e-4
     """L2 penalty on all parameters."""
     projector_layers: int = 3
@@ -58,6 +60,22 @@ class Config:
     """Both terms of the loss, one, or one over two pairs of views (section 4.6)."""
     stop_gradient: bool = True
     """Hold the projections still in the loss; without it training collapses (figure 2)."""
+    alternation: int = 1
+    """Steps of SGD for each update of eta, the other half of the paper's alternation (section 5.1); 0 for an epoch."""
+    eta_average: float = 0
+    """Momentum of a moving average of eta over each image's views (section 5.2: 0.8); 0 for none."""
+    temperature: float = 0.2
+    """Of the softmax in the losses of simclr, moco-v2 and swav."""
+    target_momentum: float = 0.996
+    """Momentum of the second encoder of moco-v2 and byol; byol's rises from there to 1."""
+    queue_size: int = 4096
+    """Keys that moco-v2 compares with."""
+    bn_groups: int = 8
+    """Parts of a batch that batch normalisation sees apart in moco-v2."""
+    prototypes: int = 3000
+    """Of swav."""
+    frozen_prototypes: float = 1
+    """Epochs in which swav's prototypes are not trained."""
     warmup_epochs: float = 0
     """Epochs over which the learning rate rises from 0; the paper needs none."""
     min_scale: float = 0.2
@@ -82,6 +100,11 @@ class Config:
         return 4 if self.symmetry == "asymmetric-2x" else 2
 
     @property
+    def has_stop_gradient(self) -> bool:
+        """Whether the method is as it should be: some have no stop-gradient by nature."""
+        return self.stop_gradient or self.method == "simclr"
+
+    @property
     def normalisation(self) -> Normalisation:
         """What is done to pixels before the network sees them."""
         return Normalisation(self.mean, self.std)
@@ -98,6 +121,14 @@ class Config:
             "projector_dim": (1, 65536),
             "projector_hidden_dim": (0, 65536),
             "predictor_dim": (1, 65536),
+            "alternation": (0, 10_000_000),
+            "eta_average": (0, 0.9999),
+            "temperature": (0.001, 100),
+            "target_momentum": (0, 1),
+            "queue_size": (1, 10_000_000),
+            "bn_groups": (1, 1024),
+            "prototypes": (2, 1_000_000),
+            "frozen_prototypes": (0, 100_000),
             "momentum": (0, 0.9999),
             "weight_decay": (0, 1),
             "warmup_epochs": (0, 100_000),
@@ -114,7 +145,32 @@ class Config:
                 if not low <= number <= high:
                     option = name.replace("_", "-")
                     raise UserError(f"--{option} {number} is out of range; give {low} to {high}")
+        for name, methods in _BELONGS_TO.items():
+            if self.method not in methods and getattr(self, name) != getattr(_UNTOUCHED, name):
+                option = "--no-stop-gradient" if name == "stop_gradient" else f"--{name.replace('_', '-')}"
+                raise UserError(f"{option} belongs to --method {' or '.join(methods)}, not to {self.method}")
+        if self.alternation != 1 and self.eta_average:
+            raise UserError("--alternation and --eta-average are two ways to hold eta; choose one")
+        if not self.stop_gradient and (self.alternation != 1 or self.eta_average):
+            raise UserError("--no-stop-gradient has nothing to act on where eta is held; leave one out")
 
+
+_UNTOUCHED = Config()
+
+# Settings that mean something to some methods only; elsewhere they would be dropped in silence.
+_BELONGS_TO = {
+    "similarity": ["simsiam"],
+    "alternation": ["simsiam"],
+    "eta_average": ["simsiam"],
+    "stop_gradient": ["simsiam", "simclr", "swav"],
+    "symmetry": ["simsiam", "moco-v2", "byol"],
+    "temperature": ["simclr", "moco-v2", "swav"],
+    "target_momentum": ["moco-v2", "byol"],
+    "queue_size": ["moco-v2"],
+    "bn_groups": ["moco-v2"],
+    "prototypes": ["swav"],
+    "frozen_prototypes": ["swav"],
+}
 
 _CIFAR: dict[str, Any] = {
     "stem": "cifar", "image_size": 32, "store_size": 32, "batch_size": 512, "epochs": 800, "base_lr": 0.03,
@@ -133,11 +189,46 @@ RECIPES: dict[str, Config] = {
 }
 
 
-def recipe(name: str) -> Config:
-    """The settings of a named recipe; raises :class:`UserError` for an unknown name."""
+# What the methods have for SimSiam's own heads and loss: those of their papers, with the three layers that the SimSiam
+# paper's reproduction gave to the projectors of SimCLR and SwAV (its table 4).
+METHODS: dict[str, dict[str, Any]] = {
+    "simsiam": {},
+    "simclr": {
+        "projector_layers": 3, "projector_dim": 128, "projector_hidden_dim": 2048, "predictor": "none",
+        "predictor_lr": "cosine", "stop_gradient": False, "temperature": 0.1,
+    },
+    "moco-v2": {
+        "projector_layers": 2, "projector_dim": 128, "projector_hidden_dim": 2048, "head_bn": "none",
+        "predictor": "none", "predictor_lr": "cosine", "temperature": 0.2, "target_momentum": 0.999,
+    },
+    "byol": {
+        "projector_layers": 2, "projector_dim": 256, "projector_hidden_dim": 4096, "predictor_dim": 4096,
+        "head_bn": "hidden", "predictor_lr": "cosine", "target_momentum": 0.996,
+    },
+    "swav": {
+        "projector_layers": 3, "projector_dim": 128, "projector_hidden_dim": 2048, "head_bn": "hidden",
+        "predictor": "none", "predictor_lr": "cosine", "temperature": 0.1,
+    },
+}  # fmt: skip
+
+# Optimisers for 100 epochs of ImageNet: of the methods' papers and published settings.
+_LARGE_BATCH = {"optimizer": "lars", "batch_size": 4096, "weight_decay": 1e-6, "warmup_epochs": 10.0}
+_IMAGENET: dict[str, dict[str, Any]] = {
+    "simclr": {**_LARGE_BATCH, "base_lr": 0.3},
+    "moco-v2": {"batch_size": 256, "base_lr": 0.03, "queue_size": 65536},
+    "byol": {**_LARGE_BATCH, "base_lr": 0.45, "target_momentum": 0.99},
+    "swav": {**_LARGE_BATCH, "base_lr": 0.3},
+}
+
+
+def recipe(name: str, method: str = "simsiam") -> Config:
+    """The settings of a named recipe with a method's own; raises :class:`UserError` for an unknown name."""
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}; choose from {', '.join(RECIPES)}")
-    return RECIPES[name]
+    if method not in METHODS:
+        raise UserError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
+    own = METHODS[method] | (_IMAGENET.get(method, {}) if name == "imagenet" else {})
+    return dataclasses.replace(RECIPES[name], method=method, **own)  # type: ignore[arg-type]
 
 
 def from_dict(values: dict[str, Any]) -> Config:

@@ -9,17 +9,20 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..images import augment
 from ..images.store import ImageStore
-from ..siamese.simsiam import output_std
+from ..randomness import generator
+from ..siamese.method import Step, output_std
 from .batches import Batches
 from .checkpoints import checkpoint_clock
 from .config import Config
 from .knn_check import KnnCheck
+from .model import build_model
 from .monitor import Monitor
 from .options import USUAL, Options
-from .plan import generator, make_plan
+from .plan import make_plan
 from .processes import ALONE, Processes
 from .report import NotFinite, Progress, Report
-from .run import Run, build_model
+from .optimizer import build_optimizer
+from .run import Run
 from .schedule import constant, cosine
 from .signals import stop_signals
 
@@ -96,18 +99,12 @@ def train(
     torch.manual_seed(config.seed)
     model = build_model(config)
     if initial is not None:
-        model.backbone.load_state_dict(initial.state_dict())
+        model.start_from(initial)
     model = model.to(device).to(memory_format=torch.channels_last).train()
     if options.compile:
         model.backbone.compile()
     network = processes.together(model, device)
-    optimizer = torch.optim.SGD(
-        model.parameter_groups(),
-        lr=lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        fused=device.type == "cuda",
-    )
+    optimizer = build_optimizer(config, model.parameter_groups(), lr, device)
     first = 0
     if resume:
         first = _restore(run, model, optimizer, device)
@@ -133,15 +130,18 @@ def train(
     with stop_signals(insist=processes.count > 1) as stopped:
         for batch in batches.after(first):
             done = batch.step + 1
+            step = Step(batch.step, plan.total_steps, plan.steps_per_epoch, config.seed, len(store), batch.rows)
             x = [augment.apply(views, batch.pixels, drawn) for drawn in batch.views]
             for group in optimizer.param_groups:
                 schedule = cosine if group["decay_lr"] else constant
                 group["lr"] = lr * schedule(batch.step, plan.total_steps, warmup_steps)
             with torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16_helps(device, config)):
-                output = network(*x)
+                output = network(*x, step=step)
             optimizer.zero_grad(set_to_none=True)
             output.loss.backward()
+            model.before_update(step)
             optimizer.step()
+            model.after_update(step)
 
             measured = processes.average(torch.stack([output.loss.detach(), output_std(output.z)]))
             alarm = failure = None
@@ -176,7 +176,7 @@ def _restore(run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
     state = run.load_checkpoint(device)
     try:
         model.load_state_dict(state["model"])
-        fused = optimizer.param_groups[0]["fused"]
+        fused = optimizer.param_groups[0].get("fused")
         optimizer.load_state_dict(state["optimizer"])
         for group in optimizer.param_groups:
             group["fused"] = fused  # belongs to the device, not to the run

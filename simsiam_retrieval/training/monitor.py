@@ -15,7 +15,7 @@ from ..evaluation.spectrum import (
     view_retrieval,
 )
 from ..images.augment import Augmentation, Parameters, apply, draw
-from ..siamese.simsiam import SimSiam
+from ..siamese.method import Method
 from .knn_check import KnnCheck
 
 EMBED_BATCH = 64  # images at once; the same on every device
@@ -67,7 +67,7 @@ class Monitor:
         self._drawn = [draw(views, aspect, generator) for _ in range(2)]
 
     @torch.no_grad()
-    def look(self, model: SimSiam, device: torch.device) -> Reading:
+    def look(self, model: Method, device: torch.device) -> Reading:
         """Measure ``model``; its mode and its BN statistics are left as they were.
 
         Raises ``FloatingPointError`` when its outputs are not finite.

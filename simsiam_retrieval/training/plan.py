@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..randomness import generator
 from .config import Config
 
 MONITOR_IMAGES_AT_LEAST = 32  # with fewer to spare the monitor uses training images
@@ -46,13 +47,19 @@ def make_plan(config: Config, images: int, processes: int = 1) -> Plan:
             f"a batch of {batch_size} images does not divide among {processes} processes; "
             f"--batch-size {max(1, batch_size // processes) * processes} does"
         )
+    if config.method == "moco-v2":
+        _check_groups(config, batch_size, processes)
     steps_per_epoch = len(training) // batch_size
     return Plan(batch_size, steps_per_epoch, config.epochs * steps_per_epoch, training, held_out, config.seed)
 
 
-def generator(seed: int, *key: int) -> torch.Generator:
-    """A CPU generator for one purpose: equal keys give equal draws, whatever was drawn before."""
-    mixed = seed
-    for part in key:
-        mixed = (mixed * 6364136223846793005 + part + 1442695040888963407) % 2**63
-    return torch.Generator().manual_seed(mixed)
+def _check_groups(config: Config, batch_size: int, processes: int) -> None:
+    groups = config.bn_groups
+    if groups % processes:
+        raise UserError(f"{groups} groups of batch normalisation do not divide among {processes} processes; --bn-groups")
+    if batch_size % groups or batch_size < 2 * groups:
+        fits = max(2, batch_size // groups) * groups
+        raise UserError(
+            f"a batch of {batch_size} images does not fall into {groups} groups for batch normalisation; "
+            f"--batch-size {fits} does, or choose --bn-groups"
+        )

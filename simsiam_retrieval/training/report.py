@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..siamese.simsiam import collapse_free_std
+from ..siamese.method import collapse_free_std
 from .config import Config
 from .monitor import Reading, explain, verdict
 from .plan import Plan
@@ -105,7 +105,7 @@ class Report:
         if kind and not self.alarmed:
             self.alarmed = True
             alarm = explain(
-                kind, last_std, reading, stop_gradient=self.config.stop_gradient, batch_size=self.plan.batch_size
+                kind, last_std, reading, stop_gradient=self.config.has_stop_gradient, batch_size=self.plan.batch_size
             )
         self.on_progress(Progress(int(epoch), step, self.plan.total_steps, loss, std, rate, reading, alarm))
         self.measured, self.since = [], time.monotonic()

@@ -16,8 +16,8 @@ from ..errors import UserError
 from ..files import replacing, write_json
 from ..images.files import Identity, ImageFile
 from ..siamese.backbone import build_backbone
-from ..siamese.simsiam import SimSiam
 from .config import Config
+from .model import build_model
 from .runfiles import read_description, read_metrics, stored_config
 
 
@@ -130,25 +130,6 @@ class Run:
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def build_model(config: Config) -> SimSiam:
-    """The network of a run, freshly initialised from torch's global generator."""
-    backbone = build_backbone(config.backbone, config.stem, config.normalisation)
-    return SimSiam(
-        backbone,
-        backbone.feature_dim,  # type: ignore[arg-type]
-        dim=config.projector_dim,
-        projector_hidden_dim=config.projector_hidden_dim or config.projector_dim,
-        projector_layers=config.projector_layers,
-        predictor_hidden_dim=config.predictor_dim,
-        predictor_kind=config.predictor,
-        predictor_decays=config.predictor_lr == "cosine",
-        bn=config.head_bn,
-        similarity=config.similarity,
-        symmetric=config.symmetry == "symmetric",
-        stop_gradient=config.stop_gradient,
-    )
-
-
 def load_backbone(path: Path) -> tuple[nn.Module, Config]:
     """The trained backbone of a run, in eval mode on the CPU, and the run's settings.
 
@@ -165,11 +146,14 @@ def load_backbone(path: Path) -> tuple[nn.Module, Config]:
         else:
             model = build_model(config)
         model.load_state_dict(state)
+        # a method may have put other layers into its own
+        backbone = build_backbone(config.backbone, config.stem, config.normalisation)
+        backbone.load_state_dict(model.get_submodule("backbone").state_dict())
     except (RuntimeError, KeyError, TypeError, AttributeError):
         raise UserError(
             f"{run.checkpoint_file}: does not fit {run.config_file}; one of them is from another run"
         ) from None
-    return model.get_submodule("backbone").eval(), config
+    return backbone.eval(), config
 
 
 def load_projector(path: Path) -> nn.Module | None:

@@ -12,11 +12,13 @@ def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
 
     On a GPU it is PyTorch's own SyncBatchNorm, which knows no CPU; there :class:`GlobalBatchNorm` stands in.
     """
-    if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for name, child in model.named_children():
+        # not every BN: one over groups of a batch has a reason to be so
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
-            setattr(model, name, GlobalBatchNorm.like(child))
+            on_gpu = device.type == "cuda"
+            setattr(
+                model, name, nn.SyncBatchNorm.convert_sync_batchnorm(child) if on_gpu else GlobalBatchNorm.like(child)
+            )
         else:
             synchronise(child, device)
     return model

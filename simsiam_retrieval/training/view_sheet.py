@@ -6,7 +6,8 @@ from PIL import Image
 from ..files import replacing
 from ..images.augment import Augmentation, apply, centre, draw
 from ..images.store import ImageStore
-from .plan import Plan, generator
+from ..randomness import generator
+from .plan import Plan
 from .run import Run
 from .runfiles import VIEWS, VIEWS_FILE
 

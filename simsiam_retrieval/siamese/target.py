@@ -1,0 +1,35 @@
+"""A second encoder that follows the first and gets no gradient (MoCo's key encoder, BYOL's target network)."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class Target(nn.Module):
+    """A copy of a backbone and a projector, trained only by following them.
+
+    In train mode its BN uses the statistics of its own batches, as the encoder's does.
+    """
+
+    def __init__(self, backbone: nn.Module, projector: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.projector = copy.deepcopy(backbone), copy.deepcopy(projector)
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return self.projector(self.backbone(x))
+
+    @torch.no_grad()
+    def follow(self, backbone: nn.Module, projector: nn.Module, momentum: float) -> None:
+        """theta_target <- momentum * theta_target + (1 - momentum) * theta; buffers (BN) stay its own."""
+        mine = [*self.backbone.parameters(), *self.projector.parameters()]
+        theirs = [*backbone.parameters(), *projector.parameters()]
+        torch._foreach_lerp_(mine, theirs, 1 - momentum)
+
+    @torch.no_grad()
+    def copy(self, backbone: nn.Module, projector: nn.Module) -> None:
+        """Become equal to them, buffers and all."""
+        self.backbone.load_state_dict(backbone.state_dict())
+        self.projector.load_state_dict(projector.state_dict())
