@@ -38,8 +38,8 @@ from simsiam_retrieval.training.batches import Batches
 from simsiam_retrieval.training.config import Config, recipe
 from simsiam_retrieval.training.loop import _bfloat16_helps, augmentation_of, pick_device
 from simsiam_retrieval.training.memory import keep_freed_memory
-from simsiam_retrieval.training.plan import make_plan
 from simsiam_retrieval.training.model import build_model
+from simsiam_retrieval.training.plan import make_plan
 
 CASES = {
     "resnet18-32": Config(**{**vars(recipe("cifar")), "batch_size": 128}),

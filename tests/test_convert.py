@@ -32,12 +32,13 @@ from simsiam_retrieval.encoder import Encoder
 from simsiam_retrieval.errors import UserError
 from simsiam_retrieval.normalisation import IMAGENET, Normalisation
 from simsiam_retrieval.siamese.backbone import build_backbone
+from simsiam_retrieval.siamese.method import Method
 from simsiam_retrieval.siamese.simsiam import SimSiam
 from simsiam_retrieval.training.config import Config, from_dict
 from simsiam_retrieval.training.initial import initial_backbone
+from simsiam_retrieval.training.model import build_model
 from simsiam_retrieval.training.options import Options
 from simsiam_retrieval.training.pretraining import pretrain
-from simsiam_retrieval.training.model import build_model
 from simsiam_retrieval.training.run import Run, load_backbone
 from simsiam_retrieval.training.runfiles import read_description
 
@@ -195,7 +196,7 @@ def pictures(n: int = 4, side: int = 48) -> Tensor:
     return torch.randn(n, 3, side, side, generator=torch.Generator().manual_seed(5))
 
 
-def model_of(run: Path) -> SimSiam:
+def model_of(run: Path) -> Method:
     """The whole network of a run, heads and all."""
     model = build_model(Run(run).config())
     model.load_state_dict(Run(run).load_checkpoint()["model"])

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def gaussian(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def tiny(name: str, **options: Any) -> Method:
+def tiny(name: str, **options: Any) -> Any:
     """A method on 12 numbers an image, with one BN in its backbone."""
     kind, settings = KINDS[name]
     torch.manual_seed(0)
@@ -43,7 +44,7 @@ def tiny(name: str, **options: Any) -> Method:
     return kind(backbone, 10, **{**heads, **settings, **options})
 
 
-def in_double(model: Method) -> Method:
+def in_double(model: Any) -> Any:
     """Weights in float64; what losses are worked out from is float32 all the same, the queue too."""
     model.double()
     if isinstance(model, MoCoV2):
@@ -139,7 +140,7 @@ def sinkhorn_by_numpy(scores: np.ndarray, epsilon: float, iterations: int) -> np
 
 def test_sinkhorn_equals_numpy() -> None:
     scores = torch.tanh(gaussian(9, 4))
-    np.testing.assert_allclose(sinkhorn(scores, 0.05), sinkhorn_by_numpy(*doubles(scores), 0.05, 3), rtol=1e-4)
+    np.testing.assert_allclose(sinkhorn(scores, 0.05), sinkhorn_by_numpy(doubles(scores)[0], 0.05, 3), rtol=1e-4)
 
 
 def test_sinkhorn_s_marginals() -> None:
@@ -176,7 +177,7 @@ def test_losses_are_worked_out_in_float32_under_autocast() -> None:
 # -- gradients
 
 
-def finite_difference(model: Method, parameter: Tensor, loss_of) -> float:
+def slope_along_gradient(parameter: Any, loss_of: Callable[[], float]) -> float:
     """Slope of the loss along the parameter's gradient, by moving the parameter."""
     direction, width = parameter.grad.clone(), 1e-4
     length = direction.norm()
@@ -202,7 +203,7 @@ def test_gradients_are_the_loss_s_slope(name: str) -> None:
 
     model(x1, x2, step=step()).loss.backward()
     weight = model.get_submodule("projector.0").weight
-    assert finite_difference(model, weight, loss) == pytest.approx(weight.grad.norm().item(), rel=1e-3)
+    assert slope_along_gradient(weight, loss) == pytest.approx(weight.grad.norm().item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))
@@ -312,7 +313,7 @@ def test_keys_are_made_among_other_rows() -> None:
 
 def test_grouped_bn_is_bn_on_each_group() -> None:
     x = gaussian(8, 5, 3, 3)
-    module = nn.Sequential(nn.BatchNorm2d(5))
+    module: Any = nn.Sequential(nn.BatchNorm2d(5))
     nn.init.uniform_(module[0].weight)
     plain = copy.deepcopy(module[0])
     GroupedBatchNorm.replace(module, 4)

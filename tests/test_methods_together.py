@@ -31,7 +31,10 @@ def trained(name: str, processes: Processes) -> dict[str, torch.Tensor]:
         optimizer.step()
         model.after_update(now)
         losses.append(processes.average(output.loss.detach().double()))
-    return {**{f"{name} {key}": value for key, value in model.state_dict().items()}, f"{name} loss": torch.stack(losses)}
+    return {
+        **{f"{name} {key}": value for key, value in model.state_dict().items()},
+        f"{name} loss": torch.stack(losses),
+    }
 
 
 def in_both(rank: int) -> dict[str, torch.Tensor]:
@@ -44,13 +47,13 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     for found in in_two_processes(in_both, tmp_path):
         assert found.keys() == expected.keys()
         for key, value in expected.items():
-            torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+            torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: key + text)
 
 
 def test_moco_s_groups_divide_batch_and_processes() -> None:
     config = recipe("photos", "moco-v2")
     assert make_plan(config, 1000).batch_size == 128
-    with pytest.raises(UserError, match="a batch of 100 images does not fall into 8 groups .* --batch-size 96 does"):
+    with pytest.raises(UserError, match=r"a batch of 100 images does not fall into 8 groups .* --batch-size 96 does"):
         make_plan(config, 100)
-    with pytest.raises(UserError, match="8 groups .* do not divide among 16 processes"):
+    with pytest.raises(UserError, match=r"8 groups .* do not divide among 16 processes"):
         make_plan(config, 1000, 16)

@@ -16,10 +16,10 @@ from simsiam_retrieval.siamese.simsiam import SimSiam
 from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.knn_check import KnnCheck, can_check, folder_labels
 from simsiam_retrieval.training.loop import Collapsed, train
+from simsiam_retrieval.training.model import build_model
 from simsiam_retrieval.training.monitor import Monitor, Reading, _curve, explain, verdict
 from simsiam_retrieval.training.plan import make_plan
 from simsiam_retrieval.training.report import Progress
-from simsiam_retrieval.training.model import build_model
 from simsiam_retrieval.training.run import Run
 
 CPU = torch.device("cpu")

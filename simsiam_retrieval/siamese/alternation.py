@@ -68,9 +68,9 @@ class AveragedEta(SimSiam):
         self.eta[rows], self.met[rows] = (t1 + t2) / 2, True
         return own(t1), own(t2)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any, **more: Any) -> None:
         for name in ("eta", "met"):  # as many rows as were stored
             stored = state_dict.get(prefix + name)
             if isinstance(stored, Tensor):
                 setattr(self, name, torch.empty_like(stored, device=getattr(self, name).device))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        super()._load_from_state_dict(state_dict, prefix, *rest, **more)

@@ -24,9 +24,9 @@ class Target(nn.Module):
     @torch.no_grad()
     def follow(self, backbone: nn.Module, projector: nn.Module, momentum: float) -> None:
         """theta_target <- momentum * theta_target + (1 - momentum) * theta; buffers (BN) stay its own."""
-        mine = [*self.backbone.parameters(), *self.projector.parameters()]
-        theirs = [*backbone.parameters(), *projector.parameters()]
-        torch._foreach_lerp_(mine, theirs, 1 - momentum)
+        for mine, theirs in ((self.backbone, backbone), (self.projector, projector)):
+            for target, parameter in zip(mine.parameters(), theirs.parameters(), strict=True):
+                target.lerp_(parameter, 1 - momentum)
 
     @torch.no_grad()
     def copy(self, backbone: nn.Module, projector: nn.Module) -> None:

@@ -17,11 +17,11 @@ from .config import Config
 from .knn_check import KnnCheck
 from .model import build_model
 from .monitor import Monitor
+from .optimizer import build_optimizer
 from .options import USUAL, Options
 from .plan import make_plan
 from .processes import ALONE, Processes
 from .report import NotFinite, Progress, Report
-from .optimizer import build_optimizer
 from .run import Run
 from .schedule import constant, cosine
 from .signals import stop_signals

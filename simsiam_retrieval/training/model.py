@@ -19,7 +19,7 @@ def build_model(config: Config) -> Method:
     kind, own = _kind(config)
     return kind(
         backbone,
-        backbone.feature_dim,
+        backbone.feature_dim,  # type: ignore[arg-type]
         dim=config.projector_dim,
         projector_hidden_dim=config.projector_hidden_dim or config.projector_dim,
         projector_layers=config.projector_layers,

@@ -56,7 +56,9 @@ def make_plan(config: Config, images: int, processes: int = 1) -> Plan:
 def _check_groups(config: Config, batch_size: int, processes: int) -> None:
     groups = config.bn_groups
     if groups % processes:
-        raise UserError(f"{groups} groups of batch normalisation do not divide among {processes} processes; --bn-groups")
+        raise UserError(
+            f"{groups} groups of batch normalisation do not divide among {processes} processes; --bn-groups"
+        )
     if batch_size % groups or batch_size < 2 * groups:
         fits = max(2, batch_size // groups) * groups
         raise UserError(
