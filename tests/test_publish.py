@@ -252,6 +252,19 @@ def test_nothing_of_this_machine_is_told(published_run: Path, dry_run: Publish, 
     assert f"`{few_photos.name}`" in (folder / "README.md").read_text()
 
 
+def test_another_method_is_named_with_its_paper(published_run: Path, dry_run: Publish, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(published_run, copy)
+    described = json.loads((copy / "config.json").read_text())
+    described["config"] |= {"method": "simclr", "temperature": 0.125}  # with a predictor its weights are named alike
+    (copy / "config.json").write_text(json.dumps(described))
+    card = card_of(dry_run(copy))
+    assert "trained without labels by [SimCLR](https://arxiv.org/abs/2002.05709)" in card.text
+    assert re.search(r"\|\s*temperature\s*\|\s*`0.125`", card.text) and "queue" not in card.text
+    tags = card.data.to_dict()["tags"]
+    assert "simclr" in tags and "simsiam" not in tags
+
+
 def test_a_network_that_timm_lacks(tmp_path: Path, dry_run: Publish) -> None:
     """Converted weights with a 3x3 first convolution: no timm, nothing about a training that nobody knows."""
     from simsiam_retrieval.conversion.writing import convert

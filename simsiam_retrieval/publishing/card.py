@@ -5,11 +5,11 @@ from typing import Any
 
 from ..evaluation.table import markdown, markdown_table
 from ..text import printable
+from ..training.config import belongs
 from .facts import Facts, OnnxFile, public_name
-from .metadata import Stated, front_matter, licence_of, method_of
+from .metadata import PAPERS, Stated, front_matter, licence_of, method_of
 from .results import HubDataset
 
-PAPER = "https://arxiv.org/abs/2011.10566"
 # settings that the card shows, in words
 SETTINGS = {
     "recipe": "recipe",
@@ -28,6 +28,10 @@ SETTINGS = {
     "min_scale": "smallest crop, part of the area",
     "blur": "blur probability",
     "stop_gradient": "stop-gradient",
+    "temperature": "temperature",
+    "target_momentum": "momentum of the second encoder",
+    "queue_size": "keys in the queue",
+    "prototypes": "prototypes",
     "seed": "seed",
 }
 # figures of export's report, in words
@@ -72,8 +76,8 @@ def _introduction(facts: Facts, stated: Stated) -> str:
     encoder, beyond = facts.default.encoder, facts.default.beyond_backbone
     network = facts.config.backbone.replace("resnet", "ResNet-")
     method = method_of(facts)
-    if method == "simsiam":
-        trained = f"trained without labels by [SimSiam]({PAPER})"
+    if method in PAPERS:
+        trained = f"trained without labels by [{PAPERS[method].name}]({PAPERS[method].address})"
         if facts.converted is None and "images" in facts.described.get("data", {}):
             trained += f" on {facts.described['data']['images']:,} images"
     else:
@@ -153,7 +157,11 @@ def _data(facts: Facts, stated: Stated) -> str:
 
 
 def _recipe(facts: Facts, picture: str | None) -> str:
-    rows = [[words, f"`{facts.known[key]}`"] for key, words in SETTINGS.items() if key in facts.known]
+    rows = [
+        [words, f"`{facts.known[key]}`"]
+        for key, words in SETTINGS.items()
+        if key in facts.known and belongs(key, str(facts.known.get("method", "simsiam")))
+    ]
     parts = ["## Training", markdown_table(["setting", "value"], rows)]
     described, environment = facts.described, []
     if described.get("init"):

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .facts import Facts
 from .results import HubDataset, model_index
@@ -25,6 +25,22 @@ class Stated:
     repository: str  # OWNER/NAME
     licence: str | None = None  # of the weights
     data: str | None = None  # what the training images are, and their licence
+
+
+class Paper(NamedTuple):
+    """Where a learning method comes from."""
+
+    name: str
+    address: str
+
+
+PAPERS = {
+    "simsiam": Paper("SimSiam", "https://arxiv.org/abs/2011.10566"),
+    "simclr": Paper("SimCLR", "https://arxiv.org/abs/2002.05709"),
+    "moco-v2": Paper("MoCo v2", "https://arxiv.org/abs/2003.04297"),
+    "byol": Paper("BYOL", "https://arxiv.org/abs/2006.07733"),
+    "swav": Paper("SwAV", "https://arxiv.org/abs/2006.09882"),
+}
 
 
 def licence_of(facts: Facts, stated: Stated) -> str | None:
@@ -60,7 +76,7 @@ def front_matter(facts: Facts, stated: Stated, datasets: dict[str, HubDataset]) 
         pipeline_tag="image-feature-extraction",
         tags=[
             "self-supervised-learning",
-            *(["simsiam"] if method_of(facts) == "simsiam" else []),
+            *([method_of(facts)] if method_of(facts) in PAPERS else []),
             "image-retrieval",
             "onnx",
         ],

@@ -146,7 +146,7 @@ class Config:
                     option = name.replace("_", "-")
                     raise UserError(f"--{option} {number} is out of range; give {low} to {high}")
         for name, methods in _BELONGS_TO.items():
-            if self.method not in methods and getattr(self, name) != getattr(_UNTOUCHED, name):
+            if not belongs(name, self.method) and getattr(self, name) != getattr(_UNTOUCHED, name):
                 option = "--no-stop-gradient" if name == "stop_gradient" else f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} belongs to --method {' or '.join(methods)}, not to {self.method}")
         if self.alternation != 1 and self.eta_average:
@@ -171,6 +171,12 @@ _BELONGS_TO = {
     "prototypes": ["swav"],
     "frozen_prototypes": ["swav"],
 }
+
+
+def belongs(setting: str, method: str) -> bool:
+    """Whether a setting means something to a method."""
+    return method in _BELONGS_TO.get(setting, [method])
+
 
 _CIFAR: dict[str, Any] = {
     "stem": "cifar", "image_size": 32, "store_size": 32, "batch_size": 512, "epochs": 800, "base_lr": 0.03,
