@@ -89,13 +89,18 @@ def ort(graph: onnx.ModelProto, threads: int, provider: str = "CPUExecutionProvi
     return lambda pixels: session.run(None, {PIXELS: pixels})
 
 
-def openvino(graph: onnx.ModelProto, threads: int) -> Call:
+def openvino(graph: onnx.ModelProto, threads: int, arithmetic: str) -> Call:
     import openvino as ov  # pyright: ignore[reportMissingImports]
 
     core = ov.Core()
     with tempfile.TemporaryDirectory() as folder:
         onnx.save(graph, Path(folder) / "network.onnx")
-        config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+        # left alone, it takes bfloat16 where the processor has it, for files in float32
+        config = {
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": arithmetic,
+        }
         compiled = core.compile_model(core.read_model(Path(folder) / "network.onnx"), "CPU", config)
     return lambda pixels: compiled([pixels])
 
@@ -119,8 +124,10 @@ def engines(module: UnitVectors, size: int, squares: np.ndarray, *, compiled: bo
     for name, graph in graphs.items():
         found[f"ONNX Runtime {name}"] = lambda threads, graph=graph: ort(graph, threads)
     if has_openvino():
-        for name in ("fp32", "int8"):
-            found[f"OpenVINO {name}"] = lambda threads, graph=graphs[name]: openvino(graph, threads)
+        for name, graph, arithmetic in (("fp32", fp32, "f32"), ("bf16", fp32, "bf16"), ("int8", int8, "f32")):
+            found[f"OpenVINO {name}"] = lambda threads, graph=graph, arithmetic=arithmetic: openvino(
+                graph, threads, arithmetic
+            )
     return found
 
 
