@@ -11,6 +11,7 @@ COMMANDS = {
     "app": "browse and search a collection in a web page",
     "convert": "other people's SimSiam or ResNet weights -> a run folder",
     "probe": "measure features on labelled folders, beside raw pixels and random weights",
+    "reproduce": "run the rows of the SimSiam paper's tables and print ours beside the paper's",
 }
 
 

@@ -31,6 +31,10 @@ class Collapsed(Exception):
     """The run was ended by ``stop_on_collapse``; the message explains. Its checkpoint is written."""
 
 
+class Diverged(UserError):
+    """The loss or the network's outputs are no numbers any more."""
+
+
 class Interrupted(Exception):
     """The run was asked to stop and has written its checkpoint."""
 
@@ -89,7 +93,7 @@ def train(
 
     Every random draw is a function of (seed, step), so a resumed run repeats an undisturbed one exactly on a CPU, and
     several processes see what one would. Raises :class:`Interrupted` after SIGINT or SIGTERM, once the checkpoint is
-    written, :class:`Collapsed`, and :class:`UserError` when the loss is not a number any more.
+    written, :class:`Collapsed`, and :class:`Diverged` when the loss is not a number any more.
     """
     plan = make_plan(config, len(store), processes.count)
     lr = config.base_lr * plan.batch_size / 256
@@ -154,7 +158,7 @@ def train(
                 bool(alarm) and config.stop_on_collapse, failure is not None, stopped.is_set()
             )
             if failed:
-                raise UserError(failure or "ended by the first process, which says why")
+                raise Diverged(failure or "ended by the first process, which says why")
             if collapsed or asked or due(done):
                 save(done)
             if collapsed or asked:

@@ -1,0 +1,231 @@
+"""``python -m simsiam_retrieval.reproduce TABLE --data DIR``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from . import cli
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .reproduction.planning import Data
+    from .reproduction.scales import Protocol, Scale
+    from .reproduction.table import Table
+
+SIDES = ("val", "test")  # what DIR's second folder may be called
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Run the rows of the SimSiam paper's tables and print ours beside the paper's.
+
+    Each row is an ordinary run folder. Called again, finished rows are skipped and half-done ones go on.
+    """
+
+    tables: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Names of tables (--list tells them), or all."""
+    list: bool = False
+    """Print which tables and scales there are, and run nothing."""
+    data: Path | None = None
+    """Folder with train/ and val/ (or test/), one subfolder of images per class."""
+    train: Path | None = None
+    """Labelled folder to train on, in place of --data; labels serve measuring alone."""
+    test: Path | None = None
+    """Labelled folder to measure on, in place of --data."""
+    scale: Literal["smoke", "cifar", "imagenette", "imagenet"] = "imagenette"
+    """Base settings of all rows; smoke needs no data."""
+    out: Path | None = None
+    """Folder of the runs and results; by default runs/reproduce-SCALE."""
+    seeds: int = 1
+    """Runs of each row, with seeds 0, 1, ..."""
+    rows: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Run this row alone; may be given several times."""
+    epochs: int | None = None
+    """Epochs of every row, in place of the scale's."""
+    image_size: int | None = None
+    """Side of the views in pixels, in place of the scale's."""
+    batch_size: int | None = None
+    """Images a step, in place of the scale's; rows about batch size keep theirs."""
+    linear: Literal["quick", "paper", "none"] | None = None
+    """Linear classifier: a grid on centre crops, the paper's protocol, or none; by default as the scale has it."""
+    keep_weights: bool | None = None
+    """Keep each run's checkpoint when it is measured; by default everywhere but at the smoke scale."""
+    show: bool = False
+    """Print the results that are there, and run nothing."""
+    gpus_per_run: int = 1
+    """GPUs that train one row together; with more GPUs than that, several rows run at once."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: int | None = None
+    """Processes that decode images; by default one per core."""
+    cache: Path | None = None
+    """Folder of decoded images, shared by all rows; by default OUT/cache."""
+
+
+def main() -> int:
+    arguments = cli.parse(Arguments, "reproduce")
+    from .reproduction.scales import SCALES
+    from .reproduction.tables import check_rows, named_tables
+
+    if arguments.list:
+        _list()
+        return cli.DONE
+    tables = named_tables(arguments.tables)
+    check_rows(tables, arguments.rows)
+    scale = SCALES[arguments.scale]
+    out = arguments.out or Path("runs") / f"reproduce-{scale.name}"
+    if arguments.show:
+        _print([out / f"{table.name}.json" for table in tables])
+        return cli.DONE
+    return _run(arguments, tables, scale, out)
+
+
+def _run(arguments: Arguments, tables: "Sequence[Table]", scale: "Scale", out: Path) -> int:
+    from .reproduction.planning import finished, plan, too_large
+
+    given = _given(arguments)
+    protocol = _protocol(arguments, scale)
+    if not 1 <= arguments.seeds <= 100:
+        raise UserError(f"--seeds {arguments.seeds} is out of range; give 1 to 100")
+    jobs = plan(out, scale, tables, arguments.rows, arguments.seeds, given)
+    data = _data(arguments, scale, out)
+    large = too_large(jobs, len(data.train.files))
+    for job in large:
+        cli.remark(
+            f"left out: {'; '.join(job.titles)}: batches of {job.config.batch_size} are more than half of the "
+            f"{len(data.train.files)} training images"
+        )
+    jobs = [job for job in jobs if job not in large]
+    for job in jobs:
+        finished(job, protocol, data.digest)  # all mistakes before the first row, which may take days
+    if not jobs:
+        raise UserError("no row is left to run; give more images")
+    # torch takes seconds to import: help and mistakes should not
+    from .reproduction.running import Place, measure_baseline, run_all
+
+    keep = arguments.keep_weights if arguments.keep_weights is not None else scale.name != "smoke"
+    place = Place(arguments.cache or out / "cache", arguments.device, arguments.workers, keep)
+    out.mkdir(parents=True, exist_ok=True)
+
+    def save() -> None:
+        _save(tables, out, scale, given, protocol, data)
+
+    completed = run_all(
+        jobs, data, protocol, place, gpus_per_run=arguments.gpus_per_run, on_measured=save
+    )
+    if completed:
+        measure_baseline(out, jobs[0].config, data, protocol, place)
+    save()
+    _print([out / f"{table.name}.json" for table in tables])
+    if not completed:
+        cli.remark("stopped; the same command goes on")
+        return cli.CTRL_C
+    cli.remark(f"kept in {out}: {', '.join(f'{table.name}.json, .md and .png' for table in tables)}")
+    return cli.DONE
+
+
+def _given(arguments: Arguments) -> dict[str, Any]:
+    """What the command line sets for every row."""
+    names = ("epochs", "image_size", "batch_size")
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    return given | ({"store_size": 0} if "image_size" in given else {})
+
+
+def _protocol(arguments: Arguments, scale: "Scale") -> "Protocol":
+    from dataclasses import replace
+
+    return scale.protocol if arguments.linear is None else replace(scale.protocol, linear=arguments.linear)
+
+
+def _data(arguments: Arguments, scale: "Scale", out: Path) -> "Data":
+    from .evaluation.labelled import common_classes, labelled_files
+    from .reproduction.planning import Data
+
+    train, test = arguments.train, arguments.test
+    if (train is None) != (test is None):
+        raise UserError("--train and --test go together; or give --data DIR, with train/ and val/ in it")
+    if train is not None and arguments.data is not None:
+        raise UserError("give --data, or --train and --test, not both")
+    if arguments.data is not None:
+        train, test = _sides(arguments.data)
+    elif train is None:
+        if scale.name != "smoke":
+            raise UserError(f"--scale {scale.name} needs images: --data DIR; --scale smoke needs none")
+        from .reproduction.smoke import smoke_photos
+
+        train, test = smoke_photos(out / "photos")
+    assert train is not None and test is not None
+    # the test folder is small: a misspelt one should not wait for the training folder
+    second = labelled_files(test)
+    first = labelled_files(train)
+    common_classes(first, second)
+    for remark in (*first.remarks, *second.remarks):
+        cli.remark(remark)
+    return Data(first, second)
+
+
+def _sides(data: Path) -> tuple[Path, Path]:
+    found = [data / name for name in SIDES if (data / name).is_dir()]
+    if not (data / "train").is_dir() or not found:
+        raise UserError(f"--data {data}: it needs train/ and val/ (or test/), one subfolder of images per class in each")
+    return data / "train", found[0]
+
+
+def _save(
+    tables: "Sequence[Table]", out: Path, scale: "Scale", given: dict, protocol: "Protocol", data: "Data"
+) -> None:
+    import json
+
+    from .files import replacing
+    from .reproduction.curves import draw_rows
+    from .reproduction.printing import markdown
+    from .reproduction.results import gather, save
+    from .reproduction.running import BASELINE
+
+    file = out / BASELINE
+    baseline = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    if baseline is not None and baseline["digest"] != data.digest:
+        baseline = None
+    for table in tables:
+        content = gather(table, out, scale, given, protocol, data, baseline)
+        save(out, content)
+        with replacing(out / f"{table.name}.md") as temporary:
+            temporary.write_text(markdown(content) + "\n", encoding="utf-8")
+        with replacing(out / f"{table.name}.png") as temporary:
+            drawn = draw_rows(content, out, temporary)
+        if not drawn:
+            (out / f"{table.name}.png").unlink()
+
+
+def _print(files: Sequence[Path]) -> None:
+    import sys
+
+    from .reproduction.printing import markdown, terminal
+    from .reproduction.results import load
+
+    contents = [load(file) for file in files]
+    if sys.stdout.isatty():
+        terminal(contents)
+    else:
+        print("\n\n".join(map(markdown, contents)))
+
+
+def _list() -> None:
+    from .reproduction.scales import SCALES
+    from .reproduction.tables import TABLES
+
+    width = max(map(len, TABLES))
+    for table in TABLES.values():
+        section = table.section if " " in table.section else f"section {table.section}"
+        print(f"{table.name:{width}}  {table.title} ({section}). {table.asks}")
+        print(f"{'':{width}}  rows: {', '.join(row.key for row in table.rows)}")
+    print()
+    for scale in SCALES.values():
+        print(f"--scale {scale.name:{width - 8}}  {scale.about}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

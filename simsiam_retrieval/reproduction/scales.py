@@ -1,0 +1,130 @@
+"""How large the rows are run: the paper's own setting, what one GPU does in hours, and a few steps on a CPU."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import UserError
+from ..training.config import Config, settings
+from .table import Row
+
+Settings = Mapping[str, Any]
+WIDTHS = ("projector_dim", "projector_hidden_dim", "predictor_dim")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the features of a finished row are measured."""
+
+    linear: str = "quick"  # "quick": a grid on features of centre crops; "paper": LARS on random crops; "none"
+    k: int = 200  # neighbours of kNN, at most; as in Wu et al. 2018 and lightly's benchmarks
+    steps: int = 500  # of the quick linear classifiers
+    epochs: int = 90  # of the paper's
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Base settings of all rows."""
+
+    name: str
+    about: str
+    recipe: str
+    changes: Settings = field(default_factory=dict)  # to the recipe
+    methods: Mapping[str, Settings | Callable[[int], Settings]] = field(default_factory=dict)  # a function of epochs
+    protocol: Protocol = Protocol()
+    # rows are written at the paper's size; smaller ones stand in for batches and are divided for widths
+    batches: Mapping[int, int] = field(default_factory=dict)
+    divide_widths: int = 1
+
+    def settings_of(self, row: Row) -> dict[str, Any]:
+        """What ``row`` sets, at this scale's size."""
+        values = {**row.settings, **row.at.get(self.name, {})}
+        for name in WIDTHS:
+            if name in values:
+                values[name] = max(1, values[name] // self.divide_widths)
+        if "batch_size" in values:
+            values["batch_size"] = self.batches.get(values["batch_size"], values["batch_size"])
+        return values
+
+
+def _byol(epochs: int) -> Settings:
+    # SimSiam's footnote 6: recipes for 100, 200 and 400, 800 epochs
+    lr, decay, momentum = (0.45, 1e-6, 0.99) if epochs <= 100 else (0.3, 1e-6, 0.99)
+    if epochs > 400:
+        lr, decay, momentum = 0.2, 1.5e-6, 0.996
+    return {"batch_size": 4096, "base_lr": lr, "weight_decay": decay, "target_momentum": momentum}
+
+
+# a head of a few numbers, queues and prototypes for a few images
+_TINY = {"projector_dim": 16, "projector_hidden_dim": 32, "predictor_dim": 8}
+
+SCALES = {
+    scale.name: scale
+    for scale in (
+        Scale(
+            "smoke",
+            "every row for a few steps at 32 px on the example photos: shows that it runs, and nothing else",
+            "photos",
+            {
+                "image_size": 32, "store_size": 48, "batch_size": 12, "epochs": 1, "projector_dim": 32,
+                "projector_hidden_dim": 32, "predictor_dim": 8,
+            },
+            {
+                "simclr": _TINY,
+                "moco-v2": {**_TINY, "batch_size": 8, "queue_size": 16},
+                "byol": _TINY,
+                "swav": {**_TINY, "prototypes": 8},
+            },
+            Protocol(k=20, steps=10),
+            batches={64: 4, 128: 6, 256: 8, 512: 12, 1024: 16, 2048: 20, 4096: 24},
+            divide_widths=64,
+        ),
+        Scale(
+            "cifar",
+            "CIFAR-10 in class folders: the paper's appendix D, with 200 epochs unless --epochs says 800",
+            "cifar",
+            {"epochs": 200},
+        ),
+        Scale(
+            "imagenette",
+            "Imagenette (160 px): ResNet-18 at 128 px, 200 epochs, on one GPU",
+            "photos",
+            # SimSiam in lightly's imagenette_benchmark.py, whose figures stand beside ours in table-4
+            {"image_size": 128, "batch_size": 256, "base_lr": 0.06, "weight_decay": 5e-4, "epochs": 200},
+        ),
+        Scale(
+            "imagenet",
+            "ImageNet: the paper's own, ResNet-50 at 224 px, 100 epochs; machines with many GPUs",
+            "imagenet",
+            # the batch sizes of table 4; the ablations' 512 is the recipe's
+            methods={
+                "simclr": {"batch_size": 4096},
+                "moco-v2": {"batch_size": 256},
+                "byol": _byol,
+                "swav": {"batch_size": 4096},
+            },
+            protocol=Protocol(linear="paper"),
+        ),
+    )
+}  # fmt: skip
+
+
+def config_of(scale: Scale, row: Row, seed: int, given: Settings | None = None) -> Config:
+    """The settings of a run: the scale's, what was ``given`` on the command line, the row's.
+
+    Raises :class:`UserError` for values that cannot work.
+    """
+    values: dict[str, Any] = {**scale.changes, **(given or {})}
+    base = settings(scale.recipe, row.method)
+    own = scale.methods.get(row.method, {})
+    epochs = values.get("epochs", base.epochs)
+    values = {**scale.changes, **(own(epochs) if callable(own) else own), **(given or {}), **scale.settings_of(row)}
+    if row.warmup:
+        values["warmup_epochs"] = row.warmup * epochs
+    config = dataclasses.replace(base, **values, seed=seed)
+    try:
+        config.check()
+    except UserError as error:
+        raise UserError(f"row {row.key}: {error}") from None
+    return config
