@@ -5,12 +5,13 @@ import shlex
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from simsiam_retrieval.errors import UserError
 from simsiam_retrieval.images.decode import ImageError, decode
 from simsiam_retrieval.training.runfiles import VIEWS, VIEWS_FILE
 
-from . import markup, runs, settings
+from . import markup, runs, settings, tables
 from .runs import Run
 
 REFRESH_SECONDS = 3
@@ -46,9 +47,14 @@ def show() -> None:
         _wait(root)
         return
     names = {_name(run, root): run for run in found}
+    sets = {_name(file.with_suffix(""), root): file for file in tables.find_tables(root)}
     left, right = st.columns([3, 2], gap="large", vertical_alignment="center")
     with right:
-        chosen = _chosen(list(names))
+        chosen = _chosen([*names, *sets])
+    asked = {name: sets[name] for name in chosen if name in sets}
+    if asked:
+        _sets(asked, {name: names[name] for name in chosen if name in names}, left)
+        return
     with left:
         if len(chosen) == 1:
             markup.title(chosen[0], str(names[chosen[0]]))
@@ -74,6 +80,46 @@ def _wait(root: Path) -> None:
 
 def _name(run: Path, root: Path) -> str:
     return markup.shown(run.relative_to(root) if run != root else run.name)
+
+
+def _sets(asked: dict[str, Path], others: dict[str, Path], heading: DeltaGenerator) -> None:
+    """Tables of the paper, and runs that were chosen beside them, as one comparison."""
+    read = _read_sets(asked)
+    with heading:
+        if len(read) == 1:
+            name, only = next(iter(read.items()))
+            markup.title(only.title, f"{only.asks} ({name})")
+        else:
+            markup.title("Training", ", ".join(asked))
+    named = {
+        row if len(read) == 1 else f"{name}: {row}": run for name, one in read.items() for row, run in one.runs.items()
+    }
+    named |= others
+    if len(named) > MOST:
+        markup.faint(f"The first {MOST} of {len(named)} runs are drawn.")
+    _runs(dict(list(named.items())[:MOST]))
+    _results(asked)
+
+
+def _read_sets(asked: dict[str, Path]) -> dict[str, tables.TableOfRuns]:
+    read = {}
+    for name, file in asked.items():
+        try:
+            read[name] = tables.read_table(file)
+        except UserError as error:
+            markup.notice(str(error))
+    return read
+
+
+@st.fragment(run_every=REFRESH_SECONDS)
+def _results(asked: dict[str, Path]) -> None:
+    """Ours beside the paper's."""
+    for one in _read_sets(asked).values():
+        markup.section(f"{one.title}: ours and the paper's")
+        lines = [[markup.escaped(cell) for cell in line] for line in one.body]
+        markup.wide_table([markup.escaped(cell) for cell in one.head], lines)
+        for note in one.notes:
+            markup.faint(note)
 
 
 def _chosen(names: list[str]) -> list[str]:

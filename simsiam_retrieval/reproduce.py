@@ -110,20 +110,19 @@ def _run(arguments: Arguments, tables: "Sequence[Table]", scale: "Scale", out: P
     place = Place(arguments.cache or out / "cache", arguments.device, arguments.workers, keep)
     out.mkdir(parents=True, exist_ok=True)
 
-    def save() -> None:
-        _save(tables, out, scale, given, protocol, data)
+    def save() -> list[dict[str, Any]]:
+        return _save(tables, out, scale, given, protocol, data)
 
-    completed = run_all(
-        jobs, data, protocol, place, gpus_per_run=arguments.gpus_per_run, on_measured=save
-    )
+    save()  # the app shows rows from their first step on
+    completed = run_all(jobs, data, protocol, place, gpus_per_run=arguments.gpus_per_run, on_measured=save)
     if completed:
         measure_baseline(out, jobs[0].config, data, protocol, place)
-    save()
+    _draw(save(), out)
     _print([out / f"{table.name}.json" for table in tables])
     if not completed:
         cli.remark("stopped; the same command goes on")
         return cli.CTRL_C
-    cli.remark(f"kept in {out}: {', '.join(f'{table.name}.json, .md and .png' for table in tables)}")
+    cli.remark(f"kept in {out}: {', '.join(table.name for table in tables)} as .json, .md and .png")
     return cli.DONE
 
 
@@ -170,18 +169,18 @@ def _data(arguments: Arguments, scale: "Scale", out: Path) -> "Data":
 def _sides(data: Path) -> tuple[Path, Path]:
     found = [data / name for name in SIDES if (data / name).is_dir()]
     if not (data / "train").is_dir() or not found:
-        raise UserError(f"--data {data}: it needs train/ and val/ (or test/), one subfolder of images per class in each")
+        raise UserError(
+            f"--data {data}: it needs train/ and val/ (or test/), one subfolder of images per class in each"
+        )
     return data / "train", found[0]
 
 
 def _save(
     tables: "Sequence[Table]", out: Path, scale: "Scale", given: dict, protocol: "Protocol", data: "Data"
-) -> None:
+) -> list[dict[str, Any]]:
+    """Gather the results of ``tables`` and keep them as JSON."""
     import json
 
-    from .files import replacing
-    from .reproduction.curves import draw_rows
-    from .reproduction.printing import markdown
     from .reproduction.results import gather, save
     from .reproduction.running import BASELINE
 
@@ -189,15 +188,24 @@ def _save(
     baseline = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
     if baseline is not None and baseline["digest"] != data.digest:
         baseline = None
-    for table in tables:
-        content = gather(table, out, scale, given, protocol, data, baseline)
+    contents = [gather(table, out, scale, given, protocol, data, baseline) for table in tables]
+    for content in contents:
         save(out, content)
-        with replacing(out / f"{table.name}.md") as temporary:
+    return contents
+
+
+def _draw(contents: Sequence[dict[str, Any]], out: Path) -> None:
+    """Keep tables as Markdown, and their curves as PNG."""
+    from .files import replacing
+    from .reproduction.curves import draw_rows
+    from .reproduction.printing import markdown
+
+    for content in contents:
+        with replacing(out / f"{content['table']}.md") as temporary:
             temporary.write_text(markdown(content) + "\n", encoding="utf-8")
-        with replacing(out / f"{table.name}.png") as temporary:
-            drawn = draw_rows(content, out, temporary)
-        if not drawn:
-            (out / f"{table.name}.png").unlink()
+        if any(row["runs"] for row in content["rows"]):
+            with replacing(out / f"{content['table']}.png") as temporary:
+                draw_rows(content, out, temporary)
 
 
 def _print(files: Sequence[Path]) -> None:

@@ -9,8 +9,8 @@ PANELS = (("loss", "training loss"), ("std", "output std × √d"), ("knn", "kNN
 COLOURS = ("#0d9488", "#d97706", "#7c3aed", "#dc2626", "#2563eb", "#65a30d", "#db2777", "#78716c")
 
 
-def draw_rows(content: dict[str, Any], out: Path, file: Path) -> bool:
-    """Draw the first run of each row of a table's results (``results.gather``) as PNG; False when there is nothing.
+def draw_rows(content: dict[str, Any], out: Path, file: Path) -> None:
+    """Draw the first run of each row of a table's results (``results.gather``) as PNG.
 
     Equal numbers give equal bytes.
     """
@@ -19,9 +19,7 @@ def draw_rows(content: dict[str, Any], out: Path, file: Path) -> bool:
         for row, colour in zip(content["rows"], COLOURS, strict=False)
         if row["runs"]
     ]
-    panels = [panel for panel in PANELS if any(panel[0] in row for _, _, rows in series for row in rows)]
-    if not panels:
-        return False
+    panels = [panel for panel in PANELS if any(panel[0] in row for _, _, rows in series for row in rows)] or PANELS[:1]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -50,4 +48,3 @@ def draw_rows(content: dict[str, Any], out: Path, file: Path) -> bool:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=8, frameon=False)
     figure.savefig(file, format="png", metadata={"Software": None})
-    return True

@@ -81,7 +81,7 @@ def too_large(jobs: Sequence[Job], images: int) -> list[Job]:
 def finished(job: Job, protocol: Protocol, digest: str) -> Measurement | None:
     """What is measured of a job already; None where it is still to be run or measured.
 
-    Raises :class:`UserError` where the run that lies there has other settings, other images, or cannot be measured again.
+    Raises :class:`UserError` where the run that lies there has other settings or images, or cannot be measured again.
     """
     if not (job.folder / "config.json").exists():
         if (job.folder / "checkpoint.pt").exists():
@@ -108,9 +108,7 @@ def finished(job: Job, protocol: Protocol, digest: str) -> Measurement | None:
 
 def differences(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
     """Settings in which two runs differ: name, the one's value, the other's."""
-    pairs = [
-        (field.name, getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(Config)
-    ]
+    pairs = [(field.name, getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(Config)]
     return [(name, before, after) for name, before, after in pairs if before != after]
 
 

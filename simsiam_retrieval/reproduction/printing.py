@@ -75,14 +75,16 @@ def notes(content: dict[str, Any]) -> list[str]:
     if not runs:
         return ["Nothing has been run yet."]
     settings = (
-        f"{ours['backbone']}, {ours['image_size']} px, batch {ours['batch_size']}, {ours['epochs']} epochs, unless the "
-        f"row says otherwise; {data['train_images']} training and {data['test_images']} test images of {data['classes']} "
-        f"classes (chance is {100 / data['classes']:.1f} %)"
+        f"{ours['backbone']}, {ours['image_size']} px, batch {ours['batch_size']}, {_epochs(ours)}, unless the "
+        f"row says otherwise; {data['train_images']} training and {data['test_images']} test images of "
+        f"{data['classes']} classes (chance is {100 / data['classes']:.1f} %)"
     )
     linear = LINEAR[protocol["linear"]].format(**protocol)
     k = next((run["results"]["knn"]["k"] for run in runs if "knn" in run["results"]), protocol["k"])
     how = f"kNN: k = {k}, cosine, centre crops" + (f"; {linear}" if linear else "")
-    parts = [f"Ours: {settings}. Top-1. {how}. Loss and std as training ended."]
+    parts = [
+        f"Ours, scale {content['scale']} ({content['about']}): {settings}. Top-1. {how}. Loss and std as training ended."
+    ]
     seeds = max(len(row["runs"]) for row in content["rows"])
     if seeds > 1:
         parts.append(f"Mean ± standard deviation over up to {seeds} seeds.")
@@ -92,6 +94,10 @@ def notes(content: dict[str, Any]) -> list[str]:
     parts.append(f"Run on {'; and on '.join(made)}.")
     wrong = [f"{row['label']}: {reason}" for row in content["rows"] for reason in dict.fromkeys(failures(row))]
     return [" ".join(parts), *(["Failed, which is a result: " + "; ".join(wrong) + "."] if wrong else [])]
+
+
+def _epochs(ours: dict[str, Any]) -> str:
+    return f"{ours['epochs']} epoch" + ("s" if ours["epochs"] != 1 else "")
 
 
 def _made(kind: dict[str, Any]) -> str:

@@ -13,7 +13,9 @@ class Published:
     figures: Mapping[str, str]
 
 
-_LIGHTLY = "lightly's benchmarks: docs.lightly.ai, getting_started/benchmarks; one setting for all but SwAV (multi-crop)"
+_LIGHTLY = (
+    "lightly's benchmarks: docs.lightly.ai, getting_started/benchmarks; one setting for all but SwAV (multi-crop)"
+)
 
 # (scale, table) -> columns
 PUBLISHED: dict[tuple[str, str], tuple[Published, ...]] = {

@@ -1,7 +1,6 @@
 """A table's results as they lie on disk: gathered from its runs, kept in ``OUT/TABLE.json``. No torch."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -38,6 +37,7 @@ def gather(
         "section": table.section,
         "asks": table.asks,
         "scale": scale.name,
+        "about": scale.about,
         "settings": {name: getattr(plain, name) for name in SHOWN},
         "protocol": asdict(protocol),
         "data": {
@@ -65,8 +65,14 @@ def _row(row: Row, out: Path, scale: Scale, given: Settings, digest: str) -> dic
         "here": _here(row, scale),
         "paper": list(row.paper),
         "settings": effect(row, scale, given),
+        "stem": _stem(row, out, scale, given),
         "runs": list(_runs(row, out, scale, given, digest)),
     }
+
+
+def _stem(row: Row, out: Path, scale: Scale, given: Settings) -> str:
+    """What the names of the row's run folders begin with; the seed follows."""
+    return folder_of(out, scale, config_of(scale, row, 0, given), given).name.removesuffix("0")
 
 
 def _here(row: Row, scale: Scale) -> str:
@@ -77,7 +83,7 @@ def _here(row: Row, scale: Scale) -> str:
 
 
 def _runs(row: Row, out: Path, scale: Scale, given: Settings, digest: str) -> Iterable[dict[str, Any]]:
-    stem = re.sub(r"\d+$", "", folder_of(out, scale, config_of(scale, row, 0, given), given).name)
+    stem = _stem(row, out, scale, given)
     found = [path for path in out.glob(f"{stem}*") if path.name.removeprefix(stem).isdecimal()]
     for path in sorted(found, key=lambda path: int(path.name.removeprefix(stem))):
         seed = int(path.name.removeprefix(stem))

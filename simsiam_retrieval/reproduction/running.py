@@ -53,7 +53,7 @@ def run_all(
     place: Place,
     *,
     gpus_per_run: int = 1,
-    on_measured: Callable[[], None] = lambda: None,
+    on_measured: Callable[[], object] = lambda: None,
 ) -> bool:
     """Run and measure all ``jobs`` that are not finished; returns whether nobody asked to stop.
 
@@ -162,7 +162,7 @@ def _run_in_processes(
     protocol: Protocol,
     place: Place,
     groups: Sequence[Sequence[str]],
-    on_measured: Callable[[], None],
+    on_measured: Callable[[], object],
 ) -> bool:
     free: SimpleQueue[Sequence[str]] = SimpleQueue()
     for group in groups:
@@ -202,7 +202,9 @@ def _run_in_processes(
                 for process in list(running):
                     process.terminate()  # each writes its checkpoint first
     if failed:
-        raise UserError(f"{failed} of {len(todo)} runs ended with an error of their own, see above; the others are kept")
+        raise UserError(
+            f"{failed} of {len(todo)} runs ended with an error of their own, see above; the others are kept"
+        )
     return not halt.is_set()
 
 
