@@ -1,6 +1,7 @@
 """``python -m simsiam_retrieval.reproduce TABLE --data DIR``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +12,7 @@ from . import cli
 from .errors import UserError
 
 if TYPE_CHECKING:
-    from .reproduction.planning import Data
+    from .reproduction.planning import Data, Job
     from .reproduction.scales import Protocol, Scale
     from .reproduction.table import Table
 
@@ -99,31 +100,70 @@ def _run(arguments: Arguments, tables: "Sequence[Table]", scale: "Scale", out: P
             f"{len(data.train.files)} training images"
         )
     jobs = [job for job in jobs if job not in large]
-    for job in jobs:
-        finished(job, protocol, data.digest)  # all mistakes before the first row, which may take days
     if not jobs:
         raise UserError("no row is left to run; give more images")
-    # torch takes seconds to import: help and mistakes should not
-    from .reproduction.running import Place, measure_baseline, run_all
-
-    keep = arguments.keep_weights if arguments.keep_weights is not None else scale.name != "smoke"
-    place = Place(arguments.cache or out / "cache", arguments.device, arguments.workers, keep)
+    # all mistakes before the first row, which may take days
+    done = [job for job in jobs if finished(job, protocol, data.digest) is not None]
+    if done:
+        cli.remark(f"{len(done)} of {len(jobs)} runs are there already")
     out.mkdir(parents=True, exist_ok=True)
 
     def save() -> list[dict[str, Any]]:
         return _save(tables, out, scale, given, protocol, data)
 
-    save()  # the app shows rows from their first step on
-    completed = run_all(jobs, data, protocol, place, gpus_per_run=arguments.gpus_per_run, on_measured=save)
-    if completed:
-        measure_baseline(out, jobs[0].config, data, protocol, place)
-    _draw(save(), out)
+    with _alone(out):
+        save()  # the app shows rows from their first step on
+        completed = _work(arguments, jobs, done, out, scale, protocol, data, save)
+        _draw(save(), out)
     _print([out / f"{table.name}.json" for table in tables])
     if not completed:
         cli.remark("stopped; the same command goes on")
         return cli.CTRL_C
     cli.remark(f"kept in {out}: {', '.join(table.name for table in tables)} as .json, .md and .png")
     return cli.DONE
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold ``out``'s lock; raises :class:`UserError` when another process runs rows there."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{out}: another process is running rows there; wait, or choose another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _work(
+    arguments: Arguments,
+    jobs: "Sequence[Job]",
+    done: "Sequence[Job]",
+    out: Path,
+    scale: "Scale",
+    protocol: "Protocol",
+    data: "Data",
+    on_measured: Callable[[], object],
+) -> bool:
+    """Run what is missing, and the network with random weights; returns whether nobody asked to stop."""
+    from .reproduction.measurement import BASELINE
+
+    todo = [job for job in jobs if job not in done]
+    if not todo and (out / BASELINE).exists():
+        return True
+    # torch takes seconds to import: help and mistakes should not
+    from .reproduction.running import Place, measure_baseline, run_all
+
+    keep = arguments.keep_weights if arguments.keep_weights is not None else scale.name != "smoke"
+    place = Place(arguments.cache or out / "cache", arguments.device, arguments.workers, keep)
+    if not run_all(todo, data, protocol, place, gpus_per_run=arguments.gpus_per_run, on_measured=on_measured):
+        return False
+    measure_baseline(out, jobs[0].config, data, protocol, place)
+    return True
 
 
 def _given(arguments: Arguments) -> dict[str, Any]:
@@ -181,8 +221,8 @@ def _save(
     """Gather the results of ``tables`` and keep them as JSON."""
     import json
 
+    from .reproduction.measurement import BASELINE
     from .reproduction.results import gather, save
-    from .reproduction.running import BASELINE
 
     file = out / BASELINE
     baseline = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None

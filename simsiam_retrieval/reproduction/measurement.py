@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..files import write_json
 
 FILE = "measured.json"
+BASELINE = "random-weights.json"  # beside the runs: the same network, not trained
 FORMAT = "simsiam-retrieval-measured/1"
 
 

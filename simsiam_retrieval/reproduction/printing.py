@@ -82,9 +82,8 @@ def notes(content: dict[str, Any]) -> list[str]:
     linear = LINEAR[protocol["linear"]].format(**protocol)
     k = next((run["results"]["knn"]["k"] for run in runs if "knn" in run["results"]), protocol["k"])
     how = f"kNN: k = {k}, cosine, centre crops" + (f"; {linear}" if linear else "")
-    parts = [
-        f"Ours, scale {content['scale']} ({content['about']}): {settings}. Top-1. {how}. Loss and std as training ended."
-    ]
+    scale = f"scale {content['scale']} ({content['about']})"
+    parts = [f"Ours, {scale}: {settings}. Top-1. {how}. Loss and std as training ended."]
     seeds = max(len(row["runs"]) for row in content["rows"])
     if seeds > 1:
         parts.append(f"Mean ± standard deviation over up to {seeds} seeds.")

@@ -27,12 +27,11 @@ from ..training.options import Options
 from ..training.pretraining import pretrain
 from ..training.run import load_backbone
 from ..training.signals import stop_signals
-from .measurement import Measurement, write_measurement
+from .measurement import BASELINE, Measurement, write_measurement
 from .measuring import Measure, random_backbone
-from .planning import LABELS_FROM, Data, Job, finished
+from .planning import LABELS_FROM, Data, Job
 from .scales import Protocol
 
-BASELINE = "random-weights.json"
 WATCH_SECONDS = 0.5  # between looks at whether somebody wants to stop
 
 
@@ -47,7 +46,7 @@ class Place:
 
 
 def run_all(
-    jobs: Sequence[Job],
+    todo: Sequence[Job],
     data: Data,
     protocol: Protocol,
     place: Place,
@@ -55,21 +54,20 @@ def run_all(
     gpus_per_run: int = 1,
     on_measured: Callable[[], object] = lambda: None,
 ) -> bool:
-    """Run and measure all ``jobs`` that are not finished; returns whether nobody asked to stop.
+    """Run and measure the jobs in ``todo``, going on with what is there of them; returns whether nobody asked to stop.
 
     A run whose loss is no number any more is a result and is kept as such; the others go on. With several GPUs, jobs
     are shared out to ``len(GPUs) // gpus_per_run`` processes. ``on_measured`` is called after each job.
 
     Raises :class:`UserError` for what the user can mend.
     """
-    todo = [job for job in jobs if finished(job, protocol, data.digest) is None]
-    if len(todo) < len(jobs):
-        cli.remark(f"{len(jobs) - len(todo)} of {len(jobs)} runs are there already")
+    if not todo:
+        return True
     for job in todo:
         if (job.folder / "config.json").exists() and not (job.folder / "checkpoint.pt").exists():
             shutil.rmtree(job.folder)  # ended before its first checkpoint: nothing to go on from
     groups = gpu_groups(place.device, gpus_per_run)
-    if todo and (len(groups) > 1 or gpus_per_run > 1):
+    if len(groups) > 1 or gpus_per_run > 1:
         return _run_in_processes(todo, data, protocol, place, groups, on_measured)
     measure = Measure(data, protocol, pick_device(place.device), place.cache, place.workers)
     for number, job in enumerate(todo, 1):
