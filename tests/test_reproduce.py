@@ -116,9 +116,9 @@ def test_every_row_of_every_table_runs_at_the_smoke_scale(everything: Path) -> N
             config = config_of(SMOKE, given, 0)
             assert RunFolder(everything / run["folder"]).config() == config
             assert run["results"]["knn"]["k"] == 20 and "linear" in run["results"], (table.name, row["key"], run)
-            assert run["last"]["epoch"] == config.epochs == 1
+            assert run["last"]["epoch"] == config.epochs
             assert not (everything / run["folder"] / "checkpoint.pt").exists()  # measured, and 90 MB
-        assert (everything / f"{table.name}.md").read_text().count("paper") > 1
+        assert "Paper: ImageNet linear evaluation" in (everything / f"{table.name}.md").read_text()
         assert Image.open(everything / f"{table.name}.png").size[0] > 300
     # what differs is trained differently: rows of one seed start from the same weights and see the same views
     losses = {path.name: read_metrics(path)[-1]["loss"] for path in everything.glob("*-seed0")}

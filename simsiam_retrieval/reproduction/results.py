@@ -14,7 +14,7 @@ from ..training.runfiles import read_description, read_metrics, stored_config
 from .measurement import read_measurement
 from .planning import Data, effect, folder_of
 from .published import PUBLISHED
-from .scales import WIDTHS, Protocol, Scale, Settings, config_of
+from .scales import Protocol, Scale, Settings, config_of
 from .table import PAPER, PAPER_PROTOCOL, Row, Table
 
 FORMAT = "simsiam-retrieval-reproduction/1"
@@ -70,16 +70,16 @@ def _row(row: Row, out: Path, scale: Scale, given: Settings, digest: str) -> dic
     }
 
 
-def _stem(row: Row, out: Path, scale: Scale, given: Settings) -> str:
-    """What the names of the row's run folders begin with; the seed follows."""
-    return folder_of(out, scale, config_of(scale, row, 0, given), given).name.removesuffix("0")
-
-
 def _here(row: Row, scale: Scale) -> str:
     """What stands in for the paper's sizes at this scale."""
     ours = scale.settings_of(row)
-    names = [name for name in (*WIDTHS, "batch_size") if name in row.settings and ours[name] != row.settings[name]]
+    names = [name for name, value in ours.items() if row.settings.get(name) != value]
     return ", ".join(f"{name.replace('_', ' ')} {ours[name]}" for name in names)
+
+
+def _stem(row: Row, out: Path, scale: Scale, given: Settings) -> str:
+    """What the names of the row's run folders begin with; the seed follows."""
+    return folder_of(out, scale, config_of(scale, row, 0, given), given).name.removesuffix("0")
 
 
 def _runs(row: Row, out: Path, scale: Scale, given: Settings, digest: str) -> Iterable[dict[str, Any]]:
