@@ -84,13 +84,15 @@ def _name(run: Path, root: Path) -> str:
 
 def _sets(asked: dict[str, Path], others: dict[str, Path], heading: DeltaGenerator) -> None:
     """Tables of the paper, and runs that were chosen beside them, as one comparison."""
-    read = _read_sets(asked)
+    read, damaged = _read_sets(asked)
     with heading:
         if len(read) == 1:
             name, only = next(iter(read.items()))
             markup.title(only.title, f"{only.asks} ({name})")
         else:
             markup.title("Training", ", ".join(asked))
+    for text in damaged:
+        markup.notice(text)
     named = {
         row if len(read) == 1 else f"{name}: {row}": run for name, one in read.items() for row, run in one.runs.items()
     }
@@ -101,20 +103,21 @@ def _sets(asked: dict[str, Path], others: dict[str, Path], heading: DeltaGenerat
     _results(asked)
 
 
-def _read_sets(asked: dict[str, Path]) -> dict[str, tables.TableOfRuns]:
-    read = {}
+def _read_sets(asked: dict[str, Path]) -> tuple[dict[str, tables.TableOfRuns], list[str]]:
+    """Those that can be read, and why the others cannot."""
+    read, damaged = {}, []
     for name, file in asked.items():
         try:
             read[name] = tables.read_table(file)
         except UserError as error:
-            markup.notice(str(error))
-    return read
+            damaged.append(str(error))
+    return read, damaged
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
 def _results(asked: dict[str, Path]) -> None:
     """Ours beside the paper's."""
-    for one in _read_sets(asked).values():
+    for one in _read_sets(asked)[0].values():
         markup.section(f"{one.title}: ours and the paper's")
         lines = [[markup.escaped(cell) for cell in line] for line in one.body]
         markup.wide_table([markup.escaped(cell) for cell in one.head], lines)

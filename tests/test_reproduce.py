@@ -122,7 +122,7 @@ def test_every_row_of_every_table_runs_at_the_smoke_scale(everything: Path) -> N
         assert Image.open(everything / f"{table.name}.png").size[0] > 300
     # what differs is trained differently: rows of one seed start from the same weights and see the same views
     losses = {path.name: read_metrics(path)[-1]["loss"] for path in everything.glob("*-seed0")}
-    assert len(set(losses.values())) > len(losses) * 0.8
+    assert len(set(losses.values())) == len(losses)
 
 
 def test_finished_rows_are_skipped_and_printed_again(everything: Path, run: Run) -> None:
@@ -179,7 +179,7 @@ def test_a_stopped_row_goes_on_to_the_same_end(
         patch.setattr(loop, "checkpoint_clock", stopping)
         done = run(*at)
     assert done.returncode == 130 and "the same command goes on" in done.stderr
-    assert done.stdout.count("| –") or " – " in done.stdout
+    assert re.search(r"\(c\) lr not decayed +\| +– +\| +– \|", done.stdout)
     stopped = tmp_path / "out" / "table-1-b-seed0"
     assert (stopped / "checkpoint.pt").exists() and read_measurement(stopped) is None
     assert not (tmp_path / "out" / "table-1-c-seed0").exists()
@@ -188,9 +188,8 @@ def test_a_stopped_row_goes_on_to_the_same_end(
     for name in ("table-1-b-seed0", "table-1-c-seed0"):
         again, straight = (read_measurement(folder / name) for folder in (tmp_path / "out", everything))
         assert again is not None and straight is not None and again.results == straight.results
-        assert read_metrics(tmp_path / "out" / name)[-1]["loss"] == pytest.approx(
-            read_metrics(everything / name)[-1]["loss"], abs=1
-        )
+        ends = [read_metrics(folder / name)[-1] for folder in (tmp_path / "out", everything)]
+        assert len({(end["rankme"], end["uniformity"], end["alignment"]) for end in ends}) == 1  # of the last weights
 
 
 def test_a_row_that_comes_to_nothing_is_a_result_and_the_others_go_on(
