@@ -50,10 +50,10 @@ class Arguments:
     """Side of the views in pixels, in place of the scale's."""
     batch_size: int | None = None
     """Images a step, in place of the scale's; rows about batch size keep theirs."""
-    linear: Literal["quick", "paper", "none"] | None = None
-    """Linear classifier: a grid on centre crops, the paper's protocol, or none; by default as the scale has it."""
-    keep_weights: bool | None = None
-    """Keep each run's checkpoint when it is measured; by default everywhere but at the smoke scale."""
+    linear: Literal["auto", "quick", "paper", "off"] = "auto"
+    """Linear classifier: a grid on centre crops, the paper's protocol, or none; auto is as the scale has it."""
+    weights: Literal["auto", "keep", "delete"] = "auto"
+    """What becomes of a run's checkpoint when it is measured; auto keeps it, but at the smoke scale."""
     show: bool = False
     """Print the results that are there, and run nothing."""
     gpus_per_run: int = 1
@@ -158,7 +158,7 @@ def _work(
     # torch takes seconds to import: help and mistakes should not
     from .reproduction.running import Place, measure_baseline, run_all
 
-    keep = arguments.keep_weights if arguments.keep_weights is not None else scale.name != "smoke"
+    keep = scale.name != "smoke" if arguments.weights == "auto" else arguments.weights == "keep"
     place = Place(arguments.cache or out / "cache", arguments.device, arguments.workers, keep)
     if not run_all(todo, data, protocol, place, gpus_per_run=arguments.gpus_per_run, on_measured=on_measured):
         return False
@@ -176,7 +176,7 @@ def _given(arguments: Arguments) -> dict[str, Any]:
 def _protocol(arguments: Arguments, scale: "Scale") -> "Protocol":
     from dataclasses import replace
 
-    return scale.protocol if arguments.linear is None else replace(scale.protocol, linear=arguments.linear)
+    return scale.protocol if arguments.linear == "auto" else replace(scale.protocol, linear=arguments.linear)
 
 
 def _data(arguments: Arguments, scale: "Scale", out: Path) -> "Data":

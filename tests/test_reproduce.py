@@ -202,7 +202,7 @@ def test_a_row_that_comes_to_nothing_is_a_result_and_the_others_go_on(
     lines = {line.split("|")[1].strip(): line for line in done.stdout.splitlines() if line.startswith("|")}
     assert re.search(r"\| +failed \| ", lines["cross-entropy"]) and "63.2" in lines["cross-entropy"]
     assert "failed" not in lines["cosine"]
-    assert "cross-entropy: the loss is not a number at step 5" in done.stdout
+    assert re.search(r"cross-entropy: the loss is not a number at step \d", done.stdout)
     monkeypatch.undo()  # also the folder and the home that `run` works in
     monkeypatch.chdir(tmp_path)
     assert "2 of 2 runs are there already" in run(*at).stderr
@@ -238,7 +238,7 @@ def test_knn_is_what_numpy_says(tmp_path: Path) -> None:
             paint(tmp_path / side / "abc"[number % 3] / f"{number}.png", number + (100 if side == "val" else 0))
     (tmp_path / "val" / "a" / "broken.png").write_bytes(b"no picture")
     data = _data(tmp_path)
-    found = Measure(data, Protocol(k=5, linear="none"), torch.device("cpu"), tmp_path / "cache", 0)(
+    found = Measure(data, Protocol(k=5, linear="off"), torch.device("cpu"), tmp_path / "cache", 0)(
         Colour(), config_of(SMOKE, TABLES["table-1"].rows[0], 0)
     )
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -272,7 +272,7 @@ def test_a_network_without_numbers_is_said_to_be_one(tmp_path: Path) -> None:
     for number in range(4):
         for side in ("train", "val"):
             paint(tmp_path / side / "ab"[number % 2] / f"{number}.png", number)
-    measure = Measure(_data(tmp_path), Protocol(linear="none"), torch.device("cpu"), tmp_path / "cache", 0)
+    measure = Measure(_data(tmp_path), Protocol(linear="off"), torch.device("cpu"), tmp_path / "cache", 0)
     broken = Colour()
     broken.forward = lambda x: x.mean(dim=(2, 3)) * float("nan")  # type: ignore[method-assign]
     with pytest.raises(FloatingPointError):

@@ -12,7 +12,7 @@ LINEAR = {
     "quick": "linear: features of centre crops, a grid of learning rates and weight decays, chosen on a held-out fifth "
     "of the training images, {steps} steps",
     "paper": "linear: the paper's, LARS on random crops, {epochs} epochs",
-    "none": "",
+    "off": "",
 }
 
 
@@ -82,8 +82,9 @@ def notes(content: dict[str, Any]) -> list[str]:
     linear = LINEAR[protocol["linear"]].format(**protocol)
     k = next((run["results"]["knn"]["k"] for run in runs if "knn" in run["results"]), protocol["k"])
     how = f"kNN: k = {k}, cosine, centre crops" + (f"; {linear}" if linear else "")
-    scale = f"scale {content['scale']} ({content['about']})"
-    parts = [f"Ours, {scale}: {settings}. Top-1. {how}. Loss and std as training ended."]
+    parts = [f"Ours, scale {content['scale']}: {settings}. Top-1. {how}. Loss and std as training ended."]
+    if content["scale"] == "smoke":
+        parts.append("A few steps: they show that every row runs, and nothing else.")
     seeds = max(len(row["runs"]) for row in content["rows"])
     if seeds > 1:
         parts.append(f"Mean ± standard deviation over up to {seeds} seeds.")

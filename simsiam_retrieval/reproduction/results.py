@@ -37,7 +37,6 @@ def gather(
         "section": table.section,
         "asks": table.asks,
         "scale": scale.name,
-        "about": scale.about,
         "settings": {name: getattr(plain, name) for name in SHOWN},
         "protocol": asdict(protocol),
         "data": {

@@ -134,7 +134,7 @@ def measure_baseline(out: Path, config: Config, data: Data, protocol: Protocol, 
     with contextlib.suppress(OSError, ValueError, AttributeError):
         if {**json.loads(file.read_text(encoding="utf-8")), "results": None} == {**about, "results": None}:
             return
-    quick = protocol if protocol.linear != "paper" else dataclasses.replace(protocol, linear="none")
+    quick = protocol if protocol.linear != "paper" else dataclasses.replace(protocol, linear="off")
     cli.remark("measuring the same network with random weights")
     measure = Measure(data, quick, pick_device(place.device), place.cache, place.workers)
     write_json(file, {**about, "results": measure(random_backbone(config), config)})

@@ -17,7 +17,7 @@ WIDTHS = ("projector_dim", "projector_hidden_dim", "predictor_dim")
 class Protocol:
     """How the features of a finished row are measured."""
 
-    linear: str = "quick"  # "quick": a grid on features of centre crops; "paper": LARS on random crops; "none"
+    linear: str = "quick"  # "quick": a grid on features of centre crops; "paper": LARS on random crops; "off"
     k: int = 200  # neighbours of kNN, at most; as in Wu et al. 2018 and lightly's benchmarks
     steps: int = 500  # of the quick linear classifiers
     epochs: int = 90  # of the paper's
