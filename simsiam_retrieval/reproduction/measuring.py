@@ -97,7 +97,8 @@ class Measure:
         queries, truth = self._features(backbone, self._test, config.image_size)
         classes = len(self.classes)
         unit, unit_queries = F.normalize(x, dim=1), F.normalize(queries, dim=1)
-        k = min(self._protocol.k, len(x))
+        del x  # ImageNet's are 10 GB
+        k = min(self._protocol.k, len(unit))
         scores = knn_scores(unit, labels, unit_queries, classes, k=k, temperature=TEMPERATURE)
         results = {"knn": {**top_1_and_5(scores, truth), "k": k, "temperature": TEMPERATURE}}
         if self._protocol.linear == "quick":
@@ -108,7 +109,7 @@ class Measure:
             results["linear-paper"] = self._paper(backbone, config, queries, truth)
         return results
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _features(self, backbone: nn.Module, pictures: Pictures, side: int) -> tuple[Tensor, Tensor]:
         rows, labels = [], []
         for squares, truth in pictures.chunks(side):
@@ -117,7 +118,7 @@ class Measure:
         features = torch.cat(rows)
         if not features.isfinite().all():
             raise FloatingPointError("features that are not numbers")
-        return features.clone(), torch.cat(labels)
+        return features, torch.cat(labels)
 
     def _paper(self, backbone: nn.Module, config: Config, queries: Tensor, truth: Tensor) -> dict[str, Any]:
         names = dict(zip((file.path for file in self._data.train.files), self._data.train.names, strict=True))

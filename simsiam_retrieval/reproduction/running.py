@@ -91,7 +91,7 @@ def run_job(job: Job, data: Data, protocol: Protocol, place: Place, measure: Mea
             return True
         results, failed = measure(load_backbone(job.folder)[0], job.config), None
     except Diverged as error:
-        results, failed = {}, str(error)
+        results, failed = {}, str(error).partition(";")[0]  # what to try instead is not for a row of a table
     except FloatingPointError:
         results, failed = {}, "its features are not numbers"
     except torch.OutOfMemoryError:
