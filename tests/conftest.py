@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from commands import Run, runner
+from filelock import FileLock
 from small import paint
 
 HOME = "SIMSIAM_RETRIEVAL_HOME"
@@ -64,77 +65,109 @@ def photos() -> Path:
     return example_photos()
 
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def few_photos(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """``made_once(name, make)``: what ``make(path)`` leaves at ``path``, once for all workers of pytest-xdist."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        path, flat = shared / name, name.replace("/", "-")
+        done = shared / f"{flat}.made"
+        with FileLock(shared / f"{flat}.lock"):
+            if not done.exists():
+                if path.exists():  # another worker failed to make it
+                    shutil.rmtree(path)
+                path.parent.mkdir(exist_ok=True)
+                make(path)
+                done.touch()
+        return path
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def few_photos(photos: Path, made_once: MadeOnce) -> Path:
     """Two example photos of each kind, 38 in all, in folders as the originals; read only."""
-    folder = tmp_path_factory.mktemp("few-photos")
-    for kind in sorted(path for path in photos.iterdir() if path.is_dir()):
-        (folder / kind.name).mkdir()
-        for photo in sorted(kind.glob("*.jpg"))[:2]:
-            shutil.copy(photo, folder / kind.name)
-    return folder
+
+    def make(folder: Path) -> None:
+        for kind in sorted(path for path in photos.iterdir() if path.is_dir()):
+            (folder / kind.name).mkdir(parents=True)
+            for photo in sorted(kind.glob("*.jpg"))[:2]:
+                shutil.copy(photo, folder / kind.name)
+
+    return made_once("few-photos", make)
 
 
 @pytest.fixture(scope="session")
-def run_dir(few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two epochs (four steps) of a ResNet-18 at 32 px on ``few_photos``; read only."""
-    from simsiam_retrieval.training.config import Config
-    from simsiam_retrieval.training.options import Options
-    from simsiam_retrieval.training.pretraining import pretrain
+def run_dir(few_photos: Path, made_once: MadeOnce) -> Path:
+    """A finished run of two epochs (four steps) of a ResNet-18 at 32 px on ``few_photos``, and its fp32
+    ``encoder.onnx``, which few tests can do without; read only.
+    """
 
-    run = tmp_path_factory.mktemp("runs") / "tiny"
-    config = Config(image_size=32, batch_size=16, epochs=2, projector_dim=64, predictor_dim=32)
-    assert pretrain(config, [few_photos], Options(out=run, device="cpu", workers=0))
-    return run
+    def make(run: Path) -> None:
+        from simsiam_retrieval.export.encoder import export_run  # pyright: ignore[reportMissingImports]
+
+        from simsiam_retrieval.training.config import Config
+        from simsiam_retrieval.training.options import Options
+        from simsiam_retrieval.training.pretraining import pretrain
+
+        config = Config(image_size=32, batch_size=16, epochs=2, projector_dim=64, predictor_dim=32)
+        assert pretrain(config, [few_photos], Options(out=run, device="cpu", workers=0))
+        export_run(run, run / "encoder.onnx")
+
+    return made_once("runs/tiny", make)
 
 
 @pytest.fixture(scope="session")
 def encoder_file(run_dir: Path) -> Path:
     """The fp32 ``encoder.onnx`` of ``run_dir``, in its place there; read only."""
-    from simsiam_retrieval.export.encoder import export_run  # pyright: ignore[reportMissingImports]
-
-    file = run_dir / "encoder.onnx"
-    export_run(run_dir, file)
-    return file
+    return run_dir / "encoder.onnx"
 
 
 @pytest.fixture(scope="session")
-def collection_dir(photos: Path, encoder_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def collection_dir(photos: Path, encoder_file: Path, made_once: MadeOnce) -> Path:
     """A collection of all example photos, made with ``encoder_file``; read only: copy it to change it."""
-    from simsiam_retrieval.collection.indexing import index_folders
 
-    folder = tmp_path_factory.mktemp("collections") / "photos"
-    update = index_folders([photos], folder, str(encoder_file), workers=0)
-    assert update.finished and not update.failed
-    return folder
+    def make(folder: Path) -> None:
+        from simsiam_retrieval.collection.indexing import index_folders
+
+        update = index_folders([photos], folder, str(encoder_file), workers=0)
+        assert update.finished and not update.failed
+
+    return made_once("collections/photos", make)
 
 
 @pytest.fixture(scope="session")
-def published_run(
-    run_dir: Path, encoder_file: Path, few_photos: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def published_run(run_dir: Path, encoder_file: Path, few_photos: Path, made_once: MadeOnce) -> Path:
     """A copy of the tiny run as it is before publishing: fp32, fp16 and int8 encoders and a probe; read only."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from simsiam_retrieval.export.encoder import export_run  # pyright: ignore[reportMissingImports]
 
-    from simsiam_retrieval.evaluation.labelled import labelled_files
-    from simsiam_retrieval.evaluation.reports import save_report
-    from simsiam_retrieval.evaluation.run import run_probe
+    def make(run: Path) -> None:
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+        from simsiam_retrieval.export.encoder import export_run  # pyright: ignore[reportMissingImports]
 
-    run = tmp_path_factory.mktemp("published") / "tiny"
-    shutil.copytree(run_dir, run, ignore=shutil.ignore_patterns(".lock", "eval"))
-    export_run(run, run / "encoder_fp16.onnx", precision="fp16")
-    graph = onnx.load(encoder_file)
-    properties = {entry.key: entry.value for entry in graph.metadata_props}
-    del graph.opset_import[1:]  # the quantiser insists on one
-    quantize_dynamic(graph, run / "encoder_int8.onnx", weight_type=QuantType.QUInt8)
-    quantised = onnx.load(run / "encoder_int8.onnx")  # without the metadata, and so no encoder of this package yet
-    onnx.helper.set_model_props(quantised, properties)
-    onnx.save(quantised, run / "encoder_int8.onnx")
-    labelled = labelled_files(few_photos, None)
-    save_report(run, run_probe(run, labelled, labelled, cached=False, workers=0)[0])
-    return run
+        from simsiam_retrieval.evaluation.labelled import labelled_files
+        from simsiam_retrieval.evaluation.reports import save_report
+        from simsiam_retrieval.evaluation.run import run_probe
+
+        shutil.copytree(run_dir, run, ignore=shutil.ignore_patterns(".lock", "eval"))
+        export_run(run, run / "encoder_fp16.onnx", precision="fp16")
+        graph = onnx.load(encoder_file)
+        properties = {entry.key: entry.value for entry in graph.metadata_props}
+        del graph.opset_import[1:]  # the quantiser insists on one
+        quantize_dynamic(graph, run / "encoder_int8.onnx", weight_type=QuantType.QUInt8)
+        quantised = onnx.load(run / "encoder_int8.onnx")  # without the metadata, and so no encoder of this package yet
+        onnx.helper.set_model_props(quantised, properties)
+        onnx.save(quantised, run / "encoder_int8.onnx")
+        labelled = labelled_files(few_photos, None)
+        save_report(run, run_probe(run, labelled, labelled, cached=False, workers=0)[0])
+
+    return made_once("published/tiny", make)
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
