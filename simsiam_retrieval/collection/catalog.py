@@ -242,18 +242,21 @@ class Catalog:
         strays = self._db.execute("PRAGMA foreign_key_check")
         return complaints + [f"{table}: row {row} belongs to no item" for table, row, *_ in strays]
 
-    def stored(self) -> Iterator[tuple[int, Path, bytes | None, bytes | None, bytes | None]]:
-        """Id, path, digest, vector and thumbnail of usable images, as they are stored, in the order of ids."""
+    def stored(self) -> Iterator[tuple[int, Path, bytes | None, bytes | None, bytes | None, bool | None]]:
+        """Id, path, digest, vector and thumbnail of usable images, as they are stored, in the order of ids; and whether
+        the row's checksum fits, None where it has none.
+        """
         rows = self._db.execute(
-            f"SELECT id, path, digest, vector, jpeg FROM items LEFT JOIN vectors ON vectors.item = id"
-            f" LEFT JOIN thumbnails ON thumbnails.item = id WHERE {_VISIBLE} ORDER BY id"
+            f"SELECT id, path, digest, vector, jpeg, checksum = {checksums.OF_ROW} FROM items"
+            f" LEFT JOIN vectors ON vectors.item = id LEFT JOIN thumbnails ON thumbnails.item = id"
+            f" WHERE {_VISIBLE} ORDER BY id"
         )
-        for id_, path, *rest in rows:
-            yield id_, _path(path), *rest
+        for id_, path, digest, vector, thumbnail, fits in rows:
+            yield id_, _path(path), digest, vector, thumbnail, None if fits is None else bool(fits)
 
-    def changed_rows(self) -> list[Path]:
-        """Files of which not all is stored any more as it was written, by the row's checksum; sorted by path."""
-        rows = self._db.execute(f"SELECT path FROM items WHERE checksum <> {checksums.OF_ROW} ORDER BY path")
+    def other_changed_rows(self) -> list[Path]:
+        """Files without a usable image of which not all is stored any more as it was written, by the row's checksum."""
+        rows = self._db.execute(f"SELECT path FROM items WHERE NOT ({_VISIBLE}) AND checksum <> {checksums.OF_ROW}")
         return [_path(path) for (path,) in rows]
 
     def failures(self) -> list[tuple[Path, str]]:

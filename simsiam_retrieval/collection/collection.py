@@ -552,7 +552,9 @@ class Collection:
             generation = catalog.generation()
             index = VectorIndex.load(self.folder, generation)
             problem = index_problem(index, catalog, self.dim)
-            found = list(damaged_items(catalog, self.dim, index if problem is None else None))
+            found, wrong_copies = damaged_items(catalog, self.dim, index if problem is None else None)
+            if wrong_copies:
+                problem = f"{wrong_copies} of its vectors {'is' if wrong_copies == 1 else 'are'} not the catalog's"
             if found:
                 catalog.publish([finding.subject for finding in found], [])
             catalog.seal()

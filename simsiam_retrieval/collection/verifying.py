@@ -1,8 +1,9 @@
 """Whether a collection's files agree with each other and with themselves, and what can be mended."""
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ ROUNDED = 0.999  # cosine at least, between a vector and its 8-bit or 16-bit ver
 BATCH = 4096  # vectors compared at a time
 
 
-_Stored = tuple[int, Path, bytes | None, bytes | None, bytes | None]  # id, path, digest, vector, thumbnail
+# id, path, digest, vector, thumbnail, whether its checksum fits (None: it has none)
+_Stored = tuple[int, Path, bytes | None, bytes | None, bytes | None, bool | None]
 
 
 class Finding(NamedTuple):
@@ -28,14 +30,16 @@ class Finding(NamedTuple):
 
 
 REREAD = "forgotten; the next update reads it again"
+CHANGED = "what is stored of it does not fit its checksum"
 
 
-def damaged_items(catalog: Catalog, dim: int, index: VectorIndex | None) -> Iterator[Finding]:
-    """Images whose row, vector or thumbnail cannot be right.
+def damaged_items(catalog: Catalog, dim: int, index: VectorIndex | None) -> tuple[list[Finding], int]:
+    """Images whose row, vector or thumbnail cannot be right; and how many vectors only the FAISS file has wrong.
 
     Each row has a checksum of all that is stored of its file, and each vector is there twice, in the catalog and in
-    the FAISS file (if there is a readable ``index``): a byte that changed anywhere shows. Of an index of rounded
-    vectors only larger changes do.
+    the FAISS file (if there is a readable ``index``): a byte that changed anywhere shows. Where they differ, a row
+    that fits its checksum is right; of rows without one, which older versions wrote, nobody can say. Of an index of
+    rounded vectors only larger changes show.
 
     Raises :class:`UserError` when SQLite finds its own pages damaged.
     """
@@ -45,49 +49,61 @@ def damaged_items(catalog: Catalog, dim: int, index: VectorIndex | None) -> Iter
             f"{catalog.folder / FILE}: damaged ({complaints[0]}; {len(complaints)} complaints in all); "
             "delete the collection and index again"
         )
-    named = set()
-    for finding in _damaged_rows(catalog, dim, index):
-        named.add(finding.subject)
-        yield finding
-    for path in catalog.changed_rows():
-        if path not in named:
-            yield Finding(path, "what is stored of it does not fit its checksum", REREAD)
-
-
-def _damaged_rows(catalog: Catalog, dim: int, index: VectorIndex | None) -> Iterator[Finding]:
-    batch = []
-    for row in catalog.stored():
-        batch.append(row)
-        if len(batch) == BATCH:
-            yield from _damaged(batch, dim, index)
-            batch = []
-    yield from _damaged(batch, dim, index)
-
-
-def _damaged(
-    batch: list[tuple[int, Path, bytes | None, bytes | None, bytes | None]], dim: int, index: VectorIndex | None
-) -> list[Finding]:
-    found = []
-    held = None if index is None else index.vectors([id_ for id_, *_ in batch])
-    for number, (_, path, digest, vector, thumbnail) in enumerate(batch):
-        problem = None
-        if vector is None or not isinstance(vector, bytes) or len(vector) != 4 * dim:
-            problem = "its vector is missing or has the wrong length"
-        else:
-            values = np.frombuffer(vector, "<f4")
-            with np.errstate(over="ignore", invalid="ignore"):
-                length = float(np.linalg.norm(values.astype(np.float64)))
-            if not abs(length - 1) <= UNIT:  # so that NaN counts
-                problem = f"its vector is damaged (length {length:g} instead of 1)"
-            elif held is not None and not _equal(held[number], values, rounded=index is not None and index.rounded):
+    found: dict[Path, Finding] = {}
+    wrong_copies = 0
+    for batch in _batches(catalog.stored()):
+        differing = _differing(batch, dim, index)
+        for row in batch:
+            id_, path, fits = row[0], row[1], row[-1]
+            problem = _problem(row, dim)
+            if problem is None and id_ in differing and not fits:
                 problem = "its vector differs between the catalog and the FAISS file"
-        if problem is None and (not isinstance(digest, bytes) or len(digest) != 32):
-            problem = "its hash is missing or has the wrong length"
-        if problem is None and not _is_jpeg(thumbnail):
-            problem = "its thumbnail is missing or damaged"
-        if problem is not None:
-            found.append(Finding(path, problem, REREAD))
-    return found
+            elif problem is None and fits is False:
+                problem = CHANGED
+            if problem is not None:
+                found[path] = Finding(path, problem, REREAD)
+            elif id_ in differing:
+                wrong_copies += 1
+    for path in catalog.other_changed_rows():
+        found.setdefault(path, Finding(path, CHANGED, REREAD))
+    return sorted(found.values()), wrong_copies
+
+
+def _batches(rows: Iterator[_Stored]) -> Iterator[list[_Stored]]:
+    while batch := list(islice(rows, BATCH)):
+        yield batch
+
+
+def _problem(row: _Stored, dim: int) -> str | None:
+    """What shows without a checksum and a copy."""
+    _, _, digest, vector, thumbnail, _ = row
+    if not _is_vector(vector, dim):
+        return "its vector is missing or has the wrong length"
+    with np.errstate(over="ignore", invalid="ignore"):
+        length = float(np.linalg.norm(np.frombuffer(vector, "<f4").astype(np.float64)))
+    if not abs(length - 1) <= UNIT:  # so that NaN counts
+        return f"its vector is damaged (length {length:g} instead of 1)"
+    if not isinstance(digest, bytes) or len(digest) != 32:
+        return "its hash is missing or has the wrong length"
+    if not _is_jpeg(thumbnail):
+        return "its thumbnail is missing or damaged"
+    return None
+
+
+def _differing(batch: list[_Stored], dim: int, index: VectorIndex | None) -> set[int]:
+    """Ids of the rows whose vector is another one in ``index``."""
+    if index is None:
+        return set()
+    held = index.vectors([id_ for id_, *_ in batch])
+    return {
+        id_
+        for (id_, _, _, vector, *_), copy in zip(batch, held, strict=True)
+        if _is_vector(vector, dim) and not _equal(copy, np.frombuffer(vector, "<f4"), rounded=index.rounded)
+    }
+
+
+def _is_vector(stored: bytes | None, dim: int) -> TypeGuard[bytes]:
+    return isinstance(stored, bytes) and len(stored) == 4 * dim
 
 
 def _equal(held: NDArray[np.float32], stored: NDArray[np.float32], *, rounded: bool) -> bool:
