@@ -51,6 +51,30 @@ def test_what_auto_means() -> None:
     assert [choose(kind, 2000, 512, big) for kind in STORED] == STORED
 
 
+@pytest.mark.parametrize("dim", [19, 64])
+@pytest.mark.parametrize("k", [1, 10, 3001])
+def test_one_query_is_searched_exactly_and_copies_come_by_id(dim, k) -> None:
+    """Against numpy in float64 and FAISS; every vector is there three times, in places that are far apart."""
+    generator = np.random.default_rng(0)
+    different = generator.standard_normal((1000, dim))
+    different /= np.linalg.norm(different, axis=1, keepdims=True)
+    which = np.concatenate([np.arange(1000), generator.permutation(1000), np.arange(1000)[::-1], [5]])
+    ids = 7 + 3 * np.arange(3001, dtype=np.int64)
+    index = VectorIndex.build(ids, different[which].astype(np.float32), 1)
+    for query in [*different[:10], *(-different[10:20])]:
+        scores, found = index.search(query[None].astype(np.float32), k)
+        assert scores.shape == found.shape == (1, k) and scores.dtype == np.float32
+        exact = (different @ query)[which]
+        np.testing.assert_allclose(scores[0], np.sort(exact)[::-1][:k], atol=1e-6)
+        np.testing.assert_allclose(scores, np.clip(index.faiss_index.search(query[None], k)[0], -1, 1), atol=1e-6)
+        rows = (found[0] - 7) // 3
+        np.testing.assert_allclose(scores[0], exact[rows], atol=1e-6)
+        assert len(set(rows.tolist())) == k
+        same = which[rows][1:] == which[rows][:-1]
+        assert (np.diff(rows)[same] > 0).all() and (np.diff(scores[0])[same] == 0).all()
+        assert same.sum() >= 2 * (k // 3 - 1)  # copies stand beside each other
+
+
 @pytest.mark.parametrize("kind", STORED)
 def test_a_saved_index_is_the_same(kind, vectors, ids, tmp_path) -> None:
     made = VectorIndex.build(ids, vectors, 7, kind)
