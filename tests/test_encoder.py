@@ -205,6 +205,16 @@ def test_serving_needs_no_torch(encoder_file, photos):
     assert done.stderr == ""
 
 
+def test_worker_processes_import_little():
+    """FAISS alone would take 100 MB in each of them."""
+    script = (
+        "import sys, simsiam_retrieval.embedding, simsiam_retrieval.images.facts\n"
+        "print({'faiss', 'torch', 'tyro', 'rich', 'sqlite3'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "set()\n"
+
+
 # -- embedding
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..encoder import Encoder, ImageLike, find_encoder
+from ..encoder import Encoder, ImageLike, find_encoder, gpu_present
 from ..errors import UserError
 from ..files import replacing
 from ..hub import source_of
@@ -83,7 +83,7 @@ class Collection:
         self._catalog = catalog
         self._lock = threading.RLock()
         self._encoder: Encoder | None = None
-        self.encoder_device = "auto"  # what embeds, until the encoder is loaded; see Encoder
+        self.encoder_device = "auto"  # what embeds; see Encoder
         with explained(folder):
             self.encoder_identity = catalog.meta("encoder")
             self.dim = int(catalog.meta("dim"))
@@ -127,10 +127,14 @@ class Collection:
                         facts = {"encoder": loaded.identity, "dim": str(loaded.dim)}
                         if (source := source_of(loaded.file)) is not None:
                             facts["encoder_source"] = source
-                        return cls(folder, Catalog.create(folder, facts))
+                        made = cls(folder, Catalog.create(folder, facts))
                 except (OSError, UserError):
                     remove_collection(folder, keep_folder=found)
                     raise
+                if not gpu_present():  # else it may be asked for there
+                    loaded.file = folder / ENCODER_FILE
+                    made._encoder = loaded
+                return made
         except OSError as error:
             if not found and folder.is_dir():
                 remove_collection(folder, keep_folder=False)
@@ -242,7 +246,7 @@ class Collection:
     def encoder(self) -> Encoder:
         """The encoder that made the vectors, from the collection's own copy."""
         with self._lock:
-            if self._encoder is None:
+            if self._encoder is None or self.encoder_device not in ("auto", self._encoder.device):
                 encoder = Encoder(self.folder / ENCODER_FILE, device=self.encoder_device)
                 if encoder.identity != self.encoder_identity:
                     raise UserError(f"{encoder.file}: not the encoder that made this collection; put that one back")

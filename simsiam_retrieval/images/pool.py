@@ -1,14 +1,16 @@
 """Run a function over many files in worker processes that may hang or crash without taking the run along."""
 
 import contextlib
-import multiprocessing
 import os
 import signal
+import sys
+import types
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
@@ -50,7 +52,8 @@ def map_chunks(
     its time, the chunk is tried again item by item, and ``lost(item, reason)`` stands for the items that did it.
     Few items, or ``workers=0``, run in this process.
 
-    Exceptions of ``function`` itself are raised here.
+    Exceptions of ``function`` itself are raised here. Functions and items must come from modules: the workers do
+    not run the main script.
     """
     chunks = [list(items[i : i + chunk_size]) for i in range(0, len(items), chunk_size)]
     workers = available_cpus() if workers is None else workers
@@ -61,9 +64,7 @@ def map_chunks(
         yield from map(function, chunks)
         return
 
-    # spawn: forked children would inherit locks that other threads (ONNX Runtime, BLAS) hold
-    context = multiprocessing.get_context("spawn")
-    with ProcessPool(workers, initializer=initializer, initargs=initargs, context=context) as pool:
+    with ProcessPool(workers, initializer=initializer, initargs=initargs, context=_Context()) as pool:
 
         def settle(chunk: list[T], future: ProcessFuture) -> list[R]:
             return _settle(pool, function, chunk, future, lost, seconds_per_item)
@@ -80,6 +81,28 @@ def map_chunks(
                 yield settle(*ahead.popleft())
         finally:
             pool.stop()  # does nothing to finished work; ends the rest at once when the reader gives up
+
+
+class _Process(SpawnProcess):
+    """A spawned process that does not begin by running the main script again: it would import what it never needs,
+    and a user's script without ``if __name__ == "__main__":`` would start itself for ever.
+    """
+
+    @staticmethod
+    def _Popen(process_obj):  # noqa: N802 -- multiprocessing's name
+        nothing = types.ModuleType("__main__")
+        before, sys.modules["__main__"] = sys.modules["__main__"], nothing
+        try:
+            return SpawnProcess._Popen(process_obj)  # pyright: ignore[reportAttributeAccessIssue]
+        finally:
+            if sys.modules["__main__"] is nothing:  # Streamlit, too, changes it
+                sys.modules["__main__"] = before
+
+
+class _Context(SpawnContext):
+    """Not fork: children would inherit locks that other threads (ONNX Runtime, BLAS) hold."""
+
+    Process = _Process
 
 
 @contextlib.contextmanager
@@ -107,9 +130,7 @@ def _settle(
     try:
         return future.result()
     except BrokenProcessPool:
-        raise RuntimeError(
-            "the worker processes do not start; a script that starts them needs: if __name__ == '__main__':"
-        ) from None
+        raise RuntimeError("the worker processes do not start; try --workers 0 (in Python: workers=0)") from None
     except (FutureTimeout, ProcessExpired):
         pass
     results = []
