@@ -11,6 +11,15 @@
 
 The photos are mosaics of the real photos in PHOTOS, enlarged twice, as JPEGs of quality 90: their size on disk is
 printed, since it decides what decoding costs. Memory is the peak of the summed proportional set size of all processes.
+
+``--encoder`` takes another encoder than the shipped one; ``plain`` then works at its image size, too. One at 224 px in
+int8, whose weights mean nothing, as they don't change speed (hence ``--force``):
+
+    python -c "import torch, torchvision as t; torch.save(t.models.resnet18().state_dict(), 'fresh.pt')"
+    python -m simsiam_retrieval.convert fresh.pt fresh
+    python -m simsiam_retrieval.export fresh --precision int8 --calibrate PHOTOS --held-out PHOTOS \\
+        --float-layers 0 --force
+    python benchmarks/index_speed.py PHOTOS --encoder fresh
 """
 
 import argparse
@@ -102,9 +111,9 @@ def mosaics(source: list[Path], folder: Path, count: int, megapixels: float, see
     return made
 
 
-def bare(files: list[Path]) -> dict:
+def bare(files: list[Path], encoder_name: str | None) -> dict:
     """CPU-seconds to decode and to embed one photo, in this process, on one thread."""
-    encoder = load_encoder(device="cpu", threads=1)
+    encoder = load_encoder(encoder_name, device="cpu", threads=1)
     squares: list[np.ndarray] = []
     decode = embed = 0.0
     for _ in range(2):  # the first pass warms everything up
@@ -162,9 +171,10 @@ def timed(*command: object, environment: dict[str, str] | None = None) -> dict:
 
 def contenders(arguments: argparse.Namespace) -> dict[str, list]:
     """Name -> command; FOLDER, WORK and OUT are filled in."""
-    side = load_encoder(device="cpu").image_size
+    side = load_encoder(arguments.encoder, device="cpu").image_size
+    ours = [sys.executable, "-m", "simsiam_retrieval.index", "FOLDER", "--collection", "WORK/collection"]
     found = {
-        "ours": [sys.executable, "-m", "simsiam_retrieval.index", "FOLDER", "--collection", "WORK/collection"],
+        "ours": ours + (["--encoder", arguments.encoder] if arguments.encoder else []),
         "plain": [sys.executable, "-c", PLAIN, "FOLDER", side, "WORK/vectors.npy"],
     }
     if arguments.fastdup:
@@ -183,7 +193,7 @@ def indexing(arguments: argparse.Namespace, source: list[Path], scratch: Path, m
     folder = scratch / f"photos-{megapixels:g}"
     files = mosaics(source, folder, arguments.photos, megapixels, arguments.seed)
     size = sum(file.stat().st_size for file in files) / len(files)
-    facts = bare(files)
+    facts = bare(files, arguments.encoder)
     runs: dict[str, list[dict]] = {name: [] for name in contenders(arguments)}
     for _ in range(arguments.rounds):
         for name, command in contenders(arguments).items():
@@ -251,6 +261,7 @@ def filled(scratch: Path, name: str, photo: Path, count: int, seed: int) -> tupl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, metavar="PHOTOS", help="a folder of real photos")
+    parser.add_argument("--encoder", help="run folder or .onnx file to index with; by default the shipped one")
     parser.add_argument("--photos", type=int, default=600, help="of each size")
     parser.add_argument("--megapixels", type=float, nargs="*", default=[0.5, 12.0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -292,8 +303,11 @@ def main() -> None:
             result["search"] = {"images": arguments.search, **median(runs), "imports": median(imports)}
             print(f"\nsearch in {arguments.search:,} images, as a process:", _line(result["search"]))
             print("importing numpy, Pillow, ONNX Runtime and FAISS alone:", _line(result["search"]["imports"]))
+    encoder = load_encoder(arguments.encoder, device="cpu")
     result |= {
-        "encoder": load_encoder(device="cpu").identity,
+        "encoder": encoder.identity,
+        "image_size": encoder.image_size,
+        "precision": encoder.metadata.get("precision"),
         "rounds": arguments.rounds,
         "cores": available_cpus(),
         "version": simsiam_retrieval.__version__,

@@ -135,6 +135,31 @@ def test_a_lasso_shows_the_images_inside_it_and_a_click_leads_to_their_neighbour
     expect(tiles).to_have_count(0)
 
 
+def test_images_marked_in_a_lasso_are_a_query_together(page: Page, collection: Path) -> None:
+    over = open_map(page)
+    found = places(collection, over)
+    middle = sorted(found.values())[len(found) // 2]
+    lasso(page, middle, sorted(math.dist(middle, at) for at in found.values())[7] + 1)
+    tiles = page.locator("a.tile")
+    expect(tiles.nth(3)).to_be_visible()
+    marked = []
+    for number in (0, 3):
+        tile = page.locator("li", has=page.locator("a.tile")).nth(number)
+        marked.append(int(tiles.nth(number).get_attribute("data-id") or 0))
+        tile.hover()
+        tile.get_by_role("button", name=re.compile("^Mark ")).click()
+        expect(page.get_by_text(re.compile(f"^{len(marked)} marked, "))).to_be_visible()
+    page.get_by_role("button", name="Similar to these").click()
+    page.wait_for_url(f"/?more={marked[0]}%2C{marked[1]}")
+    with Collection.open(collection) as opened:
+        queries = [item for id_ in marked if (item := opened.item(id_)) is not None]
+        expected = [hit.path.name for hit in opened.search(queries, 24)]
+    expect(page.locator("a.tile .name")).to_have_text(expected)
+    assert page.evaluate("document.title") != "hacked"
+    page.go_back()
+    expect(page.get_by_text(re.compile("^2 marked, "))).to_be_visible()  # as it was left
+
+
 def test_the_pointer_shows_the_picture_and_a_click_opens_it(page: Page, collection: Path) -> None:
     over = open_map(page)
     odd = next(id_ for id_, path in paths(collection).items() if path.name == ODD_NAME)
