@@ -6,7 +6,6 @@ import os
 import pickle
 import re
 import stat
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from commands import Command
 from PIL import Image
 from safetensors.torch import save_file
 from simsiam_retrieval.export.encoder import export_run  # pyright: ignore[reportMissingImports]
@@ -778,10 +778,10 @@ def test_views_are_normalised_as_the_run_says() -> None:
 # -- the command
 
 
-def test_the_command(run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+def test_the_command(run: Command, tmp_path: Path) -> None:
     source = trained_looking(SoloLearn(cifar=True))
     saved({"state_dict": source.state_dict(), "optimizer_states": [torch.zeros(2)]}, tmp_path / "solo.ckpt")
-    done = run_command("convert", "solo.ckpt", "runs/solo", "--mean", 0.4914, 0.4822, 0.4465, "--licence", "MIT")
+    done = run("convert", "solo.ckpt", "runs/solo", "--mean", 0.4914, 0.4822, 0.4465, "--licence", "MIT")
     assert (done.returncode, done.stdout) == (0, "runs/solo\n")
     for expected in (
         "solo-learn layout: ResNet-18, cifar-pad2 stem, images at 32 px",
@@ -792,7 +792,7 @@ def test_the_command(run_command: Callable[..., subprocess.CompletedProcess[str]
         assert expected in done.stderr
     assert_same_features(tmp_path / "runs" / "solo", source.features)
     (tmp_path / "page.pth").write_text("<html>")
-    page = run_command("convert", "page.pth", "runs/page")
+    page = run("convert", "page.pth", "runs/page")
     assert page.returncode == 2 and page.stderr.startswith("error: page.pth: a web page") and page.stdout == ""
     assert not (tmp_path / "runs" / "page").exists()
 

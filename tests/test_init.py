@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import Command
 
 from simsiam_retrieval.encoder import default_encoder_file
 from simsiam_retrieval.errors import UserError
@@ -53,7 +54,7 @@ def test_weights_that_do_not_fit_are_refused(config: Config, init: str, said: st
         initial_backbone(init, config)
 
 
-def test_init_and_resume_exclude_each_other(run_command, run_dir: Path) -> None:
-    done = run_command("pretrain", "--resume", run_dir, "--init", "default")
+def test_init_and_resume_exclude_each_other(run: Command, run_dir: Path) -> None:
+    done = run("pretrain", "--resume", run_dir, "--init", "default")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and "--init" in done.stderr

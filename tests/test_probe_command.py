@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from commands import Run
 
 from simsiam_retrieval.encoder import Encoder
 from simsiam_retrieval.evaluation.predictions import load_predictions, predictions_file
@@ -12,6 +13,12 @@ from simsiam_retrieval.evaluation.protocols import PROTOCOLS
 from simsiam_retrieval.evaluation.table import markdown
 
 CLASSIFIERS = {"knn", "knn-20", "knn-whitened", "linear"}
+
+
+@pytest.fixture
+def run_command(run: Run) -> Run:
+    """In this process: torch takes seconds to import."""
+    return run
 
 
 @pytest.fixture(scope="module")

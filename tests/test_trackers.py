@@ -25,10 +25,10 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
 
 
-def test_tensorboard_shows_what_metrics_jsonl_says(run_command, few_photos: Path, tmp_path: Path) -> None:
+def test_tensorboard_shows_what_metrics_jsonl_says(run, few_photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     options = ("--out", "run", "--tracker", "tensorboard", "--device", "cpu", "--workers", 0)
-    done = run_command("pretrain", few_photos, *options, *SHORT)
+    done = run("pretrain", few_photos, *options, *SHORT)
     assert done.returncode == 0, done.stderr
     [row] = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     shown = scalars(tmp_path / "run" / "tensorboard")

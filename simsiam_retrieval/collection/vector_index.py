@@ -155,7 +155,7 @@ class VectorIndex:
         return np.clip(scores, -1, 1), ids  # rounding can carry a cosine past 1
 
     def _by_product(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """:meth:`search` of an exact index for one query (dim,); images of equal vectors come in the order of their ids.
+        """:meth:`search` of an exact index for one query (dim,); equal vectors come in the order of their ids.
 
         FAISS takes one thread for a single query, numpy's BLAS takes all.
         """

@@ -89,7 +89,7 @@ class _Process(SpawnProcess):
     """
 
     @staticmethod
-    def _Popen(process_obj):  # noqa: N802 -- multiprocessing's name
+    def _Popen(process_obj):
         nothing = types.ModuleType("__main__")
         before, sys.modules["__main__"] = sys.modules["__main__"], nothing
         try:
