@@ -160,7 +160,8 @@ class VectorIndex:
         FAISS takes one thread for a single query, numpy's BLAS takes all.
         """
         flat = innermost(self._index)
-        stored = faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)  # no copy
+        here = flat.get_xb()  # pyright: ignore[reportAttributeAccessIssue]
+        stored = faiss.rev_swig_ptr(here, flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)  # no copy
         query = np.ascontiguousarray(query, np.float32)
         scores = stored @ query
         least = np.partition(scores, len(scores) - k)[len(scores) - k]
