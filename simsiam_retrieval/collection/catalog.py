@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,14 @@ class Entry:
     taken: datetime | None = None
     vector: NDArray[np.float32] | None = None  # (dim,)
     thumbnail: bytes | None = None  # JPEG
+
+
+class Record(NamedTuple):
+    """An image with all that is known of it, but its vector and thumbnail."""
+
+    item: Item
+    digest: bytes | None  # SHA-256 of the file; None where an old collection did not ask
+    label: str  # "" without one
 
 
 @dataclass(frozen=True)
@@ -226,6 +235,20 @@ class Catalog:
             [_stored(path)],
         ).fetchone()
         return None if row is None else _item(row)
+
+    def records(self, after: int, upto: int) -> list[Record]:
+        """Usable images with ids in (after, upto], in the order of ids, with digest and label."""
+        label, join = ("label", "LEFT JOIN labels USING (digest)") if self.schema() >= _TAKEN_SCHEMA else ("NULL", "")
+        rows = self._db.execute(
+            f"SELECT {self._columns()}, digest, {label} FROM items {join}"
+            f" WHERE id > ? AND id <= ? AND {_VISIBLE} ORDER BY id",
+            [after, upto],
+        )
+        return [Record(_item(row[:8]), row[8], row[9] or "") for row in rows]
+
+    def next_id(self, after: int) -> int | None:
+        """The lowest id of a usable image beyond ``after``, or None."""
+        return self._db.execute(f"SELECT min(id) FROM items WHERE id > ? AND {_VISIBLE}", [after]).fetchone()[0]
 
     def ids(self) -> NDArray[np.int64]:
         """Ids of usable images, ascending."""

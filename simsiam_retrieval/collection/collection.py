@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from ..errors import UserError
 from ..files import replacing
 from ..hub import source_of
 from ..images.files import ImageFile, Listing, absolute, is_missing, list_images
-from .catalog import FILE, RETRY, Catalog, Content, Entry, Item, Known, explained
+from .catalog import FILE, RETRY, Catalog, Content, Entry, Item, Known, Record, explained
 from .comparison import Comparison, compare
 from .duplicates import Duplicate, check_threshold, find_duplicates
 from .embedding import embed_files
@@ -224,6 +225,31 @@ class Collection:
             if len(found) < len(set(ids)):
                 raise UserError(f"{self.folder}: an image is no longer in it; search again")
             return self._catalog.vectors_of(np.array(ids, np.int64), self.dim)
+
+    def records(self, after: int, upto: int) -> tuple[list[Record], NDArray[np.float32]]:
+        """Images with ids in (after, upto], in the order of ids, with digest and label; and their unit vectors
+        (n, dim). All of one state of the collection.
+        """
+        with self._lock, explained(self.folder), self._catalog.snapshot():
+            records = self._catalog.records(after, upto)
+            return records, self.vectors_of([record.item.id for record in records])
+
+    def next_id(self, after: int = 0) -> int | None:
+        """The lowest id of an image beyond ``after``, or None."""
+        with self._lock, explained(self.folder):
+            return self._catalog.next_id(after)
+
+    def own_name(self) -> str:
+        """A random name by which others know this collection again, whatever its folder is called; made on first use.
+
+        Copies of the folder share it. Raises :class:`UserError` where it has to be made and cannot be written.
+        """
+        with self._lock, explained(self.folder):
+            name = self._catalog.noted("own_name")
+            if name is None:
+                name = secrets.token_hex(8)
+                self._catalog.note("own_name", name)
+            return name
 
     def failures(self) -> list[tuple[Path, str]]:
         """Files that could not be used, with the reason."""

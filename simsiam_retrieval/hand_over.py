@@ -1,0 +1,70 @@
+"""``python -m simsiam_retrieval.hand_over TARGET``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import tyro
+
+from . import cli
+from .text import printable
+
+if TYPE_CHECKING:
+    from .handover.handing import Handed
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Hand a collection over to a vector database, or write it as Parquet: ids, vectors, metadata.
+
+    Again: only what is new, changed or gone. Tokens are taken from the environment: QDRANT_API_KEY, MILVUS_TOKEN,
+    LANCEDB_API_KEY, and what the clouds' own tools read.
+    """
+
+    target: tyro.conf.Positional[str]
+    """A folder (for milvus: a file NAME.db), or the address of a server, cluster or bucket."""
+    to: Literal["parquet", "lance", "qdrant", "milvus"]
+    """What the target is."""
+    name: str = "images"
+    """The table there; Parquet has none."""
+    replace: bool = False
+    """Overwrite a table of another collection, encoder or origin."""
+    collection: Path | None = None
+    """Collection folder; by default the one indexed last."""
+
+
+def main() -> None:
+    arguments = cli.parse(Arguments, "hand_over")
+    # imported here so that --help answers at once
+    from .collection import Collection
+    from .handover.handing import hand_over
+    from .home import find_collection
+    from .progress import bar
+
+    with Collection.open(find_collection(arguments.collection)) as collection:
+        with bar("handing over", len(collection)) as shown:
+            handed = hand_over(
+                collection,
+                arguments.to,
+                arguments.target,
+                name=arguments.name,
+                replace=arguments.replace,
+                on_progress=shown.advance,
+            )
+        _print(handed, collection)
+
+
+def _print(handed: "Handed", collection) -> None:
+    change = handed.change
+    print(f"{handed.images} images in {printable(handed.where)}")
+    print(f"{change.written} written, {change.kept} as they were, {change.removed} removed")
+    print(f"vectors of {collection.dim} values by the encoder {collection.encoder_identity}, compared by cosine")
+    if handed.unsettled:
+        cli.remark("the collection was being updated all the while; run this again when it is done")
+    print("\nTo search there, in Python:\n")
+    for line in handed.query:
+        print(f"    {line}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
