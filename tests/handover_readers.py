@@ -62,7 +62,7 @@ def _parquet(place: str) -> Iterator[Reader]:
     june = pa.scalar(datetime(2020, 6, 1))
     conditions = {
         "size": ds.field("size") >= 50_000,
-        "folder": pc.starts_with(ds.field("path"), pattern=f"{FOLDER}/"),
+        "folder": pc.starts_with(ds.field("path"), pattern=f"{FOLDER}/"),  # pyright: ignore[reportAttributeAccessIssue]
         "date": (date >= pa.scalar(datetime(2020, 3, 1))) & (date < june),
         "label": ds.field("label") == "cat's",
         "all of them": (ds.field("size") < 50_000) & (ds.field("label") == "") & (date >= june),
@@ -91,7 +91,8 @@ def _lance(place: str) -> Iterator[Reader]:
             return [_with_array(row) for row in table.to_arrow().to_pylist()]
 
         def search(self, query: NDArray[np.float32], k: int, condition: str | None) -> Found:
-            asked = table.search(query).distance_type("cosine").limit(k)
+            asked: Any = table.search(query)
+            asked = asked.distance_type("cosine").limit(k)
             if condition is not None:
                 asked = asked.where(CONDITIONS[condition]["lance"])
             return [(row["id"], 1 - row["_distance"]) for row in asked.to_list()]

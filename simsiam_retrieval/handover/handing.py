@@ -60,7 +60,7 @@ def hand_over(
 
 
 def _hand_over(collection: Collection, target: Target, on_progress: Callable[[int], None]) -> Handed:
-    total = Change()
+    total, generation, images = Change(), -1, 0
     for passed in range(PASSES):
         generation, last, images = collection.generation, 0, 0
         for tile in tiles(collection, target.span):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from .mark import PREFIX, Mark
@@ -137,9 +138,8 @@ class Parquet(Target):
         table = arrow.as_table(rows, self._schema).replace_schema_metadata({**self._mark.as_metadata(), TILE: hashed})
         aside = posixpath.join(self._folder, f".{posixpath.basename(file)}.tmp")
         with self._files.open_output_stream(aside) as stream:
-            pq.write_table(
-                table, stream, compression="zstd", row_group_size=ROW_GROUP, use_dictionary=["format", "label"]
-            )
+            repeated: Any = ["format", "label"]  # pyarrow's stubs know only bool
+            pq.write_table(table, stream, compression="zstd", row_group_size=ROW_GROUP, use_dictionary=repeated)
         self._files.move(aside, file)
 
 
