@@ -1,0 +1,304 @@
+"""Rates, memory and recall at 1,000,000 and 10,000,000 vectors, from which docs/scale.md works out a billion.
+
+``scale_simulation.py statistics PHOTOS`` embeds real photos with the shipped encoder and notes how their vectors lie;
+``scale_simulation.py measure [--count N] [--lists L]`` generates vectors that lie so, indexes and searches them;
+``scale_simulation.py plan`` reads what was measured and prints the arithmetic.
+
+**The vectors.** k-means (45 clusters) splits the covariance of the photos' vectors into a part between the clusters and
+one within. A generated vector is mean + centre + offset: centres (one for every 1,000 vectors) are drawn with the
+covariance between, offsets with the one within, both along the photos' own 256 strongest principal axes; then all is
+turned by a random rotation, so that no axis is special, and scaled to unit length. ``statistics`` draws as many
+generated vectors as there are photos and compares the cosines of random pairs and of nearest neighbours.
+
+**The indexes.** One set of inverted lists for all: 8-bit scalars, product quantiser codes of 64 bytes, RaBitQ codes of
+one bit a value. The two latter are searched for 100 candidates, which are then compared exactly in float16, as a
+serving node would read them from its SSD. Every block is generated, assigned, encoded three times and thrown away, so
+10 GB of vectors never exist. CPU seconds of one thread everywhere; the machine may be busy with other work.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+RESULTS = Path(__file__).parent / "results" / "scale"
+DIM, K, REFINED = 256, 10, 100
+CLUSTERS, CLUSTER_SIZE = 45, 1000
+BLOCK = 50_000
+ASKED = 0.95
+QUERIES = 100  # to choose nprobe by, and as many others to report
+PROBES = (4, 8, 16, 32, 64, 128, 256)
+
+Vectors = NDArray[np.float32]
+
+
+class Clock:
+    """CPU seconds by what they went into."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.process_time() - start
+
+
+def unit(vectors: Vectors) -> Vectors:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class Generator:
+    """Vectors that lie as those of photos do; block ``number`` is the same whenever it is drawn."""
+
+    def __init__(self, statistics: dict, count: int, seed: int) -> None:
+        self._mean, between, within = (np.array(statistics[name], np.float32) for name in ("mean", "between", "within"))
+        self._seed, self._within = seed, np.sqrt(within)
+        draw = np.random.default_rng(seed)
+        centres = draw.standard_normal((max(1, count // CLUSTER_SIZE), DIM), np.float32)
+        self._centres = centres * np.sqrt(between)
+        self._rotation = np.linalg.qr(draw.standard_normal((DIM, DIM)))[0].astype(np.float32)
+
+    def block(self, number: int, rows: int, *, rotated: bool = True) -> Vectors:
+        """Unit vectors (rows, DIM); ``rotated=False`` leaves out the rotation, which changes no cosine."""
+        draw = np.random.default_rng([self._seed, number])
+        vectors = draw.standard_normal((rows, DIM), np.float32)
+        vectors *= self._within
+        vectors += self._mean + self._centres[draw.integers(0, len(self._centres), rows)]
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors @ self._rotation if rotated else vectors
+
+
+# -- how real vectors lie
+
+
+def statistics(photos: Path) -> dict:
+    from simsiam_retrieval import load_encoder
+
+    files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    encoder = load_encoder(device="cpu")
+    real = np.concatenate([encoder.embed(files[start : start + 64]) for start in range(0, len(files), 64)])
+    mean = real.mean(0)
+    values, axes = np.linalg.eigh(np.cov(real.T))
+    kept = axes[:, ::-1][:, :DIM]  # strongest first
+    kmeans = faiss.Kmeans(real.shape[1], CLUSTERS, niter=30, nredo=5, seed=1)
+    kmeans.train(real)
+    assert kmeans.centroids is not None
+    label = kmeans.index.search(real, 1)[1][:, 0]
+    centres = np.stack([real[label == cluster].mean(0) for cluster in range(CLUSTERS)])[label]
+    between, within = ((centres - mean) @ kept).var(0), ((real - centres) @ kept).var(0)
+    found = {
+        "photos": len(files),
+        "folder": photos.name,
+        "encoder": encoder.identity,
+        "values": real.shape[1],
+        "kept": DIM,
+        "variance_kept": float(values[::-1][:DIM].sum() / values.sum()),
+        "within_share": float(within.sum() / (within + between).sum()),
+        "participation_ratio": float(values.sum() ** 2 / (values**2).sum()),
+        "mean": (mean @ kept).tolist(),
+        "between": between.tolist(),
+        "within": within.tolist(),
+    }
+    generated = Generator(found, CLUSTERS * CLUSTER_SIZE, seed=1).block(0, len(files))
+    found["compared"] = {"real": cosines(real), "generated": cosines(generated)}
+    return found
+
+
+def cosines(vectors: Vectors) -> dict[str, float]:
+    """Quantiles of the cosines of random pairs, and of every vector's nearest neighbour."""
+    products = vectors @ vectors.T
+    pairs = products[np.triu_indices(len(vectors), 1)]
+    np.fill_diagonal(products, -1)
+    nearest = products.max(1)
+    return {
+        "pairs, median": round(float(np.median(pairs)), 4),
+        "pairs, 99.9 %": round(float(np.quantile(pairs, 0.999)), 4),
+        "nearest, 10 %": round(float(np.quantile(nearest, 0.1)), 4),
+        "nearest, median": round(float(np.median(nearest)), 4),
+        "nearest, 90 %": round(float(np.quantile(nearest, 0.9)), 4),
+    }
+
+
+# -- rates and recall
+
+
+def measure(known: dict, count: int, lists: int, seed: int) -> dict:
+    faiss.omp_set_num_threads(1)
+    clock = Clock()
+    generator = Generator(known, count, seed)
+    blocks = [(number, min(BLOCK, count - number * BLOCK)) for number in range(-(-count // BLOCK))]
+
+    with clock.on("train: lists"):
+        sample = min(count, 39 * lists)  # of the first blocks: rows are in no order
+        training = np.concatenate([generator.block(number, BLOCK) for number in range(-(-sample // BLOCK))])[:sample]
+        kmeans = faiss.Kmeans(DIM, lists, niter=10, seed=1, spherical=True, max_points_per_centroid=39)
+        kmeans.train(training)
+    coarse = faiss.IndexFlatIP(DIM)
+    coarse.add(kmeans.centroids)
+    metric = faiss.METRIC_INNER_PRODUCT
+    indexes = {
+        "SQ8": faiss.IndexIVFScalarQuantizer(coarse, DIM, lists, faiss.ScalarQuantizer.QT_8bit, metric),
+        "PQ64": faiss.IndexIVFPQ(coarse, DIM, lists, 64, 8, metric),
+        "RaBitQ": faiss.IndexIVFRaBitQ(coarse, DIM, lists, metric),
+    }
+    indexes["RaBitQ"].qb = 8
+    for name, index in indexes.items():
+        with clock.on(f"train: {name}"):
+            index.train(training[:65_536])
+    del training
+    empty = peak()
+
+    queries = generator.block(10**9, 2 * QUERIES)
+    best, truth = np.full((2 * QUERIES, K), -2, np.float32), np.zeros((2 * QUERIES, K), np.int64)
+    for number, rows in blocks:
+        with clock.on("generate"):
+            vectors = generator.block(number, rows)
+        with clock.on("assign"):
+            cells = np.ascontiguousarray(coarse.search(vectors, 1)[1][:, 0])
+        ids = np.arange(number * BLOCK, number * BLOCK + rows)
+        for name, index in indexes.items():
+            with clock.on(f"add: {name}"):
+                pointers = [faiss.swig_ptr(array) for array in (vectors, ids, cells)]
+                index.add_core(rows, *pointers)
+        with clock.on("exact search"):
+            scores, found = faiss.knn(queries, vectors, K, metric=metric)
+        scores, found = np.hstack([best, scores]), np.hstack([truth, ids[found]])
+        order = np.argsort(-scores, axis=1)[:, :K]
+        best, truth = np.take_along_axis(scores, order, 1), np.take_along_axis(found, order, 1)
+        if number % 20 == 19:
+            print(f"{number * BLOCK + rows:,} of {count:,}", flush=True)
+    full = peak()
+
+    candidates: dict[tuple[str, int], NDArray[np.int64]] = {}
+    seconds: dict[tuple[str, int], float] = {}
+    for name, index in indexes.items():
+        for probes in PROBES:
+            index.nprobe = probes
+            start = time.process_time()
+            candidates[name, probes] = index.search(queries, K if name == "SQ8" else REFINED)[1]
+            seconds[name, probes] = (time.process_time() - start) / len(queries)
+    refined = exactly(generator, blocks, queries, candidates)
+    rows = []
+    for (name, probes), found in candidates.items():
+        for how, ids in (("", found[:, :K]), (f", {REFINED} compared again", refined.get((name, probes)))):
+            if ids is None:
+                continue
+            hits = np.array([len(set(a) & set(b)) / K for a, b in zip(ids.tolist(), truth.tolist(), strict=True)])
+            rows.append(
+                {
+                    "index": f"IVF{lists},{name}{how}",
+                    "nprobe": probes,
+                    "recall@10, to choose": round(float(hits[:QUERIES].mean()), 4),
+                    "recall@10": round(float(hits[QUERIES:].mean()), 4),
+                    "cpu_ms_per_query": round(1000 * seconds[name, probes], 3),
+                }
+            )
+    return {
+        "vectors": count,
+        "values": DIM,
+        "lists": lists,
+        "queries": QUERIES,
+        "seed": seed,
+        "threads": 1,
+        "microseconds_per_vector": {
+            what: round(1e6 * spent / count, 3) for what, spent in clock.seconds.items() if not what.startswith("train")
+        },
+        "train_seconds": {what: round(spent, 1) for what, spent in clock.seconds.items() if what.startswith("train")},
+        "bytes_per_vector": {name: index.code_size + 8 for name, index in indexes.items()},
+        "peak_rss_mib": {"before adding": round(empty), "all three indexes": round(full)},
+        "exact_search_ms_per_query": round(1000 * clock.seconds["exact search"] / len(queries), 2),
+        "cosine_of_10th": round(float(np.median(best[:, -1])), 4),
+        "searches": rows,
+        **machine(),
+    }
+
+
+def exactly(
+    generator: Generator,
+    blocks: list[tuple[int, int]],
+    queries: Vectors,
+    candidates: dict[tuple[str, int], NDArray[np.int64]],
+) -> dict[tuple[str, int], NDArray[np.int64]]:
+    """The best K of the candidates of all but SQ8, by their float16 vectors, which are generated once more."""
+    asked = {key: found for key, found in candidates.items() if found.shape[1] > K}
+    wanted = np.unique(np.concatenate([found.ravel() for found in asked.values()]))
+    wanted = wanted[wanted >= 0]
+    held = np.empty((len(wanted), DIM), np.float16)
+    for number, rows in blocks:
+        low, high = np.searchsorted(wanted, [number * BLOCK, number * BLOCK + rows])
+        if high > low:
+            held[low:high] = generator.block(number, rows)[wanted[low:high] - number * BLOCK]
+    refined = {}
+    for key, found in asked.items():
+        places = np.searchsorted(wanted, np.maximum(found, wanted[0]))
+        scores = np.einsum("nkd,nd->nk", held[places].astype(np.float32), queries)
+        order = np.argsort(-np.where(found < 0, -2, scores), axis=1)[:, :K]
+        refined[key] = np.take_along_axis(found, order, 1)
+    return refined
+
+
+def peak() -> float:
+    """MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def machine() -> dict:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    return {
+        "processor": name or platform.processor(),
+        "cores": os.cpu_count(),
+        "faiss": faiss.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def chosen(result: dict) -> list[dict]:
+    """Of each kind of search the fewest probes that reached the recall asked for, or else the most there are."""
+    kinds = dict.fromkeys(row["index"] for row in result["searches"])
+    found = []
+    for kind in kinds:
+        rows = [row for row in result["searches"] if row["index"] == kind]
+        found.append(next((row for row in rows if row["recall@10, to choose"] >= ASKED), rows[-1]))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("statistics").add_argument("photos", type=Path)
+    measuring = commands.add_parser("measure")
+    measuring.add_argument("--count", type=int, default=1_000_000)
+    measuring.add_argument("--lists", type=int, default=4096)
+    measuring.add_argument("--seed", type=int, default=0)
+    measuring.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    noted = RESULTS / "statistics.json"
+    if given.command == "statistics":
+        found = statistics(given.photos)
+        noted.write_text(json.dumps(found) + "\n")
+        print(json.dumps({key: value for key, value in found.items() if not isinstance(value, list)}, indent=1))
+    else:
+        result = measure(json.loads(noted.read_text()), given.count, given.lists, given.seed)
+        out = given.out or RESULTS / f"{given.count // 1_000_000}m.json"
+        out.write_text(json.dumps(result, indent=1) + "\n")
+        print(json.dumps({key: value for key, value in result.items() if key != "searches"}, indent=1))
+        for row in chosen(result):
+            print(row)
+
+
+if __name__ == "__main__":
+    main()
