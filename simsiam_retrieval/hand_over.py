@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -21,7 +21,7 @@ class Arguments:
     LANCEDB_API_KEY, and what the clouds' own tools read.
     """
 
-    target: tyro.conf.Positional[str]
+    target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TARGET")]
     """A folder (for milvus: a file NAME.db), or the address of a server, cluster or bucket."""
     to: Literal["parquet", "lance", "qdrant", "milvus"]
     """What the target is."""

@@ -1,10 +1,12 @@
 """Handing over, against the embedded forms of the databases, which speak the same API as their clusters."""
 
+import http.server
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -261,7 +263,64 @@ def test_nothing_of_milvus_lite_stays_behind(few: Collection, tmp_path: Path) ->
     assert threads.count("Thread") == 2 and "MainThread" in threads  # <_MainThread(MainThread, ...)>
 
 
+@pytest.mark.parametrize("kind", ["parquet", "lance"])
+def test_an_address_of_files(kind: str, few: Collection, tmp_path: Path) -> None:
+    pytest.importorskip(LIBRARIES[kind])
+    place = (tmp_path / "there").as_uri()
+    assert hand_over(few, kind, place).change.written == 300
+    assert hand_over(few, kind, place).change.kept == 300
+    holds(kind, str(tmp_path / "there"), few)
+
+
+def test_a_milvus_server(few: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Milvus Lite as a server of its own: through its address, with the index that servers get."""
+    pytest.importorskip("milvus_lite")
+    from milvus_lite.adapter.grpc.server import start_server_in_thread
+
+    monkeypatch.setenv("MILVUS_TOKEN", "right")
+    server, database, port = start_server_in_thread(str(tmp_path / "served.db"))
+    try:
+        handed = hand_over(few, "milvus", f"http://127.0.0.1:{port}", name="photos")
+        assert handed.change.written == 300
+        assert hand_over(few, "milvus", f"http://127.0.0.1:{port}", name="photos").change.kept == 300
+        [lines] = [handed.query]
+        assert lines[0] == "import os" and "os.environ['MILVUS_TOKEN']" in lines[-2] and "right" not in str(lines)
+        described = database.get_collection("photos").describe()
+        assert "COSINE" in str(described) and "AUTOINDEX" in str(described)
+    finally:
+        server.stop(grace=1)
+        database.close()
+
+
 # -- what cannot be
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """A Qdrant that knows nobody."""
+
+    def do_GET(self) -> None:
+        body = b'{"status": {"error": "forbidden"}}'
+        self.send_response(401 if self.headers.get("api-key") is None else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_wrong_token(few: Collection, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("qdrant_client")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        for token in (None, "wrong"):
+            if token:
+                monkeypatch.setenv("QDRANT_API_KEY", token)
+            done = run("hand_over", address, "--to", "qdrant", "--collection", few.folder)
+            refused(done, "refused the key", "QDRANT_API_KEY")
+            assert "wrong" not in done.stderr
+        server.shutdown()
 
 
 def free_port() -> int:
@@ -325,6 +384,7 @@ def test_two_at_once_in_one_embedded_database(kind: str, few: Collection, tmp_pa
         code += "from simsiam_retrieval.handover.handing import hand_over\n"
         code += "try: hand_over(Collection.open(sys.argv[1]), sys.argv[2], sys.argv[3])\n"
         code += "except UserError as error: print(error)\n"
+        code += "assert 'torch' not in sys.modules\n"
         done = subprocess.run(
             [sys.executable, "-c", code, str(few.folder), kind, place], capture_output=True, text=True
         )

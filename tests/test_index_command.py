@@ -128,7 +128,7 @@ def test_help(run):
 HEAVY = {"torch", "torchvision", "streamlit", "faiss", "onnxruntime", "numpy", "PIL"}
 
 
-@pytest.mark.parametrize("command", ["index", "search", "status", "duplicates"])
+@pytest.mark.parametrize("command", ["index", "search", "status", "duplicates", "hand_over"])
 def test_help_loads_nothing_heavy(command):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", f"simsiam_retrieval.{command}", "--help"],

@@ -9,7 +9,7 @@ from ..collection.collection import ENCODER_FILE, Collection
 from ..errors import UserError
 from ..images.files import absolute
 from .mark import Mark
-from .place import is_address
+from .place import is_address, without_file
 from .rows import tiles
 from .target import Change, Target
 
@@ -50,6 +50,7 @@ def hand_over(
     """
     if not _NAME.fullmatch(name):
         raise UserError(f"--name {name}: letters, digits, _ and - only, and a letter first")
+    place = without_file(place)
     if not is_address(place):
         inside = absolute(place)
         if inside == collection.folder or collection.folder in inside.parents:

@@ -10,7 +10,7 @@ from .place import check_address, installed, is_address, local_folder, one_line
 from .rows import Rows
 from .target import Table
 
-SCHEMES = ("s3", "gs", "az", "db", "memory", "file")
+SCHEMES = ("s3", "gs", "az", "db")
 INDEX_FROM = 100_000  # rows; fewer are searched exactly in no time
 SEARCHED_BY = ("folders", "size", "date", "label")
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from ..errors import UserError
 from .mark import PREFIX, Mark
-from .place import installed, is_address, local_folder, one_line
+from .place import check_address, installed, is_address, local_folder, one_line
 from .rows import Rows, Tile
 from .target import Change, Target
 
 TILE = f"{PREFIX}tile"  # hash of the rows of a file
+SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # those that pyarrow knows
 ROW_GROUP = 10_000
 
 _NAME = re.compile(r"part-(\d{5,})\.parquet")
@@ -26,6 +27,7 @@ def open_parquet(place: str, mark: Mark, *, replace: bool) -> "Parquet":
     from pyarrow import fs
 
     if is_address(place):
+        check_address(place, SCHEMES, "the cloud's own variables")
         with _explained(place):
             files, folder = fs.FileSystem.from_uri(place)
             files.create_dir(folder)

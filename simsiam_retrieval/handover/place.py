@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from ..errors import UserError
 from ..images.files import absolute
@@ -13,6 +14,12 @@ from ..text import printable
 
 def is_address(place: str) -> bool:
     return "://" in place
+
+
+def without_file(place: str) -> str:
+    """The path that a ``file://`` address means; any other place as it is."""
+    parts = urlsplit(place) if place.startswith("file://") else None
+    return place if parts is None else url2pathname(parts.path)
 
 
 def check_address(address: str, schemes: tuple[str, ...], variable: str) -> str:
