@@ -145,6 +145,7 @@ def measure(known: dict, count: int, lists: int, seed: int) -> dict:
         kmeans = faiss.Kmeans(DIM, lists, niter=10, seed=1, spherical=True, max_points_per_centroid=39)
         kmeans.train(training)
     coarse = faiss.IndexFlatIP(DIM)
+    assert kmeans.centroids is not None
     coarse.add(kmeans.centroids)
     metric = faiss.METRIC_INNER_PRODUCT
     indexes = {

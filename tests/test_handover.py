@@ -233,6 +233,21 @@ def test_the_printed_lines_find_the_query(kind: str, run: Run, tmp_path: Path, m
     assert len(asked.stdout.splitlines()) == 10
 
 
+def test_a_large_lance_table_gets_an_index(few: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lancedb = pytest.importorskip("lancedb")
+    monkeypatch.setattr("simsiam_retrieval.handover.lance.INDEX_FROM", 300)
+    place = str(tmp_path / "lance")
+    for _ in range(2):
+        hand_over(few, "lance", place)
+        table = lancedb.connect(place).open_table("images")
+        [index] = table.list_indices()
+        found = table.index_stats(index.name)
+        assert (found.distance_type, found.num_indexed_rows, found.num_unindexed_rows) == ("cosine", 300, 0)
+    few.remove([FOLDER])
+    assert hand_over(few, "lance", place).change.removed == 100
+    holds("lance", place, few)
+
+
 LEFT = """
 import gc, sys, threading, time
 from milvus_lite.server_manager import server_manager_instance
