@@ -2,7 +2,8 @@
 
 ``scale_simulation.py statistics PHOTOS`` embeds real photos with the shipped encoder and notes how their vectors lie;
 ``scale_simulation.py measure [--count N] [--lists L]`` generates vectors that lie so, indexes and searches them;
-``scale_simulation.py plan`` reads what was measured and prints the arithmetic.
+``scale_simulation.py embed PHOTOS`` measures what decoding and embedding a photo takes;
+``scale_plan.py`` reads what was measured and writes the arithmetic for a billion.
 
 **The vectors.** k-means (45 clusters) splits the covariance of the photos' vectors into a part between the clusters and
 one within. A generated vector is mean + centre + offset: centres (one for every 1,000 vectors) are drawn with the
@@ -128,6 +129,24 @@ def cosines(vectors: Vectors) -> dict[str, float]:
         "nearest, median": round(float(np.median(nearest)), 4),
         "nearest, 90 %": round(float(np.quantile(nearest, 0.9)), 4),
     }
+
+
+def embed(photos: Path) -> dict:
+    """CPU milliseconds a photo, one thread."""
+    from simsiam_retrieval import load_encoder
+
+    files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))[:500]
+    encoder = load_encoder(device="cpu", threads=1)
+    clock = Clock()
+    encoder.embed(files[:16])
+    for start in range(0, len(files), 8):
+        with clock.on("decode"):
+            squares = np.stack([encoder.square(file) for file in files[start : start + 8]])
+        with clock.on("embed"):
+            encoder.embed_pixels(squares)
+    sizes = [file.stat().st_size for file in files]
+    spent = {what: round(1000 * seconds / len(files), 3) for what, seconds in clock.seconds.items()}
+    return {"photos": len(files), "folder": photos.name, "mean_bytes": round(float(np.mean(sizes))), "cpu_ms": spent}
 
 
 # -- rates and recall
@@ -280,6 +299,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("statistics").add_argument("photos", type=Path)
+    commands.add_parser("embed").add_argument("photos", type=Path, nargs="+")
     measuring = commands.add_parser("measure")
     measuring.add_argument("--count", type=int, default=1_000_000)
     measuring.add_argument("--lists", type=int, default=4096)
@@ -292,6 +312,10 @@ def main() -> None:
         found = statistics(given.photos)
         noted.write_text(json.dumps(found) + "\n")
         print(json.dumps({key: value for key, value in found.items() if not isinstance(value, list)}, indent=1))
+    elif given.command == "embed":
+        result = {"encoder": "shipped, fp16", "sets": [embed(photos) for photos in given.photos], **machine()}
+        (RESULTS / "embedding.json").write_text(json.dumps(result, indent=1) + "\n")
+        print(json.dumps(result, indent=1))
     else:
         result = measure(json.loads(noted.read_text()), given.count, given.lists, given.seed)
         out = given.out or RESULTS / f"{given.count // 1_000_000}m.json"
