@@ -51,6 +51,8 @@ def hand_over(
     if not _NAME.fullmatch(name):
         raise UserError(f"--name {name}: letters, digits, _ and - only, and a letter first")
     place = without_file(place)
+    if not place:
+        raise UserError("'': name a place to hand the collection over to")
     if not is_address(place):
         inside = absolute(place)
         if inside == collection.folder or collection.folder in inside.parents:

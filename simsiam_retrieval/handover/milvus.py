@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..images.files import absolute
 from .mark import Mark
 from .place import check_address, installed, is_address, local_folder, one_line
 from .rows import Facts, Rows
@@ -101,6 +102,8 @@ def _database(place: str) -> str:
     installed("milvus_lite", "milvus", "pip install --no-deps milvus-lite, or name a server")
     if not place.endswith(".db"):
         raise UserError(f"{place}: the name of a Milvus Lite database ends with .db; a server's begins with http")
+    if absolute(place).is_file():
+        raise UserError(f"{place}: a file; Milvus Lite before version 3 made such, choose another name")
     path = local_folder(place, make=False)
     local_folder(str(path.parent))
     return str(path)
@@ -149,7 +152,9 @@ def _explained(place: str, *, embedded: bool) -> Iterator[None]:
     except MilvusException as error:
         complaint = one_line(RuntimeError(error.message))
         if embedded:
-            raise UserError(f"{place}: Milvus Lite refused ({complaint}); is another program using it?") from None
+            if "Open local milvus failed" in complaint:
+                complaint = "it cannot be opened; is another program using it?"
+            raise UserError(f"{place}: Milvus Lite refused ({complaint})") from None
         if "auth" in complaint.lower():
             raise UserError(f"{place}: Milvus refused the token; put the right one into {TOKEN}") from None
         raise UserError(f"{place}: Milvus refused, or does not answer ({complaint})") from None

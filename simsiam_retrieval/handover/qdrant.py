@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,5 +136,5 @@ def _explained(place: str) -> Iterator[None]:
         raise UserError(f"{place}: Qdrant refused ({one_line(error)})") from None
     except ResponseHandlingException as error:
         raise UserError(f"{place}: no Qdrant answers there ({one_line(error.source)})") from None
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, sqlite3.Error) as error:
         raise UserError(f"{place}: Qdrant refused ({one_line(error)})") from None
