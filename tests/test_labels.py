@@ -83,6 +83,8 @@ def test_an_old_collection_is_read_as_it_is_and_migrated_when_written(collection
     with Collection.open(collection.folder) as old:
         assert [item.taken for item in old] == [None] * 5
         assert old.labels() == {}
+        records, _ = old.records(0, 99)
+        assert [(record.item.path, record.label) for record in records] == [(item.path, "") for item in old]
         assert old.search(folder / "a.jpg", 1)[0].path == folder / "a.jpg"
         assert file.read_bytes() == stored  # reading changes nothing
         with Collection.open(collection.folder) as another:
