@@ -12,6 +12,7 @@ COMMANDS = {
     "convert": "other people's SimSiam or ResNet weights -> a run folder",
     "probe": "measure features on labelled folders, beside raw pixels and random weights",
     "reproduce": "run the rows of the SimSiam paper's tables and print ours beside the paper's",
+    "transfer": "fine-tune a detector from pretrained weights, beside random ones",
 }
 
 

@@ -1,0 +1,250 @@
+"""One fine-tuning: reads from top to bottom."""
+
+import contextlib
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+
+from ..errors import UserError
+from ..files import replacing, write_json
+from ..training.checkpoints import checkpoint_clock
+from ..training.plan import generator
+from ..training.runfiles import read_metrics
+from .annotations import DetectionSet
+from .backbones import Initialisation
+from .detector import build_detector
+from .pictures import Sample, batches, draws
+from .settings import Settings
+
+ROW_SECONDS = 5
+CHECKPOINT = "checkpoint.pt"
+
+
+class Interrupted(Exception):
+    """The fine-tuning was asked to stop and has written its checkpoint."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fine-tuning of a comparison, and its folder."""
+
+    initialisation: Initialisation
+    lr: float
+    seed: int
+    folder: Path
+
+    def describe(self) -> dict[str, Any]:
+        """What its folder must say in order to be gone on with."""
+        return {"initialisation": self.initialisation.identity, "lr": self.lr, "seed": self.seed}
+
+
+@dataclass
+class Machine:
+    """What computes, and how it reports."""
+
+    device: torch.device
+    bfloat16: bool = False
+    workers: int = 0  # threads that decode images
+    checkpoint_minutes: float = 5
+    stopped: threading.Event = field(default_factory=threading.Event)
+    on_step: Callable[[int, dict[str, float]], None] = lambda step, row: None
+
+
+def finetune(fit: Fit, train: DetectionSet, settings: Settings, machine: Machine) -> GeneralizedRCNN | None:
+    """Train a detector from ``fit.initialisation`` on ``train``, or go on from the checkpoint in ``fit.folder``.
+
+    Writes ``fit.json``, ``metrics.jsonl`` and ``checkpoint.pt`` there. Every random draw is a function of (seed, step),
+    so what was interrupted repeats what was not, exactly on a CPU. The heads of one seed begin alike, whatever the
+    backbone.
+
+    Returns the detector in evaluation mode, with BN's statistics measured over ``settings.bn_batches`` batches; None
+    where the loss was no number any more, which too high a learning rate does.
+
+    Raises :class:`Interrupted` when ``machine.stopped`` is set, and :class:`UserError` when the folder belongs to
+    another fine-tuning or the disk is full.
+    """
+    detector = new_detector(fit, train, settings, machine)
+    optimizer = torch.optim.SGD(parameter_groups(detector, settings.weight_decay), lr=fit.lr, momentum=0.9)
+    first = _begin(fit, settings, detector, optimizer, machine.device)
+    if first > settings.steps:  # trained, and BN measured
+        return detector.eval()
+    if first < 0:
+        return None
+    due = checkpoint_clock(machine.checkpoint_minutes)
+    log = _Log(fit.folder / "metrics.jsonl", first, settings.batch_size, machine.on_step)
+
+    def drawn() -> Iterator[list[tuple[int, bool]]]:
+        for step in range(first, settings.steps + settings.bn_batches):
+            yield draws(len(train.pictures), settings.batch_size, fit.seed, step)
+
+    source = batches(train, drawn(), masks=settings.masks, workers=machine.workers)
+    with contextlib.closing(source):
+        detector.train()
+        for step, samples in zip(range(first, settings.steps), source, strict=False):
+            lr = fit.lr * settings.lr_factor(step)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            losses = _losses(detector, samples, fit.seed, step, machine.device)
+            loss = torch.stack(list(losses.values())).sum()
+            if not math.isfinite(float(loss.detach())):
+                _save(fit, -1, detector, None)
+                return None
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            log.add(step + 1, losses, loss, lr, last=step + 1 == settings.steps)
+            if machine.stopped.is_set() or due(step + 1):
+                _save(fit, step + 1, detector, optimizer)
+            if machine.stopped.is_set():
+                raise Interrupted
+        if not measure_batch_norm(detector, source, fit.seed, settings, machine):
+            _save(fit, settings.steps, detector, optimizer)
+            raise Interrupted
+    _save(fit, settings.steps + 1, detector, None)
+    return detector.eval()
+
+
+def new_detector(fit: Fit, train: DetectionSet, settings: Settings, machine: Machine) -> GeneralizedRCNN:
+    """The detector of ``fit`` before its first step, on the device."""
+    backbone = fit.initialisation.start(fit.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fit.seed)
+        detector = build_detector(backbone, len(train.classes), settings, bfloat16=machine.bfloat16)
+    detector.backbone.to(memory_format=torch.channels_last)
+    detector.roi_heads.to(memory_format=torch.channels_last)
+    return detector.to(machine.device)
+
+
+def parameter_groups(detector: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Optimiser groups: BN's scale and shift are not decayed, as in Detectron2."""
+    norms = {
+        id(parameter)
+        for module in detector.modules()
+        if isinstance(module, nn.BatchNorm2d)
+        for parameter in module.parameters()
+    }
+    decayed = [parameter for parameter in detector.parameters() if id(parameter) not in norms]
+    kept = [parameter for parameter in detector.parameters() if id(parameter) in norms]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+
+
+@torch.no_grad()
+def measure_batch_norm(
+    detector: GeneralizedRCNN, source: Iterator[list[Sample]], seed: int, settings: Settings, machine: Machine
+) -> bool:
+    """Replace BN's running statistics by their mean over the next ``bn_batches`` batches, with the weights as they are.
+
+    What training leaves behind is a mean over the last few batches, of which each is small (Detectron2's precise BN).
+
+    Returns False when it was asked to stop on the way; the statistics are then of no use.
+    """
+    norms = [module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)]
+    before = [norm.momentum for norm in norms]
+    detector.train()
+    try:
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean
+        for step, samples in zip(range(settings.bn_batches), source, strict=False):
+            if machine.stopped.is_set():
+                return False
+            _losses(detector, samples, seed, settings.steps + step, machine.device)
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum
+    return True
+
+
+def _losses(
+    detector: GeneralizedRCNN, samples: list[Sample], seed: int, step: int, device: torch.device
+) -> dict[str, Tensor]:
+    # sizes of images and the anchors and regions that count are drawn from torch's global generator
+    torch.manual_seed(generator(seed, step, 12).initial_seed())
+    images = [sample.image.to(device, non_blocking=True) for sample in samples]
+    targets = [{name: value.to(device) for name, value in sample.target.items()} for sample in samples]
+    return detector(images, targets)
+
+
+def _begin(
+    fit: Fit, settings: Settings, detector: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> int:
+    """Restore what is there and return the steps done: ``steps`` + 1 when all is done, -1 after a divergence."""
+    fit.folder.mkdir(parents=True, exist_ok=True)
+    described, ours = fit.folder / "fit.json", fit.describe()
+    try:
+        known = json.loads(described.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = None
+    except ValueError:
+        raise UserError(f"{described}: damaged, not JSON; remove {fit.folder} to start it anew") from None
+    if known is None:
+        write_json(described, ours)
+    elif known != ours:
+        raise UserError(f"{fit.folder}: begun from other weights under the same name; choose another --out")
+    for left in fit.folder.glob(f".{CHECKPOINT}.*.tmp"):  # of a process that was killed
+        left.unlink(missing_ok=True)
+    file = fit.folder / CHECKPOINT
+    try:
+        state = torch.load(file, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        return 0
+    # a damaged file makes torch's reader raise nearly anything, and none of it is about us
+    except Exception:  # noqa: BLE001
+        raise UserError(f"{file}: damaged; remove it to start this fine-tuning anew") from None
+    try:
+        detector.load_state_dict(state["model"])
+        if state["optimizer"] is not None:
+            optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+    except (KeyError, RuntimeError, ValueError, TypeError):
+        raise UserError(f"{file}: does not fit this comparison; remove it to start this fine-tuning anew") from None
+
+
+def _save(fit: Fit, step: int, detector: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
+    state = {"step": step, "model": detector.state_dict(), "optimizer": optimizer and optimizer.state_dict()}
+    file = fit.folder / CHECKPOINT
+    try:
+        with replacing(file) as temporary:
+            torch.save(state, temporary)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        if isinstance(error, RuntimeError) and "write" not in str(error):
+            raise
+        raise UserError(f"{file}: cannot write the checkpoint (disk full?); the one before is still there") from None
+
+
+class _Log:
+    """Averages steps into rows of ``metrics.jsonl``."""
+
+    def __init__(
+        self, file: Path, first: int, batch_size: int, on_step: Callable[[int, dict[str, float]], None]
+    ) -> None:
+        self.file, self.batch_size, self.on_step = file, batch_size, on_step
+        rows = [row for row in read_metrics(file.parent) if row["step"] <= first]  # later ones were undone by a crash
+        with replacing(file) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        self.sums: dict[str, float] = {}
+        self.steps, self.since = 0, time.monotonic()
+
+    def add(self, step: int, losses: dict[str, Tensor], loss: Tensor, lr: float, *, last: bool) -> None:
+        for name, value in {"loss": loss, **losses}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        self.steps += 1
+        passed = time.monotonic() - self.since
+        row = {name: round(total / self.steps, 6) for name, total in self.sums.items()}
+        self.on_step(step, row)
+        if passed < ROW_SECONDS and not last:
+            return
+        rate = self.steps * self.batch_size / max(passed, 1e-9)
+        row = {"step": step, **row, "lr": round(lr, 8), "images_per_second": round(rate, 2)}
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.sums, self.steps, self.since = {}, 0, time.monotonic()

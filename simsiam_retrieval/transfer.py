@@ -1,0 +1,123 @@
+"""``python -m simsiam_retrieval.transfer RUN_OR_ENCODER --train DIR``."""
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from . import cli
+from .detection.settings import Settings, recipe
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class Arguments(Settings):
+    """Fine-tune a detector from pretrained weights, beside the same network with random ones (the paper's table 5).
+
+    Faster R-CNN, or with --masks Mask R-CNN, on a folder in VOC's or COCO's layout, with COCO's metrics. Ctrl-C keeps
+    a checkpoint; the same command with the same --out goes on.
+    """
+
+    encoders: tyro.conf.Positional[tuple[str, ...]] = ("default",)
+    """Runs, .onnx encoders of this package, hf://OWNER/NAME, default (the shipped one), or files that convert reads."""
+    train: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """Folder to train on, in VOC's layout (JPEGImages, Annotations, ImageSets) or COCO's (images, annotations); may be
+    given several times, as for VOC 07+12."""
+    test: Path | None = None
+    """Folder to measure on; by default the first of --train."""
+    train_split: str | None = None
+    """Part to train on; by default train, or trainval."""
+    val_split: str | None = None
+    """Part that chooses between learning rates; by default val."""
+    test_split: str | None = None
+    """Part to measure on; by default test, or val."""
+    lr: tuple[float, ...] = (0.02,)
+    """Learning rate; of several, each initialisation keeps the one with the best AP on the validation part."""
+    seeds: int = 1
+    """Seeds, for mean and standard deviation; of the heads, the order and the crops, and of random weights."""
+    seed: int = 0
+    """The first of them."""
+    random: bool = True
+    """Also fine-tune from random weights."""
+    backbone: Literal["resnet18", "resnet34", "resnet50"] | None = None
+    """Network of the random weights; by default that of the first encoder."""
+    out: Path | None = None
+    """Folder of the comparison; by default a new one under runs/."""
+    json: bool = False
+    """Print JSON instead of a table."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: int | None = None
+    """Threads that decode images while others train; by default 4 beside a GPU, none without."""
+    checkpoint_minutes: float = 5
+    """Minutes between checkpoints; 0 for one after every step."""
+
+
+def main() -> int:
+    argv = sys.argv[1:]
+    arguments = cli.parse(Arguments, "transfer", argv, default=_defaults(argv))
+    settings = Settings(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Settings)})
+    settings.check()
+    if not arguments.train:
+        raise UserError("give a folder with boxes to train on: --train DIR, in VOC's or COCO's layout")
+    names = list(arguments.encoders)
+    if arguments.random and "random" not in names:
+        names.append("random")
+    # torch takes seconds to import: help and typing errors should not
+    try:
+        import pycocotools  # noqa: F401
+    except ImportError:
+        raise UserError("COCO's metrics need pycocotools; pip install 'simsiam-retrieval[transfer]'") from None
+    from .detection.comparing import Plan, check_lrs, compare, seeds_from
+    from .detection.parts import read_parts
+    from .detection.report import markdown
+
+    lrs, seeds = check_lrs(arguments.lr), seeds_from(arguments.seed, arguments.seeds)
+    parts = read_parts(
+        arguments.train,
+        arguments.test,
+        train_split=arguments.train_split,
+        val_split=arguments.val_split,
+        test_split=arguments.test_split,
+        choosing=len(lrs) > 1,
+        masks=settings.masks,
+        workers=arguments.workers,
+    )
+    from .detection.backbones import open_initialisations
+    from .detection.machine import pick_machine
+
+    machine = pick_machine(settings, arguments.device, arguments.workers, arguments.checkpoint_minutes)
+    plan = Plan(open_initialisations(names, arguments.backbone), lrs, seeds)
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = arguments.out or Path("runs") / f"transfer-{stamp}"
+    cli.remark(
+        f"{len(parts.train.pictures)} images to train on, {len(parts.test.pictures)} to test, "
+        f"{len(parts.train.classes)} classes; {settings.steps} steps on {machine.device}; folder {out}"
+    )
+    content = compare(plan, parts, settings, out, machine)
+    if content is None:
+        cli.remark(f"stopped; the same command goes on{'' if arguments.out else f' with --out {out}'}")
+        return cli.CTRL_C
+    print(json.dumps(content, indent=2) if arguments.json else markdown(content))
+    cli.remark(f"kept in {out}")
+    return cli.DONE
+
+
+def _defaults(argv: list[str]) -> Arguments:
+    """The recipe's settings, so that help shows them and options override them."""
+    name = "small"
+    for index, word in enumerate(argv):
+        if word == "--recipe" and index + 1 < len(argv):
+            name = argv[index + 1]
+        elif word.startswith("--recipe="):
+            name = word.partition("=")[2]
+    return Arguments(**dataclasses.asdict(recipe(name)))
+
+
+if __name__ == "__main__":
+    cli.run(main)
