@@ -95,10 +95,6 @@ def main() -> int:
     plan = Plan(open_initialisations(names, arguments.backbone), lrs, seeds)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or Path("runs") / f"transfer-{stamp}"
-    cli.remark(
-        f"{len(parts.train.pictures)} images to train on, {len(parts.test.pictures)} to test, "
-        f"{len(parts.train.classes)} classes; {settings.steps} steps on {machine.device}; folder {out}"
-    )
     content = compare(plan, parts, settings, out, machine)
     if content is None:
         cli.remark(f"stopped; the same command goes on{'' if arguments.out else f' with --out {out}'}")

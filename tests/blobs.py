@@ -28,11 +28,11 @@ def draw(file: Path, objects: Sequence[tuple[str, Box]], seed: int, size: tuple[
 
 
 def scatter(seed: int, size: tuple[int, int] = (96, 64)) -> list[tuple[str, Box]]:
-    """One to three objects that do not overlap."""
+    """One or two objects that do not overlap."""
     random = np.random.default_rng(1000 + seed)
     objects: list[tuple[str, Box]] = []
-    for _ in range(int(random.integers(1, 4))):
-        side = int(random.integers(18, 30))
+    for _ in range(int(random.integers(1, 3))):
+        side = int(random.integers(26, 42))
         left, top = (int(random.integers(0, whole - side)) for whole in size)
         box = (left, top, left + side, top + side)
         if all(_apart(box, other) for _, other in objects):

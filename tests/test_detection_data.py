@@ -66,7 +66,9 @@ def test_both_layouts_give_equal_sets_and_metrics(voc: Path, tmp_path: Path) -> 
     random = np.random.default_rng(0)
     found = [
         Detections(
-            p.boxes + random.normal(0, 2, p.boxes.shape).astype(np.float32), p.labels, random.random(len(p.boxes))
+            p.boxes + random.normal(0, 2, p.boxes.shape).astype(np.float32),
+            p.labels,
+            random.random(len(p.boxes), np.float32),
         )
         for p in ours.test.pictures
     ]

@@ -24,6 +24,7 @@ from ..checkout import code_commit
 from ..errors import UserError
 from ..files import write_json
 from ..progress import bar
+from ..text import printable
 from ..training.signals import stop_signals
 from .backbones import Initialisation
 from .finetune import Fit, Interrupted, Machine, finetune
@@ -62,6 +63,10 @@ def compare(plan: Plan, parts: Parts, settings: Settings, out: Path, machine: Ma
         if not (out / "config.json").exists():
             write_json(out / "config.json", config)
         machine.stopped = stack.enter_context(stop_signals(insist=False))
+        cli.remark(
+            f"{len(parts.train.pictures)} images to train on, {len(parts.test.pictures)} to test, "
+            f"{len(parts.train.classes)} classes; {settings.steps} steps on {machine.device}; folder {printable(out)}"
+        )
         try:
             return _compare(plan, parts, settings, out, machine, config)
         except Interrupted:

@@ -17,6 +17,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
 from ..evaluation.extractors import normalisation_of
+from ..normalisation import Normalisation
 from .settings import Settings
 
 ANCHORS = (32, 64, 128, 256, 512)  # pixels, at a short side of 800
@@ -52,9 +53,7 @@ def build_detector(backbone: nn.Module, classes: int, settings: Settings, *, bfl
     }
     build = _c4 if settings.head == "c4" else _fpn
     detector = build(backbone, dim, classes + 1, strides, settings, bfloat16, common)
-    detector.transform = Resize(
-        settings.short_sides, settings.largest, list(normalisation.mean), list(normalisation.std)
-    )
+    detector.transform = Resize(settings.short_sides, settings.largest, normalisation)
     return detector
 
 
@@ -129,10 +128,10 @@ class Body(nn.Module):
 
     def __init__(self, maps: nn.Module, out_channels: int, bfloat16: bool) -> None:
         super().__init__()
-        self.maps, self.out_channels, self.bfloat16 = maps, out_channels, bfloat16
+        self.maps, self.out_channels, self.in_bfloat16 = maps, out_channels, bfloat16
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             found = self.maps(x)
         return {name: value.float() for name, value in found.items()}
 
@@ -142,12 +141,12 @@ class FifthStage(nn.Module):
 
     def __init__(self, layer4: nn.Module, dim: int, bfloat16: bool) -> None:
         super().__init__()
-        self.layer4, self.norm, self.dim, self.bfloat16 = layer4, nn.BatchNorm2d(dim), dim, bfloat16
+        self.layer4, self.norm, self.dim, self.in_bfloat16 = layer4, nn.BatchNorm2d(dim), dim, bfloat16
 
     def forward(self, x: Tensor) -> Tensor:
         if not len(x):  # images without objects give the mask head nothing, and BN no statistics
             return x.new_zeros(0, self.dim, -(-x.shape[2] // 2), -(-x.shape[3] // 2))
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             found = self.norm(self.layer4(x))
         return found.float()
 
@@ -155,9 +154,14 @@ class FifthStage(nn.Module):
 class Resize(GeneralizedRCNNTransform):
     """torchvision's, but with an antialiasing filter, as everything else in this package sees images."""
 
+    def __init__(self, short_sides: tuple[int, ...], largest: int, normalisation: Normalisation) -> None:
+        """``short_sides``: one is drawn in training, the last is that of a test. All in pixels."""
+        super().__init__(short_sides[-1], largest, list(normalisation.mean), list(normalisation.std))
+        self.short_sides = list(short_sides)
+
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
         height, width = image.shape[-2:]
-        short = self.torch_choice(list(self.min_size)) if self.training else self.min_size[-1]
+        short = self.torch_choice(self.short_sides) if self.training else self.short_sides[-1]
         factor = min(short / min(height, width), self.max_size / max(height, width))
         size = [max(1, round(height * factor)), max(1, round(width * factor))]
         image = F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]

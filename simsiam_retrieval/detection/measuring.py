@@ -67,7 +67,7 @@ def _stop(stopped: threading.Event) -> None:
         raise Interrupted
 
 
-def _run_lengths(masks: Tensor) -> list[dict[str, Any]]:
+def _run_lengths(masks: Tensor) -> list[Any]:
     """(n, 1, h, w) probabilities -> COCO's compressed run lengths."""
     binary = (masks[:, 0] > MASK_THRESHOLD).to(torch.uint8).cpu().numpy()
     return [coco_mask.encode(np.asfortranarray(one)) for one in binary]

@@ -25,7 +25,7 @@ class Detections:
     boxes: NDArray[np.float32]  # (n, 4): left, top, right, bottom in the image's pixels
     labels: NDArray[np.int64]  # (n,), 1 is the first class
     scores: NDArray[np.float32]  # (n,)
-    masks: list[dict[str, Any]] | None = None  # n of COCO's compressed run lengths
+    masks: list[Any] | None = None  # n of COCO's compressed run lengths
 
 
 def average_precision(
@@ -74,7 +74,7 @@ class Evaluation(COCOeval):
 
 
 def _coco(images: list[dict], categories: list[dict], annotations: list[dict]) -> COCO:
-    side = COCO()
+    side: Any = COCO()
     side.dataset = {"images": images, "categories": categories, "annotations": annotations}
     side.createIndex()
     return side

@@ -1,7 +1,7 @@
 """Batches of images and targets as torchvision's detectors take them, decoded by threads a little ahead of the loop."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ def load_sample(picture: Picture, *, flip: bool = False, masks: bool = False) ->
     boxes = torch.from_numpy(picture.boxes[trained].copy())
     target = {"boxes": boxes, "labels": torch.from_numpy(picture.labels[trained])}
     if masks:
-        found = [mask_of(picture, index) for index in np.flatnonzero(trained)]
+        found = [mask_of(picture, index) for index in np.flatnonzero(trained).tolist()]
         empty = np.zeros((0, picture.height, picture.width), np.uint8)
         target["masks"] = torch.from_numpy(np.stack(found) if found else empty)
     if flip:
@@ -61,7 +61,7 @@ def draws(count: int, batch_size: int, seed: int, step: int) -> list[tuple[int, 
 
 def batches(
     source: DetectionSet, steps: Iterable[Sequence[tuple[int, bool]]], *, masks: bool, workers: int
-) -> Iterator[list[Sample]]:
+) -> Generator[list[Sample], None, None]:
     """Yield the samples of each of ``steps``, decoded by ``workers`` threads; 0 decodes when asked."""
 
     def load(drawn: tuple[int, bool]) -> Sample:

@@ -11,8 +11,8 @@ from ..text import printable
 from .annotations import DetectionSet, Picture
 
 
-def run_lengths(segmentation: Any, width: int, height: int) -> dict[str, Any]:
-    """COCO's compressed run lengths of polygons, or of run lengths in either form.
+def run_lengths(segmentation: Any, width: int, height: int) -> Any:
+    """COCO's compressed run lengths ({"size", "counts"}) of polygons, or of run lengths in either form.
 
     Raises ``ValueError`` for anything else.
     """
