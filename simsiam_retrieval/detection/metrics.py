@@ -46,13 +46,14 @@ def average_precision(
     # it prints its progress to stdout, where results go
     with contextlib.redirect_stdout(io.StringIO()):
         sides = [_coco(images, categories, rows) for rows in (truth, detected)]
-        for kind, overlap in (("box", "bbox"), ("mask", "segm")):
+        kinds: tuple[tuple[str, Any], ...] = (("box", "bbox"), ("mask", "segm"))
+        for kind, overlap in kinds:
             if kind == "mask":
                 if not masks:
                     continue
                 for row in detected:  # small, medium or large by what is compared
                     row["area"] = float(coco_mask.area(row["segmentation"]))
-            measured = Evaluation(*sides, overlap)
+            measured: Any = Evaluation(sides[0], sides[1], overlap)
             measured.evaluate()
             measured.accumulate()
             measured.summarize()
@@ -67,8 +68,9 @@ class Evaluation(COCOeval):
     """pycocotools' evaluation, which forgets that an object is to be ignored unless it is a crowd."""
 
     def _prepare(self) -> None:
-        super()._prepare()
-        for objects in self._gts.values():
+        super()._prepare()  # type: ignore[misc]  -- not in its stubs
+        truth: dict[Any, list[dict]] = self._gts  # type: ignore[attr-defined]
+        for objects in truth.values():
             for one in objects:
                 one["ignore"] = one["iscrowd"] or one["difficult"]
 
