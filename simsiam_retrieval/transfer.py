@@ -11,7 +11,7 @@ from typing import Literal
 import tyro
 
 from . import cli
-from .detection.settings import Settings, recipe
+from .detection.settings import Settings, check_lrs, recipe, seeds_from
 from .errors import UserError
 
 
@@ -65,19 +65,27 @@ def main() -> int:
     settings.check()
     if not arguments.train:
         raise UserError("give a folder with boxes to train on: --train DIR, in VOC's or COCO's layout")
-    names = list(arguments.encoders)
-    if arguments.random and "random" not in names:
-        names.append("random")
+    for folder in [*arguments.train, *([arguments.test] if arguments.test else [])]:
+        if not folder.expanduser().is_dir():
+            raise UserError(f"{folder}: no such folder")
+    lrs, seeds = check_lrs(arguments.lr), seeds_from(arguments.seed, arguments.seeds)
     # torch takes seconds to import: help and typing errors should not
     try:
         import pycocotools  # noqa: F401
     except ImportError:
         raise UserError("COCO's metrics need pycocotools; pip install 'simsiam-retrieval[transfer]'") from None
-    from .detection.comparing import Plan, check_lrs, compare, seeds_from
+    from .detection.backbones import RANDOM, open_initialisations
+    from .detection.comparing import Plan, compare
+    from .detection.machine import pick_machine
     from .detection.parts import read_parts
     from .detection.report import markdown
 
-    lrs, seeds = check_lrs(arguments.lr), seeds_from(arguments.seed, arguments.seeds)
+    names = list(arguments.encoders)
+    if arguments.random and RANDOM not in names:
+        names.append(RANDOM)
+    # before the images, which take their time
+    machine = pick_machine(settings, arguments.device, arguments.workers, arguments.checkpoint_minutes)
+    plan = Plan(open_initialisations(names, arguments.backbone), lrs, seeds)
     parts = read_parts(
         arguments.train,
         arguments.test,
@@ -88,11 +96,6 @@ def main() -> int:
         masks=settings.masks,
         workers=arguments.workers,
     )
-    from .detection.backbones import open_initialisations
-    from .detection.machine import pick_machine
-
-    machine = pick_machine(settings, arguments.device, arguments.workers, arguments.checkpoint_minutes)
-    plan = Plan(open_initialisations(names, arguments.backbone), lrs, seeds)
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     out = arguments.out or Path("runs") / f"transfer-{stamp}"
     content = compare(plan, parts, settings, out, machine)

@@ -199,4 +199,10 @@ def test_coco_that_cannot_be_used_is_one_line(voc: Path, tmp_path: Path) -> None
     assert "damaged, not JSON" in refusal(coco)
     file.write_text(written)
     assert "has no segmentation" in refusal(coco, masks=True)
+    content = json.loads(written)
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = [[1, 2, 3]]
+    file.write_text(json.dumps(content))
+    as_coco({"test": read_voc(voc, "test")}, coco, masks=True)
+    assert "an object's segmentation is damaged: a polygon needs three points" in refusal(coco, masks=True)
     assert "no instances of val in it; there are: test, train" in refusal(coco, test_split="val")

@@ -6,7 +6,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -236,22 +236,3 @@ def _locked(out: Path) -> FileLock:
     except Timeout:
         raise UserError(f"{out}: another process is writing to it; wait, or choose another --out") from None
     return lock
-
-
-def seeds_from(first: int, count: int) -> tuple[int, ...]:
-    """``count`` seeds; raises :class:`UserError` for none, or numbers that cannot be seeds."""
-    if not 1 <= count <= 1000:
-        raise UserError(f"--seeds {count} is out of range; give 1 to 1000")
-    if not 0 <= first < 2**31 - 1000:
-        raise UserError(f"--seed {first} is out of range; give 0 or more")
-    return tuple(range(first, first + count))
-
-
-def check_lrs(lrs: Sequence[float]) -> tuple[float, ...]:
-    """The learning rates, each once; raises :class:`UserError` for none or what is no rate."""
-    if not lrs:
-        raise UserError("--lr needs a learning rate")
-    for lr in lrs:
-        if not 0 < lr <= 10:
-            raise UserError(f"--lr {lr:g} is out of range; give more than 0, and 10 at most")
-    return tuple(dict.fromkeys(lrs))

@@ -13,6 +13,7 @@ from ..text import printable
 from . import coco, voc
 from .annotations import AnnotatedSet, DetectionSet, classes_of, joined, prepared
 from .decoding import read_sizes
+from .regions import check_segmentations
 
 USUAL = {"train": ("train", "trainval"), "val": ("val", "valid"), "test": ("test", "val", "valid")}
 OPTION = {"train": "--train-split", "val": "--val-split", "test": "--test-split"}
@@ -87,6 +88,8 @@ def read_parts(
     sizes = iter(_sizes(everything, workers))
     sets = [prepared(part, [next(sizes) for _ in part.images], classes, masks=masks) for part in everything]
     for part in sets:
+        if masks:
+            check_segmentations(part)
         for remark in part.remarks:
             cli.remark(f"remark: {printable(remark)}")
     count = len(trained)

@@ -1,5 +1,6 @@
 """Every setting of a fine-tuning, and the named recipes that set them all; no torch, so that ``--help`` is quick."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,7 +50,7 @@ class Settings:
             "warmup_steps": (0, 10_000_000),
             "decay": (0, 1),
             "weight_decay": (0, 1),
-            "roi_size": (2, 56),
+            "roi_size": (4, 56),
             "rois": (4, 4096),
             "proposals": (1, 10_000),
             "bn_batches": (1, 10_000),
@@ -103,3 +104,22 @@ def recipe(name: str) -> Settings:
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}; choose from {', '.join(RECIPES)}")
     return RECIPES[name]
+
+
+def seeds_from(first: int, count: int) -> tuple[int, ...]:
+    """``count`` seeds; raises :class:`UserError` for none, or numbers that cannot be seeds."""
+    if not 1 <= count <= 1000:
+        raise UserError(f"--seeds {count} is out of range; give 1 to 1000")
+    if not 0 <= first < 2**31 - 1000:
+        raise UserError(f"--seed {first} is out of range; give 0 or more")
+    return tuple(range(first, first + count))
+
+
+def check_lrs(lrs: Sequence[float]) -> tuple[float, ...]:
+    """The learning rates, each once; raises :class:`UserError` for none or what is no rate."""
+    if not lrs:
+        raise UserError("--lr needs a learning rate")
+    for lr in lrs:
+        if not 0 < lr <= 10:
+            raise UserError(f"--lr {lr:g} is out of range; give more than 0, and 10 at most")
+    return tuple(dict.fromkeys(lrs))
