@@ -14,6 +14,7 @@ from .markup import shown
 
 ANY, NO_LABEL = "any", "without a label"
 EARLIEST = date(1900, 1, 1)
+LOOKED_AT = 100_000  # images of a sharded collection, to find its folders and formats
 MOST_FOLDERS = 500  # in the list to choose from
 
 
@@ -23,7 +24,7 @@ def _choices(_collection: Collection, folder: str, generation: int) -> tuple[lis
     images: dict[Path, int] = {}
     formats: dict[str, int] = {}
     roots = set(_collection.roots)
-    for item in _collection:
+    for item in _collection.sampled_items(LOOKED_AT):
         formats[item.format] = formats.get(item.format, 0) + 1
         for parent in item.path.parents:
             images[parent] = images.get(parent, 0) + 1
@@ -37,10 +38,7 @@ def matching(collection: Collection, only: Only) -> list[Item] | None:
     """The images that meet the conditions, sorted by path; None where there are no conditions."""
     if not only.count():
         return None
-    where = only.filter()
-    items = collection.items()
-    wanted = set(where.among(items, collection.labels()))
-    return [item for item in items if item.id in wanted]
+    return collection.matching(only.filter())
 
 
 def conditions(collection: Collection, address: Address, go: Callable[[Address], None]) -> None:

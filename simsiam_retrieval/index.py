@@ -203,7 +203,10 @@ def _maintain(arguments: Arguments, folder: Path) -> int:
         allowed = "--collection and --wait" if arguments.verify else "--collection, --wait, --index and --recall"
         raise UserError(f"{option} goes with {allowed} only; do the rest in a second run")
     from .collection import Collection
+    from .collection.sharded.manifest import is_sharded
 
+    if arguments.rebuild_index and is_sharded(folder):
+        return _build_sharded(arguments, folder)
     with Collection.open(folder) as collection:
         on_wait = cli.remark if arguments.wait else None
         if arguments.rebuild_index:
@@ -216,6 +219,37 @@ def _maintain(arguments: Arguments, folder: Path) -> int:
             print(f"{printable(finding.subject)}: {finding.problem}; {finding.repair}")
         images = len(collection)
     print(f"{images} images in {printable(folder)}: {f'{len(found)} repairs' if found else 'all in order'}")
+    return cli.DONE
+
+
+def _build_sharded(arguments: Arguments, folder: Path) -> int:
+    from .collection.sharded.building import build
+    from .collection.sharded.workers import pooled
+    from .home import remember
+    from .progress import bar
+
+    with bar("building", 0) as shown, pooled(arguments.workers) as run:
+
+        def on_progress(stage: str, done: int, total: int) -> None:
+            shown.of(total)
+            shown.at(done)
+            shown.note(stage)
+
+        built = build(
+            folder,
+            run=run,
+            kind=arguments.index,
+            recall=arguments.recall,
+            on_wait=cli.remark if arguments.wait else None,
+            on_progress=on_progress,
+        )
+    remember(folder)
+    _remark_measured(folder, built.changed)
+    facts = [f"{built.new_shards} shards new, {built.gone_shards} gone, {built.shards} in all"]
+    if built.unusable:
+        facts.append(f"{built.unusable} unusable")
+    done = "built the index of" if built.changed else "nothing to do:"
+    print(f"{done} {built.images} images in {printable(folder)} ({', '.join(facts)})")
     return cli.DONE
 
 
@@ -267,9 +301,10 @@ def _remark_measured(folder: Path, rebuilt: bool) -> None:
     if found is None:
         return
     settings = "".join(f", {name} {value}" for name, value in found.settings.items())
+    exact = "" if found.exact_milliseconds is None else f", exact search {found.exact_milliseconds:.1f} ms"
     cli.remark(
         f"index: {found.kind}{settings}: recall@10 {found.recall:.3f} of {found.asked:g} asked, "
-        f"{found.milliseconds:.1f} ms a query, exact search {found.exact_milliseconds:.1f} ms"
+        f"{found.milliseconds:.1f} ms a query{exact}"
     )
     if found.falls_short:
         cli.remark("it cannot reach that recall; choose --index flat, which misses nothing, or ask for less")

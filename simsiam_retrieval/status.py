@@ -57,6 +57,7 @@ def _as_dict(status: "Status") -> dict:
         "measured": status.measured and status.measured.as_dict(),
         "noise_level": status.noise_level,
         "bytes": status.sizes,
+        "shards": status.shards,
     }
 
 
@@ -66,11 +67,14 @@ def _print_table(status: "Status") -> None:
 
     line("collection", printable(status.folder))
     line("images", status.images)
+    if status.shards is not None:
+        line("", f"in {status.shards} shard{'' if status.shards == 1 else 's'}")
     line("unusable", len(status.failures))
     for reason, count in status.reasons[:SHOWN_REASONS]:
         line("", f"{count} x {printable(reason)}")
     if status.waiting:
-        line("waiting", f"{status.waiting} files of an update that was interrupted; run index to go on")
+        again = "index" if status.shards is None else "index --rebuild-index"
+        line("waiting", f"{status.waiting} files of an update that was interrupted; run {again} to go on")
     for number, root in enumerate(status.roots):
         facts = [f"{root.images} images"]
         facts += [f"--include {printable(pattern)}" for pattern in root.patterns.include]
@@ -84,10 +88,8 @@ def _print_table(status: "Status") -> None:
     line("index", f"{status.index} (asked: {status.chosen}), generation {status.generation}")
     if status.measured is not None:
         found = status.measured
-        line(
-            "",
-            f"recall@10 {found.recall:.3f}, {found.milliseconds:.1f} ms a query, exact {found.exact_milliseconds:.1f}",
-        )
+        exact = "" if found.exact_milliseconds is None else f", exact {found.exact_milliseconds:.1f}"
+        line("", f"recall@10 {found.recall:.3f}, {found.milliseconds:.1f} ms a query{exact}")
     if status.noise_level is not None:
         line("noise level", f"{status.noise_level:.3f}, exceeded by one random pair in a thousand")
     line("on disk", ", ".join(f"{name} {_size(size)}" for name, size in status.sizes.items()))

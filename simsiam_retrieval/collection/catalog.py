@@ -22,7 +22,10 @@ from ..errors import UserError
 from ..files import replacing
 from ..images.files import ImageFile
 from . import checksums, schema
+from .index_types import KINDS
+from .noise import sample
 from .patterns import Selection
+from .sharded.manifest import is_sharded
 
 FILE = "catalog.sqlite"
 FEW = 10  # a lookup by id costs about as much as passing over this many rows
@@ -125,6 +128,8 @@ def explained(folder: Path) -> Iterator[None]:
 class Catalog:
     """Access to ``catalog.sqlite``. One thread at a time; errors as sqlite3 raises them."""
 
+    tables, index_kinds = schema.TABLES, KINDS
+
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         self.folder = folder
         self._db = connection
@@ -135,7 +140,7 @@ class Catalog:
         with replacing(folder / FILE) as temporary:  # a catalog is there whole or not at all
             connection = sqlite3.connect(temporary)
             with connection:
-                connection.executescript("BEGIN;" + schema.TABLES)
+                connection.executescript("BEGIN;" + cls.tables)
                 connection.executemany(
                     "INSERT INTO meta VALUES (?, ?)", {"schema": str(schema.NEWEST), "generation": "0", **meta}.items()
                 )
@@ -144,12 +149,21 @@ class Catalog:
 
     @classmethod
     def open(cls, folder: Path) -> "Catalog":
-        """Open an existing catalog, of this schema or an older one.
+        """Open an existing catalog, of this schema or an older one, of a plain or a sharded collection.
 
         Raises :class:`UserError` when there is none, or when it was written by a newer version.
         """
         if not (folder / FILE).is_file():
+            if is_sharded(folder):
+                raise UserError(
+                    f"{folder}: embedded, but not built yet; "
+                    f"run: python -m simsiam_retrieval.index --rebuild-index --collection {folder}"
+                )
             raise UserError(f"{folder}: not a collection; make one with: python -m simsiam_retrieval.index FOLDER")
+        if is_sharded(folder):
+            from .sharded.shard_catalog import ShardCatalog  # late: it is made of this one
+
+            cls = ShardCatalog
         catalog = cls(folder, _connect(folder))
         found = catalog.schema()
         if found > schema.NEWEST:
@@ -204,6 +218,12 @@ class Catalog:
         finally:
             self._db.rollback()
 
+    @staticmethod
+    def item_of_row(row: tuple) -> Item:
+        """The item of a row of id, path, size, mtime_ns, width, height, format and taken."""
+        taken = None if row[7] is None else datetime.fromisoformat(row[7])
+        return Item(row[0], _path(row[1]), *row[2:7], taken=taken)
+
     def _columns(self) -> str:
         return f"{_ITEM}, {'taken' if self.schema() >= _TAKEN_SCHEMA else 'NULL'}"
 
@@ -216,7 +236,7 @@ class Catalog:
     def items(self, limit: int = -1, offset: int = 0) -> Iterator[Item]:
         """Usable images, sorted by path."""
         query = f"SELECT {self._columns()} FROM items WHERE {_VISIBLE} ORDER BY path LIMIT ? OFFSET ?"
-        yield from map(_item, self._db.execute(query, [limit, offset]))
+        yield from map(self.item_of_row, self._db.execute(query, [limit, offset]))
 
     def items_by_id(self, ids: Iterable[int]) -> dict[int, Item]:
         """Usable images among ``ids``."""
@@ -225,7 +245,7 @@ class Catalog:
         for id_ in ids:
             row = self._db.execute(query, [int(id_)]).fetchone()
             if row is not None:
-                found[row[0]] = _item(row)
+                found[row[0]] = self.item_of_row(row)
         return found
 
     def item_at(self, path: Path) -> Item | None:
@@ -234,7 +254,7 @@ class Catalog:
             f"SELECT {self._columns()} FROM items WHERE path = ? AND {_VISIBLE} ORDER BY generation DESC",
             [_stored(path)],
         ).fetchone()
-        return None if row is None else _item(row)
+        return None if row is None else self.item_of_row(row)
 
     def records(self, after: int, upto: int) -> list[Record]:
         """Usable images with ids in (after, upto], in the order of ids, with digest and label."""
@@ -254,6 +274,10 @@ class Catalog:
         """Ids of usable images, ascending."""
         rows = self._db.execute(f"SELECT id FROM items WHERE {_VISIBLE} ORDER BY id")
         return np.fromiter((id_ for (id_,) in rows), np.int64)
+
+    def sampled_ids(self, count: int) -> NDArray[np.int64]:
+        """Ids of ``count`` usable images drawn at random, or of all if there are fewer; ascending."""
+        return sample(self.ids(), count)
 
     def waiting(self) -> int:
         """Rows that an interrupted update left for the next one."""
@@ -507,10 +531,6 @@ def _connect(folder: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA foreign_keys = ON")
     checksums.add_function(connection)
     return connection
-
-
-def _item(row: tuple) -> Item:
-    return Item(row[0], _path(row[1]), *row[2:7], taken=None if row[7] is None else datetime.fromisoformat(row[7]))
 
 
 def _stored(path: Path) -> str | bytes:

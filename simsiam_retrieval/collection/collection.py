@@ -25,11 +25,11 @@ from .filters import Filter
 from .gpu import check_device
 from .indexes import is_outdated, make_index, measured, record_settings
 from .lock import HOLDER_FILE, LOCK_FILE, writing
-from .noise import sample
 from .patterns import Patterns
 from .planning import KnownContent, Plan, make_plan, moves
 from .queries import combine, mean_weights
 from .searching import Hit, Searcher
+from .sharded.manifest import is_sharded
 from .tuning import Measured
 from .vector_index import VectorIndex
 from .verifying import Finding, damaged_items, index_problem
@@ -92,7 +92,7 @@ class Collection:
 
     @classmethod
     def open(cls, path: str | Path, *, device: str = "cpu", float16: bool = False) -> "Collection":
-        """Open a collection folder.
+        """Open a collection folder, plain or sharded (docs/sharded.md).
 
         ``device``: where to search, cpu, cuda or auto (a GPU for 100,000 vectors and more). ``float16``: vectors in
         half the space on a GPU.
@@ -101,6 +101,10 @@ class Collection:
         """
         check_device(device)
         folder = absolute(path)
+        if is_sharded(folder):
+            from .sharded.opening import ShardedCollection  # late: it is made of this one
+
+            cls = ShardedCollection
         with explained(folder):
             return cls(folder, Catalog.open(folder), device, float16=float16)
 
@@ -144,7 +148,8 @@ class Collection:
     @classmethod
     def exists(cls, path: str | Path) -> bool:
         """Whether ``path`` holds a collection."""
-        return (Path(path).expanduser() / FILE).is_file()
+        folder = Path(path).expanduser()
+        return (folder / FILE).is_file() or is_sharded(folder)
 
     def close(self) -> None:
         """Release the catalog's file."""
@@ -171,6 +176,19 @@ class Collection:
         """A page of the images, sorted by path."""
         with self._lock, explained(self.folder):
             return list(self._catalog.items(limit, offset))
+
+    def matching(self, where: Filter) -> list[Item]:
+        """The images that a filter lets through, sorted by path.
+
+        Of a sharded collection in the order of ids; raises :class:`UserError` where they are more than 200,000.
+        """
+        items = self.items()
+        wanted = set(where.among(items, self.labels()))
+        return [item for item in items if item.id in wanted]
+
+    def sampled_items(self, count: int) -> list[Item]:
+        """All images, sorted by path; of a sharded collection up to ``count``, drawn at random."""
+        return self.items()
 
     def item(self, id_: int) -> Item | None:
         """The image with this id, or None."""
@@ -216,7 +234,7 @@ class Collection:
     def sample(self, count: int) -> NDArray[np.float32]:
         """Unit vectors (min(n, count), dim) of images drawn at random; the same ones until an update."""
         with self._lock, explained(self.folder):
-            return self._catalog.vectors_of(sample(self._catalog.ids(), count), self.dim)
+            return self._catalog.vectors_of(self._catalog.sampled_ids(count), self.dim)
 
     def vectors_of(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """The unit vectors (n, dim) of these images; raises :class:`UserError` where one is gone."""

@@ -1,5 +1,7 @@
 """FAISS index types by name: which one `auto` takes, and how each is built. The rules stand in docs/search.md."""
 
+from collections.abc import Sequence
+
 import faiss
 import numpy as np
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 
 KINDS = ("auto", "flat", "float16", "ivf", "ivf-sq8", "hnsw")
+SHARDED_KINDS = ("auto", "ivf", "ivf-sq8", "ivf-pq")  # of a collection in shards; of the others none can stay on disk
 
 FLAT_UP_TO = 200_000  # vectors; a query over 512 values each takes some 20 ms on two cores
 APPROXIMATE_FROM = 2_000  # vectors; fewer are searched exactly in no time
@@ -15,13 +18,14 @@ HNSW_EF_CONSTRUCTION = 80
 LISTS_PER_ROOT = 4  # inverted lists per square root of the number of vectors
 FEWEST_PER_LIST = 39  # vectors; FAISS warns of clusters learned from fewer
 TRAINED_ON = 64  # vectors per list that k-means sees
+VALUES_PER_CODE = 8  # that product quantization puts into one byte
 SEED = 1
 
 
-def check_kind(kind: str) -> None:
-    """Raise :class:`UserError` for a name that is no index type."""
-    if kind not in KINDS:
-        raise UserError(f"--index {kind}: choose one of {', '.join(KINDS)}")
+def check_kind(kind: str, kinds: Sequence[str] = KINDS) -> None:
+    """Raise :class:`UserError` for a name that is none of the index types ``kinds``."""
+    if kind not in kinds:
+        raise UserError(f"--index {kind}: choose one of {', '.join(kinds)}")
 
 
 def choose(kind: str, count: int, dim: int, free_memory: int) -> str:
@@ -53,18 +57,27 @@ def build(kind: str, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> fa
         graph.hnsw.efConstruction = HNSW_EF_CONSTRUCTION
         index = faiss.IndexIDMap2(graph)
     else:
-        lists = max(1, min(int(LISTS_PER_ROOT * count**0.5), count // FEWEST_PER_LIST))
-        index = _inverted_lists(kind, dim, lists, metric)
+        index = inverted_lists(kind, dim, max(1, min(int(LISTS_PER_ROOT * count**0.5), most_lists(count))))
         sample = np.random.default_rng(SEED).permutation(count)[: TRAINED_ON * index.nlist]
         index.train(vectors[np.sort(sample)])
     index.add_with_ids(vectors, ids)
     return index
 
 
-def _inverted_lists(kind: str, dim: int, lists: int, metric: int) -> faiss.IndexIVF:
-    centroids = faiss.IndexFlatIP(dim)
+def most_lists(count: int) -> int:
+    """How many lists so many vectors can be parted into at most."""
+    return count // FEWEST_PER_LIST
+
+
+def inverted_lists(kind: str, dim: int, lists: int) -> faiss.IndexIVF:
+    """An empty index of unit vectors (dim,) that is not trained: ivf, ivf-sq8 or ivf-pq; inner product."""
+    centroids, metric = faiss.IndexFlatIP(dim), faiss.METRIC_INNER_PRODUCT
     if kind == "ivf":
         index = faiss.IndexIVFFlat(centroids, dim, lists, metric)
+    elif kind == "ivf-pq":
+        codes = max(count for count in range(1, max(1, dim // VALUES_PER_CODE) + 1) if dim % count == 0)
+        index = faiss.IndexIVFPQ(centroids, dim, lists, codes, 8, metric)
+        index.pq.cp.seed = SEED
     else:
         index = faiss.IndexIVFScalarQuantizer(centroids, dim, lists, faiss.ScalarQuantizer.QT_8bit, metric)
     index.own_fields = True
@@ -83,6 +96,7 @@ def kind_of(index: faiss.Index) -> str:
         faiss.IndexHNSWFlat: "hnsw",
         faiss.IndexIVFFlat: "ivf",
         faiss.IndexIVFScalarQuantizer: "ivf-sq8",
+        faiss.IndexIVFPQ: "ivf-pq",
     }
     return names.get(type(inner), type(inner).__name__)
 

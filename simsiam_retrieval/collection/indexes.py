@@ -8,7 +8,7 @@ import numpy as np
 
 from ..machine import free_memory
 from .catalog import Catalog
-from .index_types import check_kind, choose
+from .index_types import KINDS, SHARDED_KINDS, check_kind, choose
 from .noise import noise_level, sample
 from .tuning import Measured, check_recall, tune
 from .vector_index import VectorIndex
@@ -24,7 +24,7 @@ class IndexSettings:
     recall: float = 0.95  # recall@10 that an approximate index is tuned to
 
     def __post_init__(self) -> None:
-        check_kind(self.kind)
+        check_kind(self.kind, (*KINDS, *SHARDED_KINDS))
         check_recall(self.recall)
 
 
@@ -40,6 +40,7 @@ def record_settings(catalog: Catalog, kind: str | None, recall: float | None) ->
     Raises :class:`UserError` as :class:`IndexSettings` does.
     """
     before = recorded_settings(catalog)
+    check_kind(kind or before.kind, catalog.index_kinds)
     settings = IndexSettings(kind or before.kind, before.recall if recall is None else recall)
     if settings != before:
         catalog.note("index", json.dumps(asdict(settings)))

@@ -8,8 +8,9 @@ from ..errors import UserError
 from ..images.files import Listing, absolute, list_images
 from ..images.pool import check_workers
 from .collection import Collection, Preview, Update, remove_collection
-from .indexes import IndexSettings
+from .index_types import check_kind
 from .patterns import Patterns, Selection
+from .tuning import check_recall
 
 
 def index_folders(
@@ -41,7 +42,8 @@ def index_folders(
     """
     check_workers(workers)  # before anything is created
     check_device(device)
-    IndexSettings(index or "auto", 1.0 if recall is None else recall)
+    check_kind(index or "auto")
+    check_recall(1.0 if recall is None else recall)
     roots, folder = [absolute(root) for root in roots], absolute(folder)
     patterns = Patterns(tuple(include), tuple(exclude))
     is_new = not Collection.exists(folder)

@@ -12,7 +12,7 @@ from .catalog import Catalog, Item, explained
 from .filters import Filter
 from .gpu import placed
 from .indexes import noted_noise
-from .noise import noise_level, sample
+from .noise import SAMPLE, noise_level
 from .vector_index import VectorIndex
 
 RESCORED = 4  # times as many candidates are compared again where the index holds rounded vectors
@@ -79,7 +79,7 @@ class Searcher:
             if self._noise is None or self._noise[0] != generation:
                 self._noise = noted_noise(self._catalog, generation)
             if self._noise is None:
-                wanted = sample(self._catalog.ids())
+                wanted = self._catalog.sampled_ids(SAMPLE)
                 self._noise = generation, noise_level(self._catalog.vectors_of(wanted, self._dim))
             return self._noise[1]
 
@@ -88,8 +88,11 @@ class Searcher:
             index, noise = self.index(), self.noise_level()
             among = None
             if where:
-                among = np.array(where.among(self._catalog.items(), self._catalog.labels()), np.int64)
+                among = self._among(where)
             return index, noise, among
+
+    def _among(self, where: Filter) -> NDArray[np.int64]:
+        return np.array(where.among(self._catalog.items(), self._catalog.labels()), np.int64)
 
     def index(self) -> VectorIndex:
         """The index of the published generation: the one in memory, the file, or else an exact one, made now."""

@@ -9,6 +9,7 @@ from .catalog import FILE, Catalog
 from .collection import ENCODER_FILE, Collection
 from .indexes import measured, recorded_settings
 from .patterns import Patterns
+from .sharded.manifest import is_sharded
 from .tuning import Measured
 from .vector_index import VectorIndex
 
@@ -43,6 +44,7 @@ class Status:
     measured: Measured | None  # of an approximate index
     noise_level: float | None
     sizes: dict[str, int | None]  # file -> bytes, None where it is missing
+    shards: int | None = None  # of a sharded collection
 
 
 def read_status(folder: Path) -> Status:
@@ -52,7 +54,10 @@ def read_status(folder: Path) -> Status:
     """
     from ..images.files import is_missing
     from .catalog import explained
+    from .sharded.shard_status import read_sharded_status
 
+    if is_sharded(folder):
+        return read_sharded_status(folder)
     with Collection.open(folder) as collection, explained(collection.folder):
         catalog = Catalog.open(collection.folder)
         try:

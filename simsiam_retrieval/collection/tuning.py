@@ -35,7 +35,7 @@ class Measured:
     recall: float  # share of the ten nearest that a search finds, mean over ``queries``
     queries: int
     milliseconds: float  # of one query, median
-    exact_milliseconds: float  # of one query by exact search, median
+    exact_milliseconds: float | None  # of one query by exact search, median; None where there is none to be had
 
     @property
     def falls_short(self) -> bool:

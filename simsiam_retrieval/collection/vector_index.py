@@ -90,7 +90,7 @@ class VectorIndex:
     @property
     def rounded(self) -> bool:
         """Whether it holds vectors of fewer bits, so that scores have to be worked out again."""
-        return self.kind in ("float16", "ivf-sq8")
+        return self.kind in ("float16", "ivf-sq8", "ivf-pq")
 
     @property
     def ids(self) -> NDArray[np.int64]:

@@ -149,7 +149,7 @@ def to_table(rows: Sequence[ShardRow], dim: int) -> Any:
     return pa.Table.from_arrays(arrays, schema=found)
 
 
-def write_table(table: Any, sink: Path | IO[bytes], *, encoder: str, dim: int, extra: Mapping[str, str] = {}) -> None:  # noqa: B006
+def write_table(table: Any, sink: Path | IO[bytes], *, encoder: str, dim: int, extra: Mapping[str, str] = {}) -> None:
     """Write a table of :func:`to_table`, in row groups, to a file or anything that takes bytes.
 
     ``encoder``: its identity. ``extra``: more for the file's metadata; ``source``, what a person named to be indexed,
@@ -172,7 +172,7 @@ def write_table(table: Any, sink: Path | IO[bytes], *, encoder: str, dim: int, e
 
 
 def write_shard(
-    collection: Path, name: str, rows: Sequence[ShardRow], *, encoder: str, dim: int, extra: Mapping[str, str] = {}  # noqa: B006
+    collection: Path, name: str, rows: Sequence[ShardRow], *, encoder: str, dim: int, extra: Mapping[str, str] = {}
 ) -> Path:
     """Write a shard in one step; its file."""
     file = shard_file(collection, name)
@@ -259,7 +259,7 @@ def check(file: Path) -> None:
             parquet.read_row_group(group, use_threads=False)
 
 
-class opened:  # noqa: N801 -- a context manager
+class opened:
     """A shard in Parquet's own reader, which verifies checksums; its errors become one line for the user."""
 
     def __init__(self, file: Path) -> None:
