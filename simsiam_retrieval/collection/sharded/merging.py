@@ -1,4 +1,4 @@
-"""``python -m …merging``: FAISS's merge of inverted lists on disk, in a process that may die of a full disk."""
+"""FAISS's merge of inverted lists on disk, a program of its own: it may die of a full disk, and prints."""
 
 import json
 import os

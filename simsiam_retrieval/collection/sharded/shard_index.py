@@ -22,7 +22,7 @@ from ..index_types import LISTS_PER_ROOT, SEED, TRAINED_ON, inverted_lists, most
 from ..vector_index import VectorIndex
 
 AUTO = "ivf-sq8"
-PQ_FROM = 10_000  # vectors; codebooks of 256 entries learn nothing from fewer
+PQ_FROM = 20_000  # vectors; codebooks of 256 entries learn nothing from fewer
 RESCORED = {"ivf": 1, "ivf-sq8": 4, "ivf-pq": 16}  # times as many candidates are compared again with their vectors
 LISTS, SUFFIX = "ivfdata", "faiss"
 PREFETCHING_THREADS = 4  # that read the lists of a query ahead; FAISS's own 32 cost more once lists are in memory
@@ -93,7 +93,7 @@ def merge(trained: Path, parts: Sequence[Path], index_file: Path, lists_file: Pa
         "index": str(index_file), "lists": str(lists_file),
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", f"{__package__}.merging"],
+        [sys.executable, "-P", str(Path(__file__).with_name("merging.py"))],  # FAISS alone, not this package
         input=json.dumps(wanted), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
