@@ -25,7 +25,7 @@ from ...files import replacing
 from ..catalog import FILE as CATALOG
 from ..catalog import Catalog, explained
 from ..derived import load_arrays, save_arrays
-from ..index_types import SHARDED_KINDS, check_kind
+from ..index_types import SEED, SHARDED_KINDS, check_kind
 from ..indexes import measured, record_settings, recorded_settings
 from ..lock import writing
 from ..noise import SAMPLE, noise_level
@@ -223,7 +223,7 @@ class _Build:
 
     def _sample(self, shards: Sequence[Shard], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Unit vectors for training (about ``count``, dim), and as queries (200 or fewer, dim); always the same."""
-        generator = np.random.default_rng(shard_index.SEED)
+        generator = np.random.default_rng(SEED)
         groups = [(shard, group) for shard in shards for group in range(-(-shard.rows // ROW_GROUP))]
         wanted = min(len(groups), max(QUERIES, -(-READ_FOR_SAMPLE * count // ROW_GROUP)))
         chosen = sorted(generator.permutation(len(groups))[:wanted].tolist())
@@ -232,21 +232,25 @@ class _Build:
             by_shard.setdefault(groups[number][0], []).append(groups[number][1])
         rows = sum(min(ROW_GROUP, s.rows - ROW_GROUP * g) for s, of_shard in by_shard.items() for g in of_shard)
         share = min(1.0, count / max(1, rows))
-        taken: list[NDArray[np.float16]] = []
+        sample = np.empty((count + ROW_GROUP, self.dim), np.float32)  # filled as far as it goes: no second copy
+        taken = 0
         queries: list[NDArray[np.float16]] = []
         for done, (shard, of_shard) in enumerate(by_shard.items()):
             self.on_progress("sampling", done, len(by_shard))
             for vectors in read_vectors(shard_file(self.folder, shard.name), of_shard):
                 vectors = vectors[vectors.any(axis=1)]
-                taken.append(vectors[generator.random(len(vectors)) < share])
+                some = vectors[generator.random(len(vectors)) < share][: len(sample) - taken]
+                sample[taken : taken + len(some)] = unit(some)
+                taken += len(some)
                 queries.append(vectors[generator.random(len(vectors)) < 2 * QUERIES / rows])
         found = np.concatenate(queries) if queries else np.zeros((0, self.dim), np.float16)
         found = found[np.sort(generator.permutation(len(found))[:QUERIES])]
-        return unit(np.concatenate(taken)) if taken else np.zeros((0, self.dim), np.float32), unit(found)
+        return sample[:taken], unit(found)
 
     # -- parts and rows
 
     def _add(self, tasks: Sequence[parts.PartTask]) -> None:
+        self.on_progress("adding", 0, len(tasks))
         for done, _ in enumerate(self.run(parts.add_part, tasks), 1):
             self.on_progress("adding", done, len(tasks))
 
@@ -257,6 +261,7 @@ class _Build:
         """
         to_fill = {shard.first: shard for shard in shards if shard.images is None}
         done, images, nearest = 0, 0, None
+        self.on_progress("listing", 0, len(to_fill))
         for task in tasks:
             part = parts.read_part(task)
             if part is None:

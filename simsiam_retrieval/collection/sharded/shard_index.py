@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...files import replacing
-from ..index_types import LISTS_PER_ROOT, SEED, TRAINED_ON, inverted_lists, most_lists
+from ..index_types import LISTS_PER_ROOT, TRAINED_ON, inverted_lists, most_lists
 from ..vector_index import VectorIndex
 
 AUTO = "ivf-sq8"
@@ -48,7 +48,7 @@ def sample_size(images: int) -> int:
 def train(kind: str, lists: int, sample: NDArray[np.float32]) -> faiss.IndexIVF:
     """An empty trained index of this type over unit vectors ``sample`` (n, dim); the same one every time."""
     index = inverted_lists(kind, sample.shape[1], max(1, min(lists, most_lists(len(sample)))))
-    index.train(sample[np.random.default_rng(SEED).permutation(len(sample))])
+    index.train(sample)
     return index
 
 
