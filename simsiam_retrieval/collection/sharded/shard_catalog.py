@@ -127,12 +127,15 @@ class ShardCatalog(Catalog):
     def items(self, limit: int = -1, offset: int = 0) -> Iterator[Item]:
         """Usable images in the order of ids: of the shards, and within them of the rows. Any offset is near."""
         query = f"SELECT first, images FROM shards WHERE images > 0 AND {_PUBLISHED} ORDER BY first"
-        start = -1
+        start = 0
         for first, images in self._db.execute(query).fetchall() if offset else ():
             start = first
             if offset < images:
                 break
             offset -= images
+        else:
+            if offset:
+                return
         yield from self._found(f"id >= ? AND {_VISIBLE} ORDER BY id LIMIT ? OFFSET ?", [start, limit, offset])
 
     def items_where(self, where: Filter) -> Iterator[Item]:
