@@ -74,5 +74,18 @@ def rows_of_plain(folder: Path) -> Iterator[ShardRow]:
         " LEFT JOIN vectors ON vectors.item = id LEFT JOIN thumbnails ON thumbnails.item = id ORDER BY path"
     )
     for *facts, vector, jpeg, error in database.execute(query):
-        yield ShardRow(*facts, None if vector is None else np.frombuffer(vector, "<f4"), jpeg, error)
+        path, size, mtime_ns, digest, width, height, format_, taken = facts
+        yield ShardRow(
+            path,
+            size,
+            mtime_ns,
+            digest,
+            width,
+            height,
+            format_,
+            taken,
+            None if vector is None else np.frombuffer(vector, "<f4"),
+            jpeg,
+            error,
+        )
     database.close()

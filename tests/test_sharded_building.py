@@ -129,7 +129,7 @@ def test_measured_recall_is_what_numpy_finds(folder) -> None:
         shares = []
         for query, scores in zip(queries, exact, strict=True):
             itself = scores.argmax()
-            best = set(ids[np.argsort(-scores)[:11]].tolist()) - {ids[itself]}
+            best = set(ids[np.argsort(-scores)[:11]].tolist()) - {int(ids[itself])}
             _, candidates = index.faiss_index.search(query[None], 44)
             known = candidates[0][candidates[0] >= 0]
             kept = known[np.argsort(-scores[np.searchsorted(ids, known)])][:11]
@@ -180,7 +180,7 @@ def test_new_shards_leave_the_others_alone(folder) -> None:
         assert len(reader) == 4554 + 990 + 1881
         assert reader.item(item.id) == item
         wanted = generated_rows(10, 1900)[1500].vector
-        assert reader.search(wanted, 1)[0].path == Path("/made/10/01500.jpg")
+        assert wanted is not None and reader.search(wanted, 1)[0].path == Path("/made/10/01500.jpg")
         assert {str(root) for root in reader.roots} == {"/made", "/more"}
 
 

@@ -102,7 +102,7 @@ def build(
                 return _Build(folder, found, catalog, run, on_progress).bring_up_to_date(names, anew=anew)
         except OSError as error:
             raise UserError(
-                f"{error.filename or folder}: {error.strerror or error}; nothing is lost; run it again"
+                f"{error.filename or folder}: {error.strerror or error}; nothing is lost; mend that and run it again"
             ) from None
 
 

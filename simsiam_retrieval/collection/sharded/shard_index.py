@@ -98,7 +98,7 @@ def merge(trained: Path, parts: Sequence[Path], index_file: Path, lists_file: Pa
     )  # fmt: skip
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or [f"signal {-done.returncode}"]
-        full = "; is the disk full?" if done.returncode < 0 or "Errno 28" in reason[0] else ""
+        full = "; is the disk full?" if done.returncode < 0 or "No space" in reason[0] else "."
         raise UserError(
             f"{lists_file.parent}: merging the index failed ({reason[0][:160]}){full} "
             "Nothing is lost; make room and run it again"
