@@ -174,7 +174,7 @@ class _Build:
         wanted = {name: footer_identity(shard_file(self.folder, name))[1] for name in names}
         before = self.catalog.shards()
         known = [shard for shard in before if wanted.get(shard.name) == shard.identity]
-        others = [shard for shard in before if shard not in known]
+        others = [shard for shard in before if wanted.get(shard.name) != shard.identity]
         self.catalog.forget(shard for shard in others if shard.generation > generation)
         have = {shard.name for shard in known}
         facts = {
