@@ -54,6 +54,7 @@ def test_json(run, made, tmp_path):
         "index_asked": "auto",
         "measured": None,
         "noise_level": None,
+        "shards": None,
     }
 
 
