@@ -98,7 +98,7 @@ def test_tuning_reaches_the_recall_that_numpy_finds(kind, asked, vectors, ids) -
     measured = tune(index.faiss_index, ids, vectors, asked, rescored)
     assert measured.recall >= asked and not measured.falls_short
     assert (measured.kind, measured.images, measured.asked) == (kind, 4000, asked)
-    assert measured.milliseconds > 0 and measured.exact_milliseconds > 0
+    assert measured.milliseconds > 0 and (measured.exact_milliseconds or 0) > 0
     shares = []
     for row in range(0, 4000, 16):
         truth = nearest(vectors, ids, vectors[row], 11) - {int(ids[row])}

@@ -16,6 +16,7 @@ import pytest
 from sharding import BROKEN, DIM, generated_rows, prepared, rounded, unit_vectors, write_rows
 from small import Killed
 
+import simsiam_retrieval.collection.sharded.building as building
 import simsiam_retrieval.collection.sharded.parts as parts
 import simsiam_retrieval.collection.sharded.shard_index as shard_index
 from simsiam_retrieval import Collection, UserError
@@ -34,6 +35,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two shards or so in each part."""
     monkeypatch.setattr(parts, "PART_BYTES", 2100 * (DIM + 8))
     monkeypatch.setattr(shard_index, "PQ_FROM", 1000)
+    monkeypatch.setattr(building, "ROWS_TOGETHER", 1000)
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +218,7 @@ def test_a_shard_that_was_written_again(folder) -> None:
         assert len(reader) == 4555 == len(list(reader))
 
 
-STAGES = [("training", 1), ("adding", 1), ("listing", 2), ("merging", 1)]
+STAGES = [("training", 1), ("adding", 1), ("listing", 1), ("merging", 1)]
 
 
 @pytest.mark.parametrize(("stage", "at"), STAGES)

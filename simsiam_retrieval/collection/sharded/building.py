@@ -32,11 +32,12 @@ from ..noise import SAMPLE, noise_level
 from ..tuning import NEIGHBOURS, QUERIES, TIE, TIMED, Measured, check_recall
 from . import manifest, parts, shard_index
 from .shard_catalog import Shard, ShardCatalog
-from .shard_file import FOLDER, ROW_GROUP, read_facts, read_rows, read_vectors, shard_file, shard_names
+from .shard_file import FOLDER, ROW_GROUP, Places, read_facts, read_rows, read_vectors, shard_file, shard_names
 from .shard_reader import footer_identity, unit
 
 GROWTH = 4  # a collection that has grown this many times is parted into lists anew
 READ_FOR_SAMPLE = 4  # times as many rows are read as are taken: whole row groups, drawn at random
+ROWS_TOGETHER = 20_000  # noted in the catalog in one transaction
 SPARE = 1.05  # times the space that merging needs
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -269,14 +270,16 @@ class _Build:
             images += part.vectors
             both = part.nearest if nearest is None else np.hstack([nearest, part.nearest])
             nearest = -np.sort(-both, axis=1)[:, : parts.KEPT]
-            for first, places in part.places.items():
-                if (shard := to_fill.get(first)) is not None:
-                    rows = (row for group in read_rows(shard_file(self.folder, shard.name)) for row in group)
-                    self.catalog.fill(shard, rows, places)
-                    done += 1
-                    self.on_progress("listing", done, len(to_fill))
+            new = [(to_fill[first], places) for first, places in part.places.items() if first in to_fill]
+            for some in _batched(new):
+                self.catalog.fill((shard, self._rows(shard), places) for shard, places in some)
+                done += len(some)
+                self.on_progress("listing", done, len(to_fill))
         assert nearest is not None  # there is a shard, or training would have said so
         return images, nearest
+
+    def _rows(self, shard: Shard) -> Iterator[dict[str, Any]]:
+        return (row for group in read_rows(shard_file(self.folder, shard.name)) for row in group)
 
     # -- merging and measuring
 
@@ -392,3 +395,13 @@ class _Build:
         for suffix in (shard_index.SUFFIX, shard_index.LISTS):
             yield from self.folder.glob(f"index-*.{suffix}")
             yield from self.folder.glob(f".index-*.{suffix}*.tmp")
+
+
+def _batched(shards: Sequence[tuple[Shard, list[Places]]]) -> Iterator[list[tuple[Shard, list[Places]]]]:
+    """Shards that are noted in one transaction: every one costs a wait for the disk, a large one keeps readers out."""
+    batch: list[tuple[Shard, list[Places]]] = []
+    for number, found in enumerate(shards, 1):
+        batch.append(found)
+        if sum(shard.rows for shard, _ in batch) >= ROWS_TOGETHER or number == len(shards):
+            yield batch
+            batch = []

@@ -257,32 +257,35 @@ class ShardCatalog(Catalog):
         with self._db:
             self._db.executemany("UPDATE shards SET part = ? WHERE first = ?", [(p, f) for f, p in parts.items()])
 
-    def fill(self, shard: Shard, rows: Iterable[dict[str, Any]], places: Iterable[Places]) -> int:
-        """Store the rows of a shard, in one transaction; returns how many of them are images."""
+    def fill(self, contents: Iterable[tuple[Shard, Iterable[dict[str, Any]], Iterable[Places]]]) -> None:
+        """Store the rows of some shards, in one transaction."""
         with self._db:
-            self._db.execute("DELETE FROM items WHERE id >= ? AND id < ?", [shard.first, shard.end])
-            self._db.execute("DELETE FROM row_groups WHERE first >= ? AND first < ?", [shard.first, shard.end])
-            self._db.executemany(
-                "INSERT INTO items (id, path, size, mtime_ns, generation, error, digest, width, height, format, taken)"
-                " VALUES (?, :path, ?, ?, ?, ?, ?, ?, ?, ?, ?)".replace(":path", "?"),
-                (
-                    [shard.first + number, row["path"], row["size"], row["mtime_ns"], shard.generation, row["reason"],
-                     row["digest"], row["width"], row["height"], row["format"], row["taken"]]
-                    for number, row in enumerate(rows)
-                ),
+            for shard, rows, places in contents:
+                self._fill(shard, rows, places)
+
+    def _fill(self, shard: Shard, rows: Iterable[dict[str, Any]], places: Iterable[Places]) -> None:
+        self._db.execute("DELETE FROM items WHERE id >= ? AND id < ?", [shard.first, shard.end])
+        self._db.execute("DELETE FROM row_groups WHERE first >= ? AND first < ?", [shard.first, shard.end])
+        self._db.executemany(
+            "INSERT INTO items (id, path, size, mtime_ns, generation, error, digest, width, height, format, taken)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                [shard.first + number, row["path"], row["size"], row["mtime_ns"], shard.generation, row["reason"],
+                 row["digest"], row["width"], row["height"], row["format"], row["taken"]]
+                for number, row in enumerate(rows)
+            ),
+        )  # fmt: skip
+        first = shard.first
+        for group in places:
+            self._db.execute(
+                "INSERT INTO row_groups VALUES (?, ?, ?, ?, ?, ?)",
+                [first, group.rows, shard.first, group.vectors_at, group.thumbnails_at,
+                 group.thumbnails.astype("<u4").tobytes()],
             )  # fmt: skip
-            first = shard.first
-            for group in places:
-                self._db.execute(
-                    "INSERT INTO row_groups VALUES (?, ?, ?, ?, ?, ?)",
-                    [first, group.rows, shard.first, group.vectors_at, group.thumbnails_at,
-                     group.thumbnails.astype("<u4").tobytes()],
-                )  # fmt: skip
-                first += group.rows
-            query = "SELECT count(*) FROM items WHERE id >= ? AND id < ? AND error IS NULL"
-            images = self._db.execute(query, [shard.first, shard.end]).fetchone()[0]
-            self._db.execute("UPDATE shards SET images = ? WHERE first = ?", [images, shard.first])
-        return images
+            first += group.rows
+        query = "SELECT count(*) FROM items WHERE id >= ? AND id < ? AND error IS NULL"
+        images = self._db.execute(query, [shard.first, shard.end]).fetchone()[0]
+        self._db.execute("UPDATE shards SET images = ? WHERE first = ?", [images, shard.first])
 
     def forget(self, shards: Iterable[Shard]) -> None:
         """Remove shards that were never published."""
