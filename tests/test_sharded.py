@@ -79,6 +79,20 @@ def test_it_holds_the_same(both) -> None:
     assert sharded.sample(10).shape == (10, plain.dim)
 
 
+def test_it_is_handed_over_as_a_plain_one(both) -> None:
+    """Whoever goes through all ids in spans, beginning at the first, meets every image once."""
+    plain, sharded = both
+    parts = []
+    for collection in both:
+        after, met = 0, []
+        while (first := collection.next_id(after)) is not None:
+            records, vectors = collection.records(first - 1, after := first + 30)
+            met += [(record.item.path, record.digest, record.label) for record in records]
+            assert np.allclose(vectors, collection.vectors_of([record.item.id for record in records]))
+        parts.append(met)
+    assert parts[0] == parts[1] and len(parts[0]) == len(plain)
+
+
 def test_every_kind_of_query(both, photos) -> None:
     plain, sharded = both
     files = sorted(photos.rglob("*.jpg"))
@@ -236,7 +250,7 @@ def test_a_shard_that_is_gone_or_damaged(made, photos, run: Run, tmp_path) -> No
     assert run("index", "--verify", "--collection", folder).stdout.endswith("all in order\n")
     database = sqlite3.connect(folder / "catalog.sqlite")
     with database:
-        database.execute("UPDATE shards SET images = images + 1 WHERE first = 0")
+        database.execute("UPDATE shards SET images = images + 1 WHERE first = 1")
     database.close()
     assert "missing, damaged, or not of" in run("index", "--verify", "--collection", folder).stdout
 

@@ -264,7 +264,7 @@ class Catalog:
             f" WHERE id > ? AND id <= ? AND {_VISIBLE} ORDER BY id",
             [after, upto],
         )
-        return [Record(_item(row[:8]), row[8], row[9] or "") for row in rows]
+        return [Record(self.item_of_row(row[:8]), row[8], row[9] or "") for row in rows]
 
     def next_id(self, after: int) -> int | None:
         """The lowest id of a usable image beyond ``after``, or None."""

@@ -94,7 +94,7 @@ def build(
     with contextlib.nullcontext() if locked else writing(folder, on_wait), explained(folder):
         try:
             if not (folder / CATALOG).exists():
-                ShardCatalog.create(folder, {"encoder": found.encoder, "dim": str(found.dim), "next": "0"}).close()
+                ShardCatalog.create(folder, {"encoder": found.encoder, "dim": str(found.dim), "next": "1"}).close()
             catalog = Catalog.open_to_write(folder)
             assert isinstance(catalog, ShardCatalog)
             with contextlib.closing(catalog):
@@ -182,7 +182,7 @@ class _Build:
             name: read_facts(shard_file(self.folder, name), self.manifest.encoder, self.dim)
             for name in wanted if name not in have
         }  # fmt: skip
-        next_id = int(self.catalog.noted("next") or 0)
+        next_id = int(self.catalog.noted("next") or 1)
         new = []
         for name in sorted(facts, key=lambda name: (facts[name].first_path, name)):
             source = facts[name].extra.get("source", "")
