@@ -81,7 +81,7 @@ def test_it_holds_the_same(both) -> None:
 
 def test_it_is_handed_over_as_a_plain_one(both) -> None:
     """Whoever goes through all ids in spans, beginning at the first, meets every image once."""
-    plain, sharded = both
+    plain = both[0]
     parts = []
     for collection in both:
         after, met = 0, []
