@@ -1,7 +1,7 @@
 """Many files -> vectors, in worker processes, with a reason for each file that gives none."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,28 @@ from numpy.typing import NDArray
 from .encoder import Encoder
 from .images.decode import Decoded, ImageError, centre_square, read_image
 from .images.files import ImageFile, reason
-from .images.pool import map_chunks
+from .images.pool import Workers, map_chunks
+from .images.shards import ShardMember, read_member
 
 Facts = Callable[[bytes, Decoded], Any]
+Source = ImageFile | bytes | ImageError  # a file to read, what was read already, or why it could not be
 
 
 @dataclass(frozen=True)
-class Embedded:
-    """What became of one file: a vector, or an error."""
+class Outcome:
+    """What became of one image: a vector, or an error."""
 
-    file: ImageFile
     error: str | None = None
     lasting: bool = True  # False where the same bytes may well give a vector another time
-    facts: Any = None  # what the caller's function made of the file
+    facts: Any = None  # what the caller's function made of the image
     vector: NDArray[np.float32] | None = None  # (dim,), unit length
+
+
+@dataclass(frozen=True)
+class Embedded(Outcome):
+    """What became of one file."""
+
+    file: ImageFile = field(kw_only=True)
 
 
 class _Worker:
@@ -50,22 +58,49 @@ def embed_files(
     On a CPU each worker process decodes and embeds, with one ONNX Runtime thread: measured faster than one process
     with many threads. With a GPU the workers decode and this process embeds.
     """
-    on_gpu = encoder.device != "cpu"
+    rest = iter(files)
     for chunk in map_chunks(
         _process,
         files,
         lost=_lost,
         workers=workers,
-        chunk_size=64 if on_gpu else 16,
+        chunk_size=_chunk_size(encoder),
         initializer=_start,
-        initargs=(
-            None if on_gpu else encoder.file,
-            encoder.image_size,
-            encoder.decode_side,
-            facts,
-        ),
+        initargs=_settings(encoder, facts),
     ):
-        yield _embed(chunk, encoder) if on_gpu else [embedded for embedded, _ in chunk]
+        yield [Embedded(**vars(outcome), file=next(rest)) for outcome in _finished(chunk, encoder)]
+
+
+class Embedders:
+    """The worker processes of :func:`embed_files`, kept for several calls; a context manager that ends them.
+
+    Never embeds in this process, however few the images: what crashes the decoder costs one image, not its host.
+    """
+
+    def __init__(self, encoder: Encoder, *, facts: Facts | None = None, workers: int = 1) -> None:
+        self._encoder = encoder
+        self._workers = Workers(workers, initializer=_start, initargs=_settings(encoder, facts))
+
+    def __enter__(self) -> "Embedders":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._workers.__exit__(*exception)
+
+    def embed(self, sources: Iterable[Source]) -> Iterator[list[Outcome]]:
+        """Yield an outcome for each of ``sources``, chunk by chunk, in order; they are drawn a few chunks ahead."""
+        size = _chunk_size(self._encoder)
+        for chunk in self._workers.map_chunks(_process, sources, lost=_lost, chunk_size=size):
+            yield _finished(chunk, self._encoder)
+
+
+def _chunk_size(encoder: Encoder) -> int:
+    return 16 if encoder.device == "cpu" else 64
+
+
+def _settings(encoder: Encoder, facts: Facts | None) -> tuple[Path | None, int, int, Facts | None]:
+    file = encoder.file if encoder.device == "cpu" else None
+    return file, encoder.image_size, encoder.decode_side, facts
 
 
 def _start(encoder_file: Path | None, image_size: int, short_side: int, facts: Facts | None) -> None:
@@ -73,32 +108,45 @@ def _start(encoder_file: Path | None, image_size: int, short_side: int, facts: F
     _Worker.image_size, _Worker.short_side, _Worker.facts = image_size, short_side, facts
 
 
-def _lost(file: ImageFile, reason: str) -> tuple[Embedded, None]:
-    return Embedded(file, error=reason), None
+def _lost(source: Source, reason: str) -> tuple[Outcome, None]:
+    return Outcome(error=reason), None
 
 
-def _process(files: list[ImageFile]) -> list[tuple[Embedded, np.ndarray | None]]:
-    results = [_read(file) for file in files]
+def _process(sources: list[Source]) -> list[tuple[Outcome, np.ndarray | None]]:
+    results = [_read(source) for source in sources]
     if _Worker.encoder is None:
         return results
-    return [(embedded, None) for embedded in _embed(results, _Worker.encoder)]
+    return [(outcome, None) for outcome in _embed(results, _Worker.encoder)]
 
 
-def _embed(results: list[tuple[Embedded, np.ndarray | None]], encoder: Encoder) -> list[Embedded]:
+def _finished(chunk: list[tuple[Outcome, np.ndarray | None]], encoder: Encoder) -> list[Outcome]:
+    """Outcomes of what the workers made of a chunk; with a GPU they left the embedding to this process."""
+    return [outcome for outcome, _ in chunk] if encoder.device == "cpu" else _embed(chunk, encoder)
+
+
+def _embed(results: list[tuple[Outcome, np.ndarray | None]], encoder: Encoder) -> list[Outcome]:
     squares = [square for _, square in results if square is not None]
     vectors = iter(encoder.embed_pixels(np.stack(squares)) if squares else ())
-    return [embedded if square is None else replace(embedded, vector=next(vectors)) for embedded, square in results]
+    return [outcome if square is None else replace(outcome, vector=next(vectors)) for outcome, square in results]
 
 
-def _read(file: ImageFile) -> tuple[Embedded, np.ndarray | None]:
+def _read(source: Source) -> tuple[Outcome, np.ndarray | None]:
     try:
-        content = file.path.read_bytes()
+        content = _content(source)
         decoded = read_image(content, _Worker.short_side)
     except ImageError as error:
-        return Embedded(file, error=str(error), lasting=error.lasting), None
+        return Outcome(error=str(error), lasting=error.lasting), None
     except OSError as error:
-        return Embedded(file, error=reason(error), lasting=False), None
+        return Outcome(error=reason(error), lasting=False), None
     except MemoryError:
-        return Embedded(file, error="not enough memory to read it", lasting=False), None
+        return Outcome(error="not enough memory to read it", lasting=False), None
     facts = None if _Worker.facts is None else _Worker.facts(content, decoded)
-    return Embedded(file, facts=facts), np.asarray(centre_square(decoded.image, _Worker.image_size))
+    return Outcome(facts=facts), np.asarray(centre_square(decoded.image, _Worker.image_size))
+
+
+def _content(source: Source) -> bytes:
+    if isinstance(source, ImageError):
+        raise source
+    if isinstance(source, bytes):
+        return source
+    return read_member(source) if isinstance(source, ShardMember) else source.path.read_bytes()

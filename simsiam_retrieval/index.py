@@ -4,7 +4,7 @@ import signal
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -25,8 +25,9 @@ class Arguments:
     Only new and changed files are read; files that are gone are forgotten. Broken files are listed, never fatal.
     """
 
-    folders: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Folders (or files) to index; none means all that were indexed before."""
+    folders: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Folders (or files) to index; none means all that were indexed before. With --engine ray: also .tar archives,
+    Parquet files, and URLs such as s3://BUCKET/FOLDER."""
     collection: Path | None = None
     """Collection folder; by default one in your data directory."""
     encoder: str | None = None
@@ -59,6 +60,14 @@ class Arguments:
     """auto (the default), cpu, cuda or tensorrt; a GPU that is asked for and not used is an error."""
     workers: int | None = None
     """Worker processes; by default one per core."""
+    engine: Literal["local", "ray"] = "local"
+    """ray: embed on a Ray cluster, into a sharded collection, which may be larger than memory."""
+    address: str | None = None
+    """With --engine ray: the cluster's HOST:PORT, or auto; without it, a cluster on this machine for the time being."""
+    num_gpus: float | None = None
+    """With --engine ray: GPUs of each process that embeds, 0 for none; by default 1 where the cluster has any."""
+    image_column: str | None = None
+    """With --engine ray: the column of a Parquet file that holds the images."""
 
 
 def main() -> int:
@@ -69,6 +78,9 @@ def main() -> int:
 
     folder = absolute(arguments.collection or default_collection())
     _check_watching(arguments)
+    if arguments.engine == "ray":
+        return _on_cluster(arguments, folder)
+    _check_local(arguments)
     if arguments.remove:
         return _remove(arguments, folder)
     if arguments.verify or arguments.rebuild_index:
@@ -95,6 +107,63 @@ def _check_watching(arguments: Arguments) -> None:
         )
 
 
+def _check_local(arguments: Arguments) -> None:
+    if arguments.address is not None or arguments.num_gpus is not None or arguments.image_column is not None:
+        raise UserError("--address, --num-gpus and --image-column go with --engine ray")
+    for folder in arguments.folders:
+        if "://" in folder:
+            raise UserError(f"{folder}: a URL; --engine ray reads images there")
+
+
+def _on_cluster(arguments: Arguments, folder: Path) -> int:
+    others = (arguments.remove, arguments.verify, arguments.rebuild_index, arguments.dry_run, arguments.watch)
+    if any(others) or arguments.include or arguments.exclude:
+        raise UserError(
+            "--engine ray goes without --include, --exclude, --dry-run, --remove, --verify, --rebuild-index and --watch"
+        )
+    if arguments.num_gpus is not None and not 0 <= arguments.num_gpus < 1e6:
+        raise UserError(f"--num-gpus {arguments.num_gpus:g}: give 0 or more")
+    from .distributed.indexing import Hooks, Options, index_on_cluster
+    from .home import remember
+    from .progress import bar
+
+    options = Options(
+        address=arguments.address,
+        workers=arguments.workers,
+        device=arguments.device or "auto",
+        num_gpus=arguments.num_gpus,
+        image_column=arguments.image_column,
+        prune=arguments.prune,
+    )
+    try:
+        with bar("indexing", 0) as shown:
+            hooks = Hooks(
+                on_wait=cli.remark if arguments.wait else None,
+                on_start=shown.of,
+                on_progress=shown.at_with_rate,
+                on_stage=lambda stage, done, total: shown.note(f"{stage} {done}/{total}"),
+                on_remark=cli.remark,
+            )
+            update = index_on_cluster(
+                arguments.folders,
+                folder,
+                arguments.encoder,
+                options,
+                index=arguments.index,
+                recall=arguments.recall,
+                hooks=hooks,
+            )
+    except KeyboardInterrupt:
+        cli.remark("stopped early; the shards that are finished are kept; run it again to go on")
+        return cli.CTRL_C
+    remember(folder)
+    _remark_failures(update.failed)
+    _remark_held(update.held)
+    _remark_measured(folder, update.rebuilt)
+    print(f"{update.images} images in {printable(folder)} ({', '.join(_facts(update))})")
+    return cli.DONE
+
+
 def _update(arguments: Arguments, folder: Path) -> "Update":
     from .collection.indexing import index_folders
     from .home import remember
@@ -102,7 +171,7 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
 
     with bar("indexing", 0) as shown:
         update = index_folders(
-            arguments.folders,
+            [Path(root) for root in arguments.folders],
             folder,
             arguments.encoder,
             include=arguments.include,
@@ -257,7 +326,7 @@ def _preview(arguments: Arguments, folder: Path) -> int:
     from .collection.indexing import preview_folders
 
     preview = preview_folders(
-        arguments.folders,
+        [Path(root) for root in arguments.folders],
         folder,
         arguments.encoder,
         include=arguments.include,

@@ -1,5 +1,6 @@
 """Progress bars on stderr, drawn by rich; quiet lines where stderr is no terminal."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,6 +29,7 @@ class Bar:
 
     def __init__(self, progress: Progress, task) -> None:
         self._progress, self._task = progress, task
+        self._began: tuple[float, int] | None = None
 
     def advance(self, count: int = 1) -> None:
         self._progress.advance(self._task, count)
@@ -37,6 +39,15 @@ class Bar:
 
     def at(self, done: int) -> None:
         self._progress.update(self._task, completed=done)
+
+    def at_with_rate(self, done: int, unit: str = "images/s") -> None:
+        """As :meth:`at`, with the rate since the first item was done in the note."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = (now, done) if done else None
+        elif now > self._began[0]:
+            self.note(f"{(done - self._began[1]) / (now - self._began[0]):.0f} {unit}")
+        self.at(done)
 
     def note(self, text: str) -> None:
         self._progress.update(self._task, note=text)

@@ -21,6 +21,7 @@ SUFFIXES = frozenset(
 
 # Tar archives, which may hold images for training; compressed ones are known in order to say so.
 TAR = ".tar"
+TABLE = ".parquet"  # a table that may have a column of images, for a cluster
 COMPRESSED_TARS = (
     *(".tgz", ".tbz", ".tbz2", ".txz", ".tlz", ".tzst"),
     *(TAR + suffix for suffix in (".gz", ".bz2", ".xz", ".lzma", ".lz4", ".zst", ".z", ".br")),
@@ -64,6 +65,7 @@ class Listing:
     other: int = 0  # files that are not images by their name
     unreadable: list[tuple[Path, str]] = field(default_factory=list)  # folders and files, with the reason
     archives: list[Path] = field(default_factory=list)  # those of ``other`` that are tar archives by their name
+    tables: list[Path] = field(default_factory=list)  # those of ``other`` that are Parquet files by their name
     skipped: int = 0  # members of archives that are links, devices, hidden or sparse; see ``shards.py``
     mounts: set[Path] = field(default_factory=set)  # mount points at, above or below the roots, "/" aside
 
@@ -101,6 +103,7 @@ def list_images(roots: Sequence[Path]) -> Listing:
     listing = Listing()
     seen: set[Path] = set()
     archives: dict[Path, None] = {}
+    tables: dict[Path, None] = {}
     for root in roots:
         root = absolute(root)
         try:
@@ -123,6 +126,8 @@ def list_images(roots: Sequence[Path]) -> Listing:
                 listing.other += 1
                 if path.name.lower().endswith((TAR, *COMPRESSED_TARS)):
                     archives[path] = None
+                elif path.suffix.lower() == TABLE:
+                    tables[path] = None
             elif path not in seen:
                 seen.add(path)
                 try:
@@ -137,6 +142,7 @@ def list_images(roots: Sequence[Path]) -> Listing:
                     listing.unreadable.append((path, "not a regular file"))
     listing.images.sort(key=lambda image: os.fsencode(image.path))
     listing.archives = sorted(archives, key=os.fsencode)
+    listing.tables = sorted(tables, key=os.fsencode)
     return listing
 
 

@@ -1,12 +1,13 @@
 """Run a function over many files in worker processes that may hang or crash without taking the run along."""
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
@@ -55,32 +56,59 @@ def map_chunks(
     Exceptions of ``function`` itself are raised here. Functions and items must come from modules: the workers do
     not run the main script.
     """
-    chunks = [list(items[i : i + chunk_size]) for i in range(0, len(items), chunk_size)]
     workers = available_cpus() if workers is None else workers
     check_workers(workers)
     if workers == 0 or len(items) < INLINE_BELOW:
         if initializer is not None:
             initializer(*initargs)
-        yield from map(function, chunks)
+        yield from map(function, _chunks(items, chunk_size))
         return
+    with Workers(workers, initializer=initializer, initargs=initargs) as pool:
+        yield from pool.map_chunks(function, items, lost=lost, chunk_size=chunk_size, seconds_per_item=seconds_per_item)
 
-    with ProcessPool(workers, initializer=initializer, initargs=initargs, context=_Context()) as pool:
 
-        def settle(chunk: list[T], future: ProcessFuture) -> list[R]:
-            return _settle(pool, function, chunk, future, lost, seconds_per_item)
+class Workers:
+    """The worker processes of :func:`map_chunks`, kept for several calls; a context manager that ends them."""
 
-        try:
-            ahead: deque[tuple[list[T], ProcessFuture]] = deque()
-            for chunk in chunks:
-                with _deaf_workers():
-                    future = pool.schedule(function, args=[chunk], timeout=seconds_per_item * len(chunk))
-                ahead.append((chunk, future))
-                if len(ahead) > 3 * workers:
-                    yield settle(*ahead.popleft())
-            while ahead:
-                yield settle(*ahead.popleft())
-        finally:
-            pool.stop()  # does nothing to finished work; ends the rest at once when the reader gives up
+    def __init__(self, count: int, *, initializer: Callable[..., None] | None = None, initargs: tuple = ()) -> None:
+        self.count = count
+        self._pool = ProcessPool(count, initializer=initializer, initargs=initargs, context=_Context())
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._pool.stop()  # does nothing to finished work; ends the rest at once when the reader gives up
+        self._pool.join()
+
+    def map_chunks(
+        self,
+        function: Callable[[list[T]], list[R]],
+        items: Iterable[T],
+        *,
+        lost: Callable[[T, str], R],
+        chunk_size: int = 16,
+        seconds_per_item: float = SECONDS_PER_FILE,
+    ) -> Iterator[list[R]]:
+        """As the function of this name, never in this process; ``items`` are drawn a few chunks ahead of the reader.
+
+        The whole of ``items`` is to be read: a reader that gives up ends the workers.
+        """
+        ahead: deque[tuple[list[T], ProcessFuture]] = deque()
+        for chunk in _chunks(items, chunk_size):
+            with _deaf_workers():
+                future = self._pool.schedule(function, args=[chunk], timeout=seconds_per_item * len(chunk))
+            ahead.append((chunk, future))
+            if len(ahead) > 3 * self.count:
+                yield _settle(self._pool, function, *ahead.popleft(), lost, seconds_per_item)
+        while ahead:
+            yield _settle(self._pool, function, *ahead.popleft(), lost, seconds_per_item)
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while chunk := list(itertools.islice(rest, size)):
+        yield chunk
 
 
 class _Process(SpawnProcess):

@@ -62,7 +62,7 @@ def list_training_images(roots: Sequence[Path]) -> Listing:
         listing.other -= 1
         try:
             _list_members(path, listing)
-        except _Damaged as damage:
+        except Damaged as damage:
             listing.unreadable.append((path, str(damage)))
         except OSError as error:
             listing.unreadable.append((path, reason(error)))
@@ -90,7 +90,7 @@ def read_member(image: ShardMember) -> bytes:
     return content
 
 
-class _Damaged(Exception):
+class Damaged(Exception):
     """Why not all of an archive can be listed; the message is fit for a report."""
 
 
@@ -112,25 +112,34 @@ class _Headers:
 
 def _list_members(path: Path, listing: Listing) -> None:
     if path.name.lower().endswith(COMPRESSED_TARS):
-        raise _Damaged("a compressed archive; decompress it first, to a plain .tar")
+        raise Damaged("a compressed archive; decompress it first, to a plain .tar")
     if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO would block
-        raise _Damaged("not a regular file")
+        raise Damaged("not a regular file")
     with path.open("rb") as file:
-        for magic, kind in _MAGIC.items():
-            if file.read(len(magic)) == magic:
-                raise _Damaged(f"compressed with {kind}, whatever its name says; decompress it first, to a plain .tar")
-            file.seek(0)
         status = os.fstat(file.fileno())
-        for member in _members(file, status.st_size):
-            if not (member.isreg() and not member.issparse()):
-                listing.skipped += not member.isdir()
-            elif PurePosixPath(member.name).suffix.lower() not in SUFFIXES:
-                listing.other += 1
-            elif _is_hidden(member.name):
-                listing.skipped += 1
-            else:
-                place = (member.name, member.offset_data, member.size)
-                listing.images.append(ShardMember(path, status.st_size, status.st_mtime_ns, *place))
+        for member in image_members(file, status.st_size, listing):
+            place = (member.name, member.offset_data, member.size)
+            listing.images.append(ShardMember(path, status.st_size, status.st_mtime_ns, *place))
+
+
+def image_members(file: BinaryIO, size: int, listing: Listing) -> Iterator[tarfile.TarInfo]:
+    """The members of an open archive of ``size`` bytes that are images by their names, in order.
+
+    Others are counted in ``listing``. Raises :class:`Damaged` in the end where not all of it can be listed.
+    """
+    for magic, kind in _MAGIC.items():
+        if file.read(len(magic)) == magic:
+            raise Damaged(f"compressed with {kind}, whatever its name says; decompress it first, to a plain .tar")
+        file.seek(0)
+    for member in _members(file, size):
+        if not (member.isreg() and not member.issparse()):
+            listing.skipped += not member.isdir()
+        elif PurePosixPath(member.name).suffix.lower() not in SUFFIXES:
+            listing.other += 1
+        elif _is_hidden(member.name):
+            listing.skipped += 1
+        else:
+            yield member
 
 
 def _is_hidden(name: str) -> bool:
@@ -138,7 +147,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _members(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
-    """Members whose bytes are all there, in order; raises :class:`_Damaged` in the end if something is wrong.
+    """Members whose bytes are all there, in order; raises :class:`Damaged` in the end if something is wrong.
 
     After damage the search goes on at the next sound header.
     """
@@ -177,9 +186,9 @@ def _members(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
         limit = limit if found else JOINED_WITHIN
         start = _next_header(file, max(start + BLOCK, headers.at + BLOCK, reached), limit)
     if damage is not None and not found:
-        raise _Damaged("not a tar archive" if size else "empty, not a tar archive")
+        raise Damaged("not a tar archive" if size else "empty, not a tar archive")
     if damage is not None:
-        raise _Damaged(f"{damage}; the members that can be read are used")
+        raise Damaged(f"{damage}; the members that can be read are used")
 
 
 def _next_header(file: BinaryIO, start: int, limit: int) -> int | None:

@@ -1,0 +1,224 @@
+"""A Ray cluster: an existing one, or one on this machine for the time of a command."""
+
+import contextlib
+import logging
+import os
+import socket
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import UserError
+from ..images.pool import available_cpus
+from .actor import Counter, Embedder, EncoderCopy, packed
+from .pieces import Piece
+
+OBJECT_STORE = 512 << 20  # bytes of shared memory, on this machine
+CONNECT_SECONDS = 10
+ROUND = 1000  # pieces that are handed to Ray at a time
+LOOK_SECONDS = 0.5  # between two looks at the progress
+INSTALL = "pip install 'simsiam-retrieval[distributed]'"
+
+
+class Cluster:
+    """What a command does on a cluster; made by :func:`connected`."""
+
+    def __init__(self) -> None:
+        import ray
+
+        self._ray = ray
+        resources = ray.cluster_resources()
+        self.cpus, self.gpus = max(1, int(resources.get("CPU", 1))), resources.get("GPU", 0.0)
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """``function`` (of a module, or a partial of one) of each of ``items``, in order, as Ray tasks."""
+        task = self._ray.remote(_call)
+        shared = self._ray.put(function)
+        ahead: deque[Any] = deque()
+        with _explained():
+            for item in items:
+                ahead.append(task.remote(shared, item))
+                if len(ahead) >= 2 * self.cpus:
+                    yield self._ray.get(ahead.popleft())
+            while ahead:
+                yield self._ray.get(ahead.popleft())
+
+    def embed(
+        self,
+        pieces: Sequence[Piece],
+        collection: Path,
+        encoder: str,
+        *,
+        device: str = "cpu",
+        workers: int | None = None,
+        num_gpus: float = 0,
+        on_progress: Callable[[int], None] = lambda done: None,
+        on_remark: Callable[[str], None] = lambda remark: None,
+    ) -> Iterator[tuple[int, bytes]]:
+        """Yield (number in ``pieces``, bytes of its shard's file) for each of ``pieces``, as they are done.
+
+        ``encoder``: the identity of the one in ``collection``. ``workers``: processes that decode, on all machines
+        together; None is one a CPU. ``num_gpus``: GPUs of each actor. ``on_progress`` is told how many images are done
+        in all, now and then, from another thread. Ray starts an actor that is lost again, and repeats its piece.
+
+        Raises :class:`UserError` for what keeps a machine from working.
+        """
+        workers = workers or self.cpus
+        actors = min(workers if num_gpus == 0 else int(self.gpus / num_gpus), len(pieces))
+        if actors < 1:
+            raise UserError(f"--num-gpus {num_gpus:g}: the cluster has {self.gpus:g} GPUs")
+        each = 1 if num_gpus == 0 else max(1, min(workers, self.cpus) // actors)
+        content = self._ray.put((collection / "encoder.onnx").read_bytes())
+        counter = self._ray.remote(Counter).options(num_cpus=0, max_restarts=-1).remote()
+        arguments = (__version__, EncoderCopy(collection, encoder, content), device, each, counter)
+        resources = {"num_cpus": each} | ({"num_gpus": num_gpus} if num_gpus else {})
+        with _watched(self._ray, counter, on_progress), _explained():
+            for start in range(0, len(pieces), ROUND):
+                numbers = range(start, min(start + ROUND, len(pieces)))
+                rows = [{"number": number, "piece": packed(pieces[number])} for number in numbers]
+                shards = self._ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+                    Embedder,
+                    fn_constructor_args=arguments,
+                    compute=self._ray.data.ActorPoolStrategy(
+                        min_size=1,
+                        max_size=actors,
+                        initial_size=min(actors, len(rows)),
+                        max_tasks_in_flight_per_actor=2,
+                    ),
+                    **resources,
+                )
+                for row in shards.iter_rows():
+                    if row["problem"]:
+                        raise UserError(row["problem"])
+                    yield row["number"], row["shard"]
+            on_progress(sum(map(len, pieces)))
+            if repeated := self._ray.get(counter.repeated.remote()):
+                on_remark(f"shards that were begun again, since the process that made them was lost: {repeated}")
+
+
+def _call(function: Callable[[Any], Any], item: Any) -> Any:
+    return function(item)
+
+
+@contextlib.contextmanager
+def connected(address: str | None = None, cpus: int | None = None) -> Iterator[Cluster]:
+    """Join the cluster at ``address`` (``HOST:PORT``, ``ray://HOST:PORT`` or ``auto``).
+
+    None starts one on this machine, of ``cpus`` processes, which ends with the block and leaves nothing.
+
+    Ray is quiet meanwhile, and nothing else that is printed to stdout is seen.
+
+    Raises :class:`UserError` where Ray is not installed, or the cluster cannot be joined.
+    """
+    if address is not None:
+        _check_address(address)
+    # before Ray is imported
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is raised
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise UserError(f"--engine ray: Ray is not installed ({error.name}); {INSTALL}") from None
+    with contextlib.ExitStack() as stack:
+        # what Ray has to say of lost workers goes to stdout, where results belong
+        stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
+        options: dict[str, Any] = {"address": address}
+        if address is None:
+            folder = stack.enter_context(
+                # short: there are sockets in it, whose names may have 107 bytes
+                tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
+            )
+            options = {
+                "address": "local",
+                "num_cpus": cpus or available_cpus(),
+                "object_store_memory": OBJECT_STORE,
+                "include_dashboard": False,
+                "_temp_dir": folder,
+            }
+        try:
+            with _silent_stderr():
+                ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
+        # Ray raises ConnectionError, RuntimeError and ValueError for what may be wrong with an address or a version
+        except Exception as error:  # noqa: BLE001
+            where = f"--address {address}: cannot join this Ray cluster" if address else "cannot start Ray here"
+            raise UserError(f"{where} ({_one_line(error)})") from None
+        stack.callback(ray.shutdown)
+        settings = ray.data.DataContext.get_current()
+        settings.enable_progress_bars = False
+        settings.print_on_execution_start = False
+        for handler in logging.getLogger("ray.data").handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setLevel(logging.CRITICAL)
+        yield Cluster()
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Ray's C++ tells that it was told to be quiet; a bar is drawn anew afterwards."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _check_address(address: str) -> None:
+    """Ray itself would try for a minute, and then end the process."""
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
+            return
+    except (ValueError, OverflowError):
+        raise UserError(f"--address {address}: give HOST:PORT, ray://HOST:PORT or auto") from None
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise UserError(f"--address {address}: nobody answers there ({said}); is the cluster running?") from None
+
+
+@contextlib.contextmanager
+def _watched(ray: Any, counter: Any, on_progress: Callable[[int], None]) -> Iterator[None]:
+    """Tell ``on_progress`` what ``counter`` has, now and then, for the time of the block."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(LOOK_SECONDS):
+            with contextlib.suppress(ray.exceptions.RayError):
+                on_progress(ray.get(counter.total.remote(), timeout=10))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what Ray raises when a cluster is lost into one line; exceptions of our own code stay as they are."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ModuleNotFoundError):
+            missing = f"a machine of the cluster lacks {error.cause.name}"
+            raise UserError(f"{missing}; install simsiam-retrieval[distributed] {__version__} there") from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise UserError(f"the cluster failed ({_one_line(error)}); run it again to go on") from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,114 @@
+"""The bytes of a piece's images, one after the other, wherever they lie."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..embedding import Source
+from ..images.decode import ImageError
+from ..images.files import ImageFile, reason
+from ..images.shards import LARGEST_MEMBER, ShardMember
+from .pieces import Part, Piece
+from .places import StoredFile, is_url, open_file, read_ranges
+
+AT_ONCE = 16  # ranges that are asked of object storage together
+ROWS = 16  # of a table that are unpacked together
+
+
+def contents(piece: Piece) -> Iterator[tuple[Source, int]]:
+    """What to embed, and how many bytes it has, for each image of ``piece``, in order.
+
+    Local files and members are left to whoever decodes them, who may crash; the others come as bytes.
+    """
+    first = piece.files[0]
+    if piece.part is not None and not piece.members:
+        yield from _rows(first, piece.part)
+    elif is_url(first.location):
+        yield from _ranges(piece)
+    elif piece.members:
+        for member in piece.members:
+            place = (member.name, member.offset, member.length)
+            yield ShardMember(Path(first.location), first.size, first.mtime_ns, *place), member.length
+    else:
+        for file in piece.files:
+            yield ImageFile(Path(file.location), file.size, file.mtime_ns), file.size
+
+
+def _ranges(piece: Piece) -> Iterator[tuple[Source, int]]:
+    if piece.members:
+        url = piece.files[0].location
+        wanted = [(url, member.offset, member.offset + member.length) for member in piece.members]
+    else:
+        wanted = [(file.location, 0, file.size) for file in piece.files]
+    rest = iter(wanted)
+    while batch := list(itertools.islice(rest, AT_ONCE)):
+        asked = [one for one in batch if 0 < one[2] - one[1] <= LARGEST_MEMBER]
+        answers = iter(read_ranges(asked) if asked else ())
+        for _, start, end in batch:
+            if end == start:
+                yield b"", 0
+            elif end - start > LARGEST_MEMBER:
+                yield ImageError(f"too large: {(end - start) / 1e9:.1f} GB"), end - start
+            else:
+                yield _answer(next(answers), end - start), end - start
+
+
+def _answer(answer: bytes | Exception, length: int) -> Source:
+    if isinstance(answer, FileNotFoundError):
+        return ImageError("the file is gone", lasting=False)
+    if isinstance(answer, Exception):
+        said = reason(answer) if isinstance(answer, OSError) else str(answer)
+        return ImageError(f"cannot be read: {' '.join(said.split())[:200] or type(answer).__name__}", lasting=False)
+    if len(answer) != length:
+        return ImageError("it has changed since it was listed", lasting=False)
+    return bytes(answer)
+
+
+def _rows(table: StoredFile, part: Part) -> Iterator[tuple[Source, int]]:
+    count = part.stop - part.first
+    done = 0
+    try:
+        for value in _values(table, part):
+            yield (ImageError("its row has no bytes") if value is None else value), len(value or b"")
+            done += 1
+    except ImageError as error:
+        problem = error
+    # pyarrow's exceptions for damage are ValueErrors and OSErrors, codecs have their own
+    except Exception as error:  # noqa: BLE001
+        lasting = not (isinstance(error, OSError) and error.errno is not None)
+        problem = ImageError(f"its table is damaged: {' '.join(str(error).split())[:200]}", lasting=lasting)
+    else:
+        problem = ImageError("its table has changed since it was listed", lasting=False)
+    for _ in range(count - done):
+        yield problem, 0
+
+
+def _values(table: StoredFile, part: Part) -> Iterator[bytes | None]:
+    """The bytes in the rows of ``part``; raises :class:`ImageError` when the table is not as it was listed."""
+    import pyarrow.parquet as pq
+
+    with open_file(table.location) as opened:
+        file = pq.ParquetFile(opened)
+        if file.metadata.num_rows != part.total:
+            raise ImageError("its table has changed since it was listed", lasting=False)
+        groups, start, before = [], 0, 0
+        for group in range(file.metadata.num_row_groups):
+            end = start + file.metadata.row_group(group).num_rows
+            if end <= part.first:
+                before = end
+            elif start < part.stop:
+                groups.append(group)
+            start = end
+        rows = itertools.chain.from_iterable(
+            _bytes(batch.column(0)) for batch in file.iter_batches(ROWS, groups, columns=[part.column])
+        )
+        yield from itertools.islice(rows, part.first - before, part.stop - before)
+
+
+def _bytes(column) -> Iterator[bytes | None]:
+    import pyarrow.types
+
+    while pyarrow.types.is_struct(column.type):  # a null struct gives null bytes
+        column = column.flatten()[0]
+    for value in column:
+        yield value.as_py()
