@@ -4,7 +4,7 @@ import signal
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -25,7 +25,7 @@ class Arguments:
     Only new and changed files are read; files that are gone are forgotten. Broken files are listed, never fatal.
     """
 
-    folders: tyro.conf.Positional[tuple[str, ...]] = ()
+    folders: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[FOLDER ...]")]] = ()
     """Folders (or files) to index; none means all that were indexed before. With --engine ray: also .tar archives,
     Parquet files, and URLs such as s3://BUCKET/FOLDER."""
     collection: Path | None = None

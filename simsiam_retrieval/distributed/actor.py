@@ -51,10 +51,11 @@ class Embedder:
     def _hopeless(self, number: int, piece: Piece) -> str:
         """Why a piece is not tried again, after so many times."""
         import ray
+        from ray.exceptions import RayError
 
         try:
-            times = ray.get(self._counter.begin.remote(number))
-        except ray.exceptions.RayError:  # the counter was lost as well
+            times: Any = ray.get(self._counter.begin.remote(number))
+        except RayError:  # the counter was lost as well
             return ""
         return (
             ""

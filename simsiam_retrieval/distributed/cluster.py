@@ -30,7 +30,7 @@ class Cluster:
     def __init__(self) -> None:
         import ray
 
-        self._ray = ray
+        self._ray: Any = ray
         resources = ray.cluster_resources()
         self.cpus, self.gpus = max(1, int(resources.get("CPU", 1))), resources.get("GPU", 0.0)
 
@@ -75,7 +75,7 @@ class Cluster:
         content = self._ray.put((collection / "encoder.onnx").read_bytes())
         counter = self._ray.remote(Counter).options(num_cpus=0, max_restarts=-1).remote()
         arguments = (__version__, EncoderCopy(collection, encoder, content), device, each, counter)
-        resources = {"num_cpus": each} | ({"num_gpus": num_gpus} if num_gpus else {})
+        resources: dict[str, Any] = {"num_cpus": each} | ({"num_gpus": num_gpus} if num_gpus else {})
         with _watched(self._ray, counter, on_progress), _explained():
             for start in range(0, len(pieces), ROUND):
                 numbers = range(start, min(start + ROUND, len(pieces)))
@@ -86,7 +86,7 @@ class Cluster:
                     compute=self._ray.data.ActorPoolStrategy(
                         min_size=1,
                         max_size=actors,
-                        initial_size=min(actors, len(rows)),
+                        initial_size=min(actors, len(rows), self.cpus),
                         max_tasks_in_flight_per_actor=2,
                     ),
                     **resources,
@@ -207,16 +207,16 @@ def _watched(ray: Any, counter: Any, on_progress: Callable[[int], None]) -> Iter
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
     """Turn what Ray raises when a cluster is lost into one line; exceptions of our own code stay as they are."""
-    import ray
+    from ray.exceptions import RayError, RayTaskError
 
     try:
         yield
-    except ray.exceptions.RayTaskError as error:
+    except RayTaskError as error:
         if isinstance(error.cause, ModuleNotFoundError):
             missing = f"a machine of the cluster lacks {error.cause.name}"
             raise UserError(f"{missing}; install simsiam-retrieval[distributed] {__version__} there") from None
         raise
-    except ray.exceptions.RayError as error:
+    except RayError as error:
         raise UserError(f"the cluster failed ({_one_line(error)}); run it again to go on") from None
 
 

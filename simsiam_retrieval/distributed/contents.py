@@ -65,44 +65,51 @@ def _answer(answer: bytes | Exception, length: int) -> Source:
 
 
 def _rows(table: StoredFile, part: Part) -> Iterator[tuple[Source, int]]:
-    count = part.stop - part.first
-    done = 0
-    try:
-        for value in _values(table, part):
-            yield (ImageError("its row has no bytes") if value is None else value), len(value or b"")
-            done += 1
-    except ImageError as error:
-        problem = error
-    # pyarrow's exceptions for damage are ValueErrors and OSErrors, codecs have their own
-    except Exception as error:  # noqa: BLE001
-        lasting = not (isinstance(error, OSError) and error.errno is not None)
-        problem = ImageError(f"its table is damaged: {' '.join(str(error).split())[:200]}", lasting=lasting)
-    else:
-        problem = ImageError("its table has changed since it was listed", lasting=False)
-    for _ in range(count - done):
-        yield problem, 0
-
-
-def _values(table: StoredFile, part: Part) -> Iterator[bytes | None]:
-    """The bytes in the rows of ``part``; raises :class:`ImageError` when the table is not as it was listed."""
+    """The rows of ``part``; one row group that is damaged costs its own rows."""
     import pyarrow.parquet as pq
 
-    with open_file(table.location) as opened:
-        file = pq.ParquetFile(opened)
-        if file.metadata.num_rows != part.total:
-            raise ImageError("its table has changed since it was listed", lasting=False)
-        groups, start, before = [], 0, 0
-        for group in range(file.metadata.num_row_groups):
-            end = start + file.metadata.row_group(group).num_rows
-            if end <= part.first:
-                before = end
-            elif start < part.stop:
-                groups.append(group)
-            start = end
-        rows = itertools.chain.from_iterable(
-            _bytes(batch.column(0)) for batch in file.iter_batches(ROWS, groups, columns=[part.column])
+    done = 0
+    try:
+        with open_file(table.location) as opened:
+            file = pq.ParquetFile(opened)
+            if file.metadata.num_rows != part.total:
+                raise ImageError("its table has changed since it was listed", lasting=False)
+            start = 0
+            for group in range(file.metadata.num_row_groups):
+                stop = start + file.metadata.row_group(group).num_rows
+                first, last = max(start, part.first), min(stop, part.stop)
+                if first < last:
+                    yield from _group(file, group, part.column, first - start, last - start)
+                    done = last - part.first
+                start = stop
+    except Exception as error:  # noqa: BLE001  # storage and pyarrow have exceptions of their own
+        problem = _damage(error)
+        for _ in range(part.stop - part.first - done):
+            yield problem, 0
+
+
+def _group(file, group: int, column: str, first: int, stop: int) -> Iterator[tuple[Source, int]]:
+    """Rows ``first`` to ``stop`` of a row group."""
+    done = first
+    try:
+        values = itertools.chain.from_iterable(
+            _bytes(batch.column(0)) for batch in file.iter_batches(ROWS, [group], columns=[column])
         )
-        yield from itertools.islice(rows, part.first - before, part.stop - before)
+        for value in itertools.islice(values, first, stop):
+            yield (ImageError("its row has no bytes") if value is None else value), len(value or b"")
+            done += 1
+    except Exception as error:  # noqa: BLE001  # pyarrow raises OSErrors and ValueErrors, codecs what they like
+        problem = _damage(error)
+        for _ in range(stop - done):
+            yield problem, 0
+
+
+def _damage(error: Exception) -> ImageError:
+    if isinstance(error, ImageError):
+        return error
+    passing = isinstance(error, OSError) and error.errno is not None  # the system's errors carry a number
+    said = reason(error) if isinstance(error, OSError) else str(error)
+    return ImageError(f"its table is damaged: {' '.join(said.split())[:200]}", lasting=not passing)
 
 
 def _bytes(column) -> Iterator[bytes | None]:

@@ -70,6 +70,8 @@ def index_on_cluster(
     """
     options, hooks = options or Options(), hooks or Hooks()
     check_workers(options.workers)
+    if options.workers == 0:
+        raise UserError("--workers 0: a cluster needs at least 1")
     check_device(options.device)
     IndexSettings(index or "auto", 1.0 if recall is None else recall)
     folder = absolute(folder)
