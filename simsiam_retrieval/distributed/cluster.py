@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import secrets
 import socket
 import tempfile
 import threading
@@ -46,6 +47,18 @@ class Cluster:
                     yield self._ray.get(ahead.popleft())
             while ahead:
                 yield self._ray.get(ahead.popleft())
+
+    def all_see(self, file: Path) -> bool:
+        """Whether every machine has ``file`` under this name."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there = self._ray.remote(_exists)
+        machines = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
+        pinned = [NodeAffinitySchedulingStrategy(machine, soft=False) for machine in machines]
+        with _explained():
+            return all(
+                self._ray.get([there.options(num_cpus=0, scheduling_strategy=one).remote(str(file)) for one in pinned])
+            )
 
     def embed(
         self,
@@ -100,6 +113,10 @@ class Cluster:
                 on_remark(f"shards that were begun again, since the process that made them was lost: {repeated}")
 
 
+def _exists(file: str) -> bool:
+    return os.path.exists(file)  # noqa: PTH110 -- of another machine
+
+
 def _call(function: Callable[[Any], Any], item: Any) -> Any:
     return function(item)
 
@@ -119,6 +136,9 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
     # before Ray is imported
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is raised
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+    if address is None and "RAY_AUTH_TOKEN" not in os.environ:
+        # other users of this machine reach its ports; Ray by itself would leave a token in the home folder
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     try:
         import ray
         import ray.data
@@ -146,7 +166,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
         # Ray raises ConnectionError, RuntimeError and ValueError for what may be wrong with an address or a version
         except Exception as error:  # noqa: BLE001
             where = f"--address {address}: cannot join this Ray cluster" if address else "cannot start Ray here"
-            raise UserError(f"{where} ({_one_line(error)})") from None
+            raise UserError(f"{where} ({_cause(error)})") from None
         stack.callback(ray.shutdown)
         settings = ray.data.DataContext.get_current()
         settings.enable_progress_bars = False
@@ -218,6 +238,16 @@ def _explained() -> Iterator[None]:
         raise
     except RayError as error:
         raise UserError(f"the cluster failed ({_one_line(error)}); run it again to go on") from None
+
+
+def _cause(error: BaseException | None) -> str:
+    """Why a cluster cannot be joined; what Ray raises says only that."""
+    said = _one_line(error) if error else ""
+    while error is not None:
+        if "InvalidAuthToken" in str(error):
+            return "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+        error = error.__cause__
+    return said
 
 
 def _one_line(error: BaseException) -> str:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ..collection.collection import Update
-from ..collection.indexes import IndexSettings
+from ..collection.index_types import SHARDED_KINDS, check_kind
 from ..collection.lock import HOLDER_FILE, LOCK_FILE, writing
 from ..collection.sharded import shard_file
+from ..collection.sharded.building import build
 from ..collection.sharded.manifest import ENCODER_FILE, FILE, Manifest, is_sharded, prepare, read_manifest
+from ..collection.tuning import check_recall
 from ..encoder import Encoder, check_device, find_encoder
 from ..errors import UserError
 from ..files import write_json
@@ -73,7 +75,8 @@ def index_on_cluster(
     if options.workers == 0:
         raise UserError("--workers 0: a cluster needs at least 1")
     check_device(options.device)
-    IndexSettings(index or "auto", 1.0 if recall is None else recall)
+    check_kind(index or "auto", SHARDED_KINDS)
+    check_recall(1.0 if recall is None else recall)
     folder = absolute(folder)
     is_new = not is_sharded(folder)
     if is_new:
@@ -91,10 +94,14 @@ def index_on_cluster(
         try:
             made = prepare(folder, encoder_file, named)
             return _Update(folder, made, options, hooks, stack).run(found, index, recall)
-        except (UserError, KeyboardInterrupt):
-            if is_new and not shard_file.shard_names(folder):
+        except (UserError, KeyboardInterrupt) as error:
+            if is_new and (isinstance(error, _NothingUsable) or not shard_file.shard_names(folder)):
                 _remove(folder, keep_folder=found_folder)
             raise
+
+
+class _NothingUsable(UserError):
+    """Not one image: there is to be no collection."""
 
 
 class _Update:
@@ -146,6 +153,14 @@ class _Update:
         items = list(items)
         return self._cluster.map(function, items) if items else iter(())
 
+    def _map_beside(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """As :meth:`_map`, where the cluster's machines see the collection's folder; else on this one."""
+        items = list(items)
+        if items and not self._cluster.all_see(self._folder / FILE):
+            self._hooks.on_remark(f"not all machines of the cluster see {self._folder}: the index is built on this one")
+            return map(function, items)
+        return self._map(function, items)
+
     def _kept(self, found: dict[str, Found], stock: Stock, report: Update) -> set[str]:
         """Shards of sources that are not looked at now, or are missing or empty, as a drive that is not mounted is."""
         kept: set[str] = set()
@@ -181,12 +196,10 @@ class _Update:
         )
 
     def _build(self, wanted: list[str], index: str | None, recall: float | None) -> None:
-        from ..collection.sharded.building import build
-
         build(
             self._folder,
             shards=wanted,
-            run=self._map,
+            run=self._map_beside,
             kind=index,
             recall=recall,
             locked=True,
@@ -198,7 +211,7 @@ class _Update:
         if not report.failed:
             raise UserError(f"{named}: no images in there; --prune does not empty a collection, delete its folder")
         path, reason = report.failed[0]
-        raise UserError(f"{named}: none of {len(report.failed)} images can be read; the first: {path}: {reason}")
+        raise _NothingUsable(f"{named}: none of {len(report.failed)} images can be read; the first: {path}: {reason}")
 
     def _forget(self, sources: list[str]) -> None:
         if sources:
@@ -224,9 +237,10 @@ def _apart(named: list[str], recorded: list[str]) -> list[str]:
     if not named and not recorded:
         raise UserError("name a folder, archive, table or URL of images to index")
     for one in named:
-        for other in {*named, *recorded} - {one}:
+        for other in (*named, *recorded):
             if _lies_in(one, other):
                 raise UserError(f"{one}: lies in {other}; name that alone")
+        for other in recorded:
             if _lies_in(other, one):
                 raise UserError(f"{one}: holds {other}, which is in the collection; name a new --collection")
     return named
@@ -247,7 +261,7 @@ def _check_free(folder: Path) -> None:
 
 
 def _remove(folder: Path, *, keep_folder: bool) -> None:
-    """Remove what a collection without a single shard consists of."""
+    """Remove what a collection consists of that has not been built."""
     for name in (FILE, ENCODER_FILE, HOLDER_FILE, LOCK_FILE):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / shard_file.FOLDER, ignore_errors=True)
