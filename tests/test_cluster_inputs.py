@@ -111,7 +111,7 @@ def memory(mixed: Path) -> Iterator[str]:
 @pytest.mark.parametrize("where", ["path", "file://", "local://", "memory://"])
 def test_files_archives_and_tables_give_their_bytes_wherever_they_lie(mixed, memory, where):
     given = {"path": str(mixed), "file://": f"file://{mixed}/", "local://": f"local://{mixed}", "memory://": memory}
-    root = {"file://": str(mixed)}.get(where, given[where])
+    root = str(mixed) if where == "file://" else given[where]
     source = located(given[where])
     assert source == root
     pieces = found(source)
@@ -291,7 +291,9 @@ def test_what_crashes_the_decoder_costs_one_image_and_the_workers_stay(tmp_path)
             assert errors == [None, None, None, "decoding it crashed the decoder", None, "so it is"]
             assert not outcomes[5].lasting
             for number in (0, 1, 2, 4):
-                np.testing.assert_allclose(outcomes[number].vector, expected_vector(files[number]), atol=1e-5)
+                vector = outcomes[number].vector
+                assert vector is not None
+                np.testing.assert_allclose(vector, expected_vector(files[number]), atol=1e-5)
         assert list(embedders.embed([])) == []
 
 
