@@ -317,12 +317,13 @@ def test_the_command_stopped_by_ctrl_c_keeps_its_shards_and_leaves_no_process(pi
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 120
     while not (names := shard_names(tmp_path / "sharded")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, ""), err
     assert err == "stopped early; the shards that are finished are kept; run it again to go on\n"

@@ -179,24 +179,31 @@ def fresh() -> dict[str, torch.Tensor]:
 
 def test_a_lost_process_costs_no_finished_work(few_photos: Path, tmp_path: Path) -> None:
     """SIGKILL one of two in mid-epoch: the launcher starts both anew, and the end is an undisturbed run's."""
-    options = ("--epochs", 4, "--checkpoint-minutes", 0, *TINY)
+    steps_an_epoch = 9  # of four of the 38 photos
+    options = (*TINY, "--epochs", 1, "--batch-size", 4, "--checkpoint-minutes", 0)  # a checkpoint after every step
     code, _, err = finish(launch(tmp_path, few_photos, "--out", "calm", *options))
     assert code == 0, err
 
     process = launch(tmp_path, few_photos, "--out", "hit", *options, restarts=1)
     checkpoint, deadline = tmp_path / "hit" / "checkpoint.pt", time.monotonic() + 200
-    while not checkpoint.exists():
+    while not checkpoint.exists() or step_of(checkpoint) < 2:
         assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.02)
     os.kill(workers_of(process.pid)[-1], signal.SIGKILL)
+    assert 2 <= step_of(checkpoint) < steps_an_epoch  # where they will go on
     code, out, err = finish(process)
     assert code == 0, err
     assert out.count("hit\n") == 1
     assert "go on" not in err
+    assert step_of(checkpoint) == steps_an_epoch
     calm, hit = weights(tmp_path / "calm"), weights(tmp_path / "hit")
     assert all(torch.equal(calm[name], hit[name]) for name in calm)
     steps = [json.loads(line)["step"] for line in (tmp_path / "hit" / "metrics.jsonl").read_text().splitlines()]
-    assert steps == sorted(set(steps)) and steps[-1] == 8
+    assert steps == sorted(set(steps)) and steps[-1] == steps_an_epoch
+
+
+def step_of(checkpoint: Path) -> int:
+    return torch.load(checkpoint, weights_only=True)["step"]
 
 
 def workers_of(launcher: int) -> list[int]:

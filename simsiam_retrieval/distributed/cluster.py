@@ -160,6 +160,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
                 "include_dashboard": False,
                 "_temp_dir": folder,
             }
+        stack.callback(ray.shutdown)  # also of what was started when Ctrl-C came
         try:
             with _silent_stderr():
                 ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -167,7 +168,6 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
         except Exception as error:  # noqa: BLE001
             where = f"--address {address}: cannot join this Ray cluster" if address else "cannot start Ray here"
             raise UserError(f"{where} ({_cause(error)})") from None
-        stack.callback(ray.shutdown)
         settings = ray.data.DataContext.get_current()
         settings.enable_progress_bars = False
         settings.print_on_execution_start = False
