@@ -8,12 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..collection.catalog import FILE as CATALOG
+from ..collection.catalog import Catalog
 from ..collection.collection import Update
 from ..collection.index_types import SHARDED_KINDS, check_kind
 from ..collection.lock import HOLDER_FILE, LOCK_FILE, writing
 from ..collection.sharded import shard_file
 from ..collection.sharded.building import build
 from ..collection.sharded.manifest import ENCODER_FILE, FILE, Manifest, is_sharded, prepare, read_manifest
+from ..collection.sharded.shard_catalog import ShardCatalog
 from ..collection.tuning import check_recall
 from ..encoder import Encoder, check_device, find_encoder
 from ..errors import UserError
@@ -25,7 +28,7 @@ from .listing import Found, cut, find_images
 from .making import make, todo_of
 from .pieces import SHARD_IMAGES, Piece
 from .places import exact, is_url, located
-from .stock import Stock
+from .stock import Known, Stock
 
 
 @dataclass(frozen=True)
@@ -118,30 +121,22 @@ class _Update:
         pieces = {piece.name(self._manifest.encoder): piece for piece in self._cut(found, report)}
         missing = [name for name in pieces if name not in stock.names or stock.may_improve(name)]
         stale = stock.names - pieces.keys() - kept
-        before = stock.rows(stale | (stock.names & set(missing)))
-        todos = [todo_of(pieces[name], name, before) for name in missing]
+        known = stock.rows(stale | (stock.names & set(missing)))
+        published = _published(self._folder)
+        before = {path: row for path, row in known.items() if row.usable and row.shard in published}
+        todos = [todo_of(pieces[name], name, known) for name in missing]
         self._hooks.on_start(sum(len(todo.rest) for todo in todos))
         make(todos, stock, self._embed, self._manifest.encoder, self._manifest.dim)
         wanted = sorted(kept | pieces.keys())
         report.failed += stock.failures(wanted)
         report.images = stock.images(wanted)
-        if not before:
-            report.added = stock.images(missing)
-        else:
-            after = stock.rows(missing)
-            usable = {path for path, row in before.items() if row.usable}
-            report.added = sum(row.usable and path not in usable for path, row in after.items())
-            report.changed = sum(
-                row.usable and path in usable and not _same(row, before[path]) for path, row in after.items()
-            )
-            report.removed = len(usable - after.keys())
         if not report.images:
             self._refuse(report, found)
-        self._build(wanted, index, recall)
+        _count(report, stock, {name for name in wanted if name not in published} | set(missing), before)
+        report.rebuilt = self._build(wanted, index, recall)
         stock.remove(stale)  # readers have the new state now
         if self._options.prune:
             self._forget([source for source in self._manifest.sources if source not in found and _is_gone(source)])
-        report.rebuilt = bool(missing or stale)
         return report
 
     @cached_property
@@ -195,8 +190,9 @@ class _Update:
             on_remark=self._hooks.on_remark,
         )
 
-    def _build(self, wanted: list[str], index: str | None, recall: float | None) -> None:
-        build(
+    def _build(self, wanted: list[str], index: str | None, recall: float | None) -> bool:
+        """Whether there was anything to build."""
+        built = build(
             self._folder,
             shards=wanted,
             run=self._map_beside,
@@ -205,6 +201,7 @@ class _Update:
             locked=True,
             on_progress=self._hooks.on_stage,
         )
+        return built.changed
 
     def _refuse(self, report: Update, found: dict[str, Found]) -> None:
         named = ", ".join(found) or str(self._folder)
@@ -219,7 +216,28 @@ class _Update:
             write_json(self._folder / FILE, asdict(replace(self._manifest, sources=rest)))
 
 
-def _same(row, other) -> bool:
+def _published(folder: Path) -> set[str]:
+    """Names of the shards that readers see."""
+    if not (folder / CATALOG).exists():
+        return set()
+    with contextlib.closing(Catalog.open(folder)) as catalog:
+        assert isinstance(catalog, ShardCatalog)
+        generation = catalog.generation()
+        return {shard.name for shard in catalog.shards() if shard.generation <= generation}
+
+
+def _count(report: Update, stock: Stock, new: set[str], before: dict[str | bytes, Known]) -> None:
+    """Note what readers find ``new``, changed and gone; ``before`` are the usable rows that go or are replaced."""
+    if not before:
+        report.added = stock.images(new)
+        return
+    after = {path: row for path, row in stock.rows(new).items() if row.usable}
+    report.added = len(after.keys() - before.keys())
+    report.changed = sum(path in before and not _same(row, before[path]) for path, row in after.items())
+    report.removed = len(before.keys() - after.keys())
+
+
+def _same(row: Known, other: Known) -> bool:
     return (row.size, row.mtime_ns) == (other.size, other.mtime_ns)
 
 
@@ -252,7 +270,7 @@ def _lies_in(one: str, other: str) -> bool:
 
 def _check_free(folder: Path) -> None:
     ours = (ENCODER_FILE, shard_file.FOLDER, LOCK_FILE, HOLDER_FILE)  # what a creation that was cut off leaves
-    if (folder / "catalog.sqlite").exists():
+    if (folder / CATALOG).exists():
         raise UserError(f"{folder}: a collection without shards; name a new folder with --collection")
     if folder.exists() and (
         not folder.is_dir() or any(file.name not in ours and file.suffix != ".tmp" for file in folder.iterdir())

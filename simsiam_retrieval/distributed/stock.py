@@ -52,13 +52,14 @@ class Stock:
 
     def failures(self, names: Iterable[str]) -> list[tuple[Path, str]]:
         """Images of these shards without a vector, with the reason."""
-        return [
-            (Path(os.fsdecode(row["path"])), row["reason"])
-            for name in names
-            if self._count(name, "unusable")
-            for row in self._rows(name)
-            if row["reason"] is not None
-        ]
+        found = []
+        for name in names:
+            if self._count(name, "unusable"):
+                table = self._columns(name, ["path", "path_bytes", "reason"])
+                for row in table.filter(table["reason"].is_valid()).to_pylist():
+                    path = row["path"] if row["path_bytes"] is None else row["path_bytes"]
+                    found.append((Path(os.fsdecode(path)), row["reason"]))
+        return found
 
     def rows(self, names: Iterable[str]) -> dict[str | bytes, Known]:
         """Path -> row, of all rows of these shards."""
@@ -76,13 +77,16 @@ class Stock:
 
     def table(self, name: str) -> Any:
         """All of a shard, an Arrow table."""
-        with shard_file.opened(shard_file.shard_file(self._folder, name)) as parquet:
-            return parquet.read(use_threads=False)
+        return self._columns(name, None)
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:
             shard_file.shard_file(self._folder, name).unlink(missing_ok=True)
             self._facts.pop(name, None)
+
+    def _columns(self, name: str, columns: list[str] | None) -> Any:
+        with shard_file.opened(shard_file.shard_file(self._folder, name)) as parquet:
+            return parquet.read(columns, use_threads=False)
 
     def _look_at(self, name: str) -> None:
         try:
