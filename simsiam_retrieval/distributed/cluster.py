@@ -192,7 +192,7 @@ def _silent_stderr() -> Iterator[None]:
 
 def _check_address(address: str) -> None:
     """Ray itself would try for a minute, and then end the process."""
-    if address in ("auto", "local"):
+    if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:

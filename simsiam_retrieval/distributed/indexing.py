@@ -30,6 +30,8 @@ from .pieces import SHARD_IMAGES, Piece
 from .places import exact, is_url, located
 from .stock import Known, Stock
 
+LISTED_HERE = 100  # local archives and tables: to look into them takes less time than to start a cluster
+
 
 @dataclass(frozen=True)
 class Options:
@@ -170,7 +172,9 @@ class _Update:
 
     def _cut(self, found: dict[str, Found], report: Update) -> Iterator[Piece]:
         for source, what in found.items():
-            pieces = cut(source, what, self._map, column=self._options.image_column, most=self._options.shard_images)
+            few = not is_url(source) and len(what.archives) + len(what.tables) <= LISTED_HERE
+            run = map if few else self._map
+            pieces = cut(source, what, run, column=self._options.image_column, most=self._options.shard_images)
             report.other_files += pieces.other
             report.failed += pieces.unreadable
             yield from pieces.pieces
