@@ -157,34 +157,39 @@ def times(folder: Path) -> dict[str, int]:
     return {name: shard_file(folder, name).stat().st_mtime_ns for name in shard_names(folder)}
 
 
-def killing_actors(times: int, stop: threading.Event, killed: list[int]) -> None:
-    """Kill the processes that embed, one after the other, as soon as each is at work."""
+def processes(mark: str) -> dict[int, bytes]:
+    """Process id -> command line of all processes with ``mark`` in their environment."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in (entry / "environ").read_bytes():
+                found[int(entry.name)] = (entry / "cmdline").read_bytes()
+    return found
+
+
+def killing_actors(folder: Path, times: int, stop: threading.Event, killed: list[int]) -> None:
+    """Kill processes that embed while they are at work, after the first shard and after the third."""
     while len(killed) < times and not stop.wait(0.05):
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal() and int(entry.name) not in killed:
-                try:
-                    at_work = ACTOR + b".submit" in (entry / "cmdline").read_bytes()
-                except OSError:
-                    continue
-                if at_work and len(killed) < times:
-                    os.kill(int(entry.name), signal.SIGKILL)
-                    killed.append(int(entry.name))
+        at_work = [process for process, command in processes(TOKEN).items() if ACTOR + b".submit" in command]
+        if at_work and at_work[0] not in killed and len(shard_names(folder)) > 2 * len(killed):
+            os.kill(at_work[0], signal.SIGKILL)
+            killed.append(at_work[0])
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 def test_with_actors_killed_it_equals_a_plain_index(pictures, encoder, options, tmp_path):
     stop, killed, remarks = threading.Event(), [], []
-    killer = threading.Thread(target=killing_actors, args=(2, stop, killed))
+    folder = tmp_path / "sharded"
+    killer = threading.Thread(target=killing_actors, args=(folder, 2, stop, killed))
     killer.start()
     done: list[int] = []
     hooks = Hooks(on_progress=done.append, on_start=lambda total: done.append(-total), on_remark=remarks.append)
-    folder = tmp_path / "sharded"
     try:
         update = index_on_cluster([str(pictures / "in")], folder, str(encoder), options, hooks=hooks)
     finally:
         stop.set()
         killer.join()
-    assert len(killed) == 2 and len(remarks) == 1 and "begun again" in remarks[0]
+    assert len(killed) == 2 and all("begun again" in remark for remark in remarks)
     assert (update.added, update.images, len(update.failed)) == (641, 641, 4)
     assert done[0] == -645 and done[-1] == 645 and max(done) == 645
     assert len(shard_names(folder)) >= 17  # of 40 at most
@@ -306,9 +311,10 @@ def index(*arguments: object) -> list[str]:
     return ["-m", "simsiam_retrieval.index", *map(str, arguments)]
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 def test_the_command_stopped_by_ctrl_c_keeps_its_shards_and_leaves_no_process(pictures, cluster, run, tmp_path):
     """With a cluster of its own, and the shipped encoder, which takes a while."""
-    before = set(Path("/tmp").glob("ray-*"))
+    mark = secrets.token_hex(16)
     folder = tmp_path / "many"
     for number in range(1200):
         (folder / f"{number % 3}").mkdir(parents=True, exist_ok=True)
@@ -322,18 +328,25 @@ def test_the_command_stopped_by_ctrl_c_keeps_its_shards_and_leaves_no_process(pi
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ, "MARK": mark},
     )
     deadline = time.monotonic() + 120
     while not (names := shard_names(tmp_path / "sharded")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
+    [folder_of_ray] = {Path("/tmp") / name for name in re.findall(r"/tmp/(ray-\w+)/", str(processes(mark)))}
+    assert folder_of_ray.is_dir()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, ""), err
     assert err == "stopped early; the shards that are finished are kept; run it again to go on\n"
     kept = times(tmp_path / "sharded")
     assert set(names) <= kept.keys()
-    assert set(Path("/tmp").glob("ray-*")) <= before
+    assert not folder_of_ray.exists()
+    deadline = time.monotonic() + 20
+    while processes(mark) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes(mark) == {}
     done = run("index", *arguments, "--address", cluster)
     assert (done.returncode, done.stderr.count("\n")) == (0, 1) and done.stderr.startswith("index: ivf"), done.stderr
     assert done.stdout == f"1200 images in {tmp_path}/sharded (1200 new, 0 changed, 0 gone)\n"
