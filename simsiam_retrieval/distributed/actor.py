@@ -3,7 +3,6 @@
 import os
 import pickle
 import socket
-import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,6 @@ class Embedder:
 
     def __init__(self, version: str, encoder: "EncoderCopy", device: str, workers: int, counter: Any) -> None:
         self._counter, self._problem, self._seen = counter, "", {}
-        # else the processes that decode would import Ray's own start script, as theirs
-        vars(sys.modules["__main__"]).pop("__file__", None)
         try:
             if version != __version__:
                 raise UserError(f"simsiam-retrieval {__version__} is installed there, {version} here; make them equal")
