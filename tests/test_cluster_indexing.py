@@ -316,7 +316,7 @@ def test_the_command_stopped_by_ctrl_c_keeps_its_shards_and_leaves_no_process(pi
     """With a cluster of its own, and the shipped encoder, which takes a while."""
     mark = secrets.token_hex(16)
     folder = tmp_path / "many"
-    for number in range(1200):
+    for number in range(2000):
         (folder / f"{number % 3}").mkdir(parents=True, exist_ok=True)
         picture = pictures / f"plain/loose/{number % 300 // 2 * 4:04d}.jpg"
         os.link(picture, folder / f"{number % 3}" / f"{number:04d}.jpg")
@@ -331,11 +331,12 @@ def test_the_command_stopped_by_ctrl_c_keeps_its_shards_and_leaves_no_process(pi
         env={**os.environ, "MARK": mark},
     )
     deadline = time.monotonic() + 120
+    while not (folders := set(re.findall(r"/tmp/(ray-\w+)/", str(processes(mark))))):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+    [folder_of_ray] = {Path("/tmp") / name for name in folders}
     while not (names := shard_names(tmp_path / "sharded")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.05)
-    [folder_of_ray] = {Path("/tmp") / name for name in re.findall(r"/tmp/(ray-\w+)/", str(processes(mark)))}
-    assert folder_of_ray.is_dir()
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, ""), err
@@ -349,7 +350,7 @@ def test_the_command_stopped_by_ctrl_c_keeps_its_shards_and_leaves_no_process(pi
     assert processes(mark) == {}
     done = run("index", *arguments, "--address", cluster)
     assert (done.returncode, done.stderr.count("\n")) == (0, 1) and done.stderr.startswith("index: ivf"), done.stderr
-    assert done.stdout == f"1200 images in {tmp_path}/sharded (1200 new, 0 changed, 0 gone)\n"
+    assert done.stdout == f"2000 images in {tmp_path}/sharded (2000 new, 0 changed, 0 gone)\n"
     assert all(times(tmp_path / "sharded")[name] == when for name, when in kept.items())
 
 
