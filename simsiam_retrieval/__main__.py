@@ -11,6 +11,8 @@ COMMANDS = {
     "app": "browse and search a collection in a web page",
     "convert": "other people's SimSiam or ResNet weights -> a run folder",
     "probe": "measure features on labelled folders, beside raw pixels and random weights",
+    "publish": "a run as a model repository on the Hugging Face Hub, or as the folder of one",
+    "hand_over": "a collection to Parquet, Lance, Qdrant or Milvus",
     "reproduce": "run the rows of the SimSiam paper's tables and print ours beside the paper's",
     "transfer": "fine-tune a detector from pretrained weights, beside random ones",
 }
