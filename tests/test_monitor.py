@@ -14,6 +14,7 @@ from simsiam_retrieval.images.augment import Augmentation
 from simsiam_retrieval.images.files import ImageFile, list_images
 from simsiam_retrieval.images.store import ImageStore, load_store
 from simsiam_retrieval.siamese.simsiam import SimSiam
+from simsiam_retrieval.training import report
 from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.knn_check import KnnCheck, can_check, folder_labels
 from simsiam_retrieval.training.loop import train
@@ -62,7 +63,11 @@ def test_with_stop_gradient_the_same_run_stays_quiet(store: ImageStore, tmp_path
     assert rows[-1]["rankme"] > 10
 
 
-def test_stop_on_collapse_keeps_a_checkpoint_and_exits_with_2(run: Command, photos: Path, tmp_path: Path) -> None:
+def test_stop_on_collapse_keeps_a_checkpoint_and_exits_with_2(
+    run: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "LOOK_SECONDS", 0)  # a look after each epoch, however fast the machine is
+    monkeypatch.setattr(report, "LOOK_SHARE", math.inf)
     sizes = ["--image-size", "32", "--batch-size", "42", "--projector-dim", "256", "--predictor-dim", "64"]
     options = [*sizes, "--epochs", "20", "--base-lr", "2", "--workers", "0"]
     done = run("pretrain", photos, "--out", tmp_path / "run", *options, "--no-stop-gradient", "--stop-on-collapse")
