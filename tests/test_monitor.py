@@ -15,13 +15,13 @@ from simsiam_retrieval.images.files import ImageFile, list_images
 from simsiam_retrieval.images.store import ImageStore, load_store
 from simsiam_retrieval.siamese.simsiam import SimSiam
 from simsiam_retrieval.training import report
-from simsiam_retrieval.training.config import Config
+from simsiam_retrieval.training.config import Config, recipe
 from simsiam_retrieval.training.knn_check import KnnCheck, can_check, folder_labels
 from simsiam_retrieval.training.loop import train
 from simsiam_retrieval.training.model import build_model
 from simsiam_retrieval.training.monitor import Monitor, Reading, _curve, explain, verdict
 from simsiam_retrieval.training.plan import make_plan
-from simsiam_retrieval.training.report import Progress
+from simsiam_retrieval.training.report import Progress, Report
 from simsiam_retrieval.training.run import Run
 
 CPU = torch.device("cpu")
@@ -61,6 +61,17 @@ def test_with_stop_gradient_the_same_run_stays_quiet(store: ImageStore, tmp_path
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert not any("verdict" in row for row in rows)
     assert rows[-1]["rankme"] > 10
+
+
+@pytest.mark.parametrize(("method", "warns"), [("simsiam", True), ("byol", True), ("moco-v2", False), ("swav", False)])
+def test_only_methods_that_can_collapse_raise_an_alarm(method: str, warns: bool, tmp_path: Path) -> None:
+    """Outputs of a fresh MoCo lie as close together as a collapsed SimSiam's."""
+    config = changed(recipe("photos", method), batch_size=16)
+    given = Report(config, Run(tmp_path), make_plan(config, 16), pytest.fail, lambda progress: None)
+    close = torch.tensor([1.0, 0.2 * config.projector_dim**-0.5])  # loss, std
+    alarm = given.add(5, close, 0.1)
+    assert (alarm is not None and alarm.startswith("collapse")) == warns
+    assert ("verdict" in json.loads((tmp_path / "metrics.jsonl").read_text())) == warns
 
 
 def test_stop_on_collapse_keeps_a_checkpoint_and_exits_with_2(

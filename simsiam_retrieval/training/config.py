@@ -100,11 +100,6 @@ class Config:
         return 4 if self.symmetry == "asymmetric-2x" else 2
 
     @property
-    def has_stop_gradient(self) -> bool:
-        """Whether the method is as it should be: some have no stop-gradient by nature."""
-        return self.stop_gradient or self.method == "simclr"
-
-    @property
     def normalisation(self) -> Normalisation:
         """What is done to pixels before the network sees them."""
         return Normalisation(self.mean, self.std)

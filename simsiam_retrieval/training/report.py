@@ -19,6 +19,7 @@ from .runfiles import read_metrics
 
 ROW_SECONDS = 5
 JUDGED_FROM = 20  # steps; before, outputs of a healthy run also lie close together
+CAN_COLLAPSE = ("simsiam", "byol")  # the others' losses push images apart, and MoCo's outputs share a mean for long
 LOOK_SECONDS = 20  # at least, between the monitor's looks after the first epoch
 LOOK_SHARE = 0.05  # of the time, at most, goes into looks after the first epoch
 
@@ -86,7 +87,9 @@ class Report:
             raise NotFinite(step)
         epoch = step / self.plan.steps_per_epoch
         judged = reading if step >= JUDGED_FROM else None
-        kind = verdict(last_std, judged, self.config.projector_dim, self.best_rankme)
+        kind = None
+        if self.config.method in CAN_COLLAPSE:
+            kind = verdict(last_std, judged, self.config.projector_dim, self.best_rankme)
         if reading is not None:
             self.best_rankme = max(self.best_rankme, reading.rankme)
         row: dict[str, Any] = {
@@ -105,7 +108,7 @@ class Report:
         if kind and not self.alarmed:
             self.alarmed = True
             alarm = explain(
-                kind, last_std, reading, stop_gradient=self.config.has_stop_gradient, batch_size=self.plan.batch_size
+                kind, last_std, reading, stop_gradient=self.config.stop_gradient, batch_size=self.plan.batch_size
             )
         self.on_progress(Progress(int(epoch), step, self.plan.total_steps, loss, std, rate, reading, alarm))
         self.measured, self.since = [], time.monotonic()
