@@ -170,7 +170,9 @@ class VectorIndex:
         if len(rows) <= EQUALISED:  # BLAS rounds by where a row stands, so that copies differ in the last bit
             scores = np.einsum("ij,j->i", stored[rows], query)
         best = np.argsort(-scores, kind="stable")[:k]
-        return np.clip(scores[best], -1, 1)[None], self.ids[rows[best]][None]
+        assert isinstance(self._index, faiss.IndexIDMap2)
+        names = faiss.rev_swig_ptr(self._index.id_map.data(), flat.ntotal)  # ``ids`` would copy all for a few
+        return np.clip(scores[best], -1, 1)[None], names[rows[best]][None]
 
 
 def _file(folder: Path, generation: int) -> Path:
