@@ -94,13 +94,14 @@ def read_status(folder: Path) -> Status:
                 chosen=recorded_settings(catalog).kind,
                 measured=measured(catalog),
                 noise_level=collection.noise_level,
-                sizes={name: _size(collection.folder / name) for name in files},
+                sizes={name: file_size(collection.folder / name) for name in files},
             )
         finally:
             catalog.close()
 
 
-def _size(file: Path) -> int | None:
+def file_size(file: Path) -> int | None:
+    """Bytes of a file; None where it cannot be asked."""
     try:
         return file.stat().st_size
     except OSError:

@@ -9,7 +9,7 @@ from ..catalog import FILE, Catalog, explained
 from ..collection import ENCODER_FILE, Collection
 from ..indexes import measured, recorded_settings
 from ..patterns import Patterns
-from ..status import Root, Status
+from ..status import Root, Status, file_size
 from . import parts, shard_file
 from .shard_catalog import ShardCatalog
 from .shard_index import LISTS, SUFFIX, ShardIndex
@@ -58,14 +58,7 @@ def read_sharded_status(folder: Path) -> Status:
 
 def _sizes(folder: Path) -> dict[str, int | None]:
     files = [FILE, ENCODER_FILE, *sorted(file.name for s in (SUFFIX, LISTS) for file in folder.glob(f"index-*.{s}"))]
-    found: dict[str, int | None] = {name: _size(folder / name) for name in files}
+    found: dict[str, int | None] = {name: file_size(folder / name) for name in files}
     for name in (shard_file.FOLDER, parts.FOLDER):
-        found[f"{name}/"] = sum(_size(file) or 0 for file in (folder / name).glob("*"))
+        found[f"{name}/"] = sum(file_size(file) or 0 for file in (folder / name).glob("*"))
     return found
-
-
-def _size(file: Path) -> int | None:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return None
