@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from hardware import processor
 
 from simsiam_retrieval.collection.catalog import Catalog, Entry
 from simsiam_retrieval.collection.collection import ENCODER_FILE, Collection
@@ -138,7 +139,7 @@ def main() -> None:
         "seed": arguments.seed,
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "cpu": _cpu(),
+        "cpu": processor(),
     }
     for key, value in result.items():
         print(f"{key}: {value}")
@@ -151,14 +152,6 @@ def _peak_kib() -> int:
     """Highest resident memory of this process so far; getrusage would count the parent's before exec as well."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from hardware import processor
 from simsiam_retrieval.export.encoder import Settings, export_files  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.graph import PIXELS, network_graph  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.half import in_half  # pyright: ignore[reportMissingImports]
@@ -232,14 +232,6 @@ def markdown(rows: list[Row], checked: list[dict]) -> str:
                 f"{row['largest_difference']:.1e} | {row['smallest_cosine']:.6f} | {row['recall_at_10']:.4f} | {knn} |"
             )
     return "\n".join(lines).strip() + "\n"
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def main() -> None:

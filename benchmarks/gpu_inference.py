@@ -8,7 +8,6 @@ Differences from torch in float32 stand beside the speeds. With ``--device cpu``
 
 import argparse
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -17,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from export_speed import lively  # pyright: ignore[reportMissingImports]
+from export_speed import lively
+from hardware import processor
 from simsiam_retrieval.export.graph import PIXELS, network_graph  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.half import in_half  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.network import UnitVectors  # pyright: ignore[reportMissingImports]
@@ -96,7 +96,7 @@ def main() -> None:
                 rows.append({**row, "largest_difference": off[engine]})
                 print(f"| {name} | {engine} | {batch} | {median:.0f} | {median / eager:.2f} | {off[engine]:.1e} |")
     about = {
-        "device": torch.cuda.get_device_name() if given.device == "cuda" else platform.processor(),
+        "device": torch.cuda.get_device_name() if given.device == "cuda" else processor(),
         "versions": {"torch": torch.__version__, "onnxruntime": onnxruntime.__version__},
         "size": given.size,
         "rounds": given.rounds,

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+from hardware import processor
 from numpy.typing import NDArray
 
 RESULTS = Path(__file__).parent / "results" / "scale"
@@ -275,10 +276,8 @@ def peak() -> float:
 
 
 def machine() -> dict:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     return {
-        "processor": name or platform.processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "faiss": faiss.__version__,
         "numpy": np.__version__,

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch  # before FAISS, where both are in one process
+from hardware import processor
 from numpy.typing import NDArray
 
 import faiss  # isort: skip
@@ -187,7 +188,7 @@ def main() -> None:
         "values": given.dim,
         "recall asked": given.recall,
         "rounds": given.rounds,
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "faiss": faiss.__version__,
@@ -202,14 +203,6 @@ def main() -> None:
         print(f"| {' | '.join(map(str, cells))} |")
     if given.out:
         given.out.write_text(json.dumps({**about, "engines": rows}, indent=1) + "\n")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 if __name__ == "__main__":

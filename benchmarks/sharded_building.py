@@ -21,6 +21,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+from hardware import processor
 
 from simsiam_retrieval import Collection
 from simsiam_retrieval.collection.sharded import shard_file
@@ -166,7 +167,7 @@ def main() -> None:
         "faiss": faiss.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "cpu": _cpu(),
+        "cpu": processor(),
     }
     print(json.dumps(result, indent=2))
     if arguments.out is not None:
@@ -179,14 +180,6 @@ def _status(name: str) -> int:
     """A line of this process's status, KiB."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

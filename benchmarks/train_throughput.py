@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
+from hardware import processor
 from PIL import Image
 from torch import nn
 from torchvision import transforms as T
@@ -316,10 +317,8 @@ def augmentation_alone(files: list[Path], rounds: int, seconds: float) -> dict:
 
 
 def hardware(device: torch.device) -> dict:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
     return {
-        "cpu": names[0] if names else platform.machine(),
+        "cpu": processor(),
         "cores": available_cpus(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "torch": torch.__version__,
