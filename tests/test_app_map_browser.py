@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -247,6 +248,15 @@ def test_a_browser_without_webgl_draws_the_map_too(page: Page, collection: Path)
     assert page.evaluate(alpha, [left - box["x"], top - box["y"]]) > 100
 
 
+def counted(page: Page, total: int) -> list[int]:
+    """The cells of the confusion matrix once they add up to ``total``: it arrives after the sentence above it."""
+    deadline = time.monotonic() + SECONDS
+    while sum(counts := [int(text) for text in page.locator("td button b").all_inner_texts()]) != total:
+        assert time.monotonic() < deadline, f"{counts} never add up to {total}"
+        page.wait_for_timeout(50)
+    return counts
+
+
 def test_twenty_labels_teach_the_probe(page: Page, collection: Path, tmp_path: Path) -> None:
     """Fast clicks and keys, one after the other without waiting: all of them are kept."""
     go(page, "Teach")
@@ -283,8 +293,7 @@ def test_twenty_labels_teach_the_probe(page: Page, collection: Path, tmp_path: P
 
     expect(page.get_by_text(re.compile(rf"-fold cross-validation with {len(given)} labelled images"))).to_be_visible()
     cells = page.locator("td button")
-    counts = [int(text) for text in page.locator("td button b").all_inner_texts()]
-    assert sum(counts) == len(given)
+    counts = counted(page, len(given))
     expect(page.locator("button.tile[aria-pressed=false] + a + .note").first).to_have_text(
         re.compile(r"^(castles|fish|windmills) \d+%$")
     )
