@@ -10,7 +10,8 @@
 - **Unchanged**: a second run over a folder whose files are all known. **Search**: the command on 10,000 images.
 
 The photos are mosaics of the real photos in PHOTOS, enlarged twice, as JPEGs of quality 90: their size on disk is
-printed, since it decides what decoding costs. Memory is the peak of the summed proportional set size of all processes.
+printed, since it decides what decoding costs. ``--megapixels 0.5+12`` means a folder of both sizes in equal parts.
+Memory is the peak of the summed proportional set size of all processes.
 
 ``--encoder`` takes another encoder than the shipped one; ``plain`` then works at its image size, too. One at 224 px in
 int8, whose weights mean nothing, as they don't change speed (hence ``--force``):
@@ -88,8 +89,20 @@ if __name__ == "__main__":
 """
 
 
+def photos(source: list[Path], folder: Path, count: int, megapixels: list[float], seed: int) -> list[Path]:
+    """``count`` mosaics below ``folder``, of these sizes in turn."""
+    parts = [
+        mosaics(source, folder / f"{size:g}", count // len(megapixels), size, seed + number)
+        for number, size in enumerate(megapixels)
+    ]
+    return [file for each in zip(*parts, strict=True) for file in each]
+
+
 def mosaics(source: list[Path], folder: Path, count: int, megapixels: float, seed: int) -> list[Path]:
-    """``count`` JPEGs of this size, 4:3, each of other photos."""
+    """``count`` JPEGs of this size, 4:3, each of other photos; those of an earlier run where they are still there."""
+    if folder.exists() and len(found := sorted(folder.iterdir())) == count:
+        return found
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     draw = random.Random(seed)
     width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
@@ -220,10 +233,10 @@ def median(runs: list[dict]) -> dict:
     return {key: statistics.median(run[key] for run in runs) for key in ("wall", "cpu", "peak_mib")}
 
 
-def indexing(arguments: argparse.Namespace, source: list[Path], scratch: Path, megapixels: float) -> dict:
-    """All contenders on one size of photos."""
-    folder = scratch / f"photos-{megapixels:g}"
-    files = mosaics(source, folder, arguments.photos, megapixels, arguments.seed)
+def indexing(arguments: argparse.Namespace, source: list[Path], scratch: Path, megapixels: str) -> dict:
+    """All contenders on photos of one size, or of several."""
+    folder = (arguments.kept or scratch) / f"photos-{arguments.photos}-of-{megapixels}"
+    files = photos(source, folder, arguments.photos, list(map(float, megapixels.split("+"))), arguments.seed)
     size = sum(file.stat().st_size for file in files) / len(files)
     facts = bare(files, arguments.encoder)
     runs: dict[str, list[dict]] = {name: [] for name in contenders(arguments)}
@@ -247,7 +260,7 @@ def indexing(arguments: argparse.Namespace, source: list[Path], scratch: Path, m
         each["times_ours"] = each["wall"] / ours["wall"]
     result["of_limit"] = ours["images_per_second"] / facts["limit"]
     result["of_limit_by_cpu"] = len(files) / ours["cpu"] * available_cpus() / facts["limit"]
-    print(f"\n{len(files)} photos of {megapixels:g} megapixels, {size / 1024:.0f} KiB each (mosaics)")
+    print(f"\n{len(files)} photos of {megapixels} megapixels, {size / 1024:.0f} KiB each (mosaics)")
     print(f"limit {facts['limit']:.1f} images/s: {facts['decode_cpu_ms']:.1f} ms to decode,", end=" ")
     print(f"{facts['embed_cpu_ms']:.1f} ms to embed, {available_cpus()} cores", end=" ")
     print(f"({facts['decode_cpu_ms_alone']:.1f} and {facts['embed_cpu_ms_alone']:.1f} ms with the other cores idle)")
@@ -296,7 +309,7 @@ def main() -> None:
     parser.add_argument("source", type=Path, metavar="PHOTOS", help="a folder of real photos")
     parser.add_argument("--encoder", help="run folder or .onnx file to index with; by default the shipped one")
     parser.add_argument("--photos", type=int, default=600, help="of each size")
-    parser.add_argument("--megapixels", type=float, nargs="*", default=[0.5, 12.0])
+    parser.add_argument("--megapixels", nargs="*", default=["0.5", "12"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--unchanged", type=int, default=100_000, help="files of the second run; 0 leaves it out")
     parser.add_argument("--search", type=int, default=10_000, help="images to search in; 0 leaves it out")
@@ -305,6 +318,7 @@ def main() -> None:
     parser.add_argument(
         "--scratch", type=Path, help="where to put photos and collections; by default a temporary folder"
     )
+    parser.add_argument("--kept", type=Path, help="where the photos stay, for a second run with another encoder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write the result to this JSON file")
     arguments = parser.parse_args()

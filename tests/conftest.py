@@ -57,6 +57,14 @@ def home_dir(
     return folder
 
 
+@pytest.fixture
+def each_chunk_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Updates store each chunk in a transaction of its own, instead of a second's work."""
+    from simsiam_retrieval.collection import embedding
+
+    monkeypatch.setattr(embedding, "BATCH_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def photos() -> Path:
     """The shipped example photos; read only."""

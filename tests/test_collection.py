@@ -20,6 +20,10 @@ from small import CHUNK, Killed, contents, expected_vector, names, paint, small_
 
 import simsiam_retrieval.collection.collection as collection_module
 from simsiam_retrieval import Collection, UserError, load_encoder
+from simsiam_retrieval.collection import embedding
+from simsiam_retrieval.collection.catalog import Catalog
+
+pytestmark = pytest.mark.usefixtures("each_chunk_kept")  # for those that stop after so many chunks
 
 
 @pytest.fixture
@@ -234,8 +238,8 @@ def test_thumbnails(ready, photos):
         assert jpeg is not None
         with Image.open(io.BytesIO(jpeg)) as thumbnail:
             assert thumbnail.format == "JPEG"
-            assert max(thumbnail.size) <= 256
-            assert max(thumbnail.size) >= 200  # the photos are up to 384 px, and at least this
+            assert max(thumbnail.size) >= min(240, max(item.width, item.height))
+            assert max(thumbnail.size) < 480
             assert thumbnail.width / thumbnail.height == pytest.approx(item.width / item.height, rel=0.02)
             shown = np.asarray(thumbnail.convert("RGB").resize((8, 8), Image.Resampling.BOX), float)
         if item.path != photos / ROTATED:
@@ -261,7 +265,7 @@ def test_extreme_shapes(empty, tmp_path):
         jpeg = empty.thumbnail(item.id)
         assert jpeg is not None
         with Image.open(io.BytesIO(jpeg)) as thumbnail:
-            assert max(thumbnail.size) <= 256
+            assert max(thumbnail.size) < 480
         assert len(empty.search(item)) == 2
 
 
@@ -594,6 +598,73 @@ def test_ctrl_c_keeps_what_is_done(empty, many, undisturbed):
     assert [path.name for path, _ in empty.failures()] == ["20 broken.jpg"]
 
 
+def test_ctrl_c_keeps_what_waited_to_be_stored(empty, many, undisturbed, monkeypatch):
+    monkeypatch.setattr(embedding, "BATCH_SECONDS", 60.0)
+    embed_files = collection_module.embed_files
+
+    def interrupted(*args, **kwargs):
+        chunks = embed_files(*args, **kwargs)
+        yield next(chunks)
+        yield next(chunks)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(collection_module, "embed_files", interrupted)
+    update = empty.update([many], workers=0)
+    assert (update.finished, update.images) == (False, 2 * CHUNK - 1)  # less the broken file
+    monkeypatch.undo()
+    assert empty.update([many], workers=0).images == 40
+    assert contents(empty) == undisturbed
+
+
+def test_ctrl_c_while_storing(empty, many, undisturbed, monkeypatch):
+    """What was embedded is stored once more, not lost."""
+    add, calls = Catalog.add, []
+
+    def interrupted(catalog, entries):
+        calls.append(len(entries))
+        if len(calls) == 1:
+            add(catalog, entries[:5])
+            raise KeyboardInterrupt
+        add(catalog, entries)
+
+    monkeypatch.setattr(Catalog, "add", interrupted)
+    update = empty.update([many], workers=0)
+    assert calls == [CHUNK, CHUNK]
+    assert (update.finished, update.images) == (False, CHUNK)
+    assert empty.update([many], workers=0).images == 40
+    assert contents(empty) == undisturbed
+
+
+def test_a_failure_keeps_what_came_before_it(empty, many, monkeypatch):
+    monkeypatch.setattr(embedding, "BATCH_SECONDS", 60.0)
+    embed_files = collection_module.embed_files
+
+    def failing(*args, **kwargs):
+        yield next(embed_files(*args, **kwargs))
+        raise RuntimeError("no more workers")
+
+    monkeypatch.setattr(collection_module, "embed_files", failing)
+    with pytest.raises(RuntimeError, match="no more workers"):
+        empty.update([many], workers=0)
+    monkeypatch.undo()
+    rest: list[int] = []
+    empty.update([many], workers=0, on_start=rest.append)
+    assert rest == [41 - CHUNK]
+
+
+def test_chunks_are_stored_together(empty, many, monkeypatch):
+    monkeypatch.setattr(embedding, "BATCH_SECONDS", 60.0)
+    together: list[int] = []
+    empty.update([many], workers=0, on_progress=together.append)
+    assert together == [41]
+    monkeypatch.setattr(embedding, "BATCH_ENTRIES", CHUNK + 1)
+    for number in range(40):
+        paint(many / f"{number:02d}.jpg", 100 + number)
+    together.clear()
+    empty.update([many], workers=0, on_progress=together.append)
+    assert together == [2 * CHUNK, 40 - 2 * CHUNK]
+
+
 def test_ctrl_c_while_embedding(empty, many, undisturbed, monkeypatch):
     embed_files = collection_module.embed_files
 
@@ -676,6 +747,9 @@ def test_a_file_changed_twice_around_a_killed_update(collection, folder):
 SCRIPT = """
     import sys
     from simsiam_retrieval import Collection
+    from simsiam_retrieval.collection import embedding
+
+    embedding.BATCH_SECONDS = 0.0
 
     def say(number):
         print(number, flush=True)

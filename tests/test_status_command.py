@@ -12,6 +12,8 @@ from small import Killed, paint, small_encoder, stop_after
 
 from simsiam_retrieval import Collection
 
+pytestmark = pytest.mark.usefixtures("each_chunk_kept")  # for those that stop after so many chunks
+
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:

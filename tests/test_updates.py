@@ -21,6 +21,8 @@ import simsiam_retrieval.collection.collection as collection_module
 from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.images.files import list_images
 
+pytestmark = pytest.mark.usefixtures("each_chunk_kept")  # for those that stop after so many chunks
+
 
 @pytest.fixture
 def collection(folder: Path, tmp_path: Path) -> Collection:
@@ -402,8 +404,10 @@ def test_a_collection_of_the_version_before_opens(collection, folder):
 UPDATE = """
     import sys
     from simsiam_retrieval import Collection
+    from simsiam_retrieval.collection import embedding
 
     if __name__ == "__main__":
+        embedding.BATCH_SECONDS = 0.0
         collection = Collection.open(sys.argv[1])
         collection.encoder
         print("ready", flush=True)

@@ -20,7 +20,7 @@ from ..images.files import ImageFile, Listing, absolute, is_missing, list_images
 from .catalog import FILE, RETRY, Catalog, Content, Entry, Item, Known, Record, explained
 from .comparison import Comparison, compare
 from .duplicates import Duplicate, check_threshold, find_duplicates
-from .embedding import embed_files
+from .embedding import batches, embed_files
 from .filters import Filter
 from .gpu import check_device
 from .indexes import is_outdated, make_index, measured, record_settings
@@ -201,7 +201,7 @@ class Collection:
             return self._catalog.item_at(absolute(path))
 
     def thumbnail(self, id_: int) -> bytes | None:
-        """JPEG bytes, longer side at most 256 px, or None for an unknown id."""
+        """JPEG bytes, longer side 240 to 479 px (below 240 as it is), or None for an unknown id."""
         with self._lock, explained(self.folder):
             return self._catalog.thumbnail(id_)
 
@@ -643,8 +643,8 @@ class Collection:
         gone, lost = plan.gone, [root for root in roots if prune and is_missing(root)]
         try:
             rest = self._copy_known(catalog, plan, found, on_progress)
-            for entries in embed_files(rest, self.encoder, workers=workers) if rest else ():
-                catalog.add(entry for entry in entries if not _is_known(entry, plan.known.get(entry.path)))
+            for entries in batches(embed_files(rest, self.encoder, workers=workers)) if rest else ():
+                _add(catalog, [entry for entry in entries if not _is_known(entry, plan.known.get(entry.path))])
                 on_progress(len(entries))
         except KeyboardInterrupt:
             report.finished, gone, lost = False, [], []
@@ -690,6 +690,14 @@ class Collection:
 
 def _as_list(query: "Query | Sequence[Query]") -> list["Query"]:
     return list(query) if isinstance(query, list | tuple) and not isinstance(query, Item) else [query]  # type: ignore[list-item]
+
+
+def _add(catalog: Catalog, entries: list[Entry]) -> None:
+    try:
+        catalog.add(entries)
+    except KeyboardInterrupt:
+        catalog.add(entries)  # it was undone; a second Ctrl-C does without
+        raise
 
 
 def _is_known(entry: Entry, row: Known | None) -> bool:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from .decode import Decoded
 
-THUMBNAIL_SIDE = 256  # pixels, of the longer side
+THUMBNAIL_SIDE = 240  # pixels of the longer side, at least, of a larger picture
 
 
 def facts(content: bytes, decoded: Decoded) -> dict[str, Any]:
@@ -24,11 +24,11 @@ def facts(content: bytes, decoded: Decoded) -> dict[str, Any]:
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """A JPEG of an RGB image, its longer side at most ``THUMBNAIL_SIDE``."""
-    scale = THUMBNAIL_SIDE / max(image.size)
-    if scale < 1:  # not thumbnail(): it works in place, so the picture would have to be copied
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.HAMMING, reducing_gap=2)  # bilinear is as fast and blurs
+    """A JPEG of an RGB image, reduced by the whole number that leaves its longer side ``THUMBNAIL_SIDE`` or more.
+
+    Averages of whole pixels are sharp and take a fifth of a resize's time; the longer side stays below twice as many.
+    """
+    factor = max(image.size) // THUMBNAIL_SIDE
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
+    (image.reduce(factor) if factor > 1 else image).save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
