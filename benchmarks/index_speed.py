@@ -226,7 +226,7 @@ def contenders(arguments: argparse.Namespace) -> dict[str, list]:
         found["fastdup"] = [arguments.fastdup, "-c", FASTDUP, "FOLDER", side, "WORK/fastdup"]
     if arguments.imagededup:
         found["imagededup"] = [arguments.imagededup, "-c", IMAGEDEDUP, "FOLDER"]
-    return found
+    return {name: command for name, command in found.items() if name == "ours" or not arguments.alone}
 
 
 def median(runs: list[dict]) -> dict:
@@ -313,6 +313,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--unchanged", type=int, default=100_000, help="files of the second run; 0 leaves it out")
     parser.add_argument("--search", type=int, default=10_000, help="images to search in; 0 leaves it out")
+    parser.add_argument("--alone", action="store_true", help="without the other contenders, for the limit alone")
     parser.add_argument("--fastdup", metavar="PYTHON", help="Python of an environment with fastdup")
     parser.add_argument("--imagededup", metavar="PYTHON", help="Python of an environment with imagededup")
     parser.add_argument(

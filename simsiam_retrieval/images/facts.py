@@ -30,5 +30,5 @@ def thumbnail(image: Image.Image) -> bytes:
     """
     factor = max(image.size) // THUMBNAIL_SIDE
     buffer = io.BytesIO()
-    (image.reduce(factor) if factor > 1 else image).save(buffer, "JPEG", quality=80)
+    (image.reduce(factor) if factor > 1 else image).save(buffer, "JPEG", quality=75)
     return buffer.getvalue()
