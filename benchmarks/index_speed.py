@@ -1,7 +1,7 @@
 """Indexing speed, end to end: ``python benchmarks/index_speed.py PHOTOS [--fastdup PYTHON] [--imagededup PYTHON] …``.
 
-- **Limit**: cores / (CPU-seconds to decode one photo + CPU-seconds to embed it), both measured bare in this run, with
-  the decoder and the encoder that the index uses, on all cores at once.
+- **Limit**: cores / (CPU-seconds to decode one photo + CPU-seconds to embed it), both measured bare before each round,
+  with the decoder and the encoder that the index uses, on all cores at once; medians.
 - **Contenders** take turns on the same photos (A B C A B C …), each a process from start to end; medians over rounds.
   ``ours`` is the whole ``index`` command: catalog, hashes, thumbnails, FAISS file. ``plain`` is the PyTorch loop that
   everybody writes: PIL in full size, torchvision's transforms, a ResNet-18, one process. ``fastdup`` and ``imagededup``
@@ -24,6 +24,7 @@ int8, whose weights mean nothing, as they don't change speed (hence ``--force``)
 """
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -51,8 +52,8 @@ from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.images.pool import available_cpus
 
 ENLARGED = 2
-WATCH_SECONDS = 0.05
-BARE = 48  # photos that the limit is measured on
+WATCH_SECONDS = 0.3  # more often, and watching takes a tenth of a core from what is watched
+BARE = 200  # photos that the limit is measured on
 BATCH = 16  # photos embedded at a time, as the index does
 
 PLAIN = """
@@ -202,9 +203,10 @@ def timed(*command: object, environment: dict[str, str] | None = None) -> dict:
             env={**os.environ, **(environment or {})},
         )
         peak = 0
-        while process.poll() is None:
+        while process.returncode is None:
             peak = max(peak, memory(process.pid))
-            time.sleep(WATCH_SECONDS)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(WATCH_SECONDS)
         wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
         said.seek(0)
         text = said.read()
@@ -238,15 +240,17 @@ def indexing(arguments: argparse.Namespace, source: list[Path], scratch: Path, m
     folder = (arguments.kept or scratch) / f"photos-{arguments.photos}-of-{megapixels}"
     files = photos(source, folder, arguments.photos, list(map(float, megapixels.split("+"))), arguments.seed)
     size = sum(file.stat().st_size for file in files) / len(files)
-    facts = bare(files, arguments.encoder)
+    limits: list[dict] = []
     runs: dict[str, list[dict]] = {name: [] for name in contenders(arguments)}
     for _ in range(arguments.rounds):
+        limits.append(bare(files, arguments.encoder))
         for name, command in contenders(arguments).items():
             work = scratch / "work"
             work.mkdir()
             filled = [str(part).replace("FOLDER", str(folder)).replace("WORK", str(work)) for part in command]
             runs[name].append(timed(*filled))
             shutil.rmtree(work)
+    facts = {key: statistics.median(each[key] for each in limits) for key in limits[0]}
     result = {
         "megapixels": megapixels,
         "photos": len(files),
