@@ -431,18 +431,19 @@ class Catalog:
             for entry in entries:
                 path = _stored(entry.path)
                 self._db.execute("DELETE FROM items WHERE path = ? AND generation = ?", [path, generation])
+                row = [path, entry.size, entry.mtime_ns, generation, entry.error, entry.digest,
+                       entry.width, entry.height, entry.format, entry.taken and entry.taken.isoformat()]  # fmt: skip
+                vector = None if entry.vector is None else np.ascontiguousarray(entry.vector, "<f4").tobytes()
                 cursor = self._db.execute(
-                    "INSERT INTO items (path, size, mtime_ns, generation, error, digest, width, height, format, taken)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    [path, entry.size, entry.mtime_ns, generation, entry.error, entry.digest,
-                     entry.width, entry.height, entry.format, entry.taken and entry.taken.isoformat()],
-                )  # fmt: skip
-                if entry.vector is not None:
-                    blob = np.ascontiguousarray(entry.vector, "<f4").tobytes()
-                    self._db.execute("INSERT INTO vectors VALUES (?, ?)", [cursor.lastrowid, blob])
+                    "INSERT INTO items"
+                    " (path, size, mtime_ns, generation, error, digest, width, height, format, taken, checksum)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [*row, checksums.row_checksum(*row, vector, entry.thumbnail)],
+                )
+                if vector is not None:
+                    self._db.execute("INSERT INTO vectors VALUES (?, ?)", [cursor.lastrowid, vector])
                 if entry.thumbnail is not None:
                     self._db.execute("INSERT INTO thumbnails VALUES (?, ?)", [cursor.lastrowid, entry.thumbnail])
-                self._db.execute(_SEAL + " WHERE id = ?", [cursor.lastrowid])
 
     def add_known(self, files: Iterable[tuple[ImageFile, Content]]) -> list[ImageFile]:
         """Store rows of the next generation for files whose content is known, in one transaction.
