@@ -86,7 +86,7 @@ import sys
 from imagededup.methods import PHash
 if __name__ == "__main__":
     hasher = PHash(verbose=False)
-    hasher.find_duplicates(encoding_map=hasher.encode_images(image_dir=sys.argv[1]))
+    hasher.find_duplicates(encoding_map=hasher.encode_images(image_dir=sys.argv[1], recursive=True))
 """
 
 

@@ -77,6 +77,18 @@ def test_both_layouts_give_equal_sets_and_metrics(voc: Path, tmp_path: Path) -> 
     assert 0.2 < measured["box"]["AP"] < 1
 
 
+def test_other_segmentations_are_other_data(voc: Path, tmp_path: Path) -> None:
+    sets = {split: read_voc(voc, split) for split in ("train", "val", "test")}
+    coco = as_coco(sets, tmp_path / "coco", masks=True)
+    before = read(coco).train.fingerprint()
+    assert read(coco).train.fingerprint() == before
+    file = coco / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["segmentation"][0][0] += 1
+    file.write_text(json.dumps(content))
+    assert read(coco).train.fingerprint() != before
+
+
 def test_coco_crowds_names_and_places(voc: Path, tmp_path: Path) -> None:
     coco = as_coco({"train2017": read_voc(voc, "train"), "val2017": read_voc(voc, "val")}, tmp_path)
     file = coco / "annotations" / "instances_train2017.json"

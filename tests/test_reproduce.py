@@ -167,6 +167,13 @@ def test_mistakes_are_one_line_and_leave_nothing(run: Run, tmp_path: Path, argum
     assert not (tmp_path / "runs" / "reproduce-imagenette").exists()
 
 
+def test_a_batch_that_does_not_fit_one_method_is_refused_before_the_first_row(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = run("reproduce", "table-4", *FAST, "--batch-size", 15, "--out", out)
+    refused(done, "table-4, MoCo v2: a batch of 15 images does not fall into", "--batch-size 14 does")
+    assert "[1/" not in done.stderr and not list(out.glob("*-seed0"))
+
+
 def test_a_stopped_row_goes_on_to_the_same_end(
     everything: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Annotated images as the files have them, and as training and measuring use them."""
 
 import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -81,6 +82,8 @@ class DetectionSet:
             digest.update(head.encode("utf-8", "surrogateescape"))
             for part in (picture.boxes, picture.labels, picture.difficult, picture.crowd):
                 digest.update(part.tobytes())
+            if any(one is not None for one in picture.segmentations):
+                digest.update(json.dumps(picture.segmentations, default=repr).encode())
         return digest.hexdigest()[:16]
 
 

@@ -24,6 +24,7 @@ from ..files import write_json
 from ..training.config import Config
 from ..training.loop import Diverged, pick_device
 from ..training.options import Options
+from ..training.plan import make_plan
 from ..training.pretraining import pretrain
 from ..training.run import load_backbone
 from ..training.signals import stop_signals
@@ -66,6 +67,11 @@ def run_all(
     for job in todo:
         if (job.folder / "config.json").exists() and not (job.folder / "checkpoint.pt").exists():
             shutil.rmtree(job.folder)  # ended before its first checkpoint: nothing to go on from
+    for job in todo:  # before the first row, which may take days
+        try:
+            make_plan(job.config, len(data.train.files), gpus_per_run)
+        except UserError as error:
+            raise UserError(f"{job.titles[0]}: {error}") from None
     groups = gpu_groups(place.device, gpus_per_run)
     if len(groups) > 1 or gpus_per_run > 1:
         return _run_in_processes(todo, data, protocol, place, groups, on_measured)
