@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from simsiam_retrieval.export.encoder import Settings, export_files  # pyright: ignore[reportMissingImports]
 from torch import nn
 
 from simsiam_retrieval.encoder import default_encoder_file
@@ -117,6 +118,20 @@ def test_the_network_behind_a_run_and_behind_an_onnx_file_are_one(run_dir: Path,
     with torch.no_grad():
         torch.testing.assert_close(of_run(x), of_file(x), atol=1e-4, rtol=1e-3)
     assert network_behind(PixelExtractor(), None) is None
+
+
+def test_the_network_behind_whitened_vectors(run_dir: Path, few_photos: Path, tmp_path: Path) -> None:
+    file = tmp_path / "whitened.onnx"
+    export_files(run_dir, {"fp16": file}, Settings(dim=16, whiten=True, fit=few_photos, held_out=few_photos))
+    found = network_behind(open_extractor(file), file)
+    assert found is not None
+    torch.testing.assert_close(
+        found.state_dict()["layer3.0.conv1.weight"],
+        load_backbone(run_dir)[0].state_dict()["layer3.0.conv1.weight"],
+        rtol=2e-3,
+        atol=1e-5,
+    )
+    assert network_behind(open_extractor(None), None) is not None  # the shipped one
 
 
 def test_an_encoder_that_is_not_of_its_runs_checkpoint_is_refused(run_dir: Path, tmp_path: Path) -> None:

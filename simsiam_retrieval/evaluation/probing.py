@@ -28,7 +28,7 @@ from .protocols import QUALITY_IMAGES, SMALL_K, SWEEP_K, SWEEP_TEMPERATURES, TEM
 from .retrieval import retrieve
 from .spectrum import alignment, alpha_req, explained_variance_auc, lidar, rankme, uniformity
 from .views import view_features
-from .whitening import fit_whitening
+from .whitening import Whitening, fit_whitening
 
 VIEWS = 10  # of each image, for LiDAR
 BARELY = 0.8  # of the first epoch's loss: above it the paper's classifier has hardly been trained
@@ -248,8 +248,13 @@ def network_behind(extractor: Extractor, encoder: str | Path | None) -> nn.Modul
 
 
 def _same_network(backbone: nn.Module, encoder: Encoder) -> None:
+    from ..siamese.folded import reduction_from_onnx
+
     noise = np.random.default_rng(0).integers(0, 256, (4, encoder.image_size, encoder.image_size, 3), np.uint8)
-    network = NetworkExtractor(backbone, encoder.image_size, "", "")
-    cosine = (unit_rows(network.embed_squares(noise)) * torch.from_numpy(encoder.embed_pixels(noise))).sum(dim=1)
-    if float(cosine.min()) < 0.999:
+    features = unit_rows(NetworkExtractor(backbone, encoder.image_size, "", "").embed_squares(noise))
+    reduction = reduction_from_onnx(encoder.file)
+    if reduction is not None and len(reduction[0]) == features.shape[1]:
+        features = Whitening(*reduction)(features)
+    vectors = torch.from_numpy(encoder.embed_pixels(noise))
+    if features.shape != vectors.shape or float((features * vectors).sum(dim=1).min()) < 0.999:
         raise UserError(f"{encoder.file}: not the network of this run's checkpoint; run export again")

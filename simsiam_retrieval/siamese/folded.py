@@ -89,3 +89,15 @@ def backbone_from_onnx(file: Path) -> nn.Module:
         state[weight][usable] = folded[usable] / scale[usable][:, None, None, None]
     backbone.load_state_dict(state)
     return backbone.train()
+
+
+def reduction_from_onnx(file: Path) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Mean (d,) and projection (d, dim), float32, of the PCA behind an encoder's unit features; None where it has none.
+
+    ``file`` is one that :func:`backbone_from_onnx` or ONNX Runtime has read.
+    """
+    tensors = {tensor.name: tensor for tensor in onnx.load(file).graph.initializer}
+    if "reduction_projection" not in tensors:
+        return None
+    mean, projection = (numpy_helper.to_array(tensors[f"reduction_{name}"]) for name in ("mean", "projection"))
+    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(projection.astype(np.float32))
