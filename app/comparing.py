@@ -8,7 +8,7 @@ import streamlit as st
 from simsiam_retrieval.collection import Collection
 from simsiam_retrieval.collection.comparison import Comparison
 
-LEAST = 0.9  # the lowest threshold of the page: below it encoders find different pictures alike
+LEAST = 0.8  # the lowest threshold of the page: below it encoders find different pictures alike
 
 
 @dataclass

@@ -29,6 +29,8 @@ class Arguments:
     """Length of the vectors, by PCA inside the graph."""
     whiten: bool = False
     """Whiten them, so that every principal axis counts the same; to 256 numbers without --dim."""
+    whiten_power: float = 1.0
+    """How far, up to 1: with less, principal axes of much variance keep some of their weight."""
     fit: Path | None = None
     """Folder of images to fit PCA to; by default the run's."""
     calibrate: Path | None = None
@@ -62,6 +64,7 @@ def main() -> None:
         with_projector=arguments.with_projector,
         dim=arguments.dim,
         whiten=arguments.whiten,
+        whiten_power=arguments.whiten_power,
         float_layers=arguments.float_layers,
         calibrate=arguments.calibrate,
         fit=arguments.fit,

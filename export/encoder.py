@@ -56,6 +56,7 @@ class Settings:
     with_projector: bool = False
     dim: int | None = None
     whiten: bool = False
+    whiten_power: float = 1.0  # of the axes' deviations that whitening divides by
     float_layers: int | None = None  # None: as few as reach the bound
     calibrate: Path | None = None
     fit: Path | None = None
@@ -78,6 +79,10 @@ class Settings:
             raise UserError(f"--float-layers {self.float_layers}: give 0 or more")
         if self.fit is not None and self.dim is None and not self.whiten:
             raise UserError("--fit names images for PCA; add --dim or --whiten")
+        if not 0 < self.whiten_power <= 1:
+            raise UserError(f"--whiten-power {self.whiten_power:g}: give more than 0 and at most 1, which whitens fully")
+        if self.whiten_power != 1 and not self.whiten:
+            raise UserError("--whiten-power says how far to whiten; add --whiten")
 
 
 def export_run(run: Path, file: Path, *, precision: str = "fp32", image_size: int | None = None) -> Parity:
@@ -254,14 +259,15 @@ def _reduced(
 ) -> tuple[UnitVectors, str]:
     """The network with PCA behind it, and what to say of it."""
     vectors = torch.from_numpy(torch_vectors(network, squares.pixels))
-    reduction = fit_whitening(vectors, settings.dim or COMPONENTS, whiten=settings.whiten)
+    reduction = fit_whitening(vectors, settings.dim or COMPONENTS, power=settings.whiten_power if settings.whiten else 0)
     dim = reduction.projection.shape[1]
     if dim == 0 or (settings.dim is not None and dim < settings.dim):
         raise UserError(
             f"--dim {settings.dim or COMPONENTS}: {len(vectors)} images of {vectors.shape[1]} features have {dim} "
             "principal axes; give a smaller --dim, or more images with --fit"
         )
-    kind = "PCA whitening" if settings.whiten else "PCA"
+    power = f" of power {settings.whiten_power:g}" if settings.whiten_power != 1 else ""
+    kind = f"PCA whitening{power}" if settings.whiten else "PCA"
     reduced = UnitVectors(backbone, layer=layer, projector=network.projector, reduction=reduction)
     return reduced, f"{kind} to {dim}, fitted on {len(vectors)} images"
 

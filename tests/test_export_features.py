@@ -41,8 +41,8 @@ def features(run_dir, squares) -> np.ndarray:
         return unit(load_backbone(run_dir)[0](scaled(squares)).double().numpy())
 
 
-@pytest.mark.parametrize("whiten", [True, False])
-def test_pca_in_the_graph_is_numpy_s(run_dir, few_photos, squares, features, tmp_path, whiten):
+@pytest.mark.parametrize("power", [1.0, 0.75, 0.0])
+def test_pca_in_the_graph_is_numpy_s(run_dir, few_photos, squares, features, tmp_path, power):
     """Axes from numpy's SVD of the same 38 photos; a component's sign is free, cosines are not."""
     held_out = tmp_path / "others"
     held_out.mkdir()
@@ -51,7 +51,7 @@ def test_pca_in_the_graph_is_numpy_s(run_dir, few_photos, squares, features, tmp
 
     for number in range(20):
         Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(held_out / f"{number}.png")
-    settings = Settings(dim=8, whiten=whiten, fit=few_photos, held_out=held_out)
+    settings = Settings(dim=8, whiten=power > 0, whiten_power=power or 1.0, fit=few_photos, held_out=held_out)
     (exported,) = export_files(run_dir, {"fp32": tmp_path / "small.onnx"}, settings)
     assert exported.refused is None
     encoder = Encoder(tmp_path / "small.onnx", device="cpu")
@@ -61,8 +61,7 @@ def test_pca_in_the_graph_is_numpy_s(run_dir, few_photos, squares, features, tmp
     mean = features.mean(axis=0)
     _, sigma, axes = np.linalg.svd(features - mean, full_matrices=False)
     projected = (features - mean) @ axes[:8].T
-    if whiten:
-        projected /= sigma[:8] / np.sqrt(len(features))
+    projected /= (sigma[:8] / np.sqrt(len(features))) ** power
     expected = unit(projected)
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=2e-3)
     np.testing.assert_allclose(np.abs((found * expected).sum(axis=0)), (expected**2).sum(axis=0), rtol=2e-3)
@@ -70,13 +69,14 @@ def test_pca_in_the_graph_is_numpy_s(run_dir, few_photos, squares, features, tmp
 
 
 def test_whitened_axes_count_the_same(run_dir, squares, features):
-    """Of what PCA was fitted to, every whitened axis has variance 1, before the vectors are scaled to length 1."""
+    """Of what PCA was fitted to, each axis has variance v ** (1 - power), before the vectors are scaled to length 1."""
     from simsiam_retrieval.evaluation.whitening import fit_whitening
 
-    for whiten in (True, False):
-        reduction = fit_whitening(torch.from_numpy(features).float(), 8, whiten=whiten)
+    for power in (1.0, 0.5, 0.0):
+        reduction = fit_whitening(torch.from_numpy(features).float(), 8, power=power)
         variance = np.var((features - reduction.mean.numpy()) @ reduction.projection.numpy(), axis=0)
-        expected = np.ones(8) if whiten else np.linalg.svd(features - features.mean(axis=0))[1][:8] ** 2 / 38
+        plain = np.linalg.svd(features - features.mean(axis=0))[1][:8] ** 2 / 38
+        expected = plain ** (1 - power)
         np.testing.assert_allclose(variance, expected, rtol=1e-3)
 
 

@@ -311,6 +311,8 @@ def test_held_out_images_are_nothing_else(photos, few_photos):
         (["--dim", "0"], ["--dim 0"]),
         (["--dim", "300"], ["principal axes", "--fit"]),
         (["--fit", "empty"], ["--dim or --whiten"]),
+        (["--whiten", "--whiten-power", "1.5"], ["--whiten-power 1.5", "at most 1"]),
+        (["--whiten-power", "0.5"], ["add --whiten"]),
         (["--float-layers", "-1", "--precision", "int8"], ["--float-layers -1"]),
     ],
 )

@@ -15,7 +15,7 @@ from .catalog import Catalog, Item
 from .grouping import follow_leaders
 
 # encoder identity -> lowest cosine of near duplicates, from benchmarks/duplicate_threshold.py; docs/duplicates.md
-CALIBRATED = {"86fa80833c9d7c2a": 0.985}
+CALIBRATED = {"b66f3e2b1e582e57": 0.926, "86fa80833c9d7c2a": 0.985}
 
 PRESENT, LINK, CHANGED, GONE = "", "link", "changed", "gone"
 _STATES = (PRESENT, LINK, CHANGED, GONE)  # the best file of a group is sought in this order

@@ -1,4 +1,4 @@
-"""PCA whitening: every direction of the training features counts the same. Fitted without labels."""
+"""PCA whitening: every direction of the training features counts the same, or more alike. Fitted without labels."""
 
 from dataclasses import dataclass
 
@@ -25,12 +25,13 @@ class Whitening:
         return F.normalize(torch.cat(parts), dim=1)
 
 
-def fit_whitening(features: Tensor, components: int = COMPONENTS, *, whiten: bool = True) -> Whitening:
+def fit_whitening(features: Tensor, components: int = COMPONENTS, *, power: float = 1.0) -> Whitening:
     """Whitening by the first ``components`` principal axes of ``features`` (n, d) (Jegou & Chum 2012, section 3).
 
     Of more than ``IMAGES`` rows evenly spaced ones are taken; their covariance is in float64. Axes with next to no
     variance are left out, so that there may be fewer: at most n - 1, and none for constant features, which then become
-    zeros. ``whiten=False`` keeps each axis its variance, which is plain PCA.
+    zeros. Axes of variance v are divided by v ** (``power`` / 2): 0 is plain PCA, and between 0 and 1 large axes keep
+    some of their weight.
     """
     if len(features) > IMAGES:
         features = features[torch.linspace(0, len(features) - 1, IMAGES).long()]
@@ -47,5 +48,5 @@ def fit_whitening(features: Tensor, components: int = COMPONENTS, *, whiten: boo
         values, vectors = values.flip(0), vectors.flip(1)
     kept = int((values > NEGLIGIBLE * values[0].clamp(min=NEGLIGIBLE**2)).sum())
     kept = min(kept, components, len(features) - 1)
-    axes = vectors[:, :kept] / values[:kept].sqrt() if whiten else vectors[:, :kept]
+    axes = vectors[:, :kept] / values[:kept] ** (power / 2)
     return Whitening(mean.float(), axes.float())
