@@ -80,7 +80,7 @@ class Settings:
         if self.fit is not None and self.dim is None and not self.whiten:
             raise UserError("--fit names images for PCA; add --dim or --whiten")
         if not 0 < self.whiten_power <= 1:
-            raise UserError(f"--whiten-power {self.whiten_power:g}: give more than 0 and at most 1, which whitens fully")
+            raise UserError(f"--whiten-power {self.whiten_power:g}: give more than 0 and at most 1")
         if self.whiten_power != 1 and not self.whiten:
             raise UserError("--whiten-power says how far to whiten; add --whiten")
 
@@ -259,15 +259,15 @@ def _reduced(
 ) -> tuple[UnitVectors, str]:
     """The network with PCA behind it, and what to say of it."""
     vectors = torch.from_numpy(torch_vectors(network, squares.pixels))
-    reduction = fit_whitening(vectors, settings.dim or COMPONENTS, power=settings.whiten_power if settings.whiten else 0)
+    power = settings.whiten_power if settings.whiten else 0.0
+    reduction = fit_whitening(vectors, settings.dim or COMPONENTS, power=power)
     dim = reduction.projection.shape[1]
     if dim == 0 or (settings.dim is not None and dim < settings.dim):
         raise UserError(
             f"--dim {settings.dim or COMPONENTS}: {len(vectors)} images of {vectors.shape[1]} features have {dim} "
             "principal axes; give a smaller --dim, or more images with --fit"
         )
-    power = f" of power {settings.whiten_power:g}" if settings.whiten_power != 1 else ""
-    kind = f"PCA whitening{power}" if settings.whiten else "PCA"
+    kind = "PCA whitening" if power == 1 else f"PCA whitening of power {power:g}" if power else "PCA"
     reduced = UnitVectors(backbone, layer=layer, projector=network.projector, reduction=reduction)
     return reduced, f"{kind} to {dim}, fitted on {len(vectors)} images"
 
