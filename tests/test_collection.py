@@ -256,6 +256,16 @@ def test_small_images_keep_their_size_as_thumbnails(collection):
         assert thumbnail.size == (40, 30)
 
 
+def test_thumbnails_hold_nothing_but_the_picture(empty, tmp_path):
+    (tmp_path / "one").mkdir()
+    exif = Image.Exif()
+    exif[0x010E] = "secret"
+    Image.new("RGB", (300, 200)).save(tmp_path / "one/a.jpg", comment=b"secret " * 5000, exif=exif, dpi=(300, 300))
+    empty.update([tmp_path / "one"], workers=0)
+    jpeg = empty.thumbnail(next(iter(empty)).id)
+    assert jpeg is not None and b"secret" not in jpeg and len(jpeg) < 5000
+
+
 def test_extreme_shapes(empty, tmp_path):
     for size in ((1, 5000), (5000, 1), (1, 1)):
         paint(tmp_path / "odd" / f"{size[0]}x{size[1]}.jpg", 1, size)

@@ -30,5 +30,6 @@ def thumbnail(image: Image.Image) -> bytes:
     """
     factor = max(image.size) // THUMBNAIL_SIDE
     buffer = io.BytesIO()
-    (image.reduce(factor) if factor > 1 else image).save(buffer, "JPEG", quality=75)
+    # a photo's own comment, which may be 64 KB, would be copied
+    (image.reduce(factor) if factor > 1 else image).save(buffer, "JPEG", quality=75, comment=b"")
     return buffer.getvalue()
