@@ -25,6 +25,11 @@ class Whitening:
         return F.normalize(torch.cat(parts), dim=1)
 
 
+def whitening_for(images: int) -> tuple[int, float]:
+    """Dimension and power of the whitening that fits to ``images``: TODO."""
+    return COMPONENTS, 0.5
+
+
 def fit_whitening(features: Tensor, components: int = COMPONENTS, *, power: float = 1.0) -> Whitening:
     """Whitening by the first ``components`` principal axes of ``features`` (n, d) (Jegou & Chum 2012, section 3).
 
