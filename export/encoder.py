@@ -16,7 +16,7 @@ from simsiam_retrieval._version import __version__
 from simsiam_retrieval.encoder import Encoder
 from simsiam_retrieval.errors import UserError
 from simsiam_retrieval.evaluation.extractors import weights_hash
-from simsiam_retrieval.evaluation.whitening import Whitening, fit_whitening, whitening_for
+from simsiam_retrieval.evaluation.whitening import COMPONENTS, FEWEST, Whitening, fit_whitening, power_for
 from simsiam_retrieval.features import METADATA_KEY, WHOLE, Features
 from simsiam_retrieval.files import replacing
 from simsiam_retrieval.images.files import absolute
@@ -59,7 +59,7 @@ class Settings:
     with_projector: bool = False
     dim: int | None = None
     whiten: bool = False
-    whiten_power: float | None = None  # of the axes' deviations that whitening divides by; None: by ``whitening_for``
+    whiten_power: float | None = None  # of the axes' deviations that whitening divides by; None: by ``power_for``
     float_layers: int | None = None  # None: as few as reach the bound
     calibrate: Path | None = None
     fit: Path | None = None
@@ -90,7 +90,7 @@ class Settings:
             raise UserError("--fit names images for PCA; add --dim or --whiten")
         if self.whiten_power is not None and not 0 < self.whiten_power <= 1:
             raise UserError(f"--whiten-power {self.whiten_power:g}: give more than 0 and at most 1")
-        if self.whiten_power is not None and not self.whiten:
+        if self.whiten_power not in (None, 1) and not self.whiten:
             raise UserError("--whiten-power says how far to whiten; add --whiten")
 
     @property
@@ -264,11 +264,12 @@ def _prepare(run: Path, settings: Settings, say: Callable[[str], None], *, needs
         squares = decoded(split.fitting, size, "decoding images for PCA")
         vectors = torch.from_numpy(torch_vectors(network, squares.pixels))
         reduction, power = _fitted(vectors, wanted, say)
-        network = UnitVectors(first, layer=settings.layer, projector=projector, reduction=reduction)
-        dim = reduction.projection.shape[1]
-        kind = "PCA whitening" if power == 1 else f"PCA whitening of power {power:g}" if power else "PCA"
-        metadata["reduction"] = f"{kind} to {dim}, fitted on {len(vectors)} images"
+        dim = None if reduction is None else reduction.projection.shape[1]
         features = None if features is None else features.reduced(dim, power)
+        if reduction is not None:
+            network = UnitVectors(first, layer=settings.layer, projector=projector, reduction=reduction)
+            kind = "PCA whitening" if power == 1 else f"PCA whitening of power {power:g}" if power else "PCA"
+            metadata["reduction"] = f"{kind} to {dim}, fitted on {len(vectors)} images"
     if features is not None:
         metadata[METADATA_KEY] = str(features)
     metadata["identity"] = weights_hash(network)
@@ -294,7 +295,7 @@ def _features(settings: Settings, described: dict, say: Callable[[str], None]) -
 
 @dataclass(frozen=True)
 class _Asked:
-    """A reduction; None is for ``whitening_for`` to choose."""
+    """A reduction; None is for ``power_for`` and the defaults to choose."""
 
     dim: int | None
     power: float | None
@@ -311,17 +312,24 @@ def _reduction(settings: Settings, features: Features | None) -> _Asked | None:
     return None if settings.dim is None else _Asked(settings.dim, 0.0)
 
 
-def _fitted(vectors: torch.Tensor, asked: _Asked, say: Callable[[str], None]) -> tuple[Whitening, float]:
-    """The reduction that is asked for, fitted to ``vectors``, and its power."""
-    dim, power = whitening_for(len(vectors))
-    if asked.power is None:
-        say(f"PCA: power {power:g} for {len(vectors)} images; --whiten-power chooses another")
-    dim, power = asked.dim or dim, power if asked.power is None else asked.power
+def _fitted(vectors: torch.Tensor, asked: _Asked, say: Callable[[str], None]) -> tuple[Whitening | None, float]:
+    """The reduction that is asked for, fitted to ``vectors``, and its power; None where images are too few."""
+    images, dim, power = len(vectors), asked.dim or COMPONENTS, asked.power
+    if power is None:
+        power = power_for(images)
+        if power is not None:
+            say(f"whitening of power {power:g}; --whiten-power chooses another")
+        elif asked.dim is None or asked.at_most:
+            say(f"PCA left out: {images} images are fewer than {FEWEST}; --fit names others")
+            return None, 0.0
+        else:
+            say(f"PCA without whitening: {images} images are fewer than {FEWEST}; --fit names others")
+            power = 0.0
     reduction = fit_whitening(vectors, dim, power=power)
     found = reduction.projection.shape[1]
     if found == 0 or (found < dim and asked.dim is not None and not asked.at_most):
         raise UserError(
-            f"PCA to {dim} numbers: {len(vectors)} images of {vectors.shape[1]} features have {found} "
+            f"PCA to {dim} numbers: {images} images of {vectors.shape[1]} features have {found} "
             "principal axes; ask for fewer numbers, or fit to more images with --fit"
         )
     return reduction, power

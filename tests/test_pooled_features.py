@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from commands import Command
+from PIL import Image
 from simsiam_retrieval.export.encoder import Settings, export_files  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.pictures import decoded  # pyright: ignore[reportMissingImports]
 
@@ -62,11 +63,14 @@ def expected(run_dir: Path, squares: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def files(run_dir: Path, few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Files of three precisions, with PCA."""
-    folder = tmp_path_factory.mktemp("pooled")
+    folder, others = tmp_path_factory.mktemp("pooled"), tmp_path_factory.mktemp("others")
+    rng = np.random.default_rng(0)
+    for number in range(40):  # blots, which neighbours can be told of
+        pixels = rng.integers(0, 256, (6, 6, 3), np.uint8)
+        Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(others / f"{number}.png")
     found = {name: folder / f"{name}.onnx" for name in ("fp32", "fp16", "int8")}
     settings = Settings(
-        features=f"{TEXT},pca24^0.5", image_size=SIDE, fit=few_photos, held_out=few_photos, calibrate=few_photos,
-        force=True,
+        features=f"{TEXT},pca24^0.5", image_size=SIDE, fit=few_photos, held_out=others, calibrate=few_photos, force=True
     )  # fmt: skip
     export_files(run_dir, found, settings)
     return found
@@ -120,7 +124,8 @@ def test_the_first_stages_can_be_trained_on(
     for part in ("conv1", "bn1", "layer1", "layer2"):
         own = original.get_submodule(part).state_dict()
         for key, value in restored.get_submodule(part).state_dict().items():
-            torch.testing.assert_close(value, own[key], rtol=3e-3, atol=1e-4)
+            if not key.endswith("num_batches_tracked"):
+                torch.testing.assert_close(value, own[key], rtol=3e-3, atol=1e-4)
     if name == "fp16":
         return
     still = Config(image_size=32, batch_size=16, epochs=0, projector_dim=64, predictor_dim=32)
@@ -131,8 +136,8 @@ def test_the_first_stages_can_be_trained_on(
     said: list[str] = []
     export_files(out, {"fp32": out / "encoder.onnx"}, Settings(image_size=SIDE, force=True), said.append)
     kept = described(Encoder(out / "encoder.onnx", device="cpu").metadata)
-    assert kept is not None and str(kept.reduced(None, 0)) == TEXT and kept.dim is not None and kept.dim <= 24
-    assert any(TEXT in line for line in said)
+    assert str(kept) == TEXT  # 19 images are too few for PCA
+    assert any(TEXT in line for line in said) and any("PCA left out" in line for line in said)
     export_files(out, {"fp32": out / "last.onnx"}, Settings(features="stage4", force=True))
     assert Encoder(out / "last.onnx", device="cpu").dim == 512
 
