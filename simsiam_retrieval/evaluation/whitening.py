@@ -30,8 +30,8 @@ class Whitening:
 def power_for(images: int) -> float | None:
     """The power of a whitening to ``COMPONENTS`` axes, fitted to ``images``; None for too few.
 
-    Measured on 100 to 4,000 images of four sets, fitted to them and searched among them (docs/export.md): full whitening
-    loses half of the neighbours where images are few, and 0.75 of five powers found most in the mean.
+    Measured on 100 to 4,000 images of four sets, fitted to them and searched among them (docs/export.md): of five
+    powers 0.75 found most in the mean, and full whitening loses half of the neighbours where images are few.
     """
     return POWER if images >= FEWEST else None
 

@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..features import METADATA_KEY, WHOLE, Features, described
 from ..hub import PREFIX
 from ..normalisation import Normalisation
+from ..siamese.backbone import whole_network, with_stages_of
 from ..siamese.folded import backbone_from_onnx
 from .config import Config
 from .run import Run, load_backbone
@@ -22,7 +23,8 @@ def initial_backbone(init: str, config: Config) -> nn.Module:
     """The backbone of ``init``: a run folder, an ``.onnx`` encoder of this package, one on the Hub (``hf://…``), or
     "default" for the shipped one.
 
-    Where an encoder holds the first stages alone, the others stay as initialised, and a remark says so.
+    Of the same ResNet with more stages the first ones are taken; stages that it lacks start from random weights, and a
+    remark says so.
 
     Raises :class:`UserError` when it is not there, damaged, or not the backbone that ``config`` asks for.
     """
@@ -30,7 +32,7 @@ def initial_backbone(init: str, config: Config) -> nn.Module:
     backbone = load_backbone(path)[0] if (path / "checkpoint.pt").exists() else backbone_from_onnx(find_encoder(path))
     wanted = (config.backbone, config.stem)
     found = (str(backbone.name), str(backbone.stem))
-    if found != wanted:
+    if (whole_network(found[0]), found[1]) != (whole_network(wanted[0]), wanted[1]):
         raise UserError(
             f"--init {init}: holds a {found[0]} with the {found[1]} stem, not {wanted[0]} with {wanted[1]}; "
             f"add --backbone {found[0]} --stem {found[1]}"
@@ -39,10 +41,17 @@ def initial_backbone(init: str, config: Config) -> nn.Module:
     if normalisation != config.normalisation:
         mean, std = (" ".join(map(str, values)) for values in normalisation)
         raise UserError(f"--init {init}: takes pixels normalised in its own way; add --mean {mean} --std {std}")
-    missing = getattr(backbone, "missing", ())
-    if missing:
-        cli.remark(f"--init {init}: the file holds the first stages alone; as initialised: {', '.join(missing)}")
+    held = _stages(backbone) - set(getattr(backbone, "missing", ()))
+    backbone = with_stages_of(backbone, config.backbone)
+    fresh = sorted(_stages(backbone) - held)
+    if fresh:
+        cli.remark(f"--init {init}: holds no weights of {', '.join(fresh)}, which start as initialised")
     return backbone
+
+
+def _stages(backbone: nn.Module) -> set[str]:
+    """Names of the stages that have weights, such as layer1."""
+    return {name.partition(".")[0] for name, _ in backbone.named_parameters() if name.startswith("layer")}
 
 
 def initial_features(init: str) -> Features | None:

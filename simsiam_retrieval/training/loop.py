@@ -11,6 +11,7 @@ from ..images import augment
 from ..images.store import ImageStore
 from ..randomness import generator
 from ..siamese.method import Step, output_std
+from ..siamese.small_map_layers import SmallMapConv2d
 from .batches import Batches
 from .checkpoints import checkpoint_clock
 from .config import Config
@@ -105,6 +106,8 @@ def train(
     if initial is not None:
         model.start_from(initial)
     model = model.to(device).to(memory_format=torch.channels_last).train()
+    if device.type == "cpu":
+        SmallMapConv2d.replace(model, fast=options.fast_convolutions)
     if options.compile:
         model.backbone.compile()
     network = processes.together(model, device)

@@ -31,6 +31,8 @@ class Options:
     """Also write a checkpoint after every so many epochs."""
     compile: bool = False
     """Compile the network with torch.compile: a minute to start, and slower on the CPUs that were tried."""
+    fast_convolutions: bool = True
+    """On a CPU, compute convolutions on small maps as matrix products; equal up to rounding, and faster."""
 
 
 USUAL = Options()
