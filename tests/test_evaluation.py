@@ -207,6 +207,23 @@ def test_one_image_per_class_can_be_learnt_from() -> None:
     assert probe.held_out == {}
 
 
+def test_the_first_axes_of_many_features_are_those_of_all() -> None:
+    """Above 1,024 features only the axes that are asked for are computed."""
+    generator = torch.Generator().manual_seed(0)
+    x = (
+        torch.randn(900, 30, generator=generator)
+        * torch.linspace(3, 1, 30)
+        @ torch.randn(30, 1200, generator=generator)
+    )
+    x += 0.1 * torch.randn(900, 1200, generator=generator)
+    few = fit_whitening(x, 8)
+    sigma, axes = np.linalg.svd((x - x.mean(dim=0)).double().numpy(), full_matrices=False)[1:]
+    expected = axes[:8].T / (sigma[:8] / 30)
+    np.testing.assert_allclose(
+        np.abs((few.projection.numpy() * expected).sum(axis=0)), (expected**2).sum(axis=0), rtol=1e-4
+    )
+
+
 def test_one_scale_for_all_features_is_that_of_the_teach_page() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(300, 6, generator=generator) * torch.tensor([1e-3, 0.1, 1, 1, 5, 0]) + 2

@@ -121,11 +121,10 @@ def test_the_first_stages_can_be_trained_on(
 ) -> None:
     restored, original = backbone_from_onnx(files[name]), load_backbone(run_dir)[0]
     assert restored.missing == ("layer3", "layer4")
-    for part in ("conv1", "bn1", "layer1", "layer2"):
-        own = original.get_submodule(part).state_dict()
-        for key, value in restored.get_submodule(part).state_dict().items():
-            if not key.endswith("num_batches_tracked"):
-                torch.testing.assert_close(value, own[key], rtol=3e-3, atol=1e-4)
+    x = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        wanted, found = (PooledStages(one, Features.parse(TEXT), SIDE)(x) for one in (original, restored))
+    assert float((wanted - found).norm() / wanted.norm()) < (1e-4 if name == "fp32" else 3e-3)
     if name == "fp16":
         return
     still = Config(image_size=32, batch_size=16, epochs=0, projector_dim=64, predictor_dim=32)
