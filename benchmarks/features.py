@@ -24,9 +24,9 @@ import torch
 from hardware import processor
 from numpy.typing import NDArray
 from PIL import Image
-from simsiam_retrieval.export.graph import network_graph, save, with_preprocessing
-from simsiam_retrieval.export.half import in_half
-from simsiam_retrieval.export.network import UnitVectors
+from simsiam_retrieval.export.graph import network_graph, save, with_preprocessing  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.half import in_half  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.network import UnitVectors  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
 from simsiam_retrieval.collection.noise import noise_level

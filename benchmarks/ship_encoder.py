@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from hardware import processor
-from simsiam_retrieval.export.encoder import Settings, export_files
-from simsiam_retrieval.export.report import REPORT, read_report
+from simsiam_retrieval.export.encoder import Settings, export_files  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.report import REPORT, read_report  # pyright: ignore[reportMissingImports]
 
 from simsiam_retrieval.encoder import Encoder, default_encoder_file
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from features import Measured, backbone_of, squares_of
 from hardware import processor
-from simsiam_retrieval.export.parity import knn_accuracy
+from simsiam_retrieval.export.parity import knn_accuracy  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
 from simsiam_retrieval.evaluation.whitening import COMPONENTS, fit_whitening

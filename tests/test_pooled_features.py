@@ -1,7 +1,9 @@
 """Features of several stages on grids: against numpy, in the graph, and wherever a description travels."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -49,14 +51,20 @@ def expected(run_dir: Path, squares: np.ndarray) -> np.ndarray:
     """Unit features of ``TEXT`` without PCA: maps from hooks in torchvision's network, the rest in numpy."""
     backbone = load_backbone(run_dir)[0].eval()
     maps: dict[str, list[np.ndarray]] = {"layer1": [], "layer2": []}
-    for name, seen in maps.items():
-        backbone.get_submodule(name).register_forward_hook(lambda m, x, y, seen=seen: seen.append(y.double().numpy()))
+
+    def keep(name: str) -> Callable[[Any, Any, Any], None]:
+        return lambda module, given, taken: maps[name].append(taken.double().numpy())
+
+    for name in maps:
+        backbone.get_submodule(name).register_forward_hook(keep(name))
     scaled = torch.from_numpy((squares / 255 - MEAN) / STD).float().permute(0, 3, 1, 2)
     with torch.inference_mode():
         backbone(scaled)
         backbone(scaled.flip(3))
-    second = sum(grid(one, 4, 4).reshape(len(squares), -1) for one in maps["layer2"])
-    first = sum(grid(np.maximum(one, 1e-6) ** 3, 2, 4).reshape(len(squares), -1) ** (1 / 3) for one in maps["layer1"])
+    second = np.add(*(grid(one, 4, 4).reshape(len(squares), -1) for one in maps["layer2"]))
+    first = np.add(
+        *(grid(np.maximum(one, 1e-6) ** 3, 2, 4).reshape(len(squares), -1) ** (1 / 3) for one in maps["layer1"])
+    )
     return unit(np.concatenate([unit(second), 0.5 * unit(first)], axis=1))
 
 

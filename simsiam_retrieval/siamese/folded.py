@@ -93,7 +93,7 @@ def backbone_from_onnx(file: Path) -> nn.Module:
         usable = scale.abs() > SMALLEST_SCALE
         state[weight][usable] = folded[usable] / scale[usable][:, None, None, None]
     backbone.load_state_dict(state)
-    backbone.missing = tuple(missing)
+    backbone.missing = tuple(missing)  # type: ignore[assignment]
     return backbone.train()
 
 
