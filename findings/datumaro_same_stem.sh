@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Datumaro: a.jpg and a.png in one class folder become one item, labelled twice
 #
-# Versions:  datumaro 1.13.12, pillow 13.0.0; Python 3.11 on Linux x86-64, November 2026
+# Versions:  datumaro 1.13.12, pillow 12.3.0; Python 3.11 on Linux x86-64, November 2026
 # Guess:     Importing a folder in ImageNet layout gives one item for each image file.
 # Behaviour: Items are named after the file without its suffix, and the later file takes the place of the earlier one
 #            without a word: two different pictures are one item that keeps one picture and has the label twice.
@@ -19,7 +19,7 @@ trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
 venv/bin/python -m pip install --quiet --disable-pip-version-check datumaro==1.13.12 \
-  pillow==13.0.0 >pip.log 2>&1 ||
+  pillow==12.3.0 >pip.log 2>&1 ||
   { cat pip.log >&2; echo "not run: packages could not be installed" >&2; exit 2; }
 venv/bin/python - <<'EOF'
 import logging
