@@ -18,7 +18,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/python -m pip install --quiet --disable-pip-version-check faiss-cpu==1.15.1 \
+venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check faiss-cpu==1.15.1 \
   numpy==2.4.6 >pip.log 2>&1 ||
   { cat pip.log >&2; echo "not run: packages could not be installed" >&2; exit 2; }
 venv/bin/python - <<'EOF'

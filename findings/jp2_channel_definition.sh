@@ -14,7 +14,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/python -m pip install --quiet --disable-pip-version-check pillow==13.0.0 \
+venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check pillow==13.0.0 \
   opencv-python-headless==5.0.0.93 \
   imagecodecs==2026.3.6 \
   numpy==2.4.6 >pip.log 2>&1 ||

@@ -19,7 +19,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/python -m pip install --quiet --disable-pip-version-check opencv-python-headless==5.0.0.93 \
+venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check opencv-python-headless==5.0.0.93 \
   pillow==13.0.0 \
   pillow-heif==1.8.1 \
   numpy==2.4.6 >pip.log 2>&1 ||

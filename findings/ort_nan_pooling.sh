@@ -16,7 +16,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 python3 -m venv venv
-venv/bin/python -m pip install --quiet --disable-pip-version-check onnxruntime==1.32.0 \
+venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check onnxruntime==1.32.0 \
   onnx==1.23.2 \
   numpy==2.4.6 >pip.log 2>&1 ||
   { cat pip.log >&2; echo "not run: packages could not be installed" >&2; exit 2; }
