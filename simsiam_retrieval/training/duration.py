@@ -62,10 +62,10 @@ def fit_into(
         except Interrupted:
             if not processes.from_first(timing.done):
                 raise
-    steps = processes.from_first(timing.steps_in(seconds()))
+    per_epoch = make_plan(config, len(store), processes.count).steps_per_epoch
+    steps = processes.from_first(timing.steps_in(seconds(), per_epoch))
     if steps < 1:
         raise UserError(f"--minutes {options.minutes:g} is over before the first step; give more")
-    per_epoch = make_plan(config, len(store), processes.count).steps_per_epoch
     epochs = min(LATEST, -(-steps // per_epoch))
     return dataclasses.replace(config, epochs=epochs, steps=min(steps, epochs * per_epoch))
 
@@ -91,10 +91,11 @@ class _Timing:
         """Whether the speed is known."""
         return len(self._rows) > UNTIMED and time.monotonic() > self._ends
 
-    def steps_in(self, seconds: float) -> int:
+    def steps_in(self, seconds: float, per_epoch: int) -> int:
         """Steps that fit into so many seconds, together with the monitor's looks."""
         timed = self._rows[UNTIMED:]
         if not timed:
             return 0
         per_step = sum(took for _, took in timed) / sum(steps for steps, _ in timed)
-        return int((seconds - looks_in(seconds, self._look) * self._look) / per_step)
+        looks = looks_in(seconds, self._look, per_step * per_epoch, per_epoch)
+        return int((seconds - looks * self._look) / per_step)

@@ -139,6 +139,10 @@ def _pause(look_took: float) -> float:
     return max(LOOK_SECONDS, look_took / LOOK_SHARE)
 
 
-def looks_in(seconds: float, look_took: float) -> float:
-    """About how many looks the monitor takes in so many seconds, when each takes ``look_took`` seconds."""
-    return 5 + seconds / (_pause(look_took) + look_took)  # four in the first epoch, and one at the end
+def looks_in(seconds: float, look_took: float, epoch: float, steps_per_epoch: int) -> float:
+    """About how many looks the monitor takes in so many seconds, when a look and an epoch take so many."""
+    early = 4 if steps_per_epoch >= JUDGED_FROM else 1
+    if seconds <= epoch:
+        return 1 + early * seconds / epoch
+    between = math.ceil(_pause(look_took) / epoch) * epoch + look_took  # looks wait for the end of an epoch
+    return early + (seconds - epoch) / between + 1
