@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..evaluation.extractors import normalisation_of, weights_hash
 from ..hub import PREFIX
 from ..normalisation import IMAGENET, Normalisation
-from ..siamese.backbone import build_backbone
+from ..siamese.backbone import build_backbone, whole_network, with_stages_of
 from ..siamese.folded import backbone_from_onnx
 from ..text import printable
 from ..training.initial import SHIPPED
@@ -53,7 +53,7 @@ def open_initialisations(given: list[str], network: str | None = None) -> list[I
 
     Raises :class:`UserError` for what cannot be loaded or detected with, and the same weights twice.
     """
-    loaded = {name: _load(name) for name in given if name != RANDOM}
+    loaded = {name: _whole(_load(name)) for name in given if name != RANDOM}
     first = next(iter(loaded.values()), None)
     found: list[Initialisation] = []
     for name in given:
@@ -103,6 +103,11 @@ def _load(given: str) -> nn.Module:
     if path.is_file() and path.suffix != ".onnx":
         return _from_checkpoint(path)
     return backbone_from_onnx(find_encoder(path))
+
+
+def _whole(backbone: nn.Module) -> nn.Module:
+    """A detector needs all stages; those that a shortened network lacks start from random weights."""
+    return with_stages_of(backbone, whole_network(str(backbone.name)))
 
 
 def _from_checkpoint(file: Path) -> nn.Module:

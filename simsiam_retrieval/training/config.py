@@ -16,7 +16,7 @@ class Config:
     """Named set of settings; any other option overrides it."""
     method: Literal["simsiam", "simclr", "moco-v2", "byol", "swav"] = "simsiam"
     """Learning method; each brings its own defaults for heads, loss and momentum, which other options override."""
-    backbone: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
+    backbone: Literal["resnet18", "resnet18-3stages", "resnet34", "resnet50"] = "resnet18"
     """Network whose features are kept."""
     stem: Literal["imagenet", "cifar", "cifar-pad2", "cifar-norelu"] = "imagenet"
     """First layers: 7x7/2 and max-pool, or 3x3/1 for images of about 32 px; two more as solo-learn and lightly have."""

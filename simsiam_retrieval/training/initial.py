@@ -8,6 +8,7 @@ from ..encoder import default_encoder_file, find_encoder
 from ..errors import UserError
 from ..hub import PREFIX
 from ..normalisation import Normalisation
+from ..siamese.backbone import whole_network, with_stages_of
 from ..siamese.folded import backbone_from_onnx
 from .config import Config
 from .run import load_backbone
@@ -19,6 +20,8 @@ def initial_backbone(init: str, config: Config) -> nn.Module:
     """The backbone of ``init``: a run folder, an ``.onnx`` encoder of this package, one on the Hub (``hf://…``), or
     "default" for the shipped one.
 
+    Of the same ResNet with more stages the first ones are taken; stages that it lacks start from random weights.
+
     Raises :class:`UserError` when it is not there, damaged, or not the backbone that ``config`` asks for.
     """
     if init.startswith(PREFIX):
@@ -28,7 +31,7 @@ def initial_backbone(init: str, config: Config) -> nn.Module:
     backbone = load_backbone(path)[0] if (path / "checkpoint.pt").exists() else backbone_from_onnx(find_encoder(path))
     wanted = (config.backbone, config.stem)
     found = (str(backbone.name), str(backbone.stem))
-    if found != wanted:
+    if (whole_network(found[0]), found[1]) != (whole_network(wanted[0]), wanted[1]):
         raise UserError(
             f"--init {init}: holds a {found[0]} with the {found[1]} stem, not {wanted[0]} with {wanted[1]}; "
             f"add --backbone {found[0]} --stem {found[1]}"
@@ -37,4 +40,4 @@ def initial_backbone(init: str, config: Config) -> nn.Module:
     if normalisation != config.normalisation:
         mean, std = (" ".join(map(str, values)) for values in normalisation)
         raise UserError(f"--init {init}: takes pixels normalised in its own way; add --mean {mean} --std {std}")
-    return backbone
+    return with_stages_of(backbone, config.backbone)
