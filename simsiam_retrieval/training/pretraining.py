@@ -25,7 +25,7 @@ from ..progress import bar
 from .config import Config
 from .data import data_facts, find_images, load_images, report_rejected
 from .duration import fit_into
-from .initial import initial_backbone
+from .initial import initial_backbone, initial_features
 from .knn_check import can_check, folder_labels
 from .loop import Collapsed, Interrupted, augmentation_of, pick_device, train
 from .memory import keep_freed_memory
@@ -125,6 +125,9 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
             if run.config_file.exists() and not processes.restarts:  # perhaps another process was faster
                 _refuse_used(run.path)
             facts = {"data": data_facts(roots, store, fingerprint, cache), **_environment(target, processes)}
+            if initial is not None and options.init is not None:
+                kept = initial_features(options.init)
+                facts |= {} if kept is None else {"features": str(kept)}
             run.write(config, init=options.init, **facts)
             try:
                 write_views(run, augmentation_of(config), store, plan)
