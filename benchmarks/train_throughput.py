@@ -252,24 +252,28 @@ class Clock:
         return time.perf_counter()
 
 
-def run_for(steps: Step, seconds: float, warm: int, device: torch.device) -> tuple[int, float, dict[str, float]]:
+def run_for(
+    steps: Step, seconds: float, warm: int, device: torch.device, now: Callable[[], float] = time.perf_counter
+) -> tuple[int, float, dict[str, float]]:
     """Steps done, seconds taken and seconds by part; ``warm`` steps before do not count."""
     for _ in range(warm):
         next(steps)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     parts: dict[str, float] = {}
-    began, count = time.perf_counter(), 0
-    while count < 2 or time.perf_counter() - began < seconds:
+    began, count = now(), 0
+    while count < 2 or now() - began < seconds:
         for part, spent in next(steps).items():
             parts[part] = parts.get(part, 0.0) + spent
         count += 1
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return count, time.perf_counter() - began, parts
+    return count, now() - began, parts
 
 
-def measure(name: str, case: Case, contenders: list[str], rounds: int, seconds: float) -> dict:
+def measure(
+    name: str, case: Case, contenders: list[str], rounds: int, seconds: float, *, cpu_time: bool = False
+) -> dict:
     """Rates of all contenders, in turns."""
     steps = {contender: CONTENDERS[contender](case) for contender in contenders}
     # a paused DataLoader fills its queue: those batches are not counted
@@ -279,7 +283,8 @@ def measure(name: str, case: Case, contenders: list[str], rounds: int, seconds: 
     for number in range(rounds):
         for contender in contenders:
             warm = 1 if contender in ("ours", "before") else queued
-            count, took, _ = run_for(steps[contender], seconds, warm + 2 * (number == 0), case.device)
+            now = time.process_time if cpu_time else time.perf_counter
+            count, took, _ = run_for(steps[contender], seconds, warm + 2 * (number == 0), case.device, now)
             rates[contender].append(count * case.config.batch_size / took)
             print(f"{name} round {number + 1}: {contender} {rates[contender][-1]:.1f} images/s", file=sys.stderr)
     if "ours" in steps:
@@ -375,11 +380,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10, help="of a round")
     parser.add_argument("--batch-size", type=int, help="instead of the case's own")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="count this process's CPU time, one thread, for a machine that is busy with other things; "
+        "not for contenders with worker processes",
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--augmentation", action="store_true", help="also measure the two ways to make views alone")
     parser.add_argument("--out", type=Path, help="JSON file for the report")
     options = parser.parse_args()
 
+    if options.cpu_time:
+        if not set(options.contenders) <= {"ours", "before"}:
+            parser.error("--cpu-time sees this process alone: --contenders ours before")
+        torch.set_num_threads(1)
     torch.manual_seed(0)
     device = pick_device(options.device)
     if device.type == "cpu":
@@ -392,14 +407,16 @@ def main() -> None:
         folder = options.small_images if "-32" in name and options.small_images else options.images
         files = [file.path for file in list_images([folder]).images][:: 1 if device.type == "cuda" else 4]
         case = Case(config, files, device, _bfloat16_helps(device, config))
-        training[name] = measure(name, case, options.contenders, options.rounds, options.seconds)
+        training[name] = measure(
+            name, case, options.contenders, options.rounds, options.seconds, cpu_time=options.cpu_time
+        )
     augmentation = {}
     if options.augmentation:
         files = [file.path for file in list_images([options.images]).images]
         augmentation = augmentation_alone(files, options.rounds, options.seconds / 2)
     report = {
         "hardware": hardware(device),
-        "settings": {"rounds": options.rounds, "seconds": options.seconds, "seed": 0},
+        "settings": {"rounds": options.rounds, "seconds": options.seconds, "cpu_time": options.cpu_time, "seed": 0},
         "training": training,
         "augmentation": augmentation,
     }

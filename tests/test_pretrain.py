@@ -830,7 +830,7 @@ def test_images_that_have_changed(command, few_photos, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--epochs", "9"], ["--epochs"]),
+        (["--epochs", "2"], ["--epochs", "larger"]),
         (["--base-lr", "0.1", "--seed=3"], ["--base-lr", "--seed"]),
         (["--out", "elsewhere"], ["--out"]),
     ],
