@@ -108,7 +108,12 @@ class Report:
         if kind and not self.alarmed:
             self.alarmed = True
             alarm = explain(
-                kind, last_std, reading, stop_gradient=self.config.stop_gradient, batch_size=self.plan.batch_size
+                kind,
+                last_std,
+                reading,
+                stop_gradient=self.config.stop_gradient,
+                batch_size=self.plan.batch_size,
+                shared_predictor=bool(self.config.further_views) and self.config.view_predictors == "shared",
             )
         self.on_progress(Progress(int(epoch), step, self.plan.total_steps, loss, std, rate, reading, alarm))
         self.measured, self.since = [], time.monotonic()
