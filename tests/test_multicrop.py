@@ -25,8 +25,11 @@ from simsiam_retrieval.training.loop import views_of
 from simsiam_retrieval.training.model import build_model
 from simsiam_retrieval.training.options import Options
 from simsiam_retrieval.training.passes import learn
+from simsiam_retrieval.training.plan import make_plan
 from simsiam_retrieval.training.pretraining import pretrain
 from simsiam_retrieval.training.processes import ALONE, Processes
+from simsiam_retrieval.training.report import Report
+from simsiam_retrieval.training.run import Run
 from simsiam_retrieval.training.runfiles import read_metrics
 from simsiam_retrieval.training.sync_batch_norm import synchronise
 
@@ -307,6 +310,15 @@ def test_a_stopped_run_goes_on_to_the_bit(
     assert math.isfinite(read_metrics(tmp_path / "whole")[-1]["loss"])
     own = [name for name in whole if name.startswith("predictors.")]
     assert bool(own) == (config.view_predictors == "own")
+
+
+@pytest.mark.parametrize(("predictors", "named"), [("shared", True), ("own", False)])
+def test_the_alarm_names_a_shared_predictor(predictors: str, named: bool, tmp_path: Path) -> None:
+    config = dataclasses.replace(FAST, view_predictors=predictors)
+    report = Report(config, Run(tmp_path), make_plan(config, 16), pytest.fail, lambda progress: None)
+    alarm = report.add(5, torch.tensor([-1.0, 0.1 * config.projector_dim**-0.5]), 0.1)  # loss, std
+    assert alarm is not None and alarm.startswith("collapse")
+    assert ("--view-predictors shared" in alarm) == named
 
 
 @pytest.mark.parametrize(
