@@ -219,14 +219,15 @@ def test_guided_the_nearest_views_get_the_gradient() -> None:
     """A view with share 0 gets none, whatever it is compared with."""
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Flatten(), nn.Linear(12, 5))
-    model = SimSiam(backbone, 5, dim=6, projector_hidden_dim=7, predictor_hidden_dim=4, bn="none", guided=True)
+    # wide heads: no image meets only units that are off
+    model = SimSiam(backbone, 5, dim=6, projector_hidden_dim=64, predictor_hidden_dim=64, bn="none", guided=True)
     x1, x2 = (torch.randn(16, 3, 2, 2, generator=generator(seed), requires_grad=True) for seed in (1, 2))
     output = model.pair(x1, x2, STEP)
     with torch.no_grad():
         z1, z2 = model.project(x1), model.project(x2)
         shares = guided_shares(z1, z2)
         cosines = [F.cosine_similarity(model.predictor(a), b) for a, b in ((z1, z2), (z2, z1))]
-    assert float(output.loss) == pytest.approx(-float((shares.T * torch.stack(cosines)).sum() / 16), abs=1e-6)
+    assert output.loss.item() == pytest.approx(-float((shares.T * torch.stack(cosines)).sum() / 16), abs=1e-6)
     output.loss.backward()
     for x, share in ((x1, shares[:, 0]), (x2, shares[:, 1])):
         assert x.grad is not None
