@@ -89,7 +89,7 @@ def ours(case: Case, *, fast: bool = True) -> Step:
     )
     clock = Clock(device)
     clock.start()
-    for batch in Batches(store, plan, settings, device).after(0):
+    for batch in Batches(store, plan, [settings] * 2, device).after(0):
         clock.lap("data")
         x = [augment.apply(settings, batch.pixels, drawn) for drawn in batch.views]
         clock.lap("augment")

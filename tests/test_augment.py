@@ -45,6 +45,7 @@ def nothing(n: int) -> Parameters:
         factors=torch.tensor([[1.0, 1.0, 1.0, 0.0]]).repeat(n, 1),
         grey=torch.zeros(n, dtype=torch.bool),
         sigma=torch.zeros(n),
+        hole=torch.zeros(n, 3),
     )
 
 

@@ -26,7 +26,7 @@ def test_the_views_are_those_of_the_first_step(few_photos: Path, tmp_path: Path)
     sheet = np.asarray(Image.open(tmp_path / "views.jpg"), np.float32) / 255
     assert sheet.shape == (IMAGES * 48, (1 + VIEWS) * 48, 3)
 
-    batch = next(iter(Batches(store, plan, settings, torch.device("cpu")).after(0)))
+    batch = next(iter(Batches(store, plan, [settings] * 2, torch.device("cpu")).after(0)))
     mean, std = (torch.tensor(values)[:, None, None] for values in config.normalisation)
     for column, drawn in enumerate(batch.views, 1):
         trained_on = (apply(settings, batch.pixels, drawn) * std + mean)[:IMAGES].permute(0, 2, 3, 1).numpy()

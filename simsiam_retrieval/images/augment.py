@@ -29,6 +29,7 @@ class Augmentation:
 
     image_size: int = 224
     min_scale: float = 0.2  # smallest crop, as a part of the image's area
+    max_scale: float = 1.0  # largest crop
     brightness: float = 0.4
     contrast: float = 0.4
     saturation: float = 0.4
@@ -38,6 +39,7 @@ class Augmentation:
     blur_probability: float = 0.5
     blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels of the output
     flip_probability: float = 0.5
+    cutout: float = 0.0  # side of a square that is blanked, as a part of the view's side
     normalisation: Normalisation = IMAGENET
 
 
@@ -51,6 +53,7 @@ class Parameters(NamedTuple):
     factors: Tensor  # float (n, 4): brightness, contrast, saturation factors, hue shift (part of a turn)
     grey: Tensor  # bool (n,)
     sigma: Tensor  # float (n,), 0 for no blur
+    hole: Tensor  # float (n, 3): left, top, side of a blank square in units of the view's side; side 0 for none
 
 
 def draw(settings: Augmentation, aspect: Tensor, generator: torch.Generator) -> Parameters:
@@ -72,20 +75,30 @@ def draw(settings: Augmentation, aspect: Tensor, generator: torch.Generator) -> 
     )
     blurred = uniform(0, 1) < settings.blur_probability
     return Parameters(
-        box=_draw_boxes(aspect, settings.min_scale, uniform),
+        box=_draw_boxes(aspect, (settings.min_scale, settings.max_scale), uniform),
         flip=uniform(0, 1) < settings.flip_probability,
         jitter=uniform(0, 1) < settings.jitter_probability,
         order=uniform(0, 1, (n, 4)).argsort(dim=1),
         factors=factors,
         grey=uniform(0, 1) < settings.grey_probability,
         sigma=torch.where(blurred, uniform(*settings.blur_sigma), 0.0),
+        # drawn last: views without a hole are those that they always were
+        hole=_draw_holes(n, settings.cutout, uniform),
     )
 
 
-def _draw_boxes(aspect: Tensor, min_scale: float, uniform, tries: int = 10) -> Tensor:
-    """RandomResizedCrop's boxes: area in [min_scale, 1], ratio log-uniform in [3/4, 4/3], ten tries, else centre."""
+def _draw_holes(n: int, side: float, uniform) -> Tensor:
+    """A square of the given side anywhere within each view."""
+    if not side:
+        return torch.zeros(n, 3)
+    corner = uniform(0, 1, (n, 2)) * (1 - side)
+    return torch.cat([corner, torch.full((n, 1), side)], dim=1)
+
+
+def _draw_boxes(aspect: Tensor, scale: tuple[float, float], uniform, tries: int = 10) -> Tensor:
+    """RandomResizedCrop's boxes: area within ``scale``, ratio log-uniform in [3/4, 4/3], ten tries, else centre."""
     n = len(aspect)
-    area = uniform(min_scale, 1, (tries, n))
+    area = uniform(*scale, (tries, n))
     ratio = torch.exp(uniform(math.log(3 / 4), math.log(4 / 3), (tries, n)))
     # in units of the image's own sides: crop width/height over image width/height is ratio/aspect
     width = (area * ratio / aspect).sqrt()
@@ -114,6 +127,7 @@ def centre(aspect: Tensor) -> Parameters:
         factors=torch.ones(n, 4),
         grey=no,
         sigma=torch.zeros(n),
+        hole=torch.zeros(n, 3),
     )
 
 
@@ -146,7 +160,9 @@ def _apply(settings: Augmentation, images: Tensor, drawn: Parameters, out: Tenso
     _on_subset(x, drawn.grey, lambda part, _: luma(part).expand(-1, 3, -1, -1))
     _on_subset(x, drawn.sigma > 0, lambda part, index: gaussian_blur(part, p.sigma[index]))
     scale, shift = _channels(settings.normalisation, device)
-    out.copy_(x.mul_(scale).add_(shift))
+    x = x.mul_(scale).add_(shift)
+    _on_subset(x, drawn.hole[:, 2] > 0, lambda part, index: cut_out(part, p.hole[index]))
+    out.copy_(x)
 
 
 @functools.cache
@@ -304,6 +320,18 @@ def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
     ``x``: (n, c, h, w); ``sigma``: (n,), > 0. Kernels reach 6 pixels to each side: 3 sigma at the paper's largest, 2.
     """
     return _blur_by_convolution(x, sigma) if x.device.type == "cpu" else _blur_by_matrices(x, sigma)
+
+
+def cut_out(x: Tensor, hole: Tensor) -> Tensor:
+    """Blank a square of each view: zero, the mean colour after normalisation.
+
+    ``x``: (n, c, s, s); ``hole``: (n, 3), left, top and side in units of the view's side, rounded to whole pixels.
+    """
+    size = x.shape[3]
+    left, top, side = (hole * size).round().unbind(1)
+    pixel = torch.arange(size, device=x.device)
+    columns, rows = ((pixel >= start[:, None]) & (pixel < (start + side)[:, None]) for start in (left, top))
+    return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
 def _blur_kernel(sigma: Tensor, radius: int) -> Tensor:

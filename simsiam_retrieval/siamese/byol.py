@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,11 +32,17 @@ class BYOL(Method):
 
     def pair(self, x1: Tensor, x2: Tensor, step: Step | None) -> Output:
         """The sum of both directions, as in equation 2 and below it."""
-        z1 = self.project(x1)
-        loss = squared_distance(self.predictor(z1), self.target(x2))
-        if self.symmetric:
-            loss = loss + squared_distance(self.predictor(self.project(x2)), self.target(x1))
-        return Output(loss, z1.detach().float())
+        z1, t2 = self.project(x1), self.target(x2)
+        loss = squared_distance(self.predictor(z1), t2)
+        if not self.symmetric:
+            return Output(loss, z1.detach().float())
+        z2, t1 = self.project(x2), self.target(x1)
+        return Output(loss + squared_distance(self.predictor(z2), t1), z1.detach().float(), (t1, t2))
+
+    def further(self, x: Tensor, kind: str, targets: tuple[Tensor, ...]) -> Tensor:
+        """Both directions of a pair are added, so a further view counts twice too."""
+        p = self.predict(self.project(x), kind)
+        return 2 * torch.stack([squared_distance(p, target) for target in targets]).mean()
 
     def start_from(self, backbone: nn.Module) -> None:
         super().start_from(backbone)

@@ -14,6 +14,7 @@ class Output(NamedTuple):
 
     loss: Tensor  # scalar, float32
     z: Tensor  # (n, dim) float32, projections of the first view, detached
+    targets: tuple[Tensor, ...] = ()  # each (n, dim), detached: what further views of the same images are to predict
 
 
 class Step(NamedTuple):
@@ -46,15 +47,23 @@ class Method(nn.Module):
         predictor_kind: str = "mlp",
         predictor_decays: bool = True,
         bn: str = "default",
+        kinds: tuple[str, ...] = (),
     ) -> None:
-        """``predictor_kind``: "mlp", "none", or "fixed" at its initialisation; ``bn``: see :mod:`.heads`."""
+        """``predictor_kind``: "mlp", "none", or "fixed" at its initialisation; ``bn``: see :mod:`.heads`.
+
+        ``kinds``: of further views, for :meth:`further`, that have a predictor of their own.
+        """
         super().__init__()
         self.backbone = backbone
         self.projector = projector(feature_dim, projector_hidden_dim, dim, projector_layers, bn)
         self.predictor: nn.Module = nn.Identity()
+        own: dict[str, nn.Module] = {}
         if predictor_kind != "none":
-            self.predictor = predictor(dim, predictor_hidden_dim, bn)
-            self.predictor.requires_grad_(predictor_kind == "mlp")
+            self.predictor, *others = (predictor(dim, predictor_hidden_dim, bn) for _ in range(1 + len(kinds)))
+            own = dict(zip(kinds, others, strict=True))
+            for head in (self.predictor, *others):
+                head.requires_grad_(predictor_kind == "mlp")
+        self.predictors = nn.ModuleDict(own)
         self.predictor_decays = predictor_decays
 
     def forward(self, *views: Tensor, step: Step | None = None) -> Output:
@@ -63,11 +72,22 @@ class Method(nn.Module):
         The views pass the network one after the other, so BN statistics are per view.
         """
         outputs = [self.pair(x1, x2, step) for x1, x2 in zip(views[::2], views[1::2], strict=True)]
-        return Output(torch.stack([output.loss for output in outputs]).mean(), outputs[0].z)
+        return outputs[0]._replace(loss=torch.stack([output.loss for output in outputs]).mean())
 
     def pair(self, x1: Tensor, x2: Tensor, step: Step | None) -> Output:
         """The loss for one pair of views."""
         raise NotImplementedError
+
+    def further(self, x: Tensor, kind: str, targets: tuple[Tensor, ...]) -> Tensor:
+        """The loss of one more view, of a kind of its own, against a pair's targets, mean over them.
+
+        A float32 scalar in the unit of :meth:`pair`. The methods that can have such views define it.
+        """
+        raise NotImplementedError
+
+    def predict(self, z: Tensor, kind: str) -> Tensor:
+        """Predictions of a kind of view: by its own predictor where it has one, else by the one of all."""
+        return self.predictors[kind](z) if kind in self.predictors else self.predictor(z)
 
     def project(self, x: Tensor) -> Tensor:
         """Projections z of a view: (n, dim)."""
@@ -85,10 +105,11 @@ class Method(nn.Module):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Optimiser groups; ``decay_lr`` says whether a group's learning rate follows the schedule."""
-        heads = {id(parameter) for parameter in self.predictor.parameters()}
+        predicting = [*self.predictor.parameters(), *self.predictors.parameters()]
+        heads = {id(parameter) for parameter in predicting}
         rest = [parameter for parameter in self.parameters() if parameter.requires_grad and id(parameter) not in heads]
         groups: list[dict[str, Any]] = [{"params": rest, "decay_lr": True}]
-        trained = [parameter for parameter in self.predictor.parameters() if parameter.requires_grad]
+        trained = [parameter for parameter in predicting if parameter.requires_grad]
         if trained:
             groups.append({"params": trained, "decay_lr": self.predictor_decays})
         return groups

@@ -1,6 +1,6 @@
 """Batches for the loop, made ahead of it, so that the device never waits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -40,14 +40,14 @@ class Batches:
         self,
         store: ImageStore,
         plan: Plan,
-        settings: augment.Augmentation,
+        settings: Sequence[augment.Augmentation],
         device: torch.device,
         *,
-        views: int = 2,
         processes: Processes = ALONE,
     ) -> None:
+        """``settings``: of each view of an image."""
         self._plan, self._settings, self._device = plan, settings, device
-        self._views, self._processes = views, processes
+        self._processes = processes
         self._store = store
         self._aspect = torch.from_numpy(store.aspect)
         self._resident: Tensor | None = None
@@ -87,8 +87,8 @@ class Batches:
         # every process draws for the whole batch and takes its part: the views do not depend on their number
         part = self._processes.part(len(rows))
         views = []
-        for view in range(1, self._views + 1):
-            drawn = augment.draw(self._settings, self._aspect[rows], generator(self._plan.seed, step, view))
+        for view, settings in enumerate(self._settings, start=1):
+            drawn = augment.draw(settings, self._aspect[rows], generator(self._plan.seed, step, view))
             views.append(augment.Parameters(*(tensor[part] for tensor in drawn)))
         rows = rows[part]
         if self._resident is not None:

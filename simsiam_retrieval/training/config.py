@@ -29,7 +29,7 @@ class Config:
     store_size: int = 0
     """Side at which decoded images wait in memory; 0 means one and a half times image-size."""
     batch_size: int = 128
-    """Images a step; each gives two views."""
+    """Images a step; each gives two views, and the small and cut-out ones that are asked for."""
     epochs: int = 200
     """Passes over the images."""
     steps: int = 0
@@ -82,6 +82,22 @@ class Config:
     """Epochs over which the learning rate rises from 0; the paper needs none."""
     min_scale: float = 0.2
     """Smallest random crop, as a part of the image's area."""
+    small_views: int = 0
+    """Further, smaller views of each image, which predict the two usual ones (multi-crop)."""
+    small_size: int = 0
+    """Side of the small views, in pixels; 0 means half of image-size."""
+    small_min_scale: float = 0.05
+    """Smallest crop of the small views, as a part of the image's area."""
+    small_max_scale: float = 0.3
+    """Largest crop of the small views."""
+    cutout_views: int = 0
+    """Further views with a blank square, which predict the two usual ones."""
+    cutout: float = 0.5
+    """Side of the blank square, as a part of the view's side."""
+    view_predictors: Literal["own", "shared"] = "own"
+    """Whether each kind of views has a predictor of its own; a shared one makes multi-crop unstable."""
+    guided: bool = False
+    """Guided stop-gradient: the view that is nearest to another image's is the one that gets the gradient."""
     held_out: int = 256
     """Images kept out of training for the monitor, a twentieth of all at most; 0 lets it use training images."""
     stop_on_collapse: bool = False
@@ -98,8 +114,23 @@ class Config:
 
     @property
     def views(self) -> int:
-        """Views of each image in a step."""
+        """Views of each image in a step that are compared in pairs."""
         return 4 if self.symmetry == "asymmetric-2x" else 2
+
+    @property
+    def small_side(self) -> int:
+        """The side that ``small_size`` stands for."""
+        return self.small_size or max(8, self.image_size // 2)
+
+    @property
+    def smallest_side(self) -> int:
+        """Of all views that the network sees."""
+        return min(self.image_size, self.small_side) if self.small_views else self.image_size
+
+    @property
+    def further_views(self) -> list[str]:
+        """The kind of each view beyond those that are compared in pairs."""
+        return ["small"] * self.small_views + ["cutout"] * self.cutout_views
 
     @property
     def normalisation(self) -> Normalisation:
@@ -132,6 +163,12 @@ class Config:
             "warmup_epochs": (0, 100_000),
             "held_out": (0, 1_000_000),
             "min_scale": (0.001, 1),
+            "small_views": (0, 64),
+            "small_size": (0, 1024),
+            "small_min_scale": (0.001, 1),
+            "small_max_scale": (0.001, 1),
+            "cutout_views": (0, 64),
+            "cutout": (0.01, 0.99),
             "blur": (0, 1),
             "seed": (0, 2**31 - 1),
             "mean": (0, 1),
@@ -147,10 +184,32 @@ class Config:
             if not belongs(name, self.method) and getattr(self, name) != getattr(_UNTOUCHED, name):
                 option = "--no-stop-gradient" if name == "stop_gradient" else f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} belongs to --method {' or '.join(methods)}, not to {self.method}")
+        self._check_views()
         if self.alternation != 1 and self.eta_average:
             raise UserError("--alternation and --eta-average are two ways to hold eta; choose one")
         if not self.stop_gradient and (self.alternation != 1 or self.eta_average):
             raise UserError("--no-stop-gradient has nothing to act on where eta is held; leave one out")
+
+    def _check_views(self) -> None:
+        if 0 < self.small_size < 8:
+            raise UserError(
+                f"--small-size {self.small_size} is out of range; give 8 to 1024, or 0 for half of image-size"
+            )
+        if self.small_min_scale > self.small_max_scale:
+            raise UserError(
+                f"--small-min-scale {self.small_min_scale} is above --small-max-scale {self.small_max_scale}"
+            )
+        held = self.alternation != 1 or self.eta_average
+        for option, given in (("--small-views", self.small_views), ("--cutout-views", self.cutout_views)):
+            if given and not self.stop_gradient:
+                raise UserError(f"{option} goes with stop-gradient: small views predict what is held; choose one")
+            if given and self.symmetry != "symmetric":
+                raise UserError(f"{option} goes with --symmetry symmetric")
+        if self.guided and (not self.stop_gradient or held or self.symmetry != "symmetric"):
+            raise UserError(
+                "--guided chooses where stop-gradient acts: leave out --no-stop-gradient, --symmetry, --alternation and"
+                " --eta-average"
+            )
 
 
 _UNTOUCHED = Config()
@@ -159,6 +218,10 @@ _UNTOUCHED = Config()
 _BELONGS_TO = {
     "similarity": ["simsiam"],
     "alternation": ["simsiam"],
+    "small_views": ["simsiam", "byol"],
+    "cutout_views": ["simsiam", "byol"],
+    "view_predictors": ["simsiam", "byol"],
+    "guided": ["simsiam"],
     "eta_average": ["simsiam"],
     "stop_gradient": ["simsiam", "simclr", "swav"],
     "symmetry": ["simsiam", "moco-v2", "byol"],

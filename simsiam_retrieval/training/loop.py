@@ -1,6 +1,8 @@
 """The training loop: reads from top to bottom."""
 
+import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ from .model import build_model
 from .monitor import Monitor
 from .optimizer import build_optimizer
 from .options import USUAL, Options
+from .passes import learn
 from .plan import make_plan
 from .processes import ALONE, Processes
 from .report import NotFinite, Progress, Report
@@ -73,6 +76,18 @@ def augmentation_of(config: Config) -> augment.Augmentation:
     )
 
 
+def views_of(config: Config) -> list[augment.Augmentation]:
+    """Of each view of an image in a step: the pairs, then the further views in the order of their kinds."""
+    usual = augmentation_of(config)
+    small = dataclasses.replace(
+        augmentation_of(dataclasses.replace(config, image_size=config.small_side)),
+        min_scale=config.small_min_scale,
+        max_scale=config.small_max_scale,
+    )
+    further = {"small": small, "cutout": dataclasses.replace(usual, cutout=config.cutout)}
+    return [usual] * config.views + [further[kind] for kind in config.further_views]
+
+
 def train(
     config: Config,
     store: ImageStore,
@@ -111,7 +126,7 @@ def train(
     bfloat16 = options.bfloat16 and _bfloat16_helps(device, config)
     if device.type == "cpu" and options.compile:
         # a compiled network has oneDNN's convolutions, which leave gradients on 1x1 maps uninitialised in bfloat16
-        bfloat16 = bfloat16 and config.image_size > 32
+        bfloat16 = bfloat16 and config.smallest_side > 32
     elif device.type == "cpu":
         SmallMapConv2d.replace(model, fast=options.fast_convolutions)
     if options.compile:
@@ -134,7 +149,9 @@ def train(
     )
     report = Report(config, run, plan, lambda: monitor.look(model, device), on_progress, log)
     due = checkpoint_clock(options.checkpoint_minutes, options.checkpoint_epochs * plan.steps_per_epoch)
-    batches = Batches(store, plan, views, device, views=config.views, processes=processes)
+    settings = views_of(config)
+    batches = Batches(store, plan, settings, device, processes=processes)
+    precision = partial(torch.autocast, device.type, torch.bfloat16, enabled=bfloat16)
 
     def save(done: int) -> None:
         if processes.first:
@@ -144,14 +161,12 @@ def train(
         for batch in batches.after(first):
             done = batch.step + 1
             step = Step(batch.step, plan.total_steps, plan.steps_per_epoch, config.seed, len(store), batch.rows)
-            x = [augment.apply(views, batch.pixels, drawn) for drawn in batch.views]
+            x = [augment.apply(own, batch.pixels, drawn) for own, drawn in zip(settings, batch.views, strict=True)]
             for group in optimizer.param_groups:
                 schedule = cosine if group["decay_lr"] else constant
                 group["lr"] = lr * schedule(batch.step, plan.total_steps, warmup_steps)
-            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                output = network(*x, step=step)
             optimizer.zero_grad(set_to_none=True)
-            output.loss.backward()
+            output = learn(network, model, x, config.further_views, step, precision=precision, processes=processes)
             model.before_update(step)
             optimizer.step()
             model.after_update(step)

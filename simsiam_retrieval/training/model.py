@@ -27,6 +27,7 @@ def build_model(config: Config) -> Method:
         predictor_kind=config.predictor,
         predictor_decays=config.predictor_lr == "cosine",
         bn=config.head_bn,
+        kinds=tuple(dict.fromkeys(config.further_views)) if config.view_predictors == "own" else (),
         **own,
     )
 
@@ -58,6 +59,7 @@ def _kind(config: Config) -> tuple[type[Method], dict[str, Any]]:
         "similarity": config.similarity,
         "symmetric": symmetric,
         "stop_gradient": config.stop_gradient,
+        "guided": config.guided,
     }
     if config.eta_average:
         return AveragedEta, {**own, "average": config.eta_average}

@@ -124,8 +124,19 @@ def verdict(std: float, reading: Reading | None, dim: int, best_rankme: float = 
     return "dimensional collapse" if few or falling else None
 
 
-def explain(kind: str, std: float, reading: Reading | None, *, stop_gradient: bool, batch_size: int) -> str:
-    """The alarm for people: what is seen, what it means, what to change."""
+def explain(
+    kind: str,
+    std: float,
+    reading: Reading | None,
+    *,
+    stop_gradient: bool,
+    batch_size: int,
+    shared_predictor: bool = False,
+) -> str:
+    """The alarm for people: what is seen, what it means, what to change.
+
+    ``shared_predictor``: several kinds of views go through one predictor.
+    """
     if kind == "collapse":
         seen = f"every image gets nearly the same output (std {std:.2f} of 1)"
     else:
@@ -134,6 +145,8 @@ def explain(kind: str, std: float, reading: Reading | None, *, stop_gradient: bo
     causes = []
     if not stop_gradient:
         causes.append("stop-gradient is off: leave out --no-stop-gradient")
+    if shared_predictor:
+        causes.append("small views share the predictor: leave out --view-predictors shared")
     if batch_size < 32:
         causes.append(f"batches of {batch_size} are small for batch normalisation: --batch-size 64 or more")
     causes += ["a learning rate too high: halve --base-lr", "images too much alike: add others"]

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -46,6 +46,15 @@ class Processes:
             dist.all_reduce(values)
             values /= self.count
         return values
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """What :meth:`together` does in the backward pass, for steps of several such passes."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self.count == 1 or not gradients:
+            return
+        flat = self.average(torch.cat([gradient.flatten() for gradient in gradients]))
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
     def any(self, *flags: bool) -> list[bool]:
         """For each flag, whether any process raised it."""

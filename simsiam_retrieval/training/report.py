@@ -111,7 +111,12 @@ class Report:
         if kind and not self.alarmed:
             self.alarmed = True
             alarm = explain(
-                kind, last_std, reading, stop_gradient=self.config.stop_gradient, batch_size=self.plan.batch_size
+                kind,
+                last_std,
+                reading,
+                stop_gradient=self.config.stop_gradient,
+                batch_size=self.plan.batch_size,
+                shared_predictor=bool(self.config.further_views) and self.config.view_predictors == "shared",
             )
         look_seconds = self.look_took if reading is not None else 0.0
         self.on_progress(
