@@ -72,7 +72,7 @@ def test_values_and_gradients_are_conv2ds_within_rounding(
     ways: Ways, dtype: torch.dtype, tolerance: float, last: bool
 ) -> None:
     for kernel, stride, size in product([(1, 1), (3, 3)], [(1, 1), (2, 2)], [(1, 1), (2, 2), (4, 4), (5, 3)]):
-        shape = Shape(32, 24, kernel, stride, (kernel[0] // 2,) * 2, size)
+        shape = Shape(32, 24, kernel, stride, (kernel[0] // 2, kernel[1] // 2), size)
         for ours, theirs in compared(shape, ways, dtype, last):
             assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .. import cli
 from ..conversion.layouts import read_network
 from ..conversion.reading import read_weights
 from ..encoder import default_encoder_file, find_encoder
@@ -69,6 +70,9 @@ def open_initialisations(given: list[str], network: str | None = None) -> list[I
                     f"{printable(name)}: its first convolution pads by 2 pixels, so that boxes would lie beside what "
                     "they mean; a detector needs another stem"
                 )
+            missing = getattr(backbone, "missing", ())
+            if missing:
+                cli.remark(f"{printable(name)}: holds the first stages alone; as initialised: {', '.join(missing)}")
             title = _title(name)
             taken = {other.name for other in found}
             title = next(free for free in (title, *(f"{title}-{n}" for n in range(2, 1000))) if free not in taken)

@@ -2,7 +2,7 @@
 
 The rules go by shapes, number type and processor alone, never by a trial of speed: a trial's outcome varies with what
 else the machine does, and a run that is resumed must repeat its sums in the same order. What they rest on was measured
-with ``benchmarks/convolution_ways.py``; ``docs/pretrain.md`` shows the table.
+with ``benchmarks/convolution_ways.py``; the table is in ``benchmarks/results/train-throughput``.
 """
 
 import functools
@@ -49,7 +49,7 @@ def _small_for_weight(shape: Shape, pixels: int, matrix_unit: bool) -> bool:
         return False
     if matrix_unit:  # measured up to 4x4 only
         return pixels <= 16
-    return pixels <= 49 or (pixels <= 64 and shape.stride != (1, 1))
+    return pixels <= 49 or (pixels <= 64 and shape.stride != (1, 1) and shape.channels_in >= 128)
 
 
 class SmallMapConv2d(nn.Conv2d):
