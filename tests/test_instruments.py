@@ -448,7 +448,7 @@ def dicom_file(values: np.ndarray, **tags) -> bytes:
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["a test"])
-    data = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    data = FileDataset(io.BytesIO(), {}, file_meta=meta, preamble=bytes(128))
     data.PatientName, data.PatientID, data.StudyDate = "Somebody^Secret", "4711", "20190704"
     frames = values if values.ndim == 3 else values[None]
     data.Rows, data.Columns = frames.shape[1:]

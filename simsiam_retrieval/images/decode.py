@@ -44,7 +44,7 @@ DECODER = ", ".join(
         ("Pillow", PIL.__version__),
         ("pi-heif", pi_heif and pi_heif.__version__),
         ("pillow-jxl", pillow_jxl and "there"),
-        ("tifffile", tiff.tifffile and tiff.tifffile.__version__),
+        ("tifffile", tiff.version()),
         ("pydicom", dicom.version()),
         ("rawpy", raw.version()),
     )
@@ -56,6 +56,7 @@ BYTES_PER_PIXEL = 16  # while it is decoded and converted: two copies of four by
 STRIP_PIXELS = 4_000_000  # larger pictures are made small in strips of so many pixels, without a second large copy
 FRAMES = 64  # of an animation that are looked at for one that shows something
 PLAIN = 8  # grey levels between the darkest and the brightest pixel of a picture that shows nothing
+LONG = 2.5  # times as long as wide: no photo of a camera, 21:9 included
 SKETCH = 1024  # pixels a side that are looked at for a background
 
 # Pillow's own limit would warn and then raise at twice that; decode() applies ours before any pixel is read.
@@ -416,10 +417,14 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 def centre_square(image: Image.Image, size: int) -> Image.Image:
     """The largest centred square of an RGB image, resampled to (size, size) with an antialiased bilinear filter.
 
-    This is the geometry every encoder sees at evaluation: short side to ``size``, centre crop.
+    This is the geometry every encoder sees at evaluation: short side to ``size``, centre crop. A picture longer than
+    ``LONG`` times its width, a panorama or a long screenshot, is squeezed into the square as a whole: its centre is
+    what it may well share with others.
     """
     width, height = image.size
     side = min(width, height)
+    if max(width, height) > LONG * side:
+        return image.resize((size, size), Image.Resampling.BILINEAR)
     left, top = (width - side) // 2, (height - side) // 2
     # crop first: resize(box=...) would let pixels outside the square bleed into its border
     square = image.crop((left, top, left + side, top + side))

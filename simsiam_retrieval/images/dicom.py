@@ -47,7 +47,7 @@ def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.
         if "PixelData" not in data and "FloatPixelData" not in data and "DoubleFloatPixelData" not in data:
             raise ImageError("a DICOM file without a picture")
         width, height = int(data.Columns), int(data.Rows)
-        frames = max(1, int(data.get("NumberOfFrames") or 1))
+        frames = _frames(data)
         samples, bits = int(data.get("SamplesPerPixel", 1)), int(data.get("BitsAllocated", 16))
     except ImageError:
         raise
@@ -66,12 +66,23 @@ def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.
     except Exception as error:  # noqa: BLE001
         if _lacks_decoder(data):
             raise ImageError(f"a compressed DICOM file: {EXTRA}", lasting=False) from None
+        if isinstance(error, RuntimeError):  # all its decoders gave up; others may read it
+            name = str(data.file_meta.TransferSyntaxUID.name)
+            raise ImageError(f"not decoded by pydicom and its plugins: {name}", lasting=False) from None
         # pydicom's messages may quote values of the file
         raise ImageError(f"damaged: {_kind(error)}") from None
 
 
+def _frames(data: Any) -> int:
+    try:
+        return max(1, int(data.get("NumberOfFrames") or 1))
+    except (TypeError, ValueError):
+        return 1
+
+
 def _shown(data: Any, frames: int) -> Image.Image:
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.utils import pixel_array
 
     values = pixel_array(data, index=frames // 2 if frames > 1 else 0)
     photometric = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
@@ -121,7 +132,7 @@ def _window(data: Any) -> tuple[float, float] | None:
 
 def _lacks_decoder(data: Any) -> bool:
     try:
-        from pydicom.pixels import get_decoder
+        from pydicom.pixels.decoders.base import get_decoder
 
         return not get_decoder(data.file_meta.TransferSyntaxUID).is_available
     except Exception:  # noqa: BLE001

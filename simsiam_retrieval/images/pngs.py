@@ -42,8 +42,8 @@ def sixteen_bit_colours(image: Image.Image, header: PngHeader) -> Image.Image:
 
     Pillow unpacks a sample's high byte alone; told that the low byte came first, it unpacks that one.
     """
-    file, key = image.fp, image.info.get("transparency")
-    if file is None or any(tile.args not in _HIGH_TO_LOW for tile in image.tile):
+    file, key = getattr(image, "fp", None), image.info.get("transparency")
+    if file is None or any(tile.args not in _HIGH_TO_LOW for tile in getattr(image, "tile", [])):
         image.load()
         return image.copy()
     parts = []

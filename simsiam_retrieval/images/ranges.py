@@ -77,7 +77,7 @@ def used_range(values: NDArray, valid: NDArray[np.bool_] | None = None, *, photo
 
 
 def _valid(values: NDArray, no_data: float | None) -> NDArray[np.bool_] | None:
-    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
+    missing = np.asarray(np.isnan(values)) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
     if no_data is not None and not np.isnan(no_data):
         # a float32 file's -3.4e38 is written in decimals; compare as the file's own kind of number
         if values.dtype.kind == "f":
@@ -91,7 +91,7 @@ def _valid(values: NDArray, no_data: float | None) -> NDArray[np.bool_] | None:
             missing |= values == sentinel
     if values.ndim == 3:
         missing = missing.all(axis=2)
-    return ~missing if missing.any() else None
+    return np.asarray(~missing) if missing.any() else None
 
 
 def _sentinel(values: NDArray) -> float | int | None:

@@ -41,9 +41,10 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> bytes | I
             except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
                 embedded = None
             if embedded is not None and embedded.format == rawpy.ThumbFormat.JPEG:
-                with Image.open(io.BytesIO(embedded.data), formats=("JPEG",)) as image:
+                content = bytes(embedded.data)
+                with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
                     if max(image.size) >= 320:  # smaller ones are for the camera's list of files
-                        return bytes(embedded.data)
+                        return content
             return Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True))
     except rawpy.LibRawError as error:
         raise ImageError(f"damaged: LibRaw says {' '.join(str(error).split())[:100]}") from None

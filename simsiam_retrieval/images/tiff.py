@@ -1,7 +1,9 @@
 """TIFF files that Pillow cannot read or reads wrongly, through tifffile (the extra ``scientific``)."""
 
+import importlib.metadata
 import io
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +41,11 @@ class Page:
     raw: bool  # a camera's sensor data
     count: int  # of full-resolution pages that were seen, up to ``PAGES``
     page: Any
+
+
+def version() -> str | None:
+    """The version of tifffile; None where it is not installed."""
+    return importlib.metadata.version("tifffile") if tifffile is not None else None
 
 
 def find_page(content: bytes) -> tuple[Any, Page] | None:
@@ -85,6 +92,11 @@ def read_page(content: bytes, found: Page, check_size: Callable[[int, int], None
     ends = [a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)]
     if not ends or max(ends) > len(content):
         raise ImageError("damaged: the file ends before its picture does")
+    # missing pieces would be filled with zeros, which takes long where a damaged header claims many
+    stored = sum(page.databytecounts)
+    claimed = width * height * samples * int(page.bitspersample) // 8
+    if len(page.dataoffsets) < math.prod(page.chunked) or (int(page.compression) == 1 and stored < claimed):
+        raise ImageError("damaged: parts of its picture are missing")
     try:
         values = page.asarray(maxworkers=1)
     except Exception as error:  # noqa: BLE001
