@@ -6,13 +6,18 @@ import warnings
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import PIL
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from ..machine import free_memory
+from . import dicom, raw, tiff
+from .metadata import date, exif, patched
+from .pngs import PngHeader, sixteen_bit_colours
+from .problems import ImageError as ImageError  # its home for everybody else
+from .ranges import to_eight_bits
 
 try:
     import pi_heif
@@ -21,14 +26,38 @@ except ImportError:  # no wheel for this platform: HEIC files are then reported 
 else:
     pi_heif.register_heif_opener()
 
+try:
+    import pillow_jxl  # registers itself with Pillow
+except ImportError:
+    pillow_jxl = None
+
 # "MPO" (phones' several-pictures JPEG) is opened by the JPEG plugin; a name Pillow does not know would be an error
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", *(("HEIF",) if pi_heif else ()))
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM"),
+    *(("HEIF",) if pi_heif else ()),
+    *(("JXL",) if pillow_jxl else ()),
+)
 # who says that a file is damaged: another version may read it
-DECODER = f"Pillow {PIL.__version__}" + (f", pi-heif {pi_heif.__version__}" if pi_heif else "")
+DECODER = ", ".join(
+    f"{name} {version}"
+    for name, version in (
+        ("Pillow", PIL.__version__),
+        ("pi-heif", pi_heif and pi_heif.__version__),
+        ("pillow-jxl", pillow_jxl and "there"),
+        ("tifffile", tiff.version()),
+        ("pydicom", dicom.version()),
+        ("rawpy", raw.version()),
+    )
+    if version
+)
 MAX_PIXELS = 200_000_000  # 800 MB decoded; more is a decompression bomb or a job for a tiler
 ALWAYS_PIXELS = 50_000_000  # a camera's; larger ones only where there is memory for them
 BYTES_PER_PIXEL = 16  # while it is decoded and converted: two copies of four bytes, and another process's
 STRIP_PIXELS = 4_000_000  # larger pictures are made small in strips of so many pixels, without a second large copy
+FRAMES = 64  # of an animation that are looked at for one that shows something
+PLAIN = 8  # grey levels between the darkest and the brightest pixel of a picture that shows nothing
+LONG = 2.5  # times as long as wide: no photo of a camera, 21:9 included
+SKETCH = 1024  # pixels a side that are looked at for a background
 
 # Pillow's own limit would warn and then raise at twice that; decode() applies ours before any pixel is read.
 Image.MAX_IMAGE_PIXELS = None
@@ -46,15 +75,6 @@ _UPRIGHT = {
 }
 
 _SIDEWAYS = (5, 6, 7, 8)
-
-
-class ImageError(Exception):
-    """A file that cannot be used; the message is the reason, fit for a report."""
-
-    def __init__(self, reason: str, *, lasting: bool = True) -> None:
-        """``lasting`` is False where the same bytes may well be decoded another time."""
-        super().__init__(reason)
-        self.lasting = lasting
 
 
 class Decoded(NamedTuple):
@@ -75,8 +95,9 @@ def decode(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Im
 def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Decoded:
     """Decode a file to an RGB image as a viewer would show it.
 
-    EXIF orientation is applied, an embedded colour profile is converted to sRGB, transparency goes over white,
-    16-bit and float greys are scaled to 8 bits, of an animation the first frame counts.
+    EXIF orientation is applied, an embedded colour profile is converted to sRGB, transparency goes over white (over
+    black where nothing would show on white), samples of more than 8 bits are scaled by the range that is used
+    (:mod:`.ranges`), of an animation the first frame that shows something counts.
 
     ``short_side`` is a hint: JPEGs may be decoded at a half, quarter or eighth of their size as long as the short
     side keeps at least that many pixels. It saves most of the time for large photos. Other large pictures are
@@ -92,8 +113,118 @@ def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -
         raise ImageError("a folder" if source.is_dir() else "not a regular file")  # a FIFO would block
     with _reasons(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
-        with Image.open(source, formats=FORMATS) as image:
-            return _decoded(image, short_side)
+        with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
+            return _read(file, short_side)
+
+
+def _read(file: BinaryIO, short_side: int | None) -> Decoded:
+    start = file.tell()
+    head = file.read(132)
+    file.seek(start)
+    if dicom.is_dicom(head):  # before TIFF: a DICOM file may begin as one
+        image, width, height = dicom.read(file.read(), check_size)
+        return _as_decoded(image, width, height, "DICOM", short_side)
+    if head[:4] in tiff.MAGIC and tiff.tifffile is not None:
+        found = _by_tifffile(file.read(), short_side)
+        if found is not None:
+            return found
+        file.seek(start)
+    if raw.is_raw(head):
+        return _raw(file.read(), short_side)
+    file.seek(start)
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            return _decoded(image, short_side, head)
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        if head[:2] == b"\xff\x0a" or head[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
+            raise ImageError("a JPEG XL file: pip install 'simsiam-retrieval[jxl]'", lasting=False) from None
+        if head[:4] in tiff.MAGIC and tiff.tifffile is None:
+            raise ImageError(f"a TIFF that Pillow does not read: {tiff.EXTRA}", lasting=False) from None
+        raise
+    # Pillow's decoders raise nearly anything; what costs metadata alone is read without it
+    except Exception:
+        file.seek(start)
+        better = patched(file.read())
+        if better is None:
+            raise
+        with Image.open(io.BytesIO(better), formats=FORMATS) as image:
+            return _decoded(image, short_side, head)
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise :class:`ImageError` for a picture that is too large, by what its header says."""
+    if width < 1 or height < 1:
+        raise ImageError(f"damaged: {width} x {height} pixels")
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"too large: {width} x {height} is over {MAX_PIXELS // 1_000_000} megapixels")
+    if width * height > ALWAYS_PIXELS and width * height * BYTES_PER_PIXEL > free_memory():
+        gigabytes = width * height * BYTES_PER_PIXEL / 1e9
+        raise ImageError(f"too large: {width} x {height} takes {gigabytes:.1f} GB of memory to decode", lasting=False)
+
+
+def _by_tifffile(content: bytes, short_side: int | None) -> Decoded | None:
+    """A TIFF that Pillow would read wrongly or whose first page is not its picture; None for all others."""
+    found = tiff.find_page(content)
+    if found is None:
+        return None
+    opened, page = found
+    with opened:
+        if page.raw:
+            return _raw(content, short_side)
+        if not page.plain or page.number < 0:
+            image = tiff.read_page(content, page, check_size)
+            return _as_decoded(
+                image, image.width, image.height, "TIFF", short_side, _tag(page.page, 274), _icc(page.page)
+            )
+    if page.number == 0:
+        return None  # Pillow's
+    with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
+        image.seek(page.number)
+        return _decoded(image, short_side, content[:32])
+
+
+def _tag(page: Any, number: int) -> int:
+    try:
+        return int(page.tags[number].value)
+    except (KeyError, TypeError, ValueError):
+        return 1
+
+
+def _icc(page: Any) -> bytes | None:
+    try:
+        return bytes(page.tags[34675].value)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _as_decoded(
+    image: Image.Image,
+    width: int,
+    height: int,
+    file_format: str,
+    short_side: int | None,
+    orientation: int = 1,
+    profile: bytes | None = None,
+) -> Decoded:
+    """What another reader gave, made small and upright as Pillow's own pictures are."""
+    if profile:
+        image.info["icc_profile"] = profile
+    factor = 1 if short_side is None or image.width * image.height <= STRIP_PIXELS else min(image.size) // short_side
+    rgb = _to_rgb(image) if factor <= 1 else _reduced_rgb(image, factor)
+    turn = _UPRIGHT.get(orientation)
+    if orientation in _SIDEWAYS:
+        width, height = height, width
+    return Decoded(rgb if turn is None else rgb.transpose(turn), width, height, file_format)
+
+
+def _raw(content: bytes, short_side: int | None) -> Decoded:
+    preview = raw.preview(content, check_size)
+    if isinstance(preview, bytes):
+        with Image.open(io.BytesIO(preview), formats=("JPEG",)) as image:
+            return _decoded(image, short_side, preview[:32])._replace(format="RAW")
+    return _as_decoded(preview, preview.width, preview.height, "RAW", short_side)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -134,38 +265,60 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _decoded(image: Image.Image, short_side: int | None) -> Decoded:
+def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> Decoded:
     width, height = image.size
     file_format = image.format or "unknown"
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"too large: {width} x {height} is over {MAX_PIXELS // 1_000_000} megapixels")
-    if width * height > ALWAYS_PIXELS and width * height * BYTES_PER_PIXEL > free_memory():
-        gigabytes = width * height * BYTES_PER_PIXEL / 1e9
-        raise ImageError(f"too large: {width} x {height} takes {gigabytes:.1f} GB of memory to decode", lasting=False)
+    check_size(width, height)
     if short_side is not None and image.format in ("JPEG", "MPO"):
         # draft() keeps both sides at or above the size asked for, so ask for the whole picture in proportion
         short = min(width, height)
         image.draft(None, (-(-width * short_side // short), -(-height * short_side // short)))
+    taken = None
+    if file_format == "PNG" and (header := PngHeader.of(head)) is not None:
+        if header.is_deep_colour:
+            deep = sixteen_bit_colours(image, header)
+            turn = exif(image).get(0x0112, 1)
+            found = _as_decoded(deep, width, height, "PNG", short_side, turn, image.info.get("icc_profile"))
+            return found._replace(taken=date(image))
+        header.mend_key(image)
     image.load()
-    if image.getexif().get(0x0112) in _SIDEWAYS:
+    if getattr(image, "is_animated", False) and file_format not in ("TIFF", "MPO"):
+        image = _first_that_shows(image)
+    if exif(image).get(0x0112) in _SIDEWAYS:
         width, height = height, width
-    # 32-bit greys are scaled by the darkest and the brightest pixel of the whole picture
-    by_strips = short_side is not None and image.width * image.height > STRIP_PIXELS and image.mode not in ("I", "F")
+    taken = date(image)
+    # deep greys are scaled by the range of the whole picture
+    by_strips = short_side is not None and image.width * image.height > STRIP_PIXELS
+    if _is_deep(image):
+        image = _scale_grey(image)
     factor = min(image.size) // short_side if by_strips and short_side else 1
-    return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, _taken(image))
+    return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken)
 
 
-def _taken(image: Image.Image) -> datetime | None:
-    try:
-        exif = image.getexif().get_ifd(ExifTags.IFD.Exif)
-        stamp = exif.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTimeDigitized)
-        return datetime.strptime(str(stamp).strip("\0 "), "%Y:%m:%d %H:%M:%S") if stamp else None
-    except Exception:  # noqa: BLE001  # Pillow's parser raises nearly anything; odd metadata is no reason to lose a picture
-        return None
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _first_that_shows(image: Image.Image) -> Image.Image:
+    """The first of an animation's early frames that is not plain; the first where all are."""
+    for number in range(min(getattr(image, "n_frames", 1), FRAMES)):
+        image.seek(number)
+        image.load()
+        if not _is_plain(image.convert("RGBA" if image.has_transparency_data else "RGB")):
+            return image
+    image.seek(0)
+    image.load()
+    return image
+
+
+def _is_plain(image: Image.Image) -> bool:
+    extrema = image.getextrema()
+    bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    return all(high - low <= PLAIN for low, high in bands)  # pyright: ignore[reportOperatorIssue, reportGeneralTypeIssues]
 
 
 def _upright_rgb(image: Image.Image, factor: int = 1) -> Image.Image:
-    turn = _UPRIGHT.get(image.getexif().get(0x0112, 1))
+    turn = _UPRIGHT.get(exif(image).get(0x0112, 1))
     rgb = _to_rgb(image) if factor == 1 else _reduced_rgb(image, factor)
     upright = rgb if turn is None else rgb.transpose(turn)
     for key in ("exif", "xmp", "XML:com.adobe.xmp"):  # or whoever takes it further would turn it again
@@ -176,43 +329,78 @@ def _upright_rgb(image: Image.Image, factor: int = 1) -> Image.Image:
 def _reduced_rgb(image: Image.Image, factor: int) -> Image.Image:
     """The image in RGB, each ``factor`` x ``factor`` pixels averaged to one."""
     small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    background = _background(image)
     rows = max(1, STRIP_PIXELS // image.width // factor) * factor
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        small.paste(_to_rgb(strip).reduce(factor), (0, top // factor))
+        small.paste(_to_rgb(strip, background).reduce(factor), (0, top // factor))
     return small
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _background(image: Image.Image) -> str | None:
+    """What transparency goes over: white, black where nothing would show on white, None where alpha means nothing."""
+    if not image.has_transparency_data:
+        return "white"
+    if max(image.size) > SKETCH:  # a sparse copy is enough to judge, and cheap
+        small = (max(1, min(SKETCH, image.width)), max(1, min(SKETCH, image.height)))
+        image = image.resize(small, Image.Resampling.NEAREST)
+    rgba = image.convert("RGBA")
+    alpha = rgba.getchannel("A")
+    low, high = alpha.getextrema()
+    if high == 0:
+        return None  # some programs leave the fourth byte of a pixel empty
+    if low == high or not _is_plain(_over(rgba, "white")) or _is_plain(_over(rgba, "black")):
+        return "white"
+    return "black"
+
+
+def _over(rgba: Image.Image, background: str) -> Image.Image:
+    below = Image.new("RGB", rgba.size, background)
+    below.paste(rgba.convert("RGB"), mask=rgba.getchannel("A"))
+    return below
+
+
+def _to_rgb(image: Image.Image, background: str | None = "") -> Image.Image:
     profile = image.info.get("icc_profile")
     alpha = None
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if _is_deep(image):
         image = _scale_grey(image)
-    elif image.has_transparency_data:
+    if image.has_transparency_data:
+        background = _background(image) if background == "" else background
         rgba = image.convert("RGBA")
-        alpha, image = rgba.getchannel("A"), rgba.convert("RGB")
+        alpha, image = rgba.getchannel("A") if background else None, rgba.convert("RGB")
     elif image.mode == "P":
         image = image.convert("RGB")  # a profile speaks of colours, not of palette indices
     if profile and image.mode in ("RGB", "L", "CMYK"):
         image = _to_srgb(image, profile)
     rgb = image.convert("RGB")
     if alpha is not None:
-        white = Image.new("RGB", rgb.size, "white")
-        white.paste(rgb, mask=alpha)
-        return white
+        below = Image.new("RGB", rgb.size, background or "white")
+        below.paste(rgb, mask=alpha)
+        return below
     return rgb
 
 
 def _scale_grey(image: Image.Image) -> Image.Image:
-    grey = np.asarray(image, dtype=np.float32)
-    if image.mode.startswith("I;16") or (image.mode == "I" and 255 < grey.max(initial=0) < 65536):
-        return Image.fromarray((grey / 257).round().astype(np.uint8))
-    low, high = (
-        float(np.nanmin(grey)),
-        float(np.nanmax(grey)),
-    )  # no fixed range: show it from darkest to brightest
-    span = high - low if high > low else 1.0
-    return Image.fromarray(np.nan_to_num((grey - low) * (255 / span)).round().astype(np.uint8))
+    tags = getattr(image, "tag_v2", {})
+    declared = None
+    if 281 in tags and 280 in tags and tags[281] > tags[280] and tags[281] not in (65535, 4294967295):
+        declared = (float(tags[280]), float(tags[281]))
+    try:
+        no_data = float(str(tags[42113]).strip("\0 ")) if 42113 in tags else None
+    except ValueError:
+        no_data = None
+    key = image.info.get("transparency")
+    no_data = float(key) if no_data is None and isinstance(key, int) else no_data
+    inverted = tags.get(262) == tiff.MIN_IS_WHITE
+    eight, valid = to_eight_bits(np.asarray(image), declared=declared, no_data=no_data, inverted=inverted)
+    scaled = Image.fromarray(eight)
+    if valid is not None:
+        scaled = Image.merge("LA", (scaled, Image.fromarray(valid.astype(np.uint8) * np.uint8(255))))
+    scaled.info.update({name: value for name, value in image.info.items() if name != "transparency"})
+    if hasattr(image, "getexif"):
+        scaled.getexif()[0x0112] = exif(image).get(0x0112, 1)
+    return scaled
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
@@ -229,10 +417,14 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 def centre_square(image: Image.Image, size: int) -> Image.Image:
     """The largest centred square of an RGB image, resampled to (size, size) with an antialiased bilinear filter.
 
-    This is the geometry every encoder sees at evaluation: short side to ``size``, centre crop.
+    This is the geometry every encoder sees at evaluation: short side to ``size``, centre crop. A picture longer than
+    ``LONG`` times its width, a panorama or a long screenshot, is squeezed into the square as a whole: its centre is
+    what it may well share with others.
     """
     width, height = image.size
     side = min(width, height)
+    if max(width, height) > LONG * side:
+        return image.resize((size, size), Image.Resampling.BILINEAR)
     left, top = (width - side) // 2, (height - side) // 2
     # crop first: resize(box=...) would let pixels outside the square bleed into its border
     square = image.crop((left, top, left + side, top + side))

@@ -10,11 +10,14 @@ from typing import NamedTuple
 from ..errors import UserError
 from .mounts import mount_above
 
-# What Pillow and pi-heif decode safely; anything else in a folder is counted, never opened.
+# What Pillow, pi-heif and the extras decode safely; anything else in a folder is counted, never opened. Files of an
+# extra that is not installed count as well: the report says what to install.
 SUFFIXES = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-        *(".avif", ".avifs", ".heic", ".heif", ".hif"),
+        *(".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jxl"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".btf", ".tf8", ".dcm", ".dicom"),
+        *(".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"),
     ]
 )
 

@@ -1,0 +1,150 @@
+"""DICOM files through pydicom (the extra ``medical``). Only pixels leave this module: nothing about a patient does."""
+
+import functools
+import importlib.metadata
+import importlib.util
+import io
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..machine import free_memory
+from .problems import ImageError
+from .ranges import to_eight_bits
+
+EXTRA = "pip install 'simsiam-retrieval[medical]'"
+
+
+def version() -> str | None:
+    """The version of pydicom; None where it is not installed."""
+    return importlib.metadata.version("pydicom") if importlib.util.find_spec("pydicom") else None
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether a file that begins with these 132 bytes is DICOM (PS3.10, section 7.1)."""
+    return head[128:132] == b"DICM"
+
+
+def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.Image, int, int]:
+    """The picture of a DICOM file in modes L, LA or RGB, with its width and height; of several frames the middle one.
+
+    The modality's rescale, the first window or VOI table and MONOCHROME1 are applied as pydicom does. Without a
+    window the range that is used counts. ``check_size`` refuses a width and height that are too large.
+
+    Raises :class:`ImageError`.
+    """
+    if version() is None:
+        raise ImageError(f"a DICOM file: {EXTRA}", lasting=False)
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    _quiet()
+    try:
+        data = pydicom.dcmread(io.BytesIO(content))
+        if "PixelData" not in data and "FloatPixelData" not in data and "DoubleFloatPixelData" not in data:
+            raise ImageError("a DICOM file without a picture")
+        width, height = int(data.Columns), int(data.Rows)
+        frames = _frames(data)
+        samples, bits = int(data.get("SamplesPerPixel", 1)), int(data.get("BitsAllocated", 16))
+    except ImageError:
+        raise
+    except (InvalidDicomError, Exception) as error:  # noqa: BLE001  # its parser raises nearly anything
+        raise ImageError(f"damaged: {_kind(error)}") from None
+    check_size(width, height)
+    needed = width * height * samples * (max(8, bits) // 8) + width * height * 24
+    if needed > 100_000_000 and needed > free_memory():
+        raise ImageError(f"too large: {width} x {height} takes {needed / 1e9:.1f} GB of memory", lasting=False)
+    try:
+        return _shown(data, frames), width, height
+    except ImageError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        if _lacks_decoder(data):
+            raise ImageError(f"a compressed DICOM file: {EXTRA}", lasting=False) from None
+        if isinstance(error, RuntimeError):  # all its decoders gave up; others may read it
+            name = str(data.file_meta.TransferSyntaxUID.name)
+            raise ImageError(f"not decoded by pydicom and its plugins: {name}", lasting=False) from None
+        # pydicom's messages may quote values of the file
+        raise ImageError(f"damaged: {_kind(error)}") from None
+
+
+def _frames(data: Any) -> int:
+    try:
+        return max(1, int(data.get("NumberOfFrames") or 1))
+    except (TypeError, ValueError):
+        return 1
+
+
+def _shown(data: Any, frames: int) -> Image.Image:
+    from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.utils import pixel_array
+
+    values = pixel_array(data, index=frames // 2 if frames > 1 else 0)
+    photometric = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
+    if photometric == "PALETTE COLOR":
+        colours = apply_color_lut(values, data)
+        return Image.fromarray((colours >> 8).astype(np.uint8) if colours.dtype == np.uint16 else colours)
+    if values.ndim == 3:
+        stored = int(data.get("BitsStored", 8))
+        eight, _ = to_eight_bits(values, declared=(0.0, float(2**stored - 1)))
+        return Image.fromarray(eight)
+    padding = None
+    if data.get("PixelPaddingValue") is not None and data.get("PixelPaddingRangeLimit") is None:
+        padding = values == int(data.PixelPaddingValue)
+    stored_values, values = values, apply_modality_lut(values, data)
+    declared = _window(data)
+    if data.get("VOILUTSequence") or (declared and str(data.get("VOILUTFunction", "")) == "SIGMOID"):
+        values = apply_voi_lut(values, data)
+        declared = (float(values.min()), float(values.max())) if values.min() < values.max() else None
+    values = np.asarray(values)
+    if declared is None and padding is not None and not padding.all():
+        values = np.where(padding, values[~padding].min(), values)
+    if (
+        declared is None
+        and values is stored_values
+        and data.get("BitsStored") == 8
+        and not data.get("PixelRepresentation")
+    ):
+        declared = (0.0, 255.0)
+    inverted = photometric == "MONOCHROME1"
+    eight, _ = to_eight_bits(values, declared=declared, no_data=float("nan"), inverted=inverted, photo=False)
+    return Image.fromarray(eight)
+
+
+def _window(data: Any) -> tuple[float, float] | None:
+    """The values of black and white of the first window. PS3.3, section C.11.2.1.2."""
+    try:
+        centre = np.atleast_1d(np.asarray(data.WindowCenter, float))[0]
+        width = np.atleast_1d(np.asarray(data.WindowWidth, float))[0]
+    except (AttributeError, TypeError, ValueError, IndexError):
+        return None
+    exact = str(data.get("VOILUTFunction", "LINEAR")) == "LINEAR_EXACT"
+    low, high = centre - width / 2, centre + width / 2
+    if not exact:
+        low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+    return (float(low), float(high)) if np.isfinite([low, high]).all() and low < high else None
+
+
+def _lacks_decoder(data: Any) -> bool:
+    try:
+        from pydicom.pixels.decoders.base import get_decoder
+
+        return not get_decoder(data.file_meta.TransferSyntaxUID).is_available
+    except Exception:  # noqa: BLE001
+        return False
+
+
+def _kind(error: Exception) -> str:
+    return f"pydicom stops with {type(error).__name__}"
+
+
+@functools.cache
+def _quiet() -> None:
+    """pydicom's log quotes values of the file."""
+    for name in ("pydicom", "pylibjpeg", "openjpeg"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)

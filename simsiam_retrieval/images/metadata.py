@@ -1,0 +1,89 @@
+"""Metadata never costs a picture: reading what there is of it, and files without what stops a decoder."""
+
+import io
+import re
+from datetime import datetime
+
+import numpy as np
+from PIL import ExifTags, Image
+
+_DATE = re.compile(r"(\d{4})[:\-/.](\d{1,2})[:\-/.](\d{1,2})(?:[T ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?)?")
+# chunks that say nothing about the pixels; profiles and EXIF only go where the file fails with them
+_TEXT = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME", b"iCCP")
+
+
+def exif(image: Image.Image) -> Image.Exif:
+    """The image's EXIF data; none where they cannot be read."""
+    try:
+        return image.getexif()
+    except Exception:  # noqa: BLE001  # Pillow's parser raises nearly anything
+        return Image.Exif()
+
+
+def date(image: Image.Image) -> datetime | None:
+    """When the picture was taken by the camera's clock, or else digitised; None where EXIF does not say."""
+    try:
+        tags = exif(image).get_ifd(ExifTags.IFD.Exif)
+    except Exception:  # noqa: BLE001
+        return None
+    for tag in (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized):
+        try:
+            found = parse_date(str(tags.get(tag) or ""))
+        except Exception:  # noqa: BLE001
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def parse_date(text: str) -> datetime | None:
+    """A date as cameras and programs write it: EXIF's colons, ISO 8601, with fractions or a time zone, day only."""
+    match = _DATE.match(text.strip("\0 \t\r\n"))
+    if match is None:
+        return None
+    try:
+        return datetime(*(int(part or 0) for part in match.groups()))  # pyright: ignore[reportArgumentType]
+    except ValueError:  # zeros, a 31st of June
+        return None
+
+
+def patched(content: bytes) -> bytes | None:
+    """The same picture for a decoder that metadata stopped, or None where that is not what is wrong."""
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _without_text(content)
+    if content.startswith(b"\xff\xd8"):
+        return _with_end_marker(content)
+    return None
+
+
+def _without_text(content: bytes) -> bytes | None:
+    kept, place, dropped = [content[:8]], 8, False
+    while place + 12 <= len(content):
+        length = int.from_bytes(content[place : place + 4], "big")
+        chunk = content[place : place + 12 + length]
+        if chunk[4:8] in _TEXT:
+            dropped = True
+        else:
+            kept.append(chunk)
+        place += len(chunk)
+    return b"".join(kept) if dropped else None
+
+
+def _with_end_marker(content: bytes) -> bytes | None:
+    """A JPEG that lacks only its end marker, with one; None where part of the picture is missing.
+
+    What follows the last pixel's bits changes nothing; where pixels are missing, the filling would be taken for them.
+    """
+    end = b"\xff\xd9"
+    pictures = [_pixels(content + filling + end) for filling in (b"", b"\x00" * 64, b"\x55\xaa" * 32)]
+    if pictures[0] is None or any(p is None or not np.array_equal(p, pictures[0]) for p in pictures[1:]):
+        return None
+    return content + end
+
+
+def _pixels(content: bytes) -> np.ndarray | None:
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+            return np.asarray(image)
+    except Exception:  # noqa: BLE001
+        return None

@@ -1,0 +1,50 @@
+"""Cameras' raw files through LibRaw (the extra ``raw``): the preview that the camera made, else half the size."""
+
+import importlib.metadata
+import importlib.util
+import io
+from collections.abc import Callable
+
+from PIL import Image
+
+from .problems import ImageError
+
+EXTRA = "pip install 'simsiam-retrieval[raw]'"
+
+
+def version() -> str | None:
+    """The version of rawpy; None where it is not installed."""
+    return importlib.metadata.version("rawpy") if importlib.util.find_spec("rawpy") else None
+
+
+def is_raw(head: bytes) -> bool:
+    """Whether a file that begins so is of a camera's own kind; those that are TIFFs are known by their tags."""
+    return (
+        head[:15] == b"FUJIFILMCCD-RAW"
+        or head[:4] in (b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
+        or head[4:12] == b"ftypcrx "
+        or (head[:4] == b"II*\0" and head[8:10] == b"CR")
+    )
+
+
+def preview(content: bytes, check_size: Callable[[int, int], None]) -> bytes | Image.Image:
+    """The bytes of the embedded JPEG, or an RGB image of half the size. Raises :class:`ImageError`."""
+    if version() is None:
+        raise ImageError(f"a camera's raw file: {EXTRA}", lasting=False)
+    import rawpy
+
+    try:
+        with rawpy.imread(io.BytesIO(content)) as file:
+            check_size(int(file.sizes.raw_width), int(file.sizes.raw_height))
+            try:
+                embedded = file.extract_thumb()
+            except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
+                embedded = None
+            if embedded is not None and embedded.format == rawpy.ThumbFormat.JPEG:
+                content = bytes(embedded.data)
+                with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+                    if max(image.size) >= 320:  # smaller ones are for the camera's list of files
+                        return content
+            return Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True))
+    except rawpy.LibRawError as error:
+        raise ImageError(f"damaged: LibRaw says {' '.join(str(error).split())[:100]}") from None

@@ -1,0 +1,235 @@
+"""TIFF files that Pillow cannot read or reads wrongly, through tifffile (the extra ``scientific``)."""
+
+import importlib.metadata
+import io
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..machine import free_memory
+from .problems import ImageError
+from .ranges import to_eight_bits
+
+try:
+    import tifffile
+except ImportError:
+    tifffile = None
+else:
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # the report says it, once
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+EXTRA = "pip install 'simsiam-retrieval[scientific]'"
+PAGES = 64  # that are looked at for the picture in full resolution
+MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, SEPARATED, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 8, 9
+RAW_PHOTOMETRICS = (32803, 34892)  # a colour filter array, linear raw
+# compressions that Pillow reads: none, CCITT, LZW, JPEG, Deflate, PackBits, Zstandard
+_PILLOWS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 50000)
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page of a TIFF that is its picture, not yet read."""
+
+    number: int  # in the main chain of pages, or -1 for one inside another
+    plain: bool  # Pillow shows it rightly
+    raw: bool  # a camera's sensor data
+    count: int  # of full-resolution pages that were seen, up to ``PAGES``
+    page: Any
+
+
+def version() -> str | None:
+    """The version of tifffile; None where it is not installed."""
+    return importlib.metadata.version("tifffile") if tifffile is not None else None
+
+
+def find_page(content: bytes) -> tuple[Any, Page] | None:
+    """The first page in full resolution, with the open file; None where tifffile is missing or cannot tell."""
+    if tifffile is None:
+        return None
+    try:
+        file = tifffile.TiffFile(io.BytesIO(content))
+        pages = []
+        for number in range(PAGES):
+            try:
+                pages.append((number, file.pages[number]))
+            except IndexError:
+                break
+        first = pages[0][1]
+        inner = [] if getattr(first, "subifds", None) is None else [(-1, page) for page in first.pages]
+        reduced = [entry for entry in pages if _is_reduced(entry[1])]
+        full = [entry for entry in pages if not _is_reduced(entry[1])]
+        if _is_reduced(first):
+            full = [entry for entry in inner if not _is_reduced(entry[1])] + full
+        raw = "DNGVersion" in first.tags or any(_photometric(page) in RAW_PHOTOMETRICS for _, page in [*full, *inner])
+        number, page = full[0] if full else max(reduced, key=lambda entry: entry[1].imagewidth)
+        return file, Page(number, _is_plain(page), raw, len(full), page)
+    except Exception:  # noqa: BLE001  # tifffile raises nearly anything on damaged input; Pillow's word counts then
+        return None
+
+
+def read_page(content: bytes, found: Page, check_size: Callable[[int, int], None]) -> Image.Image:
+    """The picture of a page in modes L, RGB, RGBA or CMYK, 8 bits a sample.
+
+    ``check_size`` refuses a width and height that are too large. Raises :class:`ImageError`.
+    """
+    page = found.page
+    width, height, samples = int(page.imagewidth), int(page.imagelength), int(page.samplesperpixel or 1)
+    check_size(width, height)
+    if page.dtype is None or page.dtype.kind not in "biuf":
+        raise ImageError(f"a TIFF with samples of a kind that is not supported ({page.sampleformat})")
+    if int(page.imagedepth or 1) > 1:
+        raise ImageError("a TIFF of a volume (ImageDepth), which is not supported")
+    needed = width * height * samples * page.dtype.itemsize * 2 + width * height * 8
+    if needed > 100_000_000 and needed > free_memory():
+        size = f"{width} x {height} x {samples}"
+        raise ImageError(f"too large: {size} takes {needed / 1e9:.1f} GB of memory to decode", lasting=False)
+    ends = [a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    if not ends or max(ends) > len(content):
+        raise ImageError("damaged: the file ends before its picture does")
+    # missing pieces would be filled with zeros, which takes long where a damaged header claims many
+    stored = sum(page.databytecounts)
+    claimed = width * height * samples * int(page.bitspersample) // 8
+    if len(page.dataoffsets) < math.prod(page.chunked) or (int(page.compression) == 1 and stored < claimed):
+        raise ImageError("damaged: parts of its picture are missing")
+    try:
+        values = page.asarray(maxworkers=1)
+    except Exception as error:  # noqa: BLE001
+        text = " ".join(str(error).split())
+        if "imagecodecs" in text:
+            raise ImageError(f"a TIFF compressed as {page.compression.name}: {EXTRA}", lasting=False) from None
+        raise ImageError(f"damaged: {text[:150] or type(error).__name__}") from None
+    if samples > 1 and page.planarconfig == 2:
+        values = np.moveaxis(values.reshape(samples, height, width), 0, -1)
+    return _shown(values.reshape(height, width, samples), page)
+
+
+def _shown(values: NDArray, page: Any) -> Image.Image:
+    photometric, samples = _photometric(page), values.shape[2]
+    extras = [int(kind) for kind in page.extrasamples or ()]
+    colours = samples - len(extras)
+    alpha = None
+    if extras and extras[0] in (1, 2):
+        alpha = _unit(values[:, :, colours])
+    if photometric in (CIELAB, ICCLAB) and samples >= 3:
+        return _over(Image.fromarray(_lab_to_srgb(values[:, :, :3], photometric)), alpha)
+    if photometric == SEPARATED and samples >= 4:
+        eight = (_unit(values[:, :, :4]) * 255).round().astype(np.uint8)
+        return Image.fromarray(eight, "CMYK")
+    if photometric == PALETTE and page.colormap is not None:
+        table = np.asarray(page.colormap)  # (3, 2**bits), 16 bits
+        index = np.minimum(values[:, :, 0].astype(np.int64), table.shape[1] - 1)
+        return Image.fromarray((table[:, index] // 257).astype(np.uint8).transpose(1, 2, 0))
+    if (photometric == RGB and colours >= 3) or (photometric != MIN_IS_WHITE and samples >= 3 and alpha is None):
+        values = values[:, :, :3]
+    else:
+        values = values[:, :, 0]
+    per_band = values.ndim == 3 and photometric != RGB  # bands of an instrument: each has its own range
+    if extras and extras[0] == 1 and alpha is not None:  # associated: the colours are multiplied by alpha
+        opaque = np.maximum(alpha, 1e-6)
+        values = values / (opaque if values.ndim == 2 else opaque[:, :, None])
+        limit = float(np.iinfo(page.dtype).max) if page.dtype.kind in "iu" else 1.0
+        declared: tuple[float, float] | None = (0.0, limit)
+    else:
+        declared = _declared(page)
+    if values.dtype == np.uint8:
+        declared = (0.0, 255.0)
+    options = {"declared": declared, "no_data": _no_data(page), "inverted": photometric == MIN_IS_WHITE}
+    if per_band:
+        parts = [to_eight_bits(values[:, :, band], photo=False, **options) for band in range(3)]
+        eight = np.stack([part for part, _ in parts], axis=2)
+        masks = [mask for _, mask in parts if mask is not None]
+        valid = np.logical_or.reduce(masks) if len(masks) == 3 else None
+    else:
+        eight, valid = to_eight_bits(values, **options)
+    if valid is not None:
+        alpha = valid.astype(np.float32) if alpha is None else alpha * valid
+    return _over(Image.fromarray(eight), alpha)
+
+
+def _over(image: Image.Image, alpha: NDArray | None) -> Image.Image:
+    if alpha is None:
+        return image
+    image = image.convert("RGB")
+    image.putalpha(Image.fromarray((np.clip(alpha, 0, 1) * 255).round().astype(np.uint8)))
+    return image
+
+
+def _unit(values: NDArray) -> NDArray[np.float32]:
+    limit = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
+    return np.nan_to_num(values.astype(np.float32)) / np.float32(limit)
+
+
+def _lab_to_srgb(values: NDArray, photometric: int) -> NDArray[np.uint8]:
+    """CIE L*a*b* under D50 to sRGB. TIFF 6.0, section 23: a* and b* are signed; ICC's are offset by half."""
+    bits = values.dtype.itemsize * 8
+    unsigned = values.astype(np.int64) & (2**bits - 1)
+    lightness = unsigned[:, :, 0] * (100 / (2**bits - 1))
+    half = 2 ** (bits - 1)
+    ab = unsigned[:, :, 1:].astype(np.int64)
+    ab = ab - half if photometric == ICCLAB else np.where(ab >= half, ab - 2 * half, ab)
+    a, b = np.moveaxis(ab / 2 ** (bits - 8), -1, 0)
+    fy = (lightness + 16) / 116
+    f = np.stack([fy + a / 500, fy, fy - b / 200], axis=-1)
+    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * [0.9642, 1.0, 0.8249]
+    # D50 to linear sRGB, Bradford-adapted (Lindbloom)
+    matrix = np.array(
+        [[3.1338561, -1.6168667, -0.4906146], [-0.9787684, 1.9161415, 0.033454], [0.0719453, -0.2289914, 1.4052427]]
+    )
+    linear = (xyz @ matrix.T).clip(0, 1)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return (srgb * 255).round().clip(0, 255).astype(np.uint8)
+
+
+def _declared(page: Any) -> tuple[float, float] | None:
+    """Black and white by the file's own word; the container's limits, written out by default, are none."""
+    for low_tag, high_tag in ((340, 341), (280, 281)):
+        high, low = _number(page, high_tag), _number(page, low_tag)
+        if high is None:
+            continue
+        low = 0.0 if low is None else low
+        if page.dtype.kind in "iu" and high >= np.iinfo(page.dtype).max:
+            continue
+        if low < high and np.isfinite([low, high]).all():
+            return low, high
+    return None
+
+
+def _number(page: Any, tag: int) -> float | None:
+    try:
+        return float(np.max(page.tags[tag].value))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _no_data(page: Any) -> float | None:
+    try:
+        return float(str(page.tags[42113].value).strip("\0 "))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _photometric(page: Any) -> int:
+    return int(page.photometric) if page.photometric is not None else MIN_IS_BLACK
+
+
+def _is_reduced(page: Any) -> bool:
+    return bool(int(page.subfiletype or 0) & 5) or getattr(page, "imagewidth", 0) == 0  # a small copy, or a mask
+
+
+def _is_plain(page: Any) -> bool:
+    """Whether Pillow reads this page, and rightly: 1 to 8 unsigned bits, four samples or fewer."""
+    extras = tuple(int(kind) for kind in page.extrasamples or ())
+    samples = int(page.samplesperpixel or 1)
+    if int(page.bitspersample) > 8 or samples > 4 or int(page.sampleformat or 1) != 1 or 42113 in page.tags:
+        return False
+    if int(page.compression) not in _PILLOWS or (int(page.compression) == 7 and page.planarconfig == 2):
+        return False
+    if (_photometric(page) == MIN_IS_BLACK and samples >= 3) or (_photometric(page) == MIN_IS_WHITE and samples > 1):
+        return False
+    return not (samples == 2 and extras[:1] != (2,))  # Pillow knows grey with unassociated alpha alone
