@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError
 from .catalog import FILE, Catalog
+from .finding import Finding
 from .vector_index import VectorIndex
 
 UNIT = 1e-3  # a stored vector's length may differ from 1 by this; float32 sums are far closer
@@ -19,14 +20,6 @@ BATCH = 4096  # vectors compared at a time
 
 # id, path, digest, vector, thumbnail, whether its checksum fits (None: it has none)
 _Stored = tuple[int, Path, bytes | None, bytes | None, bytes | None, bool | None]
-
-
-class Finding(NamedTuple):
-    """Something that was wrong."""
-
-    subject: Path  # the image, or the collection's own file
-    problem: str
-    repair: str
 
 
 REREAD = "forgotten; the next update reads it again"
@@ -47,7 +40,7 @@ def damaged_items(catalog: Catalog, dim: int, index: VectorIndex | None) -> tupl
     if complaints:
         raise UserError(
             f"{catalog.folder / FILE}: damaged ({complaints[0]}; {len(complaints)} complaints in all); "
-            "delete the collection and index again"
+            f"mend it: python -m simsiam_retrieval.index --verify --collection {catalog.folder}"
         )
     found: dict[Path, Finding] = {}
     wrong_copies = 0

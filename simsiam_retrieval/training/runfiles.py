@@ -1,42 +1,12 @@
-"""Reading a run folder's plain files; no torch, so that the app and ``--help`` can use it."""
-
-import json
-from pathlib import Path
-from typing import Any
-
-from ..errors import UserError
-from .config import Config, from_dict
-
-VIEWS_FILE = "views.jpg"  # squares side by side: an image's centre, then so many views of it
-VIEWS = 4
-
-
-def read_description(run: Path) -> dict[str, Any]:
-    """The content of ``config.json``; raises :class:`UserError` when it is not there or damaged."""
-    file = run / "config.json"
-    try:
-        return json.loads(file.read_text(encoding="utf-8", errors="surrogateescape"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{run}: not a run folder (it has no config.json)") from None
-    except ValueError:
-        raise UserError(f"{file}: damaged, not JSON; restore it or start a new run") from None
-
-
-def stored_config(run: Path) -> Config:
-    """The settings of a run; raises :class:`UserError` as :func:`read_description` does."""
-    try:
-        return from_dict(read_description(run)["config"])
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{run / 'config.json'}: damaged, it lacks settings; start a new run") from None
-
-
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Rows of ``metrics.jsonl``; a half-written last line is left out."""
+    """Rows of ``metrics.jsonl``; half-written and damaged lines are left out."""
     rows = []
     file = run / "metrics.jsonl"
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []:
         try:
-            rows.append(json.loads(line))
+            row = parse_json(line)
         except ValueError:
-            break
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
     return rows

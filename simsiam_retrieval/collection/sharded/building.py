@@ -97,6 +97,7 @@ def build(
                 ShardCatalog.create(folder, {"encoder": found.encoder, "dim": str(found.dim), "next": "1"}).close()
             catalog = Catalog.open_to_write(folder)
             assert isinstance(catalog, ShardCatalog)
+            catalog.take_copied_labels()
             with contextlib.closing(catalog):
                 record_settings(catalog, kind, recall)
                 names = shard_names(folder) if shards is None else sorted(set(shards))

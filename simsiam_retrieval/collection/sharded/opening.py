@@ -14,8 +14,9 @@ from ..collection import Collection, Preview, Update
 from ..comparison import Comparison
 from ..duplicates import Duplicate
 from ..filters import Filter
+from ..finding import Finding
 from ..lock import writing
-from ..verifying import Finding
+from ..mending import mend
 from . import shard_file
 from .building import build
 from .searching import ShardSearcher
@@ -62,9 +63,9 @@ class ShardedCollection(Collection):
         self._only_small("reads all vectors at once", "read them in parts with vectors_of(ids)")
         return super().vectors()
 
-    def set_labels(self, labels: Mapping[int, str | None]) -> None:
+    def set_labels(self, labels: Mapping[int, str | None]) -> list[int]:
         self._only_small("labels by content, which is looked up in all rows", "index the images to label on their own")
-        super().set_labels(labels)
+        return super().set_labels(labels)
 
     # -- duplicates
 
@@ -116,6 +117,7 @@ class ShardedCollection(Collection):
 
         Raises :class:`UserError` for damage of the catalog's own pages, or of the encoder.
         """
+        mended = mend(self.folder, on_wait)
         with writing(self.folder, on_wait), self._lock, explained(self.folder):
             if Encoder(self.folder / "encoder.onnx", device="cpu").identity != self.encoder_identity:
                 raise UserError(f"{self.folder}: not the encoder that made this collection; put that one back")
@@ -125,7 +127,7 @@ class ShardedCollection(Collection):
                     f"{self.folder}: its catalog is damaged ({complaints[0]}); delete catalog.sqlite and build again: "
                     f"python -m simsiam_retrieval.index --rebuild-index --collection {self.folder}"
                 )
-            found = []
+            found = mended
             again = "put it back, or delete it, embed its images again and build"
             for shard in self._catalog.shards():
                 file = shard_file.shard_file(self.folder, shard.name)
