@@ -41,9 +41,7 @@ class Encoder:
     identities cannot be compared.
     """
 
-    def __init__(
-        self, file: Path, *, device: str = "auto", threads: int | None = None, tested: bool = False
-    ) -> None:
+    def __init__(self, file: Path, *, device: str = "auto", threads: int | None = None, tested: bool = False) -> None:
         """Load ``file``.
 
         ``device``: "cpu"; "cuda" or "tensorrt", an error when the GPU is not used in the end; or "auto": CUDA where it

@@ -213,7 +213,7 @@ def test_uploads_that_need_much_memory_are_refused_before_they_are_decoded(
     if not refused:
         assert picture.uploaded_picture(content.getvalue())[1] == "300 × 200 px"
         return
-    monkeypatch.setattr(picture, "read_image", lambda *_, **__: pytest.fail("decoded"))
+    monkeypatch.setattr(picture, "read_image_apart", lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(ImageError, match="million pixels"):
         picture.uploaded_picture(content.getvalue())
 

@@ -148,15 +148,15 @@ class Catalog:
     @classmethod
     def create(cls, folder: Path, meta: dict[str, str]) -> "Catalog":
         """Make a new catalog in an existing folder."""
-        with replacing(folder / FILE) as temporary:  # a catalog is there whole or not at all
-            with contextlib.closing(sqlite3.connect(temporary)) as connection:
-                connection.execute("PRAGMA journal_mode = OFF")  # a process that is killed leaves no journal beside it
-                with connection:
-                    connection.executescript("BEGIN;" + cls.tables)
-                    for key, value in {"schema": str(schema.NEWEST), "generation": "0", **meta}.items():
-                        sealing.put(connection, key, value)
-                    sealing.seal_roots(connection)
-                    sealing.seal_labels(connection)
+        # a catalog is there whole or not at all
+        with replacing(folder / FILE) as temporary, contextlib.closing(sqlite3.connect(temporary)) as connection:
+            connection.execute("PRAGMA journal_mode = OFF")  # a process that is killed leaves no journal beside it
+            with connection:
+                connection.executescript("BEGIN;" + cls.tables)
+                for key, value in {"schema": str(schema.NEWEST), "generation": "0", **meta}.items():
+                    sealing.put(connection, key, value)
+                sealing.seal_roots(connection)
+                sealing.seal_labels(connection)
         return cls.open(folder)
 
     @classmethod

@@ -1,7 +1,6 @@
 """The collection, as scripts and notebooks use it."""
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -44,7 +43,9 @@ ENCODER_FILE = "encoder.onnx"
 COPIED_AT_A_TIME = 64  # files
 DERIVED = ("map-*.npz", "clusters-*.npz")
 # what files.replacing() leaves when its process is killed, and SQLite beside it
-UNFINISHED = re.compile(r"\.(catalog\.sqlite|encoder\.onnx|labels\.jsonl|index-.*|map-.*\.npz|clusters-.*\.npz)\..*\.tmp(-.*)?")
+UNFINISHED = re.compile(
+    r"\.(catalog\.sqlite|encoder\.onnx|labels\.jsonl|index-.*|map-.*\.npz|clusters-.*\.npz)\..*\.tmp(-.*)?"
+)
 OLD_SECONDS = 24 * 3600  # an unfinished file that old has no writer any more
 
 Query = ImageLike | Item | NDArray[np.float32]
@@ -239,9 +240,10 @@ class Collection:
         """Label images by item id, or take their labels away (None); all of it is stored, or nothing.
 
         A label belongs to a file's content: copies share it, and a file that is moved, or forgotten and found again,
-        keeps it. Returns the ids of images that were passed over, since a collection of the first version has no hash
-        of their content; index them again to label them. Raises :class:`UserError` for an unknown id, an empty label, or where the collection cannot be
-        written.
+        keeps it. Returns the ids that were passed over: a collection of the first version has no hash of their content;
+        index them again to label them.
+
+        Raises :class:`UserError` for an unknown id, an empty label, or where the collection cannot be written.
         """
         labels = {id_: None if label is None else label.strip() for id_, label in labels.items()}
         if "" in labels.values():
@@ -636,9 +638,9 @@ class Collection:
             found, wrong_copies = damaged_items(catalog, self.dim, index if problem is None else None)
             if wrong_copies:
                 problem = f"{wrong_copies} of its vectors {'is' if wrong_copies == 1 else 'are'} not the catalog's"
-            if problem is None and (sealed := catalog.noted(INDEX_SEAL)) is not None:
-                if json.loads(sealed) != [generation, VectorIndex.seal_of(self.folder, generation)]:
-                    problem = "it does not fit its checksum"
+            sealed = catalog.noted_json(INDEX_SEAL)
+            if problem is None and sealed not in (None, [generation, VectorIndex.seal_of(self.folder, generation)]):
+                problem = "it does not fit its checksum"
             if found:
                 catalog.publish([finding.subject for finding in found], [])
             catalog.seal()

@@ -217,7 +217,8 @@ def _labels(db: sqlite3.Connection, folder: Path) -> Iterator[Finding]:
         if sealed:
             return
     copy = label_copy.read(folder)
-    rows = db.execute("SELECT CAST(digest AS BLOB), CAST(label AS BLOB), checksum, typeof(digest), typeof(label) FROM labels")
+    columns = "CAST(digest AS BLOB), CAST(label AS BLOB), checksum, typeof(digest), typeof(label)"
+    rows = db.execute(f"SELECT {columns} FROM labels")
     whole: dict[bytes, str] = {}
     lost: list[tuple[bytes, bytes]] = []
     changed = 0
@@ -305,7 +306,7 @@ def _rescued(folder: Path, reason: str) -> list[Finding]:
 
 
 def _rescued_of_shards(folder: Path, reason: str) -> list[Finding]:
-    """Put the catalog of a sharded collection aside: a build makes it again, of the shards and the copy of the labels."""
+    """Put the catalog of a sharded collection aside: a build makes it again, of shards and the copy of the labels."""
     file = folder / FILE
     with contextlib.closing(_open(file)) as old, contextlib.suppress(sqlite3.DatabaseError):
         label_copy.write(folder, {**label_copy.read(folder), **_whole_labels(old)})
@@ -321,7 +322,7 @@ def _readable(db: sqlite3.Connection, query: str, values: Iterable[Any] = ()) ->
     found: list[tuple] = []
     with contextlib.suppress(sqlite3.DatabaseError, MemoryError, OverflowError):
         for row in db.execute(query, list(values)):
-            found.append(row)  # noqa: PERF402  # what came before an error counts
+            found.append(row)  # what came before an error counts
     return found
 
 

@@ -91,9 +91,7 @@ def make_plan(
     return plan
 
 
-def _check_patterns(
-    roots: Sequence[Path], listing: Listing, plan: Plan, patterns: Patterns, *, prune: bool
-) -> None:
+def _check_patterns(roots: Sequence[Path], listing: Listing, plan: Plan, patterns: Patterns, *, prune: bool) -> None:
     """Raise :class:`UserError` where patterns that were just given leave nothing of what is there."""
     if patterns and not prune and listing.images and not plan.present:
         raise UserError(

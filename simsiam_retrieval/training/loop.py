@@ -178,7 +178,9 @@ def _bfloat16_helps(device: torch.device, config: Config) -> bool:
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
 
 
-def _restore(run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> tuple[int, Tensor]:
+def _restore(
+    run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> tuple[int, Tensor]:
     """Take up a checkpoint: its step, and loss and std (n, 2) of the steps that no row of metrics has yet."""
     state = run.load_checkpoint(device)
     try:

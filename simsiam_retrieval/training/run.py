@@ -20,7 +20,6 @@ from .config import Config
 from .model import build_model
 from .runfiles import read_description, read_metrics, stored_config
 
-
 # what torch's writer says of a disk that is full: it notices when a record is not where it should be
 _TORCH_CANNOT_WRITE = ("write", "unexpected pos")
 
