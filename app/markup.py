@@ -101,6 +101,6 @@ def plain(text: str | Path) -> str:
 def not_labelled(count: int) -> str:
     """What to say of images that cannot have a label."""
     return (
-        f"{count:,} image{' was' if count == 1 else 's were'} not labelled: the collection is an old one and has no hash "
-        "of their content. Index their folder into a new collection to label them."
+        f"{count:,} image{' was' if count == 1 else 's were'} not labelled: the collection is an old one and has no "
+        "hash of their content. Index their folder into a new collection to label them."
     )

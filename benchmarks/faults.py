@@ -38,6 +38,7 @@ from simsiam_retrieval.collection.vector_index import VectorIndex
 
 IMAGES = 24
 LABELS = ("cat", "dög", 'a "b", c', "' OR 1=1 --", "<script>", "日本", "x" * 200)
+COLUMNS = ("tried", "refused", "lost", "silent", "broke")
 SECONDS = 60.0  # for one attempt; more counts as a traceback
 DIM = 192
 
@@ -261,6 +262,10 @@ def kill_labelling(place: Place, draw: random.Random, seed: int, tally: Tally) -
         for name, turn in wanted.items()
     ):
         tally.note("lost", seed, f"{wanted} became {found}")
+
+
+def _turn(label: str | None) -> int:
+    return int(label) if label is not None and label.isdecimal() else -1
 
 
 def kill_migration(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:

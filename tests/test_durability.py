@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refused
-from small import paint, small_encoder
+from small import older_schema, paint, small_encoder
 
 from simsiam_retrieval import Collection, UserError
-from simsiam_retrieval.collection import checksums, label_copy, planning
+from simsiam_retrieval.collection import checksums, label_copy, planning, sealing
 from simsiam_retrieval.collection.catalog import Catalog
 from simsiam_retrieval.collection.indexing import index_folders
 from simsiam_retrieval.collection.lock import writing
@@ -95,7 +95,7 @@ def test_a_folder_of_somebody_else_is_left_alone(folder, encoder, tmp_path):
 def test_a_catalog_is_made_without_a_journal_beside_it(tmp_path, monkeypatch):
     """A kill while it is made leaves one unfinished file at most."""
     seen: list[str] = []
-    monkeypatch.setattr("simsiam_retrieval.collection.sealing.seal_roots", lambda db: seen.extend(os.listdir(tmp_path)))
+    monkeypatch.setattr(sealing, "seal_roots", lambda db: seen.extend(path.name for path in tmp_path.iterdir()))
     Catalog.create(tmp_path, {"encoder": "x", "dim": "1"}).close()
     assert seen and not [name for name in seen if "journal" in name]
 
@@ -206,7 +206,7 @@ def test_a_vector_that_is_not_finite_in_the_catalog_is_named(collection):
     [file] = collection.folder.glob("index-*.faiss")
     file.unlink()
     change(collection.folder, "UPDATE vectors SET vector = ? WHERE item = 2", np.full(192, np.nan, "<f4").tobytes())
-    with Collection.open(collection.folder) as again, pytest.raises(UserError, match="item 2 is damaged.*--verify"):
+    with Collection.open(collection.folder) as again, pytest.raises(UserError, match=r"item 2 is damaged.*--verify"):
         again.search(np.ones(192, np.float32))
 
 
@@ -266,13 +266,13 @@ def test_changed_settings_and_labels_are_named_and_mended(labelled, folder, kind
 
 def test_a_damaged_label_is_not_used_in_silence(labelled):
     change(labelled.folder, "UPDATE labels SET label = 'cau' WHERE label = 'cat'")
-    with Collection.open(labelled.folder) as again, pytest.raises(UserError, match="'cau'.*--verify"):
+    with Collection.open(labelled.folder) as again, pytest.raises(UserError, match=r"'cau'.*--verify"):
         again.labels()
 
 
 def test_a_damaged_setting_is_not_used_in_silence(labelled):
     change(labelled.folder, "UPDATE meta SET value = '193' WHERE key = 'dim'")
-    with pytest.raises(UserError, match="'dim'.*--verify"):
+    with pytest.raises(UserError, match=r"'dim'.*--verify"):
         Collection.open(labelled.folder)
 
 
@@ -301,12 +301,9 @@ def test_the_copy_of_the_labels_follows(labelled):
 
 
 def test_an_older_catalog_gets_its_checksums_with_the_first_label(collection):
-    for table in ("meta", "labels"):
-        change(collection.folder, f"ALTER TABLE {table} DROP COLUMN checksum")
-    change(collection.folder, "DELETE FROM meta WHERE key LIKE '% seal' OR key = 'keys'")
-    change(collection.folder, "UPDATE meta SET value = '3' WHERE key = 'schema'")
+    older_schema(collection.folder, 3)
     with Collection.open(collection.folder) as again:
-        first, second, *_ = again
+        first, *_ = again
         assert again.search(first, 1)[0].path != first.path
         again.set_labels({first.id: "one"})
         assert again.labels() == {first.id: "one"}

@@ -635,11 +635,13 @@ class Collection:
             generation = catalog.generation()
             index = VectorIndex.load(self.folder, generation)
             problem = index_problem(index, catalog, self.dim)
-            found, wrong_copies = damaged_items(catalog, self.dim, index if problem is None else None)
+            sealed = catalog.noted_json(INDEX_SEAL)
+            believed = sealed in (None, [generation, VectorIndex.seal_of(self.folder, generation)])
+            witness = index if problem is None else None
+            found, wrong_copies = damaged_items(catalog, self.dim, witness, believed=believed)
             if wrong_copies:
                 problem = f"{wrong_copies} of its vectors {'is' if wrong_copies == 1 else 'are'} not the catalog's"
-            sealed = catalog.noted_json(INDEX_SEAL)
-            if problem is None and sealed not in (None, [generation, VectorIndex.seal_of(self.folder, generation)]):
+            elif problem is None and not believed:
                 problem = "it does not fit its checksum"
             if found:
                 catalog.publish([finding.subject for finding in found], [])
