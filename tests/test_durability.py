@@ -6,18 +6,20 @@ import random
 import sqlite3
 import stat
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from commands import refused
-from small import older_schema, paint, small_encoder
+from small import expected_vector, older_schema, paint, small_encoder
 
-from simsiam_retrieval import Collection, UserError
+from simsiam_retrieval import Collection, UserError, embedding
 from simsiam_retrieval.collection import checksums, label_copy, planning, sealing
 from simsiam_retrieval.collection.catalog import Catalog
 from simsiam_retrieval.collection.indexing import index_folders
 from simsiam_retrieval.collection.lock import writing
+from simsiam_retrieval.images.decode import ImageError
 
 
 @pytest.fixture
@@ -444,3 +446,57 @@ def test_json_from_outside_may_be_nested_deeply(tmp_path):
     with pytest.raises(ValueError, match="deep"):
         parse_json("[" * 100_000)
     assert parse_json(json.dumps({"a": [1]})) == {"a": [1]}
+
+
+# -- what cannot be read
+
+
+def test_a_large_file_that_is_no_image_is_not_read(collection, folder, monkeypatch):
+    """2 GB of nothing, by its name a TIFF."""
+    with (folder / "hole.tif").open("wb") as file:
+        file.truncate(2 * 10**9)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"read {path}") if path.suffix == ".tif" else b"")
+    [(path, reason)] = collection.update([folder], workers=0).failed
+    assert path.name == "hole.tif" and "not an image" in reason
+
+
+def test_a_large_image_gives_what_a_small_one_gives(collection, folder, monkeypatch):
+    paint(folder / "new.jpg", 7)
+    monkeypatch.setattr(embedding, "LARGE", 100)
+    assert collection.update([folder], workers=0).added == 1
+    new = collection.item_at(folder / "new.jpg")
+    assert new is not None
+    np.testing.assert_allclose(collection.vectors_of([new.id])[0], expected_vector(folder / "new.jpg"), atol=1e-6)
+    assert collection.verify() == []
+
+
+def test_what_crashes_the_decoder_apart_costs_itself(tmp_path, monkeypatch):
+    """As the app decodes what visitors give."""
+    from simsiam_retrieval.images import apart
+
+    picture = paint(tmp_path / "a.jpg", 1)
+    monkeypatch.setattr(apart, "_workers", None)
+    monkeypatch.setattr(apart, "_read", crash_or_read)
+    with pytest.raises(ImageError, match="crashed"):
+        apart.read_image_apart(b"crash")
+    assert apart.read_image_apart(picture).image.size == (40, 30)
+    with pytest.raises(ImageError, match="took over"):
+        apart.read_image_apart(b"hang", seconds=0.5)
+    with pytest.raises(ImageError, match="not an image"):
+        apart.read_image_apart(b"neither")
+
+
+def crash_or_read(sources: list) -> list:
+    from simsiam_retrieval.images.decode import read_image
+
+    found = []
+    for source, side in sources:
+        if source == b"crash":
+            os._exit(3)
+        if source == b"hang":
+            time.sleep(60)
+        try:
+            found.append(read_image(source, side))
+        except ImageError as error:
+            found.append(error)
+    return found

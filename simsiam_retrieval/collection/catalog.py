@@ -113,7 +113,7 @@ def explained(folder: Path) -> Iterator[None]:
     """Turn SQLite's errors into one line for the user."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of text that is none any more
         text = str(error)
         if "full" in text or "disk I/O" in text:
             raise UserError(

@@ -44,7 +44,7 @@ def mend(folder: Path, on_wait: Callable[[str], None] | None = None) -> list[Fin
     with writing(folder, on_wait):
         try:
             found = _mended(folder)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             text = str(error)
             if "full" in text or "readonly" in text or "locked" in text or "disk I/O" in text:
                 raise UserError(f"{folder}: cannot be mended now ({text}); make room, or see who uses it") from None
@@ -169,7 +169,7 @@ def _roots(db: sqlite3.Connection, folder: Path) -> Iterator[Finding]:
         yield Finding(folder / FILE, "the checksum of its folders was damaged", "worked out again")
     try:
         sealing.check_roots(db)
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         stored = [path for (path,) in db.execute("SELECT CAST(path AS BLOB) FROM roots")]
         right = _roots_of_seal(db, stored)
         if right is None:
@@ -212,7 +212,7 @@ def _as_sqlite_sorts(path: str | bytes) -> tuple[bool, bytes]:
 
 def _labels(db: sqlite3.Connection, folder: Path) -> Iterator[Finding]:
     sealed = _noted(db, sealing.LABELS_SEAL) is not None
-    with contextlib.suppress(sqlite3.DatabaseError):
+    with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
         sealing.check_labels(db)
         if sealed:
             return
@@ -308,7 +308,7 @@ def _rescued(folder: Path, reason: str) -> list[Finding]:
 def _rescued_of_shards(folder: Path, reason: str) -> list[Finding]:
     """Put the catalog of a sharded collection aside: a build makes it again, of shards and the copy of the labels."""
     file = folder / FILE
-    with contextlib.closing(_open(file)) as old, contextlib.suppress(sqlite3.DatabaseError):
+    with contextlib.closing(_open(file)) as old, contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError):
         label_copy.write(folder, {**label_copy.read(folder), **_whole_labels(old)})
     file.replace(folder / KEPT)
     raise UserError(
@@ -320,7 +320,7 @@ def _rescued_of_shards(folder: Path, reason: str) -> list[Finding]:
 def _readable(db: sqlite3.Connection, query: str, values: Iterable[Any] = ()) -> list[tuple]:
     """The rows of a query up to the first that cannot be read."""
     found: list[tuple] = []
-    with contextlib.suppress(sqlite3.DatabaseError, MemoryError, OverflowError):
+    with contextlib.suppress(sqlite3.DatabaseError, UnicodeDecodeError, MemoryError, OverflowError):
         for row in db.execute(query, list(values)):
             found.append(row)  # what came before an error counts
     return found

@@ -30,6 +30,11 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_workers() -> int:
+    """How many worker processes there are where nobody says: one for each CPU."""
+    return available_cpus()
+
+
 def check_workers(workers: int | None) -> None:
     """Raise :class:`UserError` for what is no number of worker processes; None stands for one per CPU."""
     most = max(MOST_WORKERS, 4 * available_cpus())
@@ -57,7 +62,7 @@ def map_chunks(
     Exceptions of ``function`` itself are raised here. Functions and items must come from modules: the workers do
     not run the main script.
     """
-    workers = available_cpus() if workers is None else workers
+    workers = default_workers() if workers is None else workers
     check_workers(workers)
     if not items:
         return
