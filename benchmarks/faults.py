@@ -537,7 +537,8 @@ def addresses(place: Place, draw: random.Random, seed: int, tally: Tally) -> Non
     )
     given = {name: draw.choice(values) for name in draw.sample(names, draw.randrange(1, 6))}
     table = place.folder / "labels.csv"
-    text = 'path,label\npictures/000.jpg,"a"\n~nosuchuser/x.jpg,b\n"pictures/001.jpg,c\npictures/002.jpg,d\n'
+    nobody = draw.choice(("~nosuchuser/", ""))
+    text = f'path,label\npictures/000.jpg,"a"\n{nobody}x.jpg,b\n"pictures/001.jpg,c\npictures/002.jpg,d\n'
     table.write_bytes(text.encode())
     damage(table, draw, ("flip", "bytes", "cut")[seed % 3])
 

@@ -231,7 +231,7 @@ def _try_session(file: Path, content: bytes, device: str, threads: int | None) -
             return None, f"this ONNX Runtime has no {wanted[0]}"
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        with _no_chatter(onnxruntime) if wanted else contextlib.nullcontext():
+        with _no_chatter(onnxruntime):  # of a damaged file, too
             session = onnxruntime.InferenceSession(content, options, providers=[*wanted, "CPUExecutionProvider"])
     # ONNX Runtime's exceptions share no base class but Exception
     except Exception as error:  # noqa: BLE001

@@ -277,8 +277,15 @@ def _maintain(arguments: Arguments, folder: Path) -> int:
     if arguments.rebuild_index and is_sharded(folder):
         return _build_sharded(arguments, folder)
     on_wait = cli.remark if arguments.wait else None
-    mended = Collection.mend(folder, on_wait=on_wait) if arguments.verify else []
-    with Collection.open(folder) as collection:
+    mended = []
+    try:
+        collection = Collection.open(folder)
+    except UserError:
+        if not arguments.verify or not Collection.exists(folder):
+            raise
+        mended = Collection.mend(folder, on_wait=on_wait)  # what keeps it from being opened
+        collection = Collection.open(folder)
+    with collection:
         if arguments.rebuild_index:
             collection.rebuild_index(arguments.index, recall=arguments.recall, on_wait=on_wait)
             _remark_measured(folder, True)

@@ -330,12 +330,6 @@ class Catalog:
         """Rows that an interrupted update left for the next one."""
         return self._db.execute(f"SELECT count(*) FROM items WHERE NOT {_PUBLISHED}").fetchone()[0]
 
-    def integrity(self) -> list[str]:
-        """SQLite's own complaints about the file: damaged pages, rows that belong to nothing."""
-        complaints = [text for (text,) in self._db.execute("PRAGMA integrity_check") if text != "ok"]
-        strays = self._db.execute("PRAGMA foreign_key_check")
-        return complaints + [f"{table}: row {row} belongs to no item" for table, row, *_ in strays]
-
     def stored(self) -> Iterator[tuple[int, Path, bytes | None, bytes | None, bytes | None, bool | None]]:
         """Id, path, digest, vector and thumbnail of usable images, as they are stored, in the order of ids; and whether
         the row's checksum fits, None where it has none.

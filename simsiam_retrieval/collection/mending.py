@@ -67,6 +67,11 @@ def _mended(folder: Path) -> list[Finding]:
             if left:
                 raise sqlite3.DatabaseError(left[0])
             found.append(Finding(folder / FILE, "one of SQLite's own indexes was damaged", "built again; nothing lost"))
+        for table in () if is_sharded(folder) else ("vectors", "thumbnails"):
+            with db:
+                stray = db.execute(f"DELETE FROM {table} WHERE item NOT IN (SELECT id FROM items)").rowcount
+            if stray:
+                found.append(Finding(folder / FILE, f"{stray} {table} belonged to no image", "removed"))
         if not _has(db, "meta", "checksum"):
             return found  # of an older version: nothing to compare with
         with db:

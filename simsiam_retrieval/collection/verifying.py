@@ -8,8 +8,7 @@ from typing import TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
-from .catalog import FILE, Catalog
+from .catalog import Catalog
 from .finding import Finding
 from .vector_index import VectorIndex
 
@@ -35,15 +34,7 @@ def damaged_items(
     the FAISS file (if there is a readable ``index``): a byte that changed anywhere shows. Where they differ, a row
     that fits its checksum is right; of rows without one, which older versions wrote, nobody can say, unless the FAISS
     file is not ``believed``, since it does not fit its own. Of an index of rounded vectors only larger changes show.
-
-    Raises :class:`UserError` when SQLite finds its own pages damaged.
     """
-    complaints = catalog.integrity()
-    if complaints:
-        raise UserError(
-            f"{catalog.folder / FILE}: damaged ({complaints[0]}; {len(complaints)} complaints in all); "
-            f"mend it: python -m simsiam_retrieval.index --verify --collection {catalog.folder}"
-        )
     found: dict[Path, Finding] = {}
     wrong_copies = 0
     for batch in _batches(catalog.stored()):
