@@ -132,7 +132,7 @@ class _Build:
             or not all(file.exists() for file in parts.trained_files(self.folder, made["key"]))
         )  # fmt: skip
         unchanged = not new and not gone and not fresh and settings.recall == made.get("recall")
-        if unchanged and shard_index.ShardIndex.load(self.folder, generation) is not None:
+        if unchanged and self._has_sound_index(generation):
             return self._report(Built())
         report = Built(new_shards=len(new), gone_shards=len(gone), changed=True)
         trained = self._trained(kind, known, rows) if fresh else made
@@ -155,6 +155,12 @@ class _Build:
         self.catalog.publish_shards(gone, notes)
         self._tidy(tasks, trained["key"])
         return self._report(report)
+
+    def _has_sound_index(self, generation: int) -> bool:
+        sealed = self.catalog.noted_json(INDEX_SEAL)
+        if sealed not in (None, [generation, *shard_index.hashes_of(self.folder, generation)]):
+            return False
+        return shard_index.ShardIndex.load(self.folder, generation) is not None
 
     def _again(self, shards: Sequence[Shard]) -> list[Shard]:
         """The same shards, as the catalog has them now."""
