@@ -48,7 +48,7 @@ def index_folders(
     patterns = Patterns(tuple(include), tuple(exclude))
     is_new = not Collection.exists(folder)
     found = folder.exists()
-    made = None
+    made, listing = None, Listing()
     if is_new:
         listing = _taken(roots, patterns)
         if device not in ("auto", "cpu"):
