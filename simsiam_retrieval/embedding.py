@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .encoder import Encoder
+from .errors import UserError
 from .images.decode import Decoded, ImageError, centre_square, read_image
 from .images.files import ImageFile, reason
 from .images.pool import Workers, map_chunks
@@ -130,8 +131,24 @@ def _finished(chunk: list[tuple[Outcome, np.ndarray | None]], encoder: Encoder) 
 
 def _embed(results: list[tuple[Outcome, np.ndarray | None]], encoder: Encoder) -> list[Outcome]:
     squares = [square for _, square in results if square is not None]
-    vectors = iter(encoder.embed_pixels(np.stack(squares)) if squares else ())
-    return [outcome if square is None else replace(outcome, vector=next(vectors)) for outcome, square in results]
+    vectors = iter(_vectors(squares, encoder))
+    return [outcome if square is None else _with(outcome, next(vectors)) for outcome, square in results]
+
+
+def _vectors(squares: list[np.ndarray], encoder: Encoder) -> list[NDArray[np.float32] | None]:
+    """A vector for each; None where the encoder gives none that can be used, as of a picture of its mean colour."""
+    if not squares:
+        return []
+    try:
+        return list(encoder.embed_pixels(np.stack(squares)))
+    except UserError:
+        return [None] if len(squares) == 1 else [vector for one in squares for vector in _vectors([one], encoder)]
+
+
+def _with(outcome: Outcome, vector: NDArray[np.float32] | None) -> Outcome:
+    if vector is None:
+        return Outcome(error="the encoder gives no usable vector for it")
+    return replace(outcome, vector=vector)
 
 
 def _read(source: Source) -> tuple[Outcome, np.ndarray | None]:

@@ -73,7 +73,9 @@ class Encoder:
         # files are decoded no smaller than this, wherever they are embedded: the same pixels, the same vector
         self.decode_side = max(2 * self.image_size, 256)
         if not tested:
-            self.embed_pixels(np.zeros((2, self.image_size, self.image_size, 3), np.uint8))  # more than one at a time
+            # two, as a graph may have been exported for one at a time; not of one colour, which may have no direction
+            noise = np.random.default_rng(0).integers(0, 256, (2, self.image_size, self.image_size, 3), np.uint8)
+            self.embed_pixels(noise)
 
     @property
     def took(self) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refused
+from PIL import Image
 from small import expected_vector, older_schema, paint, small_encoder
 
 from simsiam_retrieval import Collection, UserError, embedding
@@ -455,7 +456,8 @@ def test_a_large_file_that_is_no_image_is_not_read(collection, folder, monkeypat
     """2 GB of nothing, by its name a TIFF."""
     with (folder / "hole.tif").open("wb") as file:
         file.truncate(2 * 10**9)
-    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"read {path}") if path.suffix == ".tif" else b"")
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("read") if path.suffix == ".tif" else read(path))
     [(path, reason)] = collection.update([folder], workers=0).failed
     assert path.name == "hole.tif" and "not an image" in reason
 
@@ -468,6 +470,18 @@ def test_a_large_image_gives_what_a_small_one_gives(collection, folder, monkeypa
     assert new is not None
     np.testing.assert_allclose(collection.vectors_of([new.id])[0], expected_vector(folder / "new.jpg"), atol=1e-6)
     assert collection.verify() == []
+
+
+def test_a_picture_without_a_direction_costs_itself(tmp_path):
+    """Of an encoder that takes black for nothing: zero divided by zero."""
+    paint(tmp_path / "pictures" / "a.jpg", 1)
+    Image.new("RGB", (20, 20), "black").save(tmp_path / "pictures" / "black.png")
+    with Collection.create(tmp_path / "made", small_encoder(tmp_path / "small.onnx", grey=0)) as made:
+        update = made.update([tmp_path / "pictures"], workers=0)
+        assert update.images == 1
+        assert update.failed == [(tmp_path / "pictures" / "black.png", "the encoder gives no usable vector for it")]
+        with pytest.raises(UserError, match="not of unit length"):
+            made.search(tmp_path / "pictures" / "black.png")
 
 
 def test_what_crashes_the_decoder_apart_costs_itself(tmp_path, monkeypatch):
