@@ -141,13 +141,13 @@ class Collection:
         found = folder.exists()
         try:
             if cls.exists(folder):
-                raise AlreadyThere(f"{folder}: already a collection; open it, or choose another folder")
+                raise AlreadyThere(f"{folder}: already a collection; open it, or choose another --collection")
             if found and (not folder.is_dir() or any(not _is_ours(entry) for entry in folder.iterdir())):
                 raise UserError(f"{folder}: exists and is not an empty folder; choose another --collection")
             folder.mkdir(parents=True, exist_ok=True)
             with writing(folder, on_wait):
                 if cls.exists(folder):  # another process was faster
-                    raise AlreadyThere(f"{folder}: already a collection; open it, or choose another folder")
+                    raise AlreadyThere(f"{folder}: already a collection; open it, or choose another --collection")
                 _tidy(folder)
                 with replacing(folder / ENCODER_FILE) as temporary:
                     shutil.copyfile(loaded.file, temporary)
