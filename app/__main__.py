@@ -24,6 +24,8 @@ class Arguments:
     """Open the page in the browser."""
     share: bool = False
     """Let other machines in the network in, with a password: it is asked for, or made up where nobody can be asked."""
+    proxy: str | None = None
+    """IP address of a proxy in front of the page, which is believed when it says who asks."""
 
 
 def main() -> None:
@@ -32,10 +34,12 @@ def main() -> None:
     from simsiam_retrieval.collection import Collection
     from simsiam_retrieval.home import find_collection
 
-    from .server import serve
+    from .server import check_proxy, serve
     from .settings import Settings
     from .sharing import ask_password, say_what_opens
 
+    if arguments.proxy is not None:
+        check_proxy(arguments.proxy)
     folder = find_collection(arguments.collection)
     with Collection.open(folder) as collection:  # bad input is told here, before a server starts
         settings = Settings(collection.folder, arguments.runs.expanduser().absolute())
@@ -43,7 +47,7 @@ def main() -> None:
         if arguments.share:
             say_what_opens(collection, settings.runs)
             password = ask_password()
-    serve(settings, arguments.port, open_browser=arguments.browser, password=password)
+    serve(settings, arguments.port, open_browser=arguments.browser, password=password, proxy=arguments.proxy)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ RESULTS = (12, 24, 48, 96)  # choices for the number of results
 DEFAULT_RESULTS = 24
 MOST_PAGES = 20  # of results
 MOST_IMAGES = 50  # in one query
+EARLIEST, LATEST = date(1900, 1, 1), date(2200, 1, 1)  # days that the filter can show
 LEAVING = "leaving"  # in the session: the address that another page sends its visitor to
 
 
@@ -150,6 +151,12 @@ def as_date(text: str) -> date | None:
         return None
 
 
+def _is_shown(text: str) -> bool:
+    """Whether the filter can show this day."""
+    day = as_date(text)
+    return day is not None and EARLIEST <= day <= LATEST
+
+
 def _ids(text: str | None) -> tuple[int, ...]:
     found = dict.fromkeys(as_number(word) for word in (text or "").split(","))
     return tuple(id_ for id_ in found if id_ is not None)[:MOST_IMAGES]
@@ -158,8 +165,8 @@ def _ids(text: str | None) -> tuple[int, ...]:
 def _possible(only: Only) -> Only:
     only = replace(
         only,
-        since=only.since if as_date(only.since) else "",
-        until=only.until if as_date(only.until) else "",
+        since=only.since if _is_shown(only.since) else "",
+        until=only.until if _is_shown(only.until) else "",
         side=only.side if as_number(only.side) else "",
     )
     with contextlib.suppress(UserError):

@@ -2,18 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 import streamlit as st
 
 from simsiam_retrieval.collection import Collection, Item
 
-from .address import Address, Only, as_date, as_number
+from .address import EARLIEST, LATEST, Address, Only, as_date, as_number
 from .markup import shown
 
 ANY, NO_LABEL = "any", "without a label"
-EARLIEST = date(1900, 1, 1)
 LOOKED_AT = 100_000  # images of a sharded collection, to find its folders and formats
 MOST_FOLDERS = 500  # in the list to choose from
 
@@ -113,7 +111,7 @@ def _day(title: str, name: str, current: str, version: str, changed: Callable[[]
         title,
         as_date(current),
         min_value=EARLIEST,
-        max_value=date(2200, 1, 1),
+        max_value=LATEST,
         format="YYYY-MM-DD",
         key=f"only {name} {version}",
         on_change=changed,

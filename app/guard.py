@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 LOGIN = "/login"
 MAX_FORM = 4096  # bytes of a password form
 TRIES, TRIES_SECONDS = 10, 60  # wrong passwords from one address, and how long they count
+ALL_TRIES = 100  # from all addresses together: who has many of them has no more
 MAX_ADDRESSES = 1000  # whose wrong passwords are remembered
 MAX_VISITORS, VISIT_SECONDS = 1000, 12 * 3600  # who are remembered, and how long
 
@@ -54,7 +55,8 @@ class Guard:
 
     Other sites' pages may not use the app (Origin must be the Host asked for), nor may names that somebody else made
     point here (``hosts``). With a ``password`` nothing is answered before it was typed: no page, no picture, no
-    upload, no WebSocket. Passwords are compared in constant time; ten wrong ones a minute from one address.
+    upload, no WebSocket. Passwords are compared in constant time; ten wrong ones a minute from one address, a hundred
+    from all. Who is in stays in. The address is the connection's own, unless the server was told of a proxy.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: frozenset[str] | None = None, password: str | None = None) -> None:
@@ -63,6 +65,7 @@ class Guard:
         self._password = None if password is None else _digest(password)
         self._visitors: dict[str, float] = {}  # token of a cookie -> when it was given
         self._wrong: dict[str, deque[float]] = {}  # address -> when
+        self._all_wrong: deque[float] = deque(maxlen=ALL_TRIES)  # when, from anywhere
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -132,14 +135,16 @@ class Guard:
 
     def _tried_too_often(self, address: str) -> bool:
         tries = self._wrong.get(address, deque())
-        while tries and time.monotonic() - tries[0] > TRIES_SECONDS:
-            tries.popleft()
-        return len(tries) >= TRIES
+        for found in (tries, self._all_wrong):
+            while found and time.monotonic() - found[0] > TRIES_SECONDS:
+                found.popleft()
+        return len(tries) >= TRIES or len(self._all_wrong) >= ALL_TRIES
 
     def _note_wrong(self, address: str) -> None:
         while address not in self._wrong and len(self._wrong) >= MAX_ADDRESSES:
             del self._wrong[next(iter(self._wrong))]
         self._wrong.setdefault(address, deque()).append(time.monotonic())
+        self._all_wrong.append(time.monotonic())
 
 
 def _digest(password: str) -> bytes:

@@ -283,7 +283,9 @@ def _labelling(collection: Collection, images: Whole, rows: NDArray[np.int64]) -
 
     def label() -> None:
         try:
-            collection.set_labels(dict.fromkeys(images.ids[rows].tolist(), name))
+            passed_over = collection.set_labels(dict.fromkeys(images.ids[rows].tolist(), name))
+            if passed_over:
+                st.session_state["map refused"] = markup.not_labelled(len(passed_over))
         except UserError as error:
             st.session_state["map refused"] = str(error)
 

@@ -96,3 +96,11 @@ def jpeg_address(jpeg: bytes) -> str:
 def plain(text: str | Path) -> str:
     """``text`` for a label that Streamlit reads as Markdown, so that it shows exactly it."""
     return "".join(f"\\{letter}" if letter in r"\`*_{}[]()<>#+-.!|~:$&" else letter for letter in shown(text))
+
+
+def not_labelled(count: int) -> str:
+    """What to say of images that cannot have a label."""
+    return (
+        f"{count:,} image{' was' if count == 1 else 's were'} not labelled: the collection is an old one and has no "
+        "hash of their content. Index their folder into a new collection to label them."
+    )

@@ -5,7 +5,8 @@ import io
 from PIL import Image
 
 from simsiam_retrieval.collection import Item
-from simsiam_retrieval.images.decode import FORMATS, ImageError, decode, read_image
+from simsiam_retrieval.images.apart import read_image_apart
+from simsiam_retrieval.images.decode import FORMATS, ImageError
 
 SIDE = 1280  # pixels, longer side: sharp at 640 on a dense screen
 UPLOAD_PIXELS = 64_000_000  # of an upload that is no JPEG: 200 MB while it is decoded
@@ -23,7 +24,7 @@ def item_picture(item: Item, thumbnail: bytes | None) -> tuple[bytes | None, str
     if item.width * item.height > SLOW_PIXELS and item.format not in ("JPEG", "MPO"):
         return thumbnail, "The file is very large; this is its preview."
     try:
-        return as_jpeg(decode(item.path, short_side=SIDE // 2)), ""
+        return as_jpeg(read_image_apart(item.path, SIDE // 2).image), ""
     except ImageError as error:
         return thumbnail, f"The file cannot be shown ({error}); this is the preview made when it was indexed."
 
@@ -34,7 +35,7 @@ def uploaded_picture(content: bytes) -> tuple[bytes, str]:
     Raises :class:`ImageError` when it cannot be decoded, or would take too much memory.
     """
     check_upload(content)
-    decoded = read_image(content, short_side=SIDE // 2)
+    decoded = read_image_apart(content, SIDE // 2)
     return as_jpeg(decoded.image), f"{decoded.width} × {decoded.height} px"
 
 

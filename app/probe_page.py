@@ -12,7 +12,8 @@ from simsiam_retrieval.errors import UserError
 from simsiam_retrieval.evaluation.intervals import wilson
 from simsiam_retrieval.evaluation.predictions import Guesses, Predictions, load_predictions
 from simsiam_retrieval.evaluation.table import NONE
-from simsiam_retrieval.images.decode import ImageError, decode
+from simsiam_retrieval.images.apart import read_image_apart
+from simsiam_retrieval.images.decode import ImageError
 from simsiam_retrieval.text import printable
 
 from . import markup, picture, probes, settings
@@ -295,7 +296,7 @@ def _preview(path: Path) -> bytes | None:
 @st.cache_data(show_spinner=False, max_entries=2000)
 def _previewed(path: Path, stamp: int) -> bytes | None:
     try:
-        image = decode(path, short_side=SIDE)
+        image = read_image_apart(path, SIDE).image
     except ImageError:
         return None
     image.thumbnail((SIDE, SIDE))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from simsiam_retrieval.collection import Collection, Hit, Item
 from simsiam_retrieval.collection.duplicates import CALIBRATED
 from simsiam_retrieval.errors import UserError
+from simsiam_retrieval.images.apart import read_image_apart
 from simsiam_retrieval.images.decode import ImageError
 
 from . import conditions, given, markup, picture, selection, settings, tiles
@@ -223,7 +224,8 @@ def _query(collection: Collection, address: Address) -> Query | None:
 
 @st.cache_data(show_spinner=False, max_entries=64)
 def _embedded(_collection: Collection, identity: str, content: bytes) -> NDArray[np.float32]:
-    return _collection.encoder.embed([content])[0]
+    encoder = _collection.encoder
+    return encoder.embed([read_image_apart(content, encoder.decode_side).image])[0]
 
 
 def _about(collection: Collection, query: Query, address: Address) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import ipaddress
 import logging
 import os
 import socket
@@ -42,14 +43,19 @@ OPTIONS: dict[str, object] = {
 }
 
 
-def serve(settings: Settings, port: int, *, open_browser: bool, password: str | None = None) -> None:
+def serve(
+    settings: Settings, port: int, *, open_browser: bool, password: str | None = None, proxy: str | None = None
+) -> None:
     """Serve the pages until Ctrl-C, which arrives as :class:`KeyboardInterrupt`.
 
     To this machine only; with a ``password`` to every machine that can reach it, and to nobody who does not know it.
+    ``proxy``: the address of a proxy in front, which is believed when it says who asks; nobody else is.
     Prints the address to stdout as soon as the server answers there.
 
-    Raises :class:`UserError` when the port cannot be had.
+    Raises :class:`UserError` when the port cannot be had, or for a proxy that is no address.
     """
+    # uvicorn would believe every process of this machine, so that one could try passwords under any name
+    os.environ["FORWARDED_ALLOW_IPS"] = "" if proxy is None else check_proxy(proxy)
     host, names = (HOST, OWN_NAMES) if password is None else (EVERYWHERE, None)
     port = free_port(port, host)
     shared.use(settings)
@@ -64,6 +70,14 @@ def serve(settings: Settings, port: int, *, open_browser: bool, password: str | 
     app = streamlit.App(SCRIPT, middleware=[Middleware(Guard, hosts=names, password=password)])
     app.run(config={**OPTIONS, "server.address": host, "server.port": port})
     raise KeyboardInterrupt  # the server ends only when it is told to
+
+
+def check_proxy(address: str) -> str:
+    """``address`` where it is an IP address; raises :class:`UserError` for anything else."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        raise UserError(f"--proxy {address}: give the proxy's IP address, such as 127.0.0.1") from None
 
 
 def reachable_at(port: int) -> list[str]:
@@ -110,7 +124,10 @@ def _announce(host: str, port: int, open_browser: bool) -> None:
 
 def _warm_up() -> None:
     """Load what every page needs, so that the first visitor need not wait for it; the runtime must be there."""
+    from simsiam_retrieval.images.apart import start
+
     from . import duplicates_page, opening, probe_page, search_page, training_page  # noqa: F401
 
+    threading.Thread(target=start, daemon=True).start()
     with contextlib.suppress(UserError):  # whoever comes is told
         len(opening.open_collection(shared.collection()))

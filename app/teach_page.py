@@ -137,10 +137,12 @@ def _store(collection: Collection, wanted: Mapping[int, str | None]) -> None:
         known = {id_: label for id_, label in wanted.items() if before.get(id_) != label and collection.item(id_)}
         if not known:
             return
-        collection.set_labels(known)
+        passed_over = collection.set_labels(known)
     except UserError as error:
         st.session_state["teach refused"] = str(error)
         return
+    if passed_over:
+        st.session_state["teach refused"] = markup.not_labelled(len(passed_over))
     undo = {id_: before.get(id_) for id_ in known}
     st.session_state["teach undo"] = [*st.session_state.get("teach undo", []), undo][-UNDOS:]
 

@@ -8,7 +8,8 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from simsiam_retrieval.errors import UserError
-from simsiam_retrieval.images.decode import ImageError, decode
+from simsiam_retrieval.images.apart import read_image_apart
+from simsiam_retrieval.images.decode import ImageError
 from simsiam_retrieval.training.runfiles import VIEWS, VIEWS_FILE
 
 from . import markup, runs, settings, tables
@@ -290,7 +291,7 @@ def _view_tiles(run: Path) -> list[bytes]:
 @st.cache_data(show_spinner=False, max_entries=32)
 def _cut(file: Path, stamp: int) -> list[bytes]:
     try:
-        sheet = decode(file)
+        sheet = read_image_apart(file).image
     except ImageError:
         return []
     side = sheet.width // len(VIEW_NAMES)

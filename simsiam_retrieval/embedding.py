@@ -9,10 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .encoder import Encoder
+from .errors import UserError
 from .images.decode import Decoded, ImageError, centre_square, read_image
 from .images.files import ImageFile, reason
 from .images.pool import Workers, map_chunks
 from .images.shards import ShardMember, read_member
+from .machine import free_memory
+
+LARGE = 64 * 2**20  # bytes; larger files are looked into before they are read
+LARGEST_FILE = 4 * 2**30  # bytes; 200 megapixels of four 32-bit values
 
 Facts = Callable[[bytes, Decoded], Any]
 Source = ImageFile | bytes | ImageError  # a file to read, what was read already, or why it could not be
@@ -104,7 +109,7 @@ def _settings(encoder: Encoder, facts: Facts | None) -> tuple[Path | None, int, 
 
 
 def _start(encoder_file: Path | None, image_size: int, short_side: int, facts: Facts | None) -> None:
-    _Worker.encoder = None if encoder_file is None else Encoder(encoder_file, device="cpu", threads=1)
+    _Worker.encoder = None if encoder_file is None else Encoder(encoder_file, device="cpu", threads=1, tested=True)
     _Worker.image_size, _Worker.short_side, _Worker.facts = image_size, short_side, facts
 
 
@@ -126,14 +131,29 @@ def _finished(chunk: list[tuple[Outcome, np.ndarray | None]], encoder: Encoder) 
 
 def _embed(results: list[tuple[Outcome, np.ndarray | None]], encoder: Encoder) -> list[Outcome]:
     squares = [square for _, square in results if square is not None]
-    vectors = iter(encoder.embed_pixels(np.stack(squares)) if squares else ())
-    return [outcome if square is None else replace(outcome, vector=next(vectors)) for outcome, square in results]
+    vectors = iter(_vectors(squares, encoder))
+    return [outcome if square is None else _with(outcome, next(vectors)) for outcome, square in results]
+
+
+def _vectors(squares: list[np.ndarray], encoder: Encoder) -> list[NDArray[np.float32] | None]:
+    """A vector for each; None where the encoder gives none that can be used, as of a picture of its mean colour."""
+    if not squares:
+        return []
+    try:
+        return list(encoder.embed_pixels(np.stack(squares)))
+    except UserError:
+        return [None] if len(squares) == 1 else [vector for one in squares for vector in _vectors([one], encoder)]
+
+
+def _with(outcome: Outcome, vector: NDArray[np.float32] | None) -> Outcome:
+    if vector is None:
+        return Outcome(error="the encoder gives no usable vector for it")
+    return replace(outcome, vector=vector)
 
 
 def _read(source: Source) -> tuple[Outcome, np.ndarray | None]:
     try:
-        content = _content(source)
-        decoded = read_image(content, _Worker.short_side)
+        content, decoded = _decoded(source)
     except ImageError as error:
         return Outcome(error=str(error), lasting=error.lasting), None
     except OSError as error:
@@ -144,9 +164,20 @@ def _read(source: Source) -> tuple[Outcome, np.ndarray | None]:
     return Outcome(facts=facts), np.asarray(centre_square(decoded.image, _Worker.image_size))
 
 
-def _content(source: Source) -> bytes:
+def _decoded(source: Source) -> tuple[bytes, Decoded]:
+    """An image's bytes and pixels. Of a large file the bytes are read only when the pixels were decoded."""
     if isinstance(source, ImageError):
         raise source
     if isinstance(source, bytes):
-        return source
-    return read_member(source) if isinstance(source, ShardMember) else source.path.read_bytes()
+        return source, read_image(source, _Worker.short_side)
+    if isinstance(source, ShardMember):
+        content = read_member(source)
+    elif source.path.stat().st_size > LARGE:
+        decoded = read_image(source.path, _Worker.short_side)  # which takes what it needs of the file
+        size = source.path.stat().st_size
+        if size > LARGEST_FILE or size > free_memory() // 2:
+            raise ImageError(f"too large: a file of {size / 1e9:.1f} GB", lasting=size > LARGEST_FILE)
+        return source.path.read_bytes(), decoded
+    else:
+        content = source.path.read_bytes()
+    return content, read_image(content, _Worker.short_side)

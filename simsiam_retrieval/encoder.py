@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import io
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from importlib import resources
@@ -25,6 +26,9 @@ FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX fi
 DEVICES = {"cpu": "CPU", "cuda": "GPU (CUDA)", "tensorrt": "GPU (TensorRT)"}
 PROVIDERS = {"cuda": ["CUDAExecutionProvider"], "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider"]}
 RUN_FILES = ("encoder.onnx", "encoder_fp16.onnx", "encoder_int8.onnx")  # in a run folder, the first is taken
+LARGEST_SIDE, LARGEST_DIM = 4096, 65_536  # of images, in pixels, and of vectors; more is damage
+LARGEST_FILE = 2**31  # bytes; ONNX itself allows no more
+UNIT = 4e-3  # a vector's squared length may differ from 1 by this
 HEAVY = ("Conv", "Gemm", "MatMul")  # what a GPU is for
 
 ImageLike = Image.Image | np.ndarray | Path | str | bytes
@@ -37,22 +41,18 @@ class Encoder:
     identities cannot be compared.
     """
 
-    def __init__(self, file: Path, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, file: Path, *, device: str = "auto", threads: int | None = None, tested: bool = False) -> None:
         """Load ``file``.
 
         ``device``: "cpu"; "cuda" or "tensorrt", an error when the GPU is not used in the end; or "auto": CUDA where it
         can be used, else the CPU. ``device`` and ``took`` say what it came to.
-        ``threads``: threads for one batch; by default ONNX Runtime's choice, one per core.
+        ``threads``: threads for one batch; by default ONNX Runtime's choice, one per core. ``tested``: another one of
+        this file was loaded before, so two images need not be embedded to see that it gives vectors.
 
         Raises :class:`UserError` when the file is missing, damaged, or not an encoder of this package.
         """
         self.file = file
-        try:
-            content = file.read_bytes()
-        except FileNotFoundError:
-            raise UserError(f"{file}: no such encoder file") from None
-        except OSError as error:
-            raise UserError(f"{file}: cannot read the encoder ({error.strerror})") from None
+        content = _read(file)
         self.identity = hashlib.sha256(content).hexdigest()[:16]
         self._session, self.device = open_session(file, content, device, threads)
         del content
@@ -66,8 +66,16 @@ class Encoder:
             self.dim = int(self.metadata["dim"])
         except (KeyError, ValueError):
             raise UserError(f"{file}: its metadata are incomplete; export the encoder again") from None
+        if not (0 < self.image_size <= LARGEST_SIDE and 0 < self.dim <= LARGEST_DIM):
+            raise UserError(
+                f"{file}: cannot be an encoder: images of {self.image_size} px, vectors of {self.dim} values"
+            )
         # files are decoded no smaller than this, wherever they are embedded: the same pixels, the same vector
         self.decode_side = max(2 * self.image_size, 256)
+        if not tested:
+            # two, as a graph may have been exported for one at a time; not of one colour, which may have no direction
+            noise = np.random.default_rng(0).integers(0, 256, (2, self.image_size, self.image_size, 3), np.uint8)
+            self.embed_pixels(noise)
 
     @property
     def took(self) -> str:
@@ -79,12 +87,28 @@ class Encoder:
 
         ``pixels``: uint8 (n, height, width, 3), RGB. The graph takes the largest centred square, resamples it to
         ``image_size`` and normalises. Returns float32 (n, dim), rows of length 1.
+
+        Raises :class:`UserError` where the graph gives anything else.
         """
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
             raise ValueError(f"expected uint8 (n, height, width, 3), got {pixels.dtype} {pixels.shape}")
         if len(pixels) == 0:
             return np.zeros((0, self.dim), np.float32)
-        return np.asarray(self._session.run(["vectors"], {"images": pixels})[0])
+        try:
+            vectors = np.asarray(self._session.run(["vectors"], {"images": pixels})[0])
+        # ONNX Runtime's exceptions share no base class but Exception
+        except Exception as error:  # noqa: BLE001
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(f"{self.file}: does not work as an encoder ({reason}); export it again") from None
+        if vectors.dtype != np.float32 or vectors.shape != (len(pixels), self.dim):
+            raise UserError(
+                f"{self.file}: gives {vectors.dtype} {vectors.shape} for {len(pixels)} images, not float32 "
+                f"({len(pixels)}, {self.dim}); export it again"
+            )
+        lengths = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+        if not (np.abs(lengths - 1) <= UNIT).all():  # so that NaN counts
+            raise UserError(f"{self.file}: gives vectors that are not of unit length; export it again")
+        return vectors
 
     def embed(self, images: Iterable[ImageLike], *, batch_size: int = 8) -> NDArray[np.float32]:
         """Embed images of any size: paths, encoded bytes, Pillow images or uint8 arrays (h, w) or (h, w, 3).
@@ -112,6 +136,23 @@ class Encoder:
         except ImageError as error:
             raise UserError(f"{printable(name)}: {error}") from None
         return np.asarray(centre_square(image, self.image_size))
+
+
+def _read(file: Path) -> bytes:
+    """The bytes of an encoder's file, which may be whatever a user names."""
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{file}: not a regular file")  # a FIFO would block, a device never end
+        if status.st_size > LARGEST_FILE:
+            raise UserError(f"{file}: too large for an ONNX file")
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such encoder file") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot read the encoder ({error.strerror})") from None
+    except MemoryError:
+        raise UserError(f"{file}: not enough memory to read it") from None
 
 
 def stored_features(file: Path) -> str | None:
@@ -211,7 +252,7 @@ def _try_session(file: Path, content: bytes, device: str, threads: int | None) -
             return None, f"this ONNX Runtime has no {wanted[0]}"
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        with _no_chatter(onnxruntime) if wanted else contextlib.nullcontext():
+        with _no_chatter(onnxruntime):  # of a damaged file, too
             session = onnxruntime.InferenceSession(content, options, providers=[*wanted, "CPUExecutionProvider"])
     # ONNX Runtime's exceptions share no base class but Exception
     except Exception as error:  # noqa: BLE001

@@ -1,13 +1,12 @@
 """Where collections live when nobody names a place, and which one was used last."""
 
-import json
 import os
 from pathlib import Path
 
 import platformdirs
 
 from .errors import UserError
-from .files import write_json
+from .files import parse_json, write_json
 from .images.files import absolute
 
 HOME_VARIABLE = "SIMSIAM_RETRIEVAL_HOME"
@@ -46,7 +45,7 @@ def find_collection(given: Path | None) -> Path:
     if given is not None:
         return absolute(given)
     try:
-        last = Path(json.loads((home() / "last.json").read_text(encoding="utf-8"))["collection"])
+        last = Path(parse_json((home() / "last.json").read_text(encoding="utf-8"))["collection"])
     except (OSError, ValueError, KeyError, TypeError):
         last = default_collection()
     if not last.exists():

@@ -5,7 +5,6 @@ Only JSON and ONNX files are fetched, and nothing is unpickled. No torch here.
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .errors import UserError
+from .files import parse_json
 from .text import printable
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def fetch(reference: str) -> Path:
         files, default = _listing(reference, config_file)
         name = name or default
         if not name.endswith(".onnx"):
-            raise UserError(f"{reference}: {name} is not an .onnx file; there are {_named(files)}")
+            raise UserError(f"{reference}: {printable(name)} is not an .onnx file; there are {_named(files)}")
         if name not in files:
-            raise UserError(f"{reference}: no {name} in it; there are {_named(files)}")
+            raise UserError(f"{reference}: no {printable(name)} in it; there are {_named(files)}")
         file = _download(repo, name, commit)
         _verify(reference, file, name, files[name])
     return file
@@ -116,13 +116,22 @@ def _download(repo: str, name: str, revision: str) -> Path:
 def _listing(reference: str, config_file: Path) -> tuple[dict[str, str], str]:
     """Paths and SHA-256 digests of the encoders that ``config.json`` names, and which of them is the usual one."""
     try:
-        section = json.loads(config_file.read_text(encoding="utf-8"))[SECTION]
+        section = parse_json(config_file.read_text(encoding="utf-8"))[SECTION]
         files = {str(name): str(digest) for name, digest in section["files"].items() if name.endswith(".onnx")}
+        default = str(section.get("default", DEFAULT_FILE))
+        if not all(map(_is_inside, (*files, default))):
+            raise UserError(f"{reference}: its config.json names files outside the repository; do not use it")
         if section["format"] == FORMAT and files:
-            return files, str(section.get("default", DEFAULT_FILE))
+            return files, default
         raise UserError(f"{reference}: its config.json has another format ({section['format']}); upgrade this package")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{reference}: not an encoder that this package published (by its config.json)") from None
+
+
+def _is_inside(name: str) -> bool:
+    """Whether this can be the path of a file in a repository."""
+    parts = name.replace("\\", "/").split("/")
+    return name.isprintable() and ":" not in name and all(part not in ("", ".", "..") for part in parts)
 
 
 def _verify(reference: str, file: Path, name: str, expected: str) -> None:

@@ -276,14 +276,22 @@ def _maintain(arguments: Arguments, folder: Path) -> int:
 
     if arguments.rebuild_index and is_sharded(folder):
         return _build_sharded(arguments, folder)
-    with Collection.open(folder) as collection:
-        on_wait = cli.remark if arguments.wait else None
+    on_wait = cli.remark if arguments.wait else None
+    mended = []
+    try:
+        collection = Collection.open(folder)
+    except UserError:
+        if not arguments.verify or not Collection.exists(folder):
+            raise
+        mended = Collection.mend(folder, on_wait=on_wait)  # what keeps it from being opened
+        collection = Collection.open(folder)
+    with collection:
         if arguments.rebuild_index:
             collection.rebuild_index(arguments.index, recall=arguments.recall, on_wait=on_wait)
             _remark_measured(folder, True)
             print(f"built the index of {len(collection)} images in {printable(folder)} again")
             return cli.DONE
-        found = collection.verify(on_wait=on_wait)
+        found = mended + collection.verify(on_wait=on_wait)
         for finding in found:
             print(f"{printable(finding.subject)}: {finding.problem}; {finding.repair}")
         images = len(collection)
@@ -382,7 +390,7 @@ def _remark_measured(folder: Path, rebuilt: bool) -> None:
 def _remark_held(held: list[tuple[Path, int]]) -> None:
     for place, count in held:
         cli.remark(
-            f"{printable(place)}: missing, not mounted, or without any image now; its {count} images are kept; "
+            f"{printable(place)}: missing, not mounted, or without most of its images now; {count} images are kept; "
             "mount or restore it, or forget them with --prune"
         )
 

@@ -57,6 +57,14 @@ def home_dir(
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_workers_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a test does not say how many worker processes, there are none: starting one takes longer than its work."""
+    from simsiam_retrieval.images import pool
+
+    monkeypatch.setattr(pool, "default_workers", lambda: 0)
+
+
 @pytest.fixture
 def each_chunk_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Updates store each chunk in a transaction of its own, instead of a second's work."""

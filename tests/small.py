@@ -93,3 +93,32 @@ def stop_after(chunks: int, how: type[BaseException]) -> Callable[[int], None]:
 
 def summary(update) -> tuple[int, int, int, int]:
     return update.added, update.changed, update.removed, update.images
+
+
+def set_meta(collection: Path, key: str, value: str) -> None:
+    """Store a setting past the package, with its checksum where there are checksums."""
+    from simsiam_retrieval.collection.checksums import of_setting
+
+    database = sqlite3.connect(collection / "catalog.sqlite")
+    with database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(meta)")]
+        values = [key, value, of_setting(key, value)][: len(columns)]
+        database.execute(f"INSERT OR REPLACE INTO meta VALUES ({', '.join('?' * len(columns))})", values)
+    database.close()
+
+
+def older_schema(collection: Path, version: int) -> None:
+    """Turn a collection into what an older version wrote."""
+    database = sqlite3.connect(collection / "catalog.sqlite")
+    with database:
+        for table in ("meta", "labels"):
+            database.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
+        database.execute("DELETE FROM meta WHERE key LIKE '% seal' OR key = 'keys'")
+        if version < 3:
+            database.execute("ALTER TABLE items DROP COLUMN checksum")
+        if version < 2:
+            database.execute("ALTER TABLE items DROP COLUMN taken")
+            database.execute("DROP TABLE labels")
+        database.execute("UPDATE meta SET value = ? WHERE key = 'schema'", [str(version)])
+    database.close()
+    (collection / "labels.jsonl").unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,31 @@ def test_guessing_ends_after_ten_for_a_minute(monkeypatch: pytest.MonkeyPatch) -
     assert client.get("/").status_code == 401
 
 
+def test_guessing_from_everywhere_ends_after_a_hundred() -> None:
+    app = visitor(password=PASSWORD).app
+    codes = []
+    for number in range(guard.ALL_TRIES + 1):
+        client = TestClient(app, base_url="http://photos.lan:8501", client=(f"10.0.{number // 9}.1", 1))
+        codes.append(client.post("/login", data={"password": "guess"}).status_code)
+    assert codes == [401] * guard.ALL_TRIES + [429]
+
+
+def test_nobody_is_believed_to_be_a_proxy_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As uvicorn, below the guard, takes it."""
+    from uvicorn.config import Config
+
+    monkeypatch.setattr(server, "free_port", lambda port, host: pytest.fail("asked") if port < 0 else port)
+    monkeypatch.setattr("streamlit.App", lambda *arguments, **options: SimpleNamespace(run=lambda **config: None))
+    monkeypatch.setattr(server.threading, "Thread", lambda **options: SimpleNamespace(start=lambda: None))
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    for proxy, believed in ((None, ""), ("10.0.0.7", "10.0.0.7")):
+        with pytest.raises(KeyboardInterrupt):
+            server.serve(server.Settings(Path(), Path()), 8501, open_browser=False, password=PASSWORD, proxy=proxy)
+        assert Config(app=None).forwarded_allow_ips == believed
+    with pytest.raises(UserError, match="--proxy nginx"):
+        server.check_proxy("nginx")
+
+
 def test_other_sites_and_other_names_stay_out() -> None:
     own = visitor("http://127.0.0.1:8501", hosts=server.OWN_NAMES)
     assert own.get("/").text == "secret"
@@ -213,7 +239,7 @@ def test_uploads_that_need_much_memory_are_refused_before_they_are_decoded(
     if not refused:
         assert picture.uploaded_picture(content.getvalue())[1] == "300 × 200 px"
         return
-    monkeypatch.setattr(picture, "read_image", lambda *_, **__: pytest.fail("decoded"))
+    monkeypatch.setattr(picture, "read_image_apart", lambda *_, **__: pytest.fail("decoded"))
     with pytest.raises(ImageError, match="million pixels"):
         picture.uploaded_picture(content.getvalue())
 

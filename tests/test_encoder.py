@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,7 +15,9 @@ import numpy as np
 import onnx
 import pytest
 from commands import refused
+from onnx import helper
 from PIL import Image
+from small import small_encoder
 
 import simsiam_retrieval
 from simsiam_retrieval.encoder import Encoder, find_encoder, gpu_present, load_encoder, unused
@@ -356,3 +360,42 @@ def test_a_decoded_picture_is_not_turned_again(photos: Path) -> None:
     assert picture.getexif().get(0x0112, 1) == 1
     by_path, by_picture = encoder.embed([turned, picture])
     np.testing.assert_array_equal(by_path, by_picture)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_size": "-5"}, "cannot be an encoder"),
+        ({"image_size": "0"}, "cannot be an encoder"),
+        ({"image_size": "1000000"}, "cannot be an encoder"),
+        ({"dim": "1000000"}, "cannot be an encoder"),
+        ({"image_size": "9"}, "does not work as an encoder"),
+        ({"dim": "191"}, "not float32 (2, 191)"),
+        ({"input": "pixels"}, "does not work as an encoder"),
+        ({"output": "embedding"}, "does not work as an encoder"),
+        ({"last": "Identity"}, "not of unit length"),
+    ],
+)
+def test_an_encoder_that_gives_something_else(tmp_path, change, words):
+    """The metadata are right, or nearly; two images are embedded to see."""
+    model = onnx.load(small_encoder(tmp_path / "small.onnx"))
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(model, {**facts, **{key: change[key] for key in facts if key in change}})
+    graph = model.graph
+    if "input" in change:
+        graph.input[0].name = graph.node[0].input[0] = change["input"]
+    if "output" in change:
+        graph.output[0].name = graph.node[-1].output[0] = change["output"]
+    if "last" in change:
+        graph.node[-1].CopyFrom(helper.make_node(change["last"], list(graph.node[-1].input), ["vectors"]))
+    onnx.save(model, tmp_path / "changed.onnx")
+    with pytest.raises(UserError, match=re.escape(words)):
+        Encoder(tmp_path / "changed.onnx", device="cpu")
+
+
+def test_an_encoder_that_is_no_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "encoder.onnx")
+    with pytest.raises(UserError, match="not a regular file"):
+        Encoder(tmp_path / "encoder.onnx", device="cpu")
+    with pytest.raises(UserError, match="not a regular file"):
+        Encoder(Path("/dev/zero"), device="cpu")

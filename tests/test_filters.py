@@ -100,3 +100,8 @@ def test_labels_count_at_once(big: Collection) -> None:
     assert {hit.item.id for hit in big.search(first.path, where=where)} == {first.id, second.id}
     big.set_labels({second.id: None})
     assert [hit.item.id for hit in big.search(first.path, where=where)] == [first.id]
+
+
+def test_the_last_of_all_days_has_no_next() -> None:
+    item = Item(1, Path("/a.jpg"), 1, 0, 1, 1, "JPEG")
+    assert Filter(until=date.max).among([item], {}) == [1]

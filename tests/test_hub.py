@@ -253,11 +253,19 @@ def test_only_onnx_that_is_listed_is_fetched(hub: FakeHub, send: Upload, tmp_pat
         b'{"simsiam_retrieval": 3}',
         b'{"simsiam_retrieval": {"format": "x", "files": []}}',
         b"\xff",
+        b'{"a":' * 99_999,
     ],
 )
 def test_a_repository_that_is_not_ours(hub: FakeHub, config: bytes | None) -> None:
     hub.put("acme/other", "README.md" if config is None else "config.json", config or b"# other")
     assert "not an encoder that this package published" in complaint(lambda: load_encoder("hf://acme/other"))
+
+
+@pytest.mark.parametrize("name", ["../x.onnx", "/x.onnx", "a/../../x.onnx", "a//x.onnx", "C:/x.onnx", "a\\..\\x.onnx"])
+def test_files_outside_the_repository(hub: FakeHub, name: str) -> None:
+    for section in ({"files": {name: "0" * 64}}, {"files": {"onnx/model.onnx": "0" * 64}, "default": name}):
+        hub.put("acme/evil", "config.json", json.dumps({"simsiam_retrieval": {"format": FORMAT, **section}}).encode())
+        assert "outside the repository" in complaint(lambda: load_encoder("hf://acme/evil"))
 
 
 def test_a_later_format_asks_for_an_upgrade(hub: FakeHub) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from commands import refused
 from PIL import Image
-from small import expected_vector, paint, small_encoder
+from small import expected_vector, paint, set_meta, small_encoder
 
 from simsiam_retrieval import Collection
 
@@ -284,9 +284,7 @@ def test_a_damaged_encoder_inside(run, made, folder, content):
 
 @pytest.mark.parametrize("command", ["index", "search"])
 def test_a_collection_of_a_newer_version(run, made, folder, command):
-    with sqlite3.connect(made / "catalog.sqlite") as database:
-        database.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
-    database.close()
+    set_meta(made, "schema", "99")
     argument = folder if command == "index" else folder / "0.jpg"
     refused(run(command, argument, "--collection", made), "newer", "upgrade")
 

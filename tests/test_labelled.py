@@ -95,3 +95,15 @@ def test_classes_that_cannot_be_told_apart(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="lacks: emu"):
         common_classes(two, more)
     assert thin_classes(["a", "b", "b", "c"]) == ["a", "c"]
+
+
+def test_a_quote_that_is_not_closed_swallows_nothing(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text('path,label\na.jpg,cat\nb.jpg,"dog\nc.jpg,cat\n')
+    with pytest.raises(UserError, match="quote that is not closed"):
+        read_labels(tmp_path / "labels.csv")
+
+
+def test_the_home_of_nobody(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,label\n~nosuchuser/a.jpg,cat\n")
+    with pytest.raises(UserError, match="no such user"):
+        read_labels(tmp_path / "labels.csv")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import ExifTags, Image
-from small import contents, paint, small_encoder
+from small import contents, older_schema, paint, small_encoder
 
 from simsiam_retrieval import Collection, UserError
 
@@ -66,13 +66,7 @@ def test_all_labels_are_stored_or_none(collection: Collection) -> None:
 def make_old(collection: Collection) -> None:
     """Turn a collection into what the first version wrote."""
     collection.close()
-    database = sqlite3.connect(collection.folder / "catalog.sqlite")
-    with database:
-        database.execute("ALTER TABLE items DROP COLUMN taken")
-        database.execute("ALTER TABLE items DROP COLUMN checksum")
-        database.execute("DROP TABLE labels")
-        database.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
-    database.close()
+    older_schema(collection.folder, 1)
 
 
 def test_an_old_collection_is_read_as_it_is_and_migrated_when_written(collection: Collection, folder: Path) -> None:
@@ -100,7 +94,7 @@ def test_an_update_migrates(collection: Collection, folder: Path) -> None:
     with Collection.open(collection.folder) as old:
         assert old.update([folder], workers=0).added == 0
     database = sqlite3.connect(collection.folder / "catalog.sqlite")
-    assert database.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("3",)
+    assert database.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("4",)
     database.close()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from small import names, paint, small_encoder, summary
+from small import names, paint, set_meta, small_encoder, summary
 
 from simsiam_retrieval import Collection
 from simsiam_retrieval.images import mounts as mounts_module
@@ -114,9 +114,7 @@ def test_a_drive_that_comes_while_files_are_listed(collection, folder, mount):
 
 
 def test_a_damaged_list_of_mount_points(collection, folder, run):
-    with sqlite3.connect(collection.folder / "catalog.sqlite") as database:
-        database.execute("INSERT INTO meta VALUES ('mounts', '7')")
-    database.close()
+    set_meta(collection.folder, "mounts", "7")
     done = run("index", folder, "--collection", collection.folder)
     assert done.returncode == 2 and "damaged" in done.stderr
 

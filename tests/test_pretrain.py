@@ -36,7 +36,7 @@ from simsiam_retrieval.training.config import METHODS, RECIPES, Config, from_dic
 from simsiam_retrieval.training.options import Options
 from simsiam_retrieval.training.pretraining import pretrain
 from simsiam_retrieval.training.run import Run, load_backbone
-from simsiam_retrieval.training.runfiles import read_metrics
+from simsiam_retrieval.training.runfiles import read_metrics, stored_config
 from simsiam_retrieval.training.schedule import cosine
 
 # two steps an epoch on the 38 photos of `few_photos`
@@ -310,7 +310,8 @@ def test_a_stopped_and_resumed_run_equals_an_undisturbed_one_to_the_bit(
     assert pretrain(FAST, [], Options(resume=out, device="cpu", workers=0)) is True
     assert same(state(out), state(finished))
     assert [row["step"] for row in read_metrics(out)] == [2, 4, 6]
-    assert [row["lr"] for row in read_metrics(out)] == [row["lr"] for row in read_metrics(finished.path)]
+    for key in ("lr", "loss", "std"):  # of whole epochs: steps before the stop count, too
+        assert [row[key] for row in read_metrics(out)] == [row[key] for row in read_metrics(finished.path)]
 
 
 def test_a_run_may_be_stopped_again_and_again(few_photos, tmp_path, monkeypatch, finished):
@@ -875,11 +876,62 @@ def test_a_full_disk_keeps_the_checkpoint_before(few_photos, stopped, monkeypatc
         Path(file).write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
+    def full_by_torch(value, file, *args, **options):
+        raise RuntimeError("[enforce fail at inline_container.cc:659] . unexpected pos 576 vs 470")
+
     before = contents(stopped)
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(UserError, match="disk full"):
-        Run(stopped).save_checkpoint({"step": 1})
+    for save in (full, full_by_torch):
+        monkeypatch.setattr(torch, "save", save)
+        with pytest.raises(UserError, match="disk full"):
+            Run(stopped).save_checkpoint({"step": 1})
     assert contents(stopped) == before
+
+
+def test_a_disk_that_is_full_for_metrics(stopped):
+    run = Run(stopped)
+    run.metrics_file.unlink(missing_ok=True)
+    run.metrics_file.symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written"):
+        run.append_metrics({"step": 1})
+
+
+def test_a_damaged_line_of_metrics_costs_itself(tmp_path):
+    run = Run(tmp_path)
+    lines = [
+        '{"step": 1}',
+        '{"st',
+        "5",
+        "[" * 99_999,
+        '{"step": "x"}',
+        '{"epoch": 2}',
+        '{"step": 2}',
+        '{"step": 3}',
+        '{"st',
+    ]
+    run.metrics_file.write_text("\n".join(lines))
+    run.truncate_metrics(2)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "5",
+        "[" * 99_999,
+        '{"config": 5}',
+        '{"config": {"epochs": []}}',
+        '{"data": 5}',
+        '{"data": {"roots": [5]}}',
+    ],
+)
+def test_a_config_that_is_none_is_one_line(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    (tmp_path / "rejected.jsonl").write_text('5\n[]\n{"path": 5, "reason": 1}\n' + "[" * 99_999)
+    with pytest.raises(UserError):
+        stored_config(tmp_path)
+    assert Run(tmp_path).read_rejected() == {}
 
 
 # -- shards, the cache, files that are known to be bad

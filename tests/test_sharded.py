@@ -223,6 +223,35 @@ def test_the_command_that_builds(tmp_path, run: Run) -> None:
     assert done.returncode == 0 and run("search", "--item", "3", "-k", 3).stdout == done.stdout
 
 
+def test_changed_bytes_of_the_index_are_found(made, photos, run: Run, tmp_path) -> None:
+    """Of the centroids by a search, of the lists by --verify."""
+    folder = shutil.copytree(made, tmp_path / "c")
+    query = sorted(photos.rglob("*.jpg"))[0]
+    for suffix in ("ivfdata", "faiss"):
+        [file] = folder.glob(f"index-*.{suffix}")
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+        done = run("index", "--verify", "--collection", folder)
+        assert "does not fit its checksum" in done.stdout and "build again" in done.stdout
+    refused(run("search", query, "--collection", folder), "index is missing or damaged")
+    assert run("index", "--rebuild-index", "--collection", folder).returncode == 0
+
+
+def test_labels_outlive_the_catalog_of_a_sharded_collection(made, tmp_path, run: Run) -> None:
+    folder = shutil.copytree(made, tmp_path / "c")
+    with Collection.open(folder) as opened:
+        first = opened.items(1)[0]
+        opened.set_labels({first.id: "cat"})
+    content = bytearray((folder / "catalog.sqlite").read_bytes())
+    content[4096 * 2 : 4096 * 2 + 600] = b"\xaa" * 600
+    (folder / "catalog.sqlite").write_bytes(content)
+    refused(run("index", "--verify", "--collection", folder), "was put aside", "--rebuild-index")
+    assert run("index", "--rebuild-index", "--collection", folder).returncode == 0
+    with Collection.open(folder) as opened:
+        assert {opened.item(id_).path: label for id_, label in opened.labels().items()} == {first.path: "cat"}
+
+
 def test_a_shard_that_is_gone_or_damaged(made, photos, run: Run, tmp_path) -> None:
     folder = shutil.copytree(made, tmp_path / "c")
     query = sorted(photos.rglob("*.jpg"))[0]

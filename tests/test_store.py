@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from simsiam_retrieval.errors import UserError
-from simsiam_retrieval.images import squares
+from simsiam_retrieval.images import pool, squares
 from simsiam_retrieval.images import store as storing
 from simsiam_retrieval.images.files import ImageFile, list_images
-from simsiam_retrieval.images.pool import INLINE_BELOW, available_cpus, map_chunks
+from simsiam_retrieval.images.pool import Workers, available_cpus, map_chunks
 from simsiam_retrieval.images.store import fits_in_memory, load_store
 
 # Worker processes import this module: nothing heavy at its top, functions for them at module level.
@@ -241,11 +241,21 @@ def test_chunks_come_in_order():
     assert flat(chunks) == [2 * number for number in numbers]
 
 
-@pytest.mark.parametrize("count", [0, 1, INLINE_BELOW - 1])
-def test_few_items_stay_in_this_process(count):
-    chunks = list(map_chunks(where, range(count), lost=fail_if_lost, chunk_size=10))
-    assert flat(chunks) == [os.getpid()] * count
-    assert [len(chunk) for chunk in chunks] == [10] * (count // 10) + [count % 10] * (count % 10 > 0)
+def test_few_items_go_to_one_worker(monkeypatch):
+    """Whatever the decoder does to them, the caller lives on."""
+    monkeypatch.setattr(pool, "default_workers", lambda: 4)
+    started = []
+    monkeypatch.setattr(pool, "Workers", lambda count, **options: started.append(count) or Workers(count, **options))
+    lost: list[int] = []
+    found = flat(map_chunks(die_or_hang, [12, 13], lost=lambda item, reason: lost.append(item) or -1))
+    assert (found, lost, started) == ([24, -1], [13], [1])
+    assert list(map_chunks(where, [], lost=fail_if_lost)) == [] and started == [1]
+
+
+@pytest.mark.parametrize("workers", [-1, 99_999_999])
+def test_numbers_of_workers_that_make_no_sense(workers):
+    with pytest.raises(UserError, match=f"--workers {workers}"):
+        list(map_chunks(where, [1], lost=fail_if_lost, workers=workers))
 
 
 def test_no_workers_means_this_process():
@@ -255,7 +265,7 @@ def test_no_workers_means_this_process():
 
 def test_many_items_go_to_as_many_workers_as_asked_with_their_initializer():
     options = {"lost": fail_if_lost, "workers": 2, "chunk_size": 8}
-    pids = set(flat(map_chunks(where, range(INLINE_BELOW), **options)))
+    pids = set(flat(map_chunks(where, range(24), **options)))
     assert os.getpid() not in pids and 1 <= len(pids) <= 2
     values = flat(map_chunks(started_with, range(30), initializer=start, initargs=("hello",), **options))
     assert values == ["hello"] * 30
@@ -263,7 +273,9 @@ def test_many_items_go_to_as_many_workers_as_asked_with_their_initializer():
 
 
 def test_the_initializer_runs_here_too_when_the_work_does():
-    values = flat(map_chunks(started_with, range(3), lost=fail_if_lost, initializer=start, initargs=("here",)))
+    values = flat(
+        map_chunks(started_with, range(3), lost=fail_if_lost, workers=0, initializer=start, initargs=("here",))
+    )
     start(None)  # type: ignore[arg-type]
     assert values == ["here"] * 3
 
@@ -434,7 +446,6 @@ def test_what_is_known_to_be_bad_is_not_tried_until_it_changes(folder, monkeypat
 
 def test_workers_give_what_this_process_gives(few_photos):
     files = list_images([few_photos]).images
-    assert len(files) >= INLINE_BELOW
     shown: list[int] = []
     here, there = load_store(files, 16, workers=0), load_store(files, 16, workers=2, progress=shown.append)
     np.testing.assert_array_equal(here.pixels, there.pixels)

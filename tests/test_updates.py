@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refused
-from small import Killed, contents, expected_vector, names, paint, small_encoder, stop_after, summary
+from small import Killed, contents, expected_vector, names, paint, set_meta, small_encoder, stop_after, summary
 
 import simsiam_retrieval.collection.collection as collection_module
 from simsiam_retrieval import Collection, UserError
@@ -157,7 +157,9 @@ def test_roots_have_their_own_patterns(collection, folder, tmp_path):
 
 
 def test_a_root_whose_images_are_all_left_out_is_not_held(collection, folder):
-    update = collection.update([folder], include=["*.png"], workers=0)
+    with pytest.raises(UserError, match="leave none of 5"):
+        collection.update([folder], include=["*.png"], workers=0)
+    update = collection.update([folder], include=["*.png"], prune=True, workers=0)
     assert (summary(update), update.held, update.left_out) == ((0, 0, 5, 0), [], 5)
 
 
@@ -176,9 +178,7 @@ def test_an_excluded_folder_that_cannot_be_read_is_no_failure(collection, folder
 
 
 def test_patterns_that_were_damaged(collection, folder):
-    with sqlite3.connect(collection.folder / "catalog.sqlite") as database:
-        database.execute("INSERT INTO meta VALUES ('patterns', '[1')")
-    database.close()
+    set_meta(collection.folder, "patterns", "[1")
     with pytest.raises(UserError, match="damaged"):
         collection.update([folder])
 

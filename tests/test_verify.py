@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refused
-from small import contents, names, paint, small_encoder, summary
+from small import contents, names, older_schema, paint, small_encoder, summary
 
 from simsiam_retrieval import Collection, UserError
 
@@ -79,6 +79,7 @@ def test_any_flipped_bit_of_a_vector_in_the_faiss_file_is_found(collection, fold
     file.write_bytes(whole.replace(vector, flipped(vector, draw.randrange(len(vector)), draw.randrange(8))))
     if not sealed:
         change(collection, "UPDATE items SET checksum = NULL WHERE path LIKE ?", "%3.jpg")
+        change(collection, "DELETE FROM meta WHERE key IN ('index seal', 'keys')")
     with Collection.open(collection.folder) as again:
         [finding] = again.verify()
         if sealed:
@@ -186,9 +187,7 @@ def test_rows_of_moved_files_and_broken_files_have_checksums_too(collection, fol
 
 def test_rows_without_a_checksum_get_one(collection, folder):
     """Those of a catalog that an older version made."""
-    change(collection, "UPDATE items SET checksum = NULL")
-    change(collection, "ALTER TABLE items DROP COLUMN checksum")
-    change(collection, "UPDATE meta SET value = '2' WHERE key = 'schema'")
+    older_schema(collection.folder, 2)
     with Collection.open(collection.folder) as again:
         assert len(again.search(np.ones(192))) == 6
         assert again.verify() == []
@@ -226,8 +225,14 @@ def test_pages_that_sqlite_cannot_read(collection, folder):
     content = bytearray(file.read_bytes())
     content[2 * 4096 : 2 * 4096 + 600] = b"\xaa" * 600
     file.write_bytes(content)
-    with pytest.raises(UserError, match=r"catalog\.sqlite"), Collection.open(collection.folder) as again:
-        again.verify()
+    with pytest.raises(UserError, match=r"catalog\.sqlite.*--verify"), Collection.open(collection.folder) as again:
+        again.items()
+        again.search(np.ones(192), 6)
+    with Collection.open(collection.folder) as again:
+        [finding] = again.verify()[:1]
+        assert "pages of it are broken" in finding.problem and "saved" in finding.repair
+        assert again.update([folder], workers=0).images == 6
+        assert again.verify() == []
 
 
 def test_another_encoder(collection):

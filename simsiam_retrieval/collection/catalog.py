@@ -5,6 +5,7 @@ the next one in batches and publishes them, together with all removals, in one t
 see the old state or the new one, and an update that was killed leaves its finished batches to the next.
 """
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from ..errors import UserError
 from ..files import replacing
 from ..images.files import ImageFile
-from . import checksums, schema
+from . import checksums, label_copy, schema, sealing
 from .index_types import KINDS
 from .noise import sample
 from .patterns import Selection
@@ -112,17 +113,26 @@ def explained(folder: Path) -> Iterator[None]:
     """Turn SQLite's errors into one line for the user."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of text that is none any more
         text = str(error)
-        if "full" in text:
+        if "full" in text or "disk I/O" in text:
             raise UserError(
-                f"{folder}: the disk is full; nothing that was committed is lost; make room, run again"
+                f"{folder}: the disk is full or fails ({text}); nothing that was committed is lost; "
+                "make room, run again"
             ) from None
         if "readonly" in text or "unable to open" in text:
+            if (folder / f"{FILE}-journal").exists():
+                raise UserError(
+                    f"{folder}: an update was interrupted, and undoing its last step needs permission to write there; "
+                    "run any command as somebody who may, or copy the whole folder and use the copy"
+                ) from None
             raise UserError(f"{folder}: no permission to write there") from None
         if "locked" in text:
             raise UserError(f"{folder}: another program holds the catalog; try again when it is done") from None
-        raise UserError(f"{folder / FILE}: damaged ({text}); delete the collection and index again") from None
+        raise UserError(
+            f"{folder / FILE}: damaged ({text}); mend it: "
+            f"python -m simsiam_retrieval.index --verify --collection {folder}"
+        ) from None
 
 
 class Catalog:
@@ -133,18 +143,20 @@ class Catalog:
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         self.folder = folder
         self._db = connection
+        self._labels_checked: tuple[int, int] | None = None
 
     @classmethod
     def create(cls, folder: Path, meta: dict[str, str]) -> "Catalog":
         """Make a new catalog in an existing folder."""
-        with replacing(folder / FILE) as temporary:  # a catalog is there whole or not at all
-            connection = sqlite3.connect(temporary)
+        # a catalog is there whole or not at all
+        with replacing(folder / FILE) as temporary, contextlib.closing(sqlite3.connect(temporary)) as connection:
+            connection.execute("PRAGMA journal_mode = OFF")  # a process that is killed leaves no journal beside it
             with connection:
                 connection.executescript("BEGIN;" + cls.tables)
-                connection.executemany(
-                    "INSERT INTO meta VALUES (?, ?)", {"schema": str(schema.NEWEST), "generation": "0", **meta}.items()
-                )
-            connection.close()
+                for key, value in {"schema": str(schema.NEWEST), "generation": "0", **meta}.items():
+                    sealing.put(connection, key, value)
+                sealing.seal_roots(connection)
+                sealing.seal_labels(connection)
         return cls.open(folder)
 
     @classmethod
@@ -181,6 +193,23 @@ class Catalog:
         """Bring an older catalog to the newest schema, in one transaction; others may go on reading it."""
         if self.schema() < schema.NEWEST:
             schema.migrate(self._db)
+        self.copy_labels()
+
+    def copy_labels(self) -> None:
+        """Write the copy of the labels beside the catalog, where there are labels and it is not there."""
+        if not (self.folder / label_copy.FILE).exists() and (labels := dict(self.stored_labels())):
+            label_copy.write(self.folder, labels)
+
+    def take_copied_labels(self) -> None:
+        """Where there is no label, take those of the copy: the catalog was lost, and is made again."""
+        if next(self.stored_labels(), None) is None and (copied := label_copy.read(self.folder)):
+            with self._db:
+                sealing.put_labels(self._db, dict(copied))
+
+    def stored_labels(self) -> Iterator[tuple[bytes, str]]:
+        """Digest and label of all that is labelled, be it of the collection now or not."""
+        if self.schema() >= _TAKEN_SCHEMA:
+            yield from self._db.execute("SELECT digest, label FROM labels")
 
     def close(self) -> None:
         self._db.close()
@@ -193,21 +222,33 @@ class Catalog:
 
     def noted(self, key: str) -> str | None:
         """What :meth:`note` stored under this key, if it did."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-        return None if row is None else row[0]
+        return sealing.noted(self._db, key)
 
     def note(self, key: str, value: str) -> None:
         """Store a setting or a measurement beside the catalog's own."""
         with self._db:
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, value])
+            sealing.put(self._db, key, value)
+
+    def noted_json(self, key: str) -> Any:
+        """What was stored under this key, read as JSON; None without it. Raises ``DatabaseError`` for anything else."""
+        try:
+            return json.loads(self.noted(key) or "null")
+        except (ValueError, RecursionError):
+            raise sqlite3.DatabaseError(f"its setting {key!r} cannot be read") from None
 
     def schema(self) -> int:
         """The version of its tables; another process may raise it at any time."""
-        return int(self.meta("schema"))
+        return self._number("schema")
 
     def generation(self) -> int:
         """The published generation; it grows with every update that changed something."""
-        return int(self.meta("generation"))
+        return self._number("generation")
+
+    def _number(self, key: str) -> int:
+        try:
+            return int(self.meta(key))
+        except ValueError:
+            raise sqlite3.DatabaseError(f"its {key} is no number") from None
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -221,7 +262,13 @@ class Catalog:
     @staticmethod
     def item_of_row(row: tuple) -> Item:
         """The item of a row of id, path, size, mtime_ns, width, height, format and taken."""
-        taken = None if row[7] is None else datetime.fromisoformat(row[7])
+        whole = all(type(value) is int for value in (row[0], *row[2:6])) and isinstance(row[6], str)
+        try:
+            taken = None if row[7] is None else datetime.fromisoformat(row[7])
+        except (ValueError, TypeError):
+            whole, taken = False, None
+        if not whole:
+            raise sqlite3.DatabaseError(f"what is stored of item {row[0]} cannot be right")
         return Item(row[0], _path(row[1]), *row[2:7], taken=taken)
 
     def _columns(self) -> str:
@@ -283,12 +330,6 @@ class Catalog:
         """Rows that an interrupted update left for the next one."""
         return self._db.execute(f"SELECT count(*) FROM items WHERE NOT {_PUBLISHED}").fetchone()[0]
 
-    def integrity(self) -> list[str]:
-        """SQLite's own complaints about the file: damaged pages, rows that belong to nothing."""
-        complaints = [text for (text,) in self._db.execute("PRAGMA integrity_check") if text != "ok"]
-        strays = self._db.execute("PRAGMA foreign_key_check")
-        return complaints + [f"{table}: row {row} belongs to no item" for table, row, *_ in strays]
-
     def stored(self) -> Iterator[tuple[int, Path, bytes | None, bytes | None, bytes | None, bool | None]]:
         """Id, path, digest, vector and thumbnail of usable images, as they are stored, in the order of ids; and whether
         the row's checksum fits, None where it has none.
@@ -313,6 +354,7 @@ class Catalog:
 
     def roots(self) -> list[Path]:
         """The folders that were indexed."""
+        sealing.check_roots(self._db)
         return [_path(path) for (path,) in self._db.execute("SELECT path FROM roots ORDER BY path")]
 
     def vectors(self, dim: int) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]:
@@ -330,6 +372,7 @@ class Catalog:
                 rows += 1
             if rows != count:
                 raise sqlite3.DatabaseError(f"{count - rows} vectors are missing")
+        check_unit(ids, matrix)
         return generation, ids, matrix
 
     def vectors_of(self, ids: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
@@ -372,23 +415,49 @@ class Catalog:
         """Id -> label of the usable images that have one."""
         if self.schema() < _TAKEN_SCHEMA:
             return {}
+        self._check_labels()
         return dict(self._db.execute(f"SELECT id, label FROM items JOIN labels USING (digest) WHERE {_VISIBLE}"))
+
+    def _check_labels(self) -> None:
+        """Compare the labels with their checksums, once for each state of the file."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()  # changes with other connections' commits
+        state = version, self._db.total_changes
+        if state != self._labels_checked:
+            sealing.check_labels(self._db)
+            self._labels_checked = state
+
+    def check_rows(self, ids: Iterable[int]) -> None:
+        """Raise ``DatabaseError`` where what is stored of one of these items is not what was written."""
+        if self.schema() < _CHECKSUM_SCHEMA:
+            return
+        query = f"SELECT path FROM items WHERE id = ? AND checksum <> {checksums.OF_ROW}"
+        for id_ in ids:
+            row = self._db.execute(query, [id_]).fetchone()
+            if row is not None:
+                raise sqlite3.DatabaseError(f"what is stored of {_path(row[0])} does not fit its checksum")
 
     # -- updating
 
-    def set_labels(self, labels: Mapping[int, str | None]) -> None:
-        """Label the content of images, or take its label away (None), in one transaction."""
+    def set_labels(self, labels: Mapping[int, str | None]) -> list[int]:
+        """Label the content of images, or take its label away (None), in one transaction.
+
+        Returns the ids that were passed over: those of images whose content an old collection has no hash of.
+        """
         self.migrate()
-        rows = [(label, id_) for id_, label in labels.items()]
+        passed_over: list[int] = []
+        changes: dict[bytes, str | None] = {}
         with self._db:
-            self._db.executemany(
-                "INSERT OR REPLACE INTO labels SELECT digest, ? FROM items WHERE id = ? AND digest IS NOT NULL",
-                [row for row in rows if row[0] is not None],
-            )
-            self._db.executemany(
-                "DELETE FROM labels WHERE ? IS NULL AND digest = (SELECT digest FROM items WHERE id = ?)",
-                [row for row in rows if row[0] is None],
-            )
+            self._db.execute("BEGIN IMMEDIATE")
+            self._check_labels()
+            for id_, label in labels.items():
+                row = self._db.execute("SELECT digest FROM items WHERE id = ?", [id_]).fetchone()
+                if row is None or row[0] is None:
+                    passed_over.append(id_)
+                else:
+                    changes[row[0]] = label
+            sealing.put_labels(self._db, changes)
+        label_copy.append(self.folder, changes)
+        return passed_over
 
     def known_below(self, roots: Iterable[Path]) -> dict[Path, Known]:
         """The newest row of every file at or below one of ``roots``, published or pending."""
@@ -410,17 +479,17 @@ class Catalog:
 
     def selection(self) -> Selection:
         """The patterns of all roots."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'patterns'").fetchone()
+        stored = self.noted("patterns")
         try:
-            return Selection.from_json(row[0]) if row else Selection({})
+            return Selection.from_json(stored) if stored else Selection({})
         except (ValueError, TypeError, AttributeError):
             raise sqlite3.DatabaseError("the patterns of its roots cannot be read") from None
 
     def mounts(self) -> set[Path]:
         """Where other file systems were mounted that held images of the collection."""
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'mounts'").fetchone()
+        stored = self.noted("mounts")
         try:
-            return {Path(mount) for mount in json.loads(row[0])} if row else set()
+            return {Path(mount) for mount in json.loads(stored)} if stored else set()
         except (ValueError, TypeError):
             raise sqlite3.DatabaseError("the list of mount points cannot be read") from None
 
@@ -508,14 +577,14 @@ class Catalog:
             pending = self._db.execute("SELECT EXISTS (SELECT 1 FROM items WHERE NOT " + _PUBLISHED + ")").fetchone()[0]
             changed = bool(pending) or self._db.total_changes > before
             if changed:
-                self._db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(self.generation() + 1)])
+                sealing.put(self._db, "generation", str(self.generation() + 1))
             self._db.executemany("INSERT OR IGNORE INTO roots VALUES (?)", [[_stored(root)] for root in roots])
             self._db.executemany("DELETE FROM roots WHERE path = ?", [[_stored(root)] for root in lost_roots])
+            sealing.seal_roots(self._db)
             if selection is not None:
-                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('patterns', ?)", [selection.to_json()])
+                sealing.put(self._db, "patterns", selection.to_json())
             if mounts is not None and mounts != self.mounts():
-                stored = json.dumps(sorted(map(str, mounts)))
-                self._db.execute("INSERT OR REPLACE INTO meta VALUES ('mounts', ?)", [stored])
+                sealing.put(self._db, "mounts", json.dumps(sorted(map(str, mounts))))
         return Published(changed, usable - known, known)
 
 
@@ -523,6 +592,8 @@ _PUBLISHED = "generation <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key =
 _VISIBLE = f"error IS NULL AND {_PUBLISHED}"
 _ITEM = "id, path, size, mtime_ns, width, height, format"
 _SEAL = f"UPDATE items SET checksum = {checksums.OF_ROW}"
+_UNIT, _UNIT_ROWS = 4e-3, 8192  # how far a squared length may be from 1; vectors looked at together
+_CHECKSUM_SCHEMA = 3  # the first with a checksum of each row
 _TAKEN_SCHEMA = 2  # the first that knows when a picture was taken, and labels
 
 
@@ -542,6 +613,18 @@ def _stored(path: Path) -> str | bytes:
         return raw
 
 
+def check_unit(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+    """Raise ``DatabaseError`` where one of ``vectors`` (n, dim), of the items ``ids`` (n,), is not of unit length."""
+    for start in range(0, len(vectors), _UNIT_ROWS):
+        block = vectors[start : start + _UNIT_ROWS]
+        with np.errstate(over="ignore", invalid="ignore"):
+            wrong = np.flatnonzero(~(np.abs(np.einsum("ij,ij->i", block, block) - 1) <= _UNIT))  # so that NaN counts
+        if len(wrong):
+            raise sqlite3.DatabaseError(f"the vector of item {ids[start + wrong[0]]} is damaged")
+
+
 def _path(stored: str | bytes) -> Path:
+    if not isinstance(stored, str | bytes):
+        raise sqlite3.DatabaseError("a stored path is no text")
     # through bytes: in a locale that is not UTF-8 Python's names are not the stored text
     return Path(os.fsdecode(stored.encode() if isinstance(stored, str) else stored))

@@ -60,7 +60,8 @@ def stored_clusters(
     held = load_arrays(file, ("ids", "numbers", "cosines"))
     if held is not None and np.array_equal(held["ids"], ids):
         numbers, cosines = held["numbers"], held["cosines"]
-        if numbers.shape == cosines.shape == ids.shape and 0 <= numbers.min() <= numbers.max() < k:
+        numeric = numbers.dtype.kind == "i" and cosines.dtype.kind == "f"
+        if numeric and numbers.shape == cosines.shape == ids.shape and ((numbers >= 0) & (numbers < k)).all():
             return Clusters(ids, numbers.astype(np.int32), cosines.astype(np.float32))
     found = cluster(ids, vectors, k)
     old = [path for path in folder.glob("clusters-*.npz") if not path.name.startswith(f"clusters-{generation}-")]

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +24,12 @@ from .comparison import Comparison, compare
 from .duplicates import Duplicate, check_threshold, find_duplicates
 from .embedding import batches, embed_files
 from .filters import Filter
+from .finding import Finding
 from .gpu import check_device
-from .indexes import is_outdated, make_index, measured, record_settings
+from .indexes import INDEX_SEAL, is_outdated, make_index, measured, record_settings, seal_index
+from .label_copy import FILE as LABELS_FILE
 from .lock import HOLDER_FILE, LOCK_FILE, writing
+from .mending import KEPT, mend
 from .patterns import Patterns
 from .planning import KnownContent, Plan, make_plan, moves
 from .queries import combine, mean_weights
@@ -32,13 +37,22 @@ from .searching import Hit, Searcher
 from .sharded.manifest import is_sharded
 from .tuning import Measured
 from .vector_index import VectorIndex
-from .verifying import Finding, damaged_items, index_problem
+from .verifying import damaged_items, index_problem
 
 ENCODER_FILE = "encoder.onnx"
 COPIED_AT_A_TIME = 64  # files
 DERIVED = ("map-*.npz", "clusters-*.npz")
+# what files.replacing() leaves when its process is killed, and SQLite beside it
+UNFINISHED = re.compile(
+    r"\.(catalog\.sqlite|encoder\.onnx|labels\.jsonl|index-.*|map-.*\.npz|clusters-.*\.npz)\..*\.tmp(-.*)?"
+)
+OLD_SECONDS = 24 * 3600  # an unfinished file that old has no writer any more
 
 Query = ImageLike | Item | NDArray[np.float32]
+
+
+class AlreadyThere(UserError):
+    """A collection was to be made where there is one."""
 
 
 @dataclass
@@ -109,22 +123,32 @@ class Collection:
             return cls(folder, Catalog.open(folder), device, float16=float16)
 
     @classmethod
-    def create(cls, path: str | Path, encoder: str | Path | None = None) -> "Collection":
+    def create(
+        cls,
+        path: str | Path,
+        encoder: str | Path | None = None,
+        *,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> "Collection":
         """Make an empty collection with its own copy of an encoder: a run folder, an ``.onnx`` file, one on
-        the Hub (``hf://…``), or the default.
+        the Hub (``hf://…``), or the default. ``on_wait``: see :meth:`update`.
 
-        Raises :class:`UserError` when the folder is in use or cannot be written.
+        Raises :class:`UserError` when the folder is in use or cannot be written; :class:`AlreadyThere` when it is a
+        collection, be it since a moment ago.
         """
         folder = absolute(path)
         loaded = Encoder(find_encoder(encoder), device="cpu")
         found = folder.exists()
         try:
+            if cls.exists(folder):
+                raise AlreadyThere(f"{folder}: already a collection; open it, or choose another --collection")
             if found and (not folder.is_dir() or any(not _is_ours(entry) for entry in folder.iterdir())):
                 raise UserError(f"{folder}: exists and is not an empty folder; choose another --collection")
             folder.mkdir(parents=True, exist_ok=True)
-            with writing(folder):
-                if cls.exists(folder):
-                    raise UserError(f"{folder}: already a collection; open it, or choose another folder")
+            with writing(folder, on_wait):
+                if cls.exists(folder):  # another process was faster
+                    raise AlreadyThere(f"{folder}: already a collection; open it, or choose another --collection")
+                _tidy(folder)
                 with replacing(folder / ENCODER_FILE) as temporary:
                     shutil.copyfile(loaded.file, temporary)
                 try:
@@ -132,7 +156,9 @@ class Collection:
                         facts = {"encoder": loaded.identity, "dim": str(loaded.dim)}
                         if (source := source_of(loaded.file)) is not None:
                             facts["encoder_source"] = source
-                        made = cls(folder, Catalog.create(folder, facts))
+                        catalog = Catalog.create(folder, facts)
+                        catalog.take_copied_labels()
+                        made = cls(folder, catalog)
                 except (OSError, UserError):
                     remove_collection(folder, keep_folder=found)
                     raise
@@ -210,12 +236,14 @@ class Collection:
         with self._lock, explained(self.folder):
             return self._catalog.labels()
 
-    def set_labels(self, labels: Mapping[int, str | None]) -> None:
+    def set_labels(self, labels: Mapping[int, str | None]) -> list[int]:
         """Label images by item id, or take their labels away (None); all of it is stored, or nothing.
 
         A label belongs to a file's content: copies share it, and a file that is moved, or forgotten and found again,
-        keeps it. Raises :class:`UserError` for an unknown id, an empty label, or where the collection cannot be
-        written.
+        keeps it. Returns the ids that were passed over: a collection of the first version has no hash of their content;
+        index them again to label them.
+
+        Raises :class:`UserError` for an unknown id, an empty label, or where the collection cannot be written.
         """
         labels = {id_: None if label is None else label.strip() for id_, label in labels.items()}
         if "" in labels.values():
@@ -224,7 +252,7 @@ class Collection:
             unknown = labels.keys() - self._catalog.items_by_id(labels)
             if unknown:
                 raise UserError(f"{self.folder}: no image {min(unknown)} in it; nothing was labelled")
-            self._catalog.set_labels(labels)
+            return self._catalog.set_labels(labels)
 
     def vectors(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Item ids (n,), ascending, and their unit vectors (n, dim), all from one state of the collection."""
@@ -291,7 +319,7 @@ class Collection:
         """The encoder that made the vectors, from the collection's own copy."""
         with self._lock:
             if self._encoder is None or self.encoder_device not in ("auto", self._encoder.device):
-                encoder = Encoder(self.folder / ENCODER_FILE, device=self.encoder_device)
+                encoder = Encoder(self.folder / ENCODER_FILE, device=self.encoder_device, tested=True)
                 if encoder.identity != self.encoder_identity:
                     raise UserError(f"{encoder.file}: not the encoder that made this collection; put that one back")
                 self._encoder = encoder
@@ -492,6 +520,7 @@ class Collection:
             explained(self.folder),
             contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
         ):
+            _tidy(self.folder)
             return self._update(catalog, roots, listing, patterns or Patterns(), prune, workers, on_start, on_progress)
 
     def preview(
@@ -508,8 +537,9 @@ class Collection:
         """
         paths, listing = self._listed(roots, prune)
         with explained(self.folder), contextlib.closing(Catalog.open(self.folder)) as catalog:
-            selection = catalog.selection().with_asked(paths, Patterns(tuple(include), tuple(exclude)))
-            plan = make_plan(catalog, paths, listing, selection, prune=prune)
+            patterns = Patterns(tuple(include), tuple(exclude))
+            selection = catalog.selection().with_asked(paths, patterns)
+            plan = make_plan(catalog, paths, listing, selection, patterns, prune=prune)
             contents = KnownContent(catalog, plan.todo)
         new = [file for file in plan.todo if file.path not in plan.known]
         found = {file.path: content.digest for file in new if (content := contents.of(file))}
@@ -586,23 +616,33 @@ class Collection:
     def verify(self, *, on_wait: Callable[[str], None] | None = None) -> list[Finding]:
         """Compare catalog, vectors, thumbnails, FAISS file and encoder with each other, and mend what can be mended.
 
-        Images whose stored facts are damaged are forgotten, so that the next update reads them again; a FAISS file
-        that does not fit is built again from the catalog. Returns what was wrong, each with its repair.
+        First the catalog itself (:func:`.mending.mend`). Images whose stored facts are damaged are forgotten, so that
+        the next update reads them again; a FAISS file that does not fit is built again from the catalog. Returns what
+        was wrong, each with its repair.
 
-        Raises :class:`UserError` for damage that cannot be mended: the catalog's own pages, or the encoder.
+        Raises :class:`UserError` for damage that cannot be mended: of the encoder, or where nothing can be read.
         """
+        mended = mend(self.folder, on_wait)
+        with self._lock:
+            self._reopen()
         with (
             writing(self.folder, on_wait),
             explained(self.folder),
             contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
         ):
+            _tidy(self.folder)
             _ = self.encoder  # raises where it is not the one that made the vectors
             generation = catalog.generation()
             index = VectorIndex.load(self.folder, generation)
             problem = index_problem(index, catalog, self.dim)
-            found, wrong_copies = damaged_items(catalog, self.dim, index if problem is None else None)
+            sealed = catalog.noted_json(INDEX_SEAL)
+            believed = sealed in (None, [generation, VectorIndex.seal_of(self.folder, generation)])
+            witness = index if problem is None else None
+            found, wrong_copies = damaged_items(catalog, self.dim, witness, believed=believed)
             if wrong_copies:
                 problem = f"{wrong_copies} of its vectors {'is' if wrong_copies == 1 else 'are'} not the catalog's"
+            elif problem is None and not believed:
+                problem = "it does not fit its checksum"
             if found:
                 catalog.publish([finding.subject for finding in found], [])
             catalog.seal()
@@ -611,7 +651,24 @@ class Collection:
                 found.append(Finding(file, problem, "built again from the catalog"))
             if found:
                 self._rebuild(catalog, anew=True)
-            return found
+            elif catalog.noted(INDEX_SEAL) is None and (seal := VectorIndex.seal_of(self.folder, generation)):
+                seal_index(catalog, generation, seal)  # an older version's, found to be right
+            return mended + found
+
+    @classmethod
+    def mend(cls, path: str | Path, *, on_wait: Callable[[str], None] | None = None) -> list[Finding]:
+        """Put right what keeps a collection from being opened; :meth:`verify` does it, too, and looks at the rest.
+
+        Returns what was wrong, each with its repair. Raises :class:`UserError` where nothing can be read.
+        """
+        return mend(absolute(path), on_wait)
+
+    def _reopen(self) -> None:
+        """Read the catalog that is there now: mending may have put a new file in its place."""
+        self._catalog.close()
+        with explained(self.folder):
+            self._catalog = Catalog.open(self.folder)
+        self._searcher.read_from(self._catalog)
 
     def _listed(self, roots: Sequence[str | Path] | None, prune: bool) -> tuple[list[Path], Listing]:
         """Absolute roots, all there are for None, and the files of those that are there."""
@@ -635,7 +692,7 @@ class Collection:
         self, catalog: Catalog, roots, listing: Listing, patterns: Patterns, prune: bool, workers, on_start, on_progress
     ) -> Update:
         selection = catalog.selection().with_asked(roots, patterns)
-        plan = make_plan(catalog, roots, listing, selection, prune=prune)
+        plan = make_plan(catalog, roots, listing, selection, patterns, prune=prune)
         unreadable = [failure for failure in listing.unreadable if selection.takes(failure[0])]
         report = Update(other_files=listing.other, failed=unreadable, left_out=plan.left_out, held=plan.held)
         on_start(len(plan.todo))
@@ -655,7 +712,8 @@ class Collection:
         report.reused = len(found)
         arrived = {path: digest for path, digest in found.items() if path not in plan.known}
         report.moved = len(moves(gone, plan.known, arrived))
-        if published.changed or not VectorIndex.saved(self.folder, catalog.generation()) or is_outdated(catalog):
+        saved = VectorIndex.saved(self.folder, catalog.generation())
+        if published.changed or not saved or is_outdated(catalog):
             self._rebuild(catalog)
             report.rebuilt = True
         report.failed += [failure for failure in catalog.failures() if failure[0] in plan.present]
@@ -706,15 +764,25 @@ def _is_known(entry: Entry, row: Known | None) -> bool:
 
 
 def _is_ours(entry: Path) -> bool:
-    """Whether a file is one that a creation which was cut off leaves behind."""
-    return entry.name in (ENCODER_FILE, LOCK_FILE, HOLDER_FILE) or (
-        entry.name.startswith(".") and entry.suffix == ".tmp"
-    )
+    """Whether a file is one that a creation which was cut off leaves behind, or is left of a lost catalog."""
+    known = (ENCODER_FILE, LOCK_FILE, HOLDER_FILE, LABELS_FILE, KEPT)
+    left = any(entry.match(pattern) for pattern in ("index-*.faiss", *DERIVED))
+    return entry.name in known or left or UNFINISHED.fullmatch(entry.name) is not None
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed writers left; for the holder of the lock. Maps and clusters are made without it."""
+    with contextlib.suppress(OSError):
+        for entry in list(folder.iterdir()):
+            mine = UNFINISHED.fullmatch(entry.name)
+            if mine and (not mine[1].endswith(".npz") or time.time() - entry.stat().st_mtime > OLD_SECONDS):
+                entry.unlink(missing_ok=True)
 
 
 def remove_collection(folder: Path, *, keep_folder: bool) -> None:
     """Remove a collection's files; the folder too, unless somebody else made it."""
-    for pattern in (f"{FILE}*", ENCODER_FILE, LOCK_FILE, HOLDER_FILE, "index-*.faiss", *DERIVED, ".*.tmp"):
+    ours = (f"{FILE}*", ENCODER_FILE, LOCK_FILE, HOLDER_FILE, "index-*.faiss", *DERIVED, ".*.tmp*")
+    for pattern in ours:
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)
     if not keep_folder:

@@ -52,7 +52,8 @@ class Filter:
         formats |= {"JPEG", "MPO"} if formats & {"JPG", "JPEG"} else set()
         wanted = set(self.labels)
         first = None if self.since is None else datetime(*self.since.timetuple()[:3])
-        after = None if self.until is None else datetime(*self.until.timetuple()[:3]) + timedelta(days=1)
+        last = None if self.until == date.max else self.until  # after that there is no day
+        after = None if last is None else datetime(*last.timetuple()[:3]) + timedelta(days=1)
         folders = [os.fspath(folder) for folder in self.folders]
         inside = tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
 

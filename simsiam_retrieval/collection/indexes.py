@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sqlite3
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from .noise import noise_level, sample
 from .tuning import Measured, check_recall, tune
 from .vector_index import VectorIndex
 
+INDEX_SEAL = "index seal"
 GROWN = 0.2  # an index that grew or shrank by this share is measured anew
 
 
@@ -30,8 +32,7 @@ class IndexSettings:
 
 def recorded_settings(catalog: Catalog) -> IndexSettings:
     """The collection's settings; the default ones where none were given."""
-    noted = catalog.noted("index")
-    return IndexSettings(**json.loads(noted)) if noted else IndexSettings()
+    return _settings(catalog, "index")
 
 
 def record_settings(catalog: Catalog, kind: str | None, recall: float | None) -> None:
@@ -48,20 +49,50 @@ def record_settings(catalog: Catalog, kind: str | None, recall: float | None) ->
 
 def is_outdated(catalog: Catalog) -> bool:
     """Whether the settings changed since the index was made."""
-    made = catalog.noted("index made with")
-    return (IndexSettings(**json.loads(made)) if made else IndexSettings()) != recorded_settings(catalog)
+    return _settings(catalog, "index made with") != recorded_settings(catalog)
+
+
+def _settings(catalog: Catalog, key: str) -> IndexSettings:
+    noted = catalog.noted_json(key)
+    try:
+        return IndexSettings(**noted) if noted else IndexSettings()
+    except TypeError:
+        raise sqlite3.DatabaseError(f"its setting {key!r} cannot be read") from None
 
 
 def measured(catalog: Catalog) -> Measured | None:
     """What the index gave when it was measured; None for an exact one."""
-    noted = catalog.noted("measured")
-    return Measured.from_dict(json.loads(noted)) if noted and noted != "null" else None
+    noted = catalog.noted_json("measured")
+    try:
+        return Measured.from_dict(noted) if noted else None
+    except TypeError:
+        raise sqlite3.DatabaseError("its setting 'measured' cannot be read") from None
 
 
 def noted_noise(catalog: Catalog, generation: int) -> tuple[int, float | None] | None:
     """This generation and its noise level, where it was worked out already."""
-    noted = json.loads(catalog.noted("noise") or "null")
-    return tuple(noted) if noted and noted[0] == generation else None
+    match catalog.noted_json("noise"):
+        case [int(of), float() | int() | None as level] if of == generation:
+            return of, level
+    return None
+
+
+def load_index(catalog: Catalog, generation: int) -> VectorIndex | None:
+    """The saved index of a generation; None where it is missing, damaged, or not the file that was sealed.
+
+    A collection of an older version has no seal until its next update that changes something, or ``--verify``.
+    """
+    match catalog.noted_json(INDEX_SEAL):
+        case None:
+            return VectorIndex.load(catalog.folder, generation)
+        case [int(of), str(seal)] if of == generation:
+            return VectorIndex.load(catalog.folder, generation, seal)
+    return None
+
+
+def seal_index(catalog: Catalog, generation: int, seal: str) -> None:
+    """Note the hash of a generation's index file."""
+    catalog.note(INDEX_SEAL, json.dumps([generation, seal]))
 
 
 def make_index(catalog: Catalog, dim: int, *, anew: bool = False) -> VectorIndex:
@@ -87,7 +118,7 @@ def make_index(catalog: Catalog, dim: int, *, anew: bool = False) -> VectorIndex
     wanted = sample(catalog.ids())
     catalog.note("noise", json.dumps([index.generation, noise_level(catalog.vectors_of(wanted, dim))]))
     with contextlib.suppress(OSError, RuntimeError):  # a cache: the next reader builds it from the catalog
-        index.save(catalog.folder)
+        index.save(catalog.folder, lambda seal: seal_index(catalog, index.generation, seal))
     return index
 
 

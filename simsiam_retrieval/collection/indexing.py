@@ -7,7 +7,7 @@ from ..encoder import Encoder, check_device, find_encoder
 from ..errors import UserError
 from ..images.files import Listing, absolute, list_images
 from ..images.pool import check_workers
-from .collection import Collection, Preview, Update, remove_collection
+from .collection import AlreadyThere, Collection, Preview, Update, remove_collection
 from .index_types import check_kind
 from .patterns import Patterns, Selection
 from .tuning import check_recall
@@ -48,16 +48,28 @@ def index_folders(
     patterns = Patterns(tuple(include), tuple(exclude))
     is_new = not Collection.exists(folder)
     found = folder.exists()
+    made, listing = None, Listing()
     if is_new:
         listing = _taken(roots, patterns)
         if device not in ("auto", "cpu"):
             Encoder(find_encoder(encoder), device=device)  # without that GPU there is to be no collection either
-        with Collection.create(folder, encoder) as collection:
+        try:
+            made = Collection.create(folder, encoder, on_wait=on_wait)
+        except AlreadyThere:  # another first run was faster: this one is an update
+            is_new = False
+    if made is not None:
+        with made as collection:
             collection.encoder_device = device
             on_device(collection.encoder)
-            collection.choose_index(index, recall)
+            collection.choose_index(index, recall, on_wait=on_wait)
             update = collection.update_listed(
-                roots, listing, patterns=patterns, workers=workers, on_start=on_start, on_progress=on_progress
+                roots,
+                listing,
+                patterns=patterns,
+                on_wait=on_wait,
+                workers=workers,
+                on_start=on_start,
+                on_progress=on_progress,
             )
     else:
         with _opened(folder, encoder) as collection:

@@ -2,13 +2,18 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import UserError
 from ..images.files import ImageFile, Listing
 from .catalog import Catalog, Content, Known
-from .patterns import Selection
+from .patterns import Patterns, Selection
+
+FEW = 20  # images; to forget so many needs no second word
+NO_PATTERNS = Patterns()
 
 
 @dataclass
@@ -34,9 +39,19 @@ class Plan:
 
 
 def make_plan(
-    catalog: Catalog, roots: Sequence[Path], listing: Listing, selection: Selection, *, prune: bool = False
+    catalog: Catalog,
+    roots: Sequence[Path],
+    listing: Listing,
+    selection: Selection,
+    patterns: Patterns = NO_PATTERNS,
+    *,
+    prune: bool = False,
 ) -> Plan:
     """Compare ``catalog`` with the ``listing`` of ``roots``; roots that are not on the disk have no file in it.
+
+    ``patterns``: those given with this update, which are in ``selection``. Unless ``prune``, an update that would
+    forget most of what is known below the roots holds it, or is refused where patterns do it: raises
+    :class:`UserError` then, and for patterns that leave nothing.
 
     A root without a single image may be a drive that is not mounted, and so is a place that was a mount point when
     its images were indexed and is none now: unless ``prune``, items that are missing there are held.
@@ -61,9 +76,40 @@ def make_plan(
         for mount in sorted(unmounted):
             plan.hold(mount, kept)
     plan.mounts |= listing.mounts & _with_folders(present)
+    _check_patterns(roots, listing, plan, patterns, prune=prune)
     plan.todo = [file for file in images if not _same(file, known.get(file.path))]
     plan.gone = [path for path in known if path not in present and not _is_below(path, kept)]
+    if not prune and (lost := _lost(plan)) > max(FEW, len(known) // 2):
+        if patterns:
+            raise UserError(
+                f"this would forget {lost} of {len(known)} images below {named(roots)}; nothing was done; look at them "
+                "with --dry-run --prune, and if that is right, add --prune"
+            )
+        for root in roots:
+            plan.hold(root, kept)
+        plan.gone = [path for path in plan.gone if not _is_below(path, kept)]
     return plan
+
+
+def _check_patterns(roots: Sequence[Path], listing: Listing, plan: Plan, patterns: Patterns, *, prune: bool) -> None:
+    """Raise :class:`UserError` where patterns that were just given leave nothing of what is there."""
+    if patterns and not prune and listing.images and not plan.present:
+        raise UserError(
+            f"{named(roots)}: --include and --exclude leave none of {len(listing.images)} image files; nothing was "
+            "done; mend the pattern, or forget them all with --prune"
+        )
+
+
+def _lost(plan: Plan) -> int:
+    """How many usable images would be forgotten, less those that may have moved: new files of their size."""
+    new = Counter(file.size for file in plan.todo if file.path not in plan.known)
+    gone = Counter(plan.known[path].size for path in plan.gone if plan.known[path].error is None)
+    return (gone - new).total()
+
+
+def named(roots: Sequence[Path]) -> str:
+    """Roots in a message."""
+    return ", ".join(map(str, roots[:3])) + (" ..." if len(roots) > 3 else "")
 
 
 class KnownContent:

@@ -175,6 +175,8 @@ def load(folder: Path, encoder: str) -> Projection | None:
         if held is None or str(held["encoder"]) != encoder:
             continue
         ids, points = held["ids"], held["points"]
+        if ids.dtype.kind != "i" or points.dtype.kind != "f":
+            continue
         if ids.ndim == 1 and points.shape == (len(ids), 2) and np.isfinite(points).all() and (np.diff(ids) > 0).all():
             return Projection(ids.astype(np.int64), points.astype(np.float32))
     return None

@@ -2,10 +2,16 @@
 
 import sqlite3
 
-NEWEST = 3
+from . import sealing
 
-TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+NEWEST = 4
+SEALED = 4  # the first with checksums of settings and labels
+
+META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum BLOB) WITHOUT ROWID;"
+LABELS = "CREATE TABLE labels (digest BLOB PRIMARY KEY, label TEXT NOT NULL, checksum BLOB) WITHOUT ROWID;"
+
+TABLES = f"""
+{META}
 CREATE TABLE items (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice
     path NOT NULL,                  -- text; bytes where a name is not UTF-8
@@ -23,7 +29,7 @@ CREATE TABLE items (
 CREATE TABLE vectors (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, vector BLOB NOT NULL);
 CREATE TABLE thumbnails (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, jpeg BLOB NOT NULL);
 CREATE TABLE roots (path PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE labels (digest BLOB PRIMARY KEY, label TEXT NOT NULL) WITHOUT ROWID;
+{LABELS}
 """
 # labels belong to content: a file that is moved, or forgotten and found again, keeps its own
 
@@ -33,15 +39,21 @@ _STEPS = {
         "CREATE TABLE labels (digest BLOB PRIMARY KEY, label TEXT NOT NULL) WITHOUT ROWID",
     ),
     2: ("ALTER TABLE items ADD COLUMN checksum BLOB",),  # filled by the next --verify
+    3: ("ALTER TABLE meta ADD COLUMN checksum BLOB", "ALTER TABLE labels ADD COLUMN checksum BLOB"),
 }
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """Bring an older catalog to the newest schema in one transaction."""
+def migrate(db: sqlite3.Connection, *, first: int = 1) -> None:
+    """Bring an older catalog to the newest schema in one transaction.
+
+    ``first``: steps below it are left out; a sharded collection's items never had what they change.
+    """
     db.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
     with db:
         (stored,) = db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
-        for step in range(int(stored), NEWEST):
+        for step in range(max(int(stored), first), NEWEST):
             for statement in _STEPS[step]:
                 db.execute(statement)
         db.execute("UPDATE meta SET value = ? WHERE key = 'schema'", [str(max(int(stored), NEWEST))])
+        if int(stored) < SEALED:
+            sealing.seal(db)

@@ -1,5 +1,6 @@
 """Searching one state of a collection: which index, which items, exact scores, and never a mixture of two states."""
 
+import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 from .catalog import Catalog, Item, explained
 from .filters import Filter
 from .gpu import placed
-from .indexes import noted_noise
+from .indexes import load_index, noted_noise
 from .noise import SAMPLE, noise_level
 from .vector_index import VectorIndex
 
 RESCORED = 4  # times as many candidates are compared again where the index holds rounded vectors
 COPY = 1 - 1e-4  # cosine of the same picture; never noise, even where an encoder takes many for the same
+CHECKED = 1_000  # rows that one search compares with their checksums, at most
 BLOCK = 65_536  # vectors read at a time for an exact search past the index
 
 
@@ -46,11 +48,18 @@ class Searcher:
         self._lock = lock
         self._index: VectorIndex | None = None
         self._noise: tuple[int, float | None] | None = None  # with its generation
+        self._distrusted = -1  # the generation whose saved index gave what cannot be
+        self._checked: tuple[int, set[int]] = (-1, set())  # items whose rows were compared with their checksums
 
     def use(self, index: VectorIndex) -> None:
         """Search with an index that was just built."""
         with self._lock:
             self._index = placed(index, self._device, float16=self._float16)
+
+    def read_from(self, catalog: Catalog) -> None:
+        """Go on with another connection to the same collection."""
+        with self._lock:
+            self._catalog, self._index, self._distrusted = catalog, None, -1
 
     def nearest(
         self,
@@ -66,11 +75,33 @@ class Searcher:
         while True:
             index, noise, among = self._state(where)
             scores, ids = self._scores(index, queries, k + len(without), among)
+            if not _sound(index, scores, ids, k + len(without), among):
+                self._distrust(index)
+                continue
             with self._lock, explained(self._catalog.folder):
-                items = self._catalog.items_by_id(np.unique(ids[ids >= 0]).tolist())
+                found = np.unique(ids[ids >= 0]).tolist()
+                items = self._catalog.items_by_id(found)
                 if self._catalog.generation() == index.generation:
+                    self._check_rows(found, index.generation)
                     break  # else an update came between: its state, not a mixture
         return [_hits(row, found, items, set(without), k, noise) for row, found in zip(scores, ids, strict=True)]
+
+    def _distrust(self, index: VectorIndex) -> None:
+        """Take the index from the catalog's vectors instead; raises :class:`UserError` where that was done already."""
+        with self._lock, explained(self._catalog.folder):
+            if self._catalog.generation() != index.generation:
+                return  # an update came between
+            if self._distrusted == index.generation:
+                raise sqlite3.DatabaseError("a stored vector is not finite")
+            self._distrusted, self._index = index.generation, None
+
+    def _check_rows(self, ids: Sequence[int], generation: int) -> None:
+        """Compare what is shown with its checksum: once an item, and :data:`CHECKED` items a search."""
+        if self._checked[0] != generation:
+            self._checked = generation, set()
+        new = [id_ for id_ in ids if id_ not in self._checked[1]][:CHECKED]
+        self._catalog.check_rows(new)
+        self._checked[1].update(new)
 
     def noise_level(self) -> float | None:
         """See :func:`~simsiam_retrieval.collection.noise.noise_level`; of the published state."""
@@ -99,7 +130,7 @@ class Searcher:
         with self._lock, explained(self._catalog.folder):
             generation = self._catalog.generation()
             if self._index is None or self._index.generation != generation:
-                found = VectorIndex.load(self._catalog.folder, generation)
+                found = load_index(self._catalog, generation) if self._distrusted != generation else None
                 if found is None or not found.holds(self._catalog.ids(), self._dim):
                     generation, ids, vectors = self._catalog.vectors(self._dim)
                     found = VectorIndex.build(ids, vectors, generation)
@@ -151,6 +182,22 @@ class Searcher:
         with self._lock, explained(self._catalog.folder), self._catalog.snapshot():
             there = ids[np.isin(ids, self._catalog.ids(), assume_unique=True)]
             return there, self._catalog.vectors_of(there, self._dim)
+
+
+def _sound(
+    index: VectorIndex,
+    scores: NDArray[np.float32],
+    ids: NDArray[np.int64],
+    k: int,
+    among: NDArray[np.int64] | None,
+) -> bool:
+    """Whether a result can be right: finite scores, and of an exact index as many as there are."""
+    if not np.isfinite(scores).all():
+        return False
+    if not index.exact:
+        return True
+    wanted = min(k, len(index) if among is None else len(among))
+    return ids.shape[1] >= wanted and bool((ids[:, :wanted] >= 0).all())
 
 
 def _hits(

@@ -8,11 +8,10 @@ from ..encoder import stored_features
 from ..text import without_detail
 from .catalog import FILE, Catalog
 from .collection import ENCODER_FILE, Collection
-from .indexes import measured, recorded_settings
+from .indexes import load_index, measured, recorded_settings
 from .patterns import Patterns
 from .sharded.manifest import is_sharded
 from .tuning import Measured
-from .vector_index import VectorIndex
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def read_status(folder: Path) -> Status:
                 for item in catalog.items():
                     images.update(wanted.intersection((item.path, *item.path.parents)))
                 count, waiting = catalog.count(), catalog.waiting()
-                index = VectorIndex.load(collection.folder, generation)
+                index = load_index(catalog, generation)
                 if index is None:
                     kind = "no file (built when needed)"
                 else:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
-from .catalog import FILE, Catalog
+from .catalog import Catalog
+from .finding import Finding
 from .vector_index import VectorIndex
 
 UNIT = 1e-3  # a stored vector's length may differ from 1 by this; float32 sums are far closer
@@ -21,34 +21,20 @@ BATCH = 4096  # vectors compared at a time
 _Stored = tuple[int, Path, bytes | None, bytes | None, bytes | None, bool | None]
 
 
-class Finding(NamedTuple):
-    """Something that was wrong."""
-
-    subject: Path  # the image, or the collection's own file
-    problem: str
-    repair: str
-
-
 REREAD = "forgotten; the next update reads it again"
 CHANGED = "what is stored of it does not fit its checksum"
 
 
-def damaged_items(catalog: Catalog, dim: int, index: VectorIndex | None) -> tuple[list[Finding], int]:
+def damaged_items(
+    catalog: Catalog, dim: int, index: VectorIndex | None, *, believed: bool = True
+) -> tuple[list[Finding], int]:
     """Images whose row, vector or thumbnail cannot be right; and how many vectors only the FAISS file has wrong.
 
     Each row has a checksum of all that is stored of its file, and each vector is there twice, in the catalog and in
     the FAISS file (if there is a readable ``index``): a byte that changed anywhere shows. Where they differ, a row
-    that fits its checksum is right; of rows without one, which older versions wrote, nobody can say. Of an index of
-    rounded vectors only larger changes show.
-
-    Raises :class:`UserError` when SQLite finds its own pages damaged.
+    that fits its checksum is right; of rows without one, which older versions wrote, nobody can say, unless the FAISS
+    file is not ``believed``, since it does not fit its own. Of an index of rounded vectors only larger changes show.
     """
-    complaints = catalog.integrity()
-    if complaints:
-        raise UserError(
-            f"{catalog.folder / FILE}: damaged ({complaints[0]}; {len(complaints)} complaints in all); "
-            "delete the collection and index again"
-        )
     found: dict[Path, Finding] = {}
     wrong_copies = 0
     for batch in _batches(catalog.stored()):
@@ -56,7 +42,7 @@ def damaged_items(catalog: Catalog, dim: int, index: VectorIndex | None) -> tupl
         for row in batch:
             id_, path, fits = row[0], row[1], row[-1]
             problem = _problem(row, dim)
-            if problem is None and id_ in differing and not fits:
+            if problem is None and id_ in differing and not fits and (believed or fits is False):
                 problem = "its vector differs between the catalog and the FAISS file"
             elif problem is None and fits is False:
                 problem = CHANGED

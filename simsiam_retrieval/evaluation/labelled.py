@@ -74,7 +74,7 @@ def read_labels(file: Path) -> dict[Path, str]:
     named: dict[Path, str] = {}
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text)
+            reader = csv.DictReader(text, strict=True)  # else a quote that is not closed swallows the rest
             missing = {"path", "label"} - set(reader.fieldnames or ())
             if missing:
                 raise UserError(f"{file}: its first line must name the columns path and label")
@@ -82,15 +82,17 @@ def read_labels(file: Path) -> dict[Path, str]:
                 where, label = (row["path"] or "").strip(), (row["label"] or "").strip()
                 if not where or not label:
                     raise UserError(f"{file}, line {reader.line_num}: path or label is empty")
-                path = absolute(file.parent / Path(where).expanduser())
+                path = absolute(where if where.startswith("~") else file.parent / where)
                 if named.setdefault(path, label) != label:
                     raise UserError(f"{file}, line {reader.line_num}: a second label for {printable(where)}")
     except FileNotFoundError:
         raise UserError(f"{file}: no such file of labels") from None
     except IsADirectoryError:
         raise UserError(f"{file}: a folder; --labels takes a CSV file") from None
-    except (UnicodeDecodeError, csv.Error):
+    except UnicodeDecodeError:
         raise UserError(f"{file}: not a CSV file in UTF-8") from None
+    except csv.Error as error:
+        raise UserError(f"{file}: not a CSV file ({error}); look for a quote that is not closed") from None
     if not named:
         raise UserError(f"{file}: names no image")
     return named

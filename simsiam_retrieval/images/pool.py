@@ -22,7 +22,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SECONDS_PER_FILE = 60.0
-INLINE_BELOW = 24  # starting workers costs about as much as this many photos
+MOST_WORKERS = 64  # or four for each CPU, where that is more
 
 
 def available_cpus() -> int:
@@ -30,10 +30,16 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def default_workers() -> int:
+    """How many worker processes there are where nobody says: one for each CPU."""
+    return available_cpus()
+
+
 def check_workers(workers: int | None) -> None:
     """Raise :class:`UserError` for what is no number of worker processes; None stands for one per CPU."""
-    if workers is not None and workers < 0:
-        raise UserError(f"--workers {workers}: give 0 (decode in this process) or more")
+    most = max(MOST_WORKERS, 4 * available_cpus())
+    if workers is not None and not 0 <= workers <= most:
+        raise UserError(f"--workers {workers}: give 0 (decode in this process) to {most}")
 
 
 def map_chunks(
@@ -51,19 +57,22 @@ def map_chunks(
 
     Runs in spawned worker processes, a few chunks ahead of the reader. When a chunk's worker dies or runs over
     its time, the chunk is tried again item by item, and ``lost(item, reason)`` stands for the items that did it.
-    Few items, or ``workers=0``, run in this process.
+    ``workers=0`` runs in this process, without that protection; there are no more workers than chunks.
 
     Exceptions of ``function`` itself are raised here. Functions and items must come from modules: the workers do
     not run the main script.
     """
-    workers = available_cpus() if workers is None else workers
+    workers = default_workers() if workers is None else workers
     check_workers(workers)
-    if workers == 0 or len(items) < INLINE_BELOW:
+    if not items:
+        return
+    if workers == 0:
         if initializer is not None:
             initializer(*initargs)
         yield from map(function, _chunks(items, chunk_size))
         return
-    with Workers(workers, initializer=initializer, initargs=initargs) as pool:
+    chunks = -(-len(items) // chunk_size)
+    with Workers(min(workers, chunks), initializer=initializer, initargs=initargs) as pool:
         yield from pool.map_chunks(function, items, lost=lost, chunk_size=chunk_size, seconds_per_item=seconds_per_item)
 
 

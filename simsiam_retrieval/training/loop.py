@@ -133,9 +133,9 @@ def train(
         model.backbone.compile()
     network = processes.together(model, device)
     optimizer = build_optimizer(config, model.parameter_groups(), lr, device)
-    first = 0
+    first, unreported = 0, torch.zeros(0, 2)
     if resume:
-        first = _restore(run, model, optimizer, device)
+        first, unreported = _restore(run, model, optimizer, device)
     if processes.first:
         run.truncate_metrics(first)  # of a start that a launcher repeats, too
 
@@ -148,6 +148,7 @@ def train(
         None if labels is None else KnnCheck(views, store, plan, labels),
     )
     report = Report(config, run, plan, lambda: monitor.look(model, device), on_progress, log)
+    report.measured = list(unreported.to(device))  # of steps that no row has yet
     due = checkpoint_clock(options.checkpoint_minutes, options.checkpoint_epochs * plan.steps_per_epoch)
     settings = views_of(config)
     batches = Batches(store, plan, settings, device, processes=processes)
@@ -155,7 +156,8 @@ def train(
 
     def save(done: int) -> None:
         if processes.first:
-            run.save_checkpoint({"step": done, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
+            state = {"step": done, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            run.save_checkpoint({**state, "unreported": report.unreported()})
 
     with stop_signals(insist=processes.count > 1) as stopped:
         for batch in batches.after(first):
@@ -198,7 +200,10 @@ def _bfloat16_helps(device: torch.device, config: Config) -> bool:
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
 
 
-def _restore(run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> int:
+def _restore(
+    run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+) -> tuple[int, Tensor]:
+    """Take up a checkpoint: its step, and loss and std (n, 2) of the steps that no row of metrics has yet."""
     state = run.load_checkpoint(device)
     try:
         model.load_state_dict(state["model"])
@@ -206,8 +211,11 @@ def _restore(run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
         optimizer.load_state_dict(state["optimizer"])
         for group in optimizer.param_groups:
             group["fused"] = fused  # belongs to the device, not to the run
-        return int(state["step"])
-    except (KeyError, RuntimeError, ValueError, TypeError):
+        unreported = state.get("unreported", torch.zeros(0, 2))  # older checkpoints have none
+        if unreported.ndim != 2 or unreported.shape[1] != 2:
+            raise ValueError
+        return int(state["step"]), unreported
+    except (KeyError, RuntimeError, ValueError, TypeError, AttributeError):
         raise UserError(
             f"{run.checkpoint_file}: does not fit {run.config_file}; one of them is from another run"
         ) from None

@@ -125,6 +125,10 @@ class Report:
         self.measured, self.since = [], time.monotonic()
         return alarm
 
+    def unreported(self) -> Tensor:
+        """Loss and std (n, 2) of the steps since the last row, on the CPU: a resumed run reports them."""
+        return torch.stack(self.measured).float().cpu() if self.measured else torch.zeros(0, 2)
+
     def _look(self, step: int, now: float, epoch_ends: bool) -> Reading | None:
         pause = _pause(self.look_took)
         due = epoch_ends and now - self.looked_at > pause

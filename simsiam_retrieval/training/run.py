@@ -13,12 +13,15 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from ..errors import UserError
-from ..files import replacing, write_json
+from ..files import parse_json, replacing, write_json
 from ..images.files import Identity, ImageFile
 from ..siamese.backbone import build_backbone
 from .config import Config
 from .model import build_model
 from .runfiles import read_description, read_metrics, stored_config
+
+# what torch's writer says of a disk that is full: it notices when a record is not where it should be
+_TORCH_CANNOT_WRITE = ("write", "unexpected pos")
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,8 @@ class Run:
         except FileNotFoundError:  # none, or a run of the first version
             return {}
         for line in lines:
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                values = json.loads(line)
+            with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+                values = parse_json(line)
                 reason = str(values.pop("reason"))
                 rejected[Identity(**{**values, "path": Path(values["path"])})] = reason
         return rejected
@@ -101,7 +104,7 @@ class Run:
             with replacing(self.checkpoint_file) as temporary:
                 torch.save(state, temporary)
         except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
-            if isinstance(error, RuntimeError) and "write" not in str(error):
+            if isinstance(error, RuntimeError) and not any(word in str(error) for word in _TORCH_CANNOT_WRITE):
                 raise
             raise UserError(
                 f"{self.checkpoint_file}: cannot write the checkpoint (disk full?); the one before is still there"
@@ -118,16 +121,25 @@ class Run:
             raise UserError(f"{self.checkpoint_file}: damaged or not a checkpoint of this package") from None
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add one line to ``metrics.jsonl``."""
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        """Add one line to ``metrics.jsonl``; raises :class:`UserError` when the disk is full."""
+        try:
+            with self.metrics_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise UserError(
+                f"{self.metrics_file}: cannot be written ({error.strerror}); make room, and go on with --resume"
+            ) from None
 
     def truncate_metrics(self, step: int) -> None:
         """Drop rows past ``step``: they belong to work that a crash undid."""
         if self.metrics_file.exists():
-            rows = [row for row in read_metrics(self.path) if row["step"] <= step]
+            rows = [row for row in read_metrics(self.path) if _at_most(row.get("step"), step)]
             with replacing(self.metrics_file) as temporary:
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def _at_most(found: Any, step: int) -> bool:
+    return isinstance(found, int | float) and found <= step
 
 
 def load_backbone(path: Path) -> tuple[nn.Module, Config]:

@@ -1,10 +1,10 @@
 """Reading a run folder's plain files; no torch, so that the app and ``--help`` can use it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..files import parse_json
 from .config import Config, from_dict
 
 VIEWS_FILE = "views.jpg"  # squares side by side: an image's centre, then so many views of it
@@ -15,10 +15,18 @@ def read_description(run: Path) -> dict[str, Any]:
     """The content of ``config.json``; raises :class:`UserError` when it is not there or damaged."""
     file = run / "config.json"
     try:
-        return json.loads(file.read_text(encoding="utf-8", errors="surrogateescape"))
+        described = parse_json(file.read_text(encoding="utf-8", errors="surrogateescape"))
+        data = described.get("data", {}) if isinstance(described, dict) else None
+        if not isinstance(data, dict) or not all(isinstance(root, str) for root in data.get("roots", ())):
+            raise ValueError
+        if not isinstance(data.get("cache", ""), str | None):
+            raise ValueError
+        return described
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{run}: not a run folder (it has no config.json)") from None
-    except ValueError:
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError):
         raise UserError(f"{file}: damaged, not JSON; restore it or start a new run") from None
 
 
@@ -31,12 +39,14 @@ def stored_config(run: Path) -> Config:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Rows of ``metrics.jsonl``; a half-written last line is left out."""
+    """Rows of ``metrics.jsonl``; half-written and damaged lines are left out."""
     rows = []
     file = run / "metrics.jsonl"
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else []:
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []:
         try:
-            rows.append(json.loads(line))
+            row = parse_json(line)
         except ValueError:
-            break
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
     return rows

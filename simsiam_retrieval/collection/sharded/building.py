@@ -26,7 +26,7 @@ from ..catalog import FILE as CATALOG
 from ..catalog import Catalog, explained
 from ..derived import load_arrays, save_arrays
 from ..index_types import SEED, SHARDED_KINDS, check_kind
-from ..indexes import measured, record_settings, recorded_settings
+from ..indexes import INDEX_SEAL, measured, record_settings, recorded_settings
 from ..lock import writing
 from ..noise import SAMPLE, noise_level
 from ..tuning import NEIGHBOURS, QUERIES, TIE, TIMED, Measured, check_recall
@@ -97,6 +97,7 @@ def build(
                 ShardCatalog.create(folder, {"encoder": found.encoder, "dim": str(found.dim), "next": "1"}).close()
             catalog = Catalog.open_to_write(folder)
             assert isinstance(catalog, ShardCatalog)
+            catalog.take_copied_labels()
             with contextlib.closing(catalog):
                 record_settings(catalog, kind, recall)
                 names = shard_names(folder) if shards is None else sorted(set(shards))
@@ -122,7 +123,7 @@ class _Build:
         known, gone = self._registered(names)
         generation = self.catalog.generation()
         new = [shard for shard in known if shard.generation > generation]
-        made = json.loads(self.catalog.noted("trained") or "{}")
+        made = self.catalog.noted_json("trained") or {}
         rows = sum(shard.rows for shard in known)
         settings = recorded_settings(self.catalog)
         kind = shard_index.chosen_kind(settings.kind, rows)
@@ -131,7 +132,7 @@ class _Build:
             or not all(file.exists() for file in parts.trained_files(self.folder, made["key"]))
         )  # fmt: skip
         unchanged = not new and not gone and not fresh and settings.recall == made.get("recall")
-        if unchanged and shard_index.ShardIndex.load(self.folder, generation) is not None:
+        if unchanged and self._has_sound_index(generation):
             return self._report(Built())
         report = Built(new_shards=len(new), gone_shards=len(gone), changed=True)
         trained = self._trained(kind, known, rows) if fresh else made
@@ -154,6 +155,12 @@ class _Build:
         self.catalog.publish_shards(gone, notes)
         self._tidy(tasks, trained["key"])
         return self._report(report)
+
+    def _has_sound_index(self, generation: int) -> bool:
+        sealed = self.catalog.noted_json(INDEX_SEAL)
+        if sealed not in (None, [generation, *shard_index.hashes_of(self.folder, generation)]):
+            return False
+        return shard_index.ShardIndex.load(self.folder, generation) is not None
 
     def _again(self, shards: Sequence[Shard]) -> list[Shard]:
         """The same shards, as the catalog has them now."""
@@ -198,7 +205,7 @@ class _Build:
 
     def _trained(self, kind: str, shards: Sequence[Shard], rows: int) -> dict[str, Any]:
         """Train on a sample, unless a build that was killed did so, be it of fewer shards."""
-        pending = json.loads(self.catalog.noted("training") or "{}")
+        pending = self.catalog.noted_json("training") or {}
         if (
             pending and pending["kind"] == kind and pending["rows"] <= rows <= GROWTH * pending["rows"]
             and all(file.exists() for file in parts.trained_files(self.folder, pending["key"]))
@@ -312,7 +319,10 @@ class _Build:
                 raw_lists.replace(lists_file)
             with replacing(index_file) as temporary, temporary.open("wb") as stream:
                 faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # pyright: ignore[reportAttributeAccessIssue]
-        return {"measured": json.dumps(None if taken is None else taken.as_dict())}
+        return {
+            "measured": json.dumps(None if taken is None else taken.as_dict()),
+            INDEX_SEAL: json.dumps([generation, *shard_index.hashes_of(self.folder, generation)]),
+        }
 
     def _check_space(self, sources: Sequence[Path]) -> None:
         needed = int(SPARE * sum(file.stat().st_size for file in sources))

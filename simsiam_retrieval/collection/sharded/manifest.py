@@ -1,6 +1,5 @@
 """``shards.json``: what makes a folder a sharded collection, before anything is built of its shards."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from ...encoder import Encoder
 from ...errors import UserError
-from ...files import replacing, write_json
+from ...files import parse_json, replacing, write_json
 from . import shard_file
 
 FILE = "shards.json"
@@ -35,7 +34,7 @@ def read_manifest(collection: Path) -> Manifest:
     """The collection's manifest; raises :class:`UserError` when there is none, or it cannot be used."""
     file = collection / FILE
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = parse_json(file.read_text(encoding="utf-8"))
         found = Manifest(**{name: values[name] for name in Manifest.__dataclass_fields__})
         if not (isinstance(found.format, int) and isinstance(found.encoder, str) and isinstance(found.dim, int)):
             raise ValueError

@@ -14,13 +14,15 @@ from ..collection import Collection, Preview, Update
 from ..comparison import Comparison
 from ..duplicates import Duplicate
 from ..filters import Filter
+from ..finding import Finding
+from ..indexes import INDEX_SEAL
 from ..lock import writing
-from ..verifying import Finding
+from ..mending import mend
 from . import shard_file
 from .building import build
 from .searching import ShardSearcher
 from .shard_catalog import ShardCatalog
-from .shard_index import ShardIndex
+from .shard_index import ShardIndex, hashes_of
 from .shard_reader import footer_identity
 
 WHOLE = 200_000  # images whose vectors are read together; see DESIGN in docs/sharded.md
@@ -62,9 +64,9 @@ class ShardedCollection(Collection):
         self._only_small("reads all vectors at once", "read them in parts with vectors_of(ids)")
         return super().vectors()
 
-    def set_labels(self, labels: Mapping[int, str | None]) -> None:
+    def set_labels(self, labels: Mapping[int, str | None]) -> list[int]:
         self._only_small("labels by content, which is looked up in all rows", "index the images to label on their own")
-        super().set_labels(labels)
+        return super().set_labels(labels)
 
     # -- duplicates
 
@@ -116,16 +118,11 @@ class ShardedCollection(Collection):
 
         Raises :class:`UserError` for damage of the catalog's own pages, or of the encoder.
         """
+        mended = mend(self.folder, on_wait)
         with writing(self.folder, on_wait), self._lock, explained(self.folder):
             if Encoder(self.folder / "encoder.onnx", device="cpu").identity != self.encoder_identity:
                 raise UserError(f"{self.folder}: not the encoder that made this collection; put that one back")
-            complaints = self._catalog.integrity()
-            if complaints:
-                raise UserError(
-                    f"{self.folder}: its catalog is damaged ({complaints[0]}); delete catalog.sqlite and build again: "
-                    f"python -m simsiam_retrieval.index --rebuild-index --collection {self.folder}"
-                )
-            found = []
+            found = mended
             again = "put it back, or delete it, embed its images again and build"
             for shard in self._catalog.shards():
                 file = shard_file.shard_file(self.folder, shard.name)
@@ -137,8 +134,14 @@ class ShardedCollection(Collection):
                 except UserError as error:
                     problem = str(error).removeprefix(f"{file}: ").partition(";")[0]
                     found.append(Finding(file, problem, f"left; {again}"))
-            if (count := self._catalog.count()) != self._indexed():
-                file = self.folder / f"index-{self._catalog.generation()}.faiss"
+            generation = self._catalog.generation()
+            sealed = self._catalog.noted_json(INDEX_SEAL)
+            file = self.folder / f"index-{generation}.faiss"
+            if sealed not in (None, [generation, *hashes_of(self.folder, generation)]):
+                found.append(
+                    Finding(file, "it or the file of its lists does not fit its checksum", "left; build again")
+                )
+            elif (count := self._catalog.count()) != self._indexed():
                 found.append(Finding(file, f"missing, damaged, or not of {count} images", "left; build again"))
             return found
 

@@ -9,7 +9,7 @@ from ..filters import Filter
 from ..searching import Searcher
 from ..vector_index import VectorIndex
 from .shard_catalog import ShardCatalog
-from .shard_index import ShardIndex
+from .shard_index import ShardIndex, index_hash
 
 EXACT_UP_TO = 100_000  # images that a filter leaves; of more the index finds the nearest, and might miss one
 
@@ -27,7 +27,9 @@ class ShardSearcher(Searcher):
         with self._lock, explained(self._catalog.folder):
             while self._index is None or self._index.generation != self._catalog.generation():
                 generation = self._catalog.generation()
-                found: VectorIndex | None = ShardIndex.load(self._catalog.folder, generation)
+                found: VectorIndex | None = ShardIndex.load(
+                    self._catalog.folder, generation, index_hash(self._catalog, generation)
+                )
                 count = self._catalog.count()
                 if generation != self._catalog.generation():
                     continue  # a build was published meanwhile, and took that index away

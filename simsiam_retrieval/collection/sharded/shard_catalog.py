@@ -17,14 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import UserError
+from .. import schema, sealing
 from ..catalog import Catalog, Item
 from ..filters import Filter
 from ..index_types import SHARDED_KINDS
 from .shard_file import Places
 from .shard_reader import ShardReader
 
-TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+TABLES = f"""
+{schema.META}
 CREATE TABLE items (
     id INTEGER PRIMARY KEY,         -- first of its shard + row
     path NOT NULL,                  -- text; bytes where a name is not UTF-8
@@ -58,7 +59,7 @@ CREATE TABLE row_groups (
     thumbnails BLOB NOT NULL        -- uint32 offset and bytes of each
 );
 CREATE TABLE roots (path PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE labels (digest BLOB PRIMARY KEY, label TEXT NOT NULL) WITHOUT ROWID;
+{schema.LABELS}
 """
 
 BATCH = 4096  # items that a filter looks at together
@@ -100,7 +101,9 @@ class ShardCatalog(Catalog):
         super().close()
 
     def migrate(self) -> None:
-        """There is no older schema of a sharded collection."""
+        if self.schema() < schema.NEWEST:
+            schema.migrate(self._db, first=schema.SEALED - 1)
+        self.copy_labels()
 
     # -- reading
 
@@ -187,6 +190,9 @@ class ShardCatalog(Catalog):
     def _found(self, conditions: str, values: Sequence[object]) -> Iterator[Item]:
         query = f"SELECT id, path, size, mtime_ns, width, height, format, taken FROM items WHERE {conditions}"
         yield from map(self.item_of_row, self._db.execute(query, list(values)))
+
+    def check_rows(self, ids: Iterable[int]) -> None:
+        """Rows have no checksums here; shards do, see ``--verify``."""
 
     # -- vectors and thumbnails
 
@@ -296,8 +302,9 @@ class ShardCatalog(Catalog):
         """Show the next generation to readers, without the shards ``gone``; settings and measurements with it."""
         with self._db:
             self._remove(gone)
-            self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", notes.items())
-            self._db.execute("UPDATE meta SET value = ? WHERE key = 'generation'", [str(self.generation() + 1)])
+            for key, value in notes.items():
+                sealing.put(self._db, key, value)
+            sealing.put(self._db, "generation", str(self.generation() + 1))
 
     def _remove(self, shards: Iterable[Shard]) -> None:
         for shard in shards:

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from ...errors import UserError
 from ...files import replacing
+from ..catalog import Catalog
 from ..index_types import LISTS_PER_ROOT, TRAINED_ON, inverted_lists, most_lists
+from ..indexes import INDEX_SEAL
 from ..vector_index import VectorIndex
 
 AUTO = "ivf-sq8"
@@ -82,6 +85,22 @@ def identity_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
 
 
+def hashes_of(folder: Path, generation: int) -> list[str]:
+    """XXH3 of the two files of a generation's index; "" for one that is not there, as of an index without lists."""
+    return [_hash_of(file) for file in files_of(folder, generation)]
+
+
+def _hash_of(file: Path) -> str:
+    hashed = xxhash.xxh3_128()
+    try:
+        with file.open("rb") as stream:
+            while block := stream.read(2**20):
+                hashed.update(block)
+    except FileNotFoundError:
+        return ""
+    return hashed.hexdigest()
+
+
 def merge(trained: Path, parts: Sequence[Path], index_file: Path, lists_file: Path) -> int:
     """Merge the lists of all ``parts`` into ``lists_file``, and write the index that goes with it; its vectors.
 
@@ -132,8 +151,13 @@ class ShardIndex(VectorIndex):
         self._ivf = index
 
     @classmethod
-    def load(cls, folder: Path, generation: int) -> "ShardIndex | None":
-        """The index of this generation, or None when it is not there or damaged."""
+    def load(cls, folder: Path, generation: int, seal: str | None = None) -> "ShardIndex | None":
+        """The index of this generation, or None when it is not there or damaged.
+
+        ``seal``: the hash of the file with the centroids. That of the lists, which are only mapped, is for --verify.
+        """
+        if seal is not None and _hash_of(files_of(folder, generation)[0]) != seal:
+            return None
         index = open_mapped(*files_of(folder, generation))
         return None if index is None else cls(index, generation)
 
@@ -170,3 +194,11 @@ class ShardIndex(VectorIndex):
 def files_of(folder: Path, generation: int) -> tuple[Path, Path]:
     """The two files of a generation's index: centroids and places, and the lists."""
     return folder / f"index-{generation}.{SUFFIX}", folder / f"index-{generation}.{LISTS}"
+
+
+def index_hash(catalog: Catalog, generation: int) -> str | None:
+    """What a build noted of the file with the centroids; None where it noted nothing, as older versions did."""
+    match catalog.noted_json(INDEX_SEAL):
+        case [int(of), str(found), str()] if of == generation:
+            return found
+    return None

@@ -1,0 +1,55 @@
+"""Decoding single files in a process apart: what hangs or crashes the decoder costs itself, and no server."""
+
+import atexit
+import threading
+from pathlib import Path
+
+from .decode import Decoded, ImageError, read_image
+from .pool import Workers
+
+SECONDS = 30.0  # for one file; somebody is waiting for it
+
+_lock = threading.Lock()
+_workers: Workers | None = None
+
+
+def read_image_apart(source: Path | bytes, short_side: int | None = None, *, seconds: float = SECONDS) -> Decoded:
+    """:func:`~.decode.read_image` in a worker process that is kept for the next; many threads may call it at once.
+
+    Raises :class:`ImageError` for a file that cannot be decoded, or not within ``seconds``.
+    """
+    chunks = _pool().map_chunks(_read, [(source, short_side)], lost=_lost, chunk_size=1, seconds_per_item=seconds)
+    [[found]] = chunks
+    if isinstance(found, ImageError):
+        raise found
+    return found
+
+
+def start() -> None:
+    """Have the worker process ready before somebody waits for it."""
+    for _ in _pool().map_chunks(_read, [(b"", None)], lost=_lost, chunk_size=1):
+        pass
+
+
+def _pool() -> Workers:
+    global _workers
+    with _lock:
+        if _workers is None:
+            _workers = Workers(1)
+            atexit.register(_workers.__exit__)
+        return _workers
+
+
+def _read(sources: list[tuple[Path | bytes, int | None]]) -> list[Decoded | ImageError]:
+    return [_read_one(*source) for source in sources]
+
+
+def _read_one(source: Path | bytes, short_side: int | None) -> Decoded | ImageError:
+    try:
+        return read_image(source, short_side)
+    except ImageError as error:
+        return error
+
+
+def _lost(source: object, reason: str) -> ImageError:
+    return ImageError(reason, lasting=False)
