@@ -63,7 +63,7 @@ class Arguments:
     k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
     """Number of results."""
     above_noise: bool = False
-    """Leave out results that are no more alike than random pairs of this collection."""
+    """Leave out results that may be chance: those at or below the query's noise level."""
     only: Annotated[Only, tyro.conf.arg(name="")] = Only()
     json: bool = False
     """Print JSON: a list with one object per query."""
@@ -87,19 +87,20 @@ def main() -> None:
             cli.remark_device(collection.encoder, arguments.device)
         queries = _queries(arguments, collection)
         results = _results(arguments, collection, queries)
-        noise = collection.noise_level
         if arguments.sheet is not None:
             from .collection.sheet import draw_sheet
 
             draw_sheet(collection, [(query, hits) for _, query, hits in results], arguments.sheet)
             cli.remark(f"drew {printable(arguments.sheet)}")
     if arguments.json:
-        print(json.dumps([_as_dict(name, hits, noise) for name, _, hits in results], indent=2))
+        print(json.dumps([_as_dict(name, hits) for name, _, hits in results], indent=2))
         return
     for name, _, hits in results:
         _print_table(name, hits, arguments.above_noise)
     if any(hit.above_noise is False for _, _, hits in results for hit in hits):
-        cli.remark(f"~ no more alike than one random pair of this collection in a thousand (noise level {noise:.3f})")
+        levels = {hits[0].noise_level for _, _, hits in results if hits}
+        level = f" of {levels.pop():.3f}" if len(levels) == 1 else " of its query"
+        cli.remark(f"~ may be chance: at most the noise level{level}, which one random pair in a thousand exceeds")
 
 
 def _queries(arguments: Arguments, collection: "Collection") -> list[tuple[str, Any]]:
@@ -150,7 +151,7 @@ def _results(
     return [(name, query, found(query)) for name, query in queries]
 
 
-def _as_dict(name: str, hits: list["Hit"], noise: float | None) -> dict:
+def _as_dict(name: str, hits: list["Hit"]) -> dict:
     found = [
         {
             "rank": hit.rank,
@@ -161,7 +162,8 @@ def _as_dict(name: str, hits: list["Hit"], noise: float | None) -> dict:
         }
         for hit in hits
     ]
-    return {"query": name, "noise_level": noise, "hits": found}
+    noise = hits[0].noise_level if hits else None
+    return {"query": name, "noise_level": None if noise is None else round(noise, 6), "hits": found}
 
 
 def _print_table(name: str, hits: list["Hit"], above_noise: bool) -> None:

@@ -91,7 +91,7 @@ def _print_table(status: "Status") -> None:
         exact = "" if found.exact_milliseconds is None else f", exact {found.exact_milliseconds:.1f}"
         line("", f"recall@10 {found.recall:.3f}, {found.milliseconds:.1f} ms a query{exact}")
     if status.noise_level is not None:
-        line("noise level", f"{status.noise_level:.3f}, exceeded by one random pair in a thousand")
+        line("noise level", f"{status.noise_level:.3f} for a typical query, exceeded by one random pair in a thousand")
     line("on disk", ", ".join(f"{name} {_size(size)}" for name, size in status.sizes.items()))
 
 

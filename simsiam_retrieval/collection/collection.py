@@ -364,11 +364,16 @@ class Collection:
 
     @property
     def noise_level(self) -> float | None:
-        """The cosine that one random pair of its images in a thousand exceeds; None for fewer than 46 images.
+        """The noise level of a typical image; None for fewer than 46 images.
 
-        A score up to it says no more than chance would; see docs/search.md.
+        One random pair of images in a thousand exceeds the level of its query. A score up to it says no more than
+        chance would; see docs/search.md.
         """
         return self._searcher.noise_level()
+
+    def noise_level_of(self, query: NDArray[np.float32]) -> float | None:
+        """The noise level of one query vector (dim,), of unit length; None for fewer than 46 images."""
+        return self._searcher.noise_levels(query[None])[0]
 
     def _vector(self, query: "Query") -> NDArray[np.float32]:
         """The unit vector (dim,) of one query."""

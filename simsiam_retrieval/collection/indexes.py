@@ -8,8 +8,9 @@ import numpy as np
 
 from ..machine import free_memory
 from .catalog import Catalog
+from .duplicates import CALIBRATED
 from .index_types import KINDS, SHARDED_KINDS, check_kind, choose
-from .noise import noise_level, sample
+from .noise import COPY, Noise, measure_noise, sample
 from .tuning import Measured, check_recall, tune
 from .vector_index import VectorIndex
 
@@ -58,10 +59,22 @@ def measured(catalog: Catalog) -> Measured | None:
     return Measured.from_dict(json.loads(noted)) if noted and noted != "null" else None
 
 
-def noted_noise(catalog: Catalog, generation: int) -> tuple[int, float | None] | None:
-    """This generation and its noise level, where it was worked out already."""
+def alike_of(catalog: Catalog) -> float:
+    """The cosine that near-duplicates of the collection's encoder reach; of copies, for an encoder nobody calibrated."""
+    return CALIBRATED.get(catalog.meta("encoder"), COPY)
+
+
+def noise_note(generation: int, noise: Noise | None) -> str:
+    """Text for the catalog: generation, typical level, base; older versions read the first two."""
+    return json.dumps([generation, None, None] if noise is None else [generation, noise.typical, noise.base])
+
+
+def noted_noise(catalog: Catalog, generation: int) -> tuple[bool, Noise | None]:
+    """Whether this generation's noise level was worked out already, and that level."""
     noted = json.loads(catalog.noted("noise") or "null")
-    return tuple(noted) if noted and noted[0] == generation else None
+    if not noted or noted[0] != generation or len(noted) != 3:  # noted by an older version
+        return False, None
+    return True, None if noted[1] is None else Noise(noted[2], noted[1], alike_of(catalog))
 
 
 def make_index(catalog: Catalog, dim: int, *, anew: bool = False) -> VectorIndex:
@@ -85,7 +98,8 @@ def make_index(catalog: Catalog, dim: int, *, anew: bool = False) -> VectorIndex
         catalog.note("measured", json.dumps(None if last is None else last.as_dict()))
     catalog.note("index made with", json.dumps(asdict(settings)))
     wanted = sample(catalog.ids())
-    catalog.note("noise", json.dumps([index.generation, noise_level(catalog.vectors_of(wanted, dim))]))
+    noise = measure_noise(catalog.vectors_of(wanted, dim), alike_of(catalog))
+    catalog.note("noise", noise_note(index.generation, noise))
     with contextlib.suppress(OSError, RuntimeError):  # a cache: the next reader builds it from the catalog
         index.save(catalog.folder)
     return index
