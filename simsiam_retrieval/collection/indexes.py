@@ -60,7 +60,7 @@ def measured(catalog: Catalog) -> Measured | None:
 
 
 def alike_of(catalog: Catalog) -> float:
-    """The cosine that near-duplicates of the collection's encoder reach; of copies, for an encoder nobody calibrated."""
+    """The cosine of near-duplicates for the collection's encoder; that of copies where nobody calibrated it."""
     return CALIBRATED.get(catalog.meta("encoder"), COPY)
 
 
