@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Arguments:
     """List the images of a collection that are copies of each other, or nearly; nothing is deleted.
 
-    In groups, the largest first; the best file of each (most pixels, then most bytes) is marked.
+    In groups, the largest first; the best file of each (most pixels, then most bytes) is marked. Pairs that may be
+    different pictures come last, as "possibly".
     """
 
     collection: Path | None = None
@@ -39,6 +40,7 @@ def main() -> None:
     # imported here so that --help answers at once
     from .collection import Collection
     from .collection.duplicate_list import as_json
+    from .collection.duplicates import SURE
     from .home import find_collection
     from .progress import bar
 
@@ -50,32 +52,49 @@ def main() -> None:
 
         groups = collection.duplicates(arguments.threshold, exact=arguments.exact, on_progress=on_progress)
         images = len(collection)
+        # whoever names a threshold has chosen what counts
+        sure = SURE.get(collection.encoder_identity) if arguments.threshold is None else None
     lost = sum(file.state in ("gone", "changed") for group in groups for file in group)
     if lost:
         cli.remark(f"{lost} of the files below are gone or changed since they were indexed; run index to catch up")
     if arguments.json:
-        print(as_json(groups))
+        print(as_json(groups, sure))
     elif arguments.csv:
-        _print_csv(groups)
+        _print_csv(groups, sure)
     else:
-        _print_table(groups, images)
+        _print_tables(groups, images, sure)
 
 
-def _print_csv(groups: list[list["Duplicate"]]) -> None:
+def _print_csv(groups: list[list["Duplicate"]], sure: float | None) -> None:
     from .collection.duplicate_list import as_csv
 
     # names as they are, byte for byte, for programs; a terminal obeys what is in them, so it gets them cleaned
     shown = printable if sys.stdout.isatty() else str
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape", newline="")  # pyright: ignore[reportAttributeAccessIssue]
-    sys.stdout.write(as_csv(groups, shown))
+    sys.stdout.write(as_csv(groups, shown, sure))
 
 
-def _print_table(groups: list[list["Duplicate"]], images: int) -> None:
+def _print_tables(groups: list[list["Duplicate"]], images: int, sure: float | None) -> None:
+    from .collection.duplicates import split_possible
+
+    if not groups:
+        print(f"no duplicates among {images} images")
+        return
+    surely, possibly = split_possible(groups, sure)
+    if surely:
+        _print_groups(surely, "group")
+    if possibly:
+        print(f"possibly: below a cosine of {sure:g}; some of these may be different pictures, look at them")
+        print()
+        _print_groups(possibly, "possibly")
+
+
+def _print_groups(groups: list[list["Duplicate"]], what: str) -> None:
     from rich.filesize import decimal
 
     for number, group in enumerate(groups, 1):
-        print(f"group {number}: {len(group)} files")
+        print(f"{what} {number}: {len(group)} files")
         for file in group:
             likeness = "exact" if file.exact else f"{file.score:.3f}"
             mark = "best" if file is group[0] else likeness
@@ -84,9 +103,6 @@ def _print_table(groups: list[list["Duplicate"]], images: int) -> None:
             print(f"  {mark:>5}  {pixels:>11}  {decimal(file.item.size):>9}  {printable(file.path)}{state}")
         print()
     others = [file for group in groups for file in group[1:]]
-    if not groups:
-        print(f"no duplicates among {images} images")
-        return
     held = sum(file.item.size for file in others if file.state == "")
     besides = f"{_counted(len(others), 'file')} besides the best {'one' if len(groups) == 1 else 'ones'}"
     print(f"{_counted(len(groups), 'group')}, {besides} ({decimal(held)} on disk)")
