@@ -100,3 +100,17 @@ def test_labels_count_at_once(big: Collection) -> None:
     assert {hit.item.id for hit in big.search(first.path, where=where)} == {first.id, second.id}
     big.set_labels({second.id: None})
     assert [hit.item.id for hit in big.search(first.path, where=where)] == [first.id]
+
+
+@pytest.mark.parametrize(("written", "asked"), [("Été", "E\u0301te\u0301"), ("E\u0301te\u0301", "Été")])
+def test_both_spellings_of_an_accent_are_one(tmp_path: Path, written: str, asked: str) -> None:
+    """macOS and some cameras write an accent as a letter of its own."""
+    assert written != asked
+    file = paint(tmp_path / f"{written} 1" / f"{written} 2.png", 1)
+    paint(tmp_path / "winter" / "1.png", 2)
+    with Collection.create(tmp_path / "made", small_encoder(tmp_path / "small.onnx")) as collection:
+        collection.update([tmp_path / f"{written} 1", tmp_path / "winter"], workers=0)
+        for where in (Filter(names=(f"{asked}*",)), Filter(folders=(tmp_path / f"{asked} 1",))):
+            assert [item.path for item in collection.matching(where)] == [file]
+        collection.update([tmp_path], exclude=[f"{asked}*"], workers=0)
+        assert [item.path.name for item in collection] == ["1.png"]

@@ -25,8 +25,8 @@ from .filters import Filter
 from .gpu import check_device
 from .indexes import is_outdated, make_index, measured, record_settings
 from .lock import HOLDER_FILE, LOCK_FILE, writing
-from .patterns import Patterns
-from .planning import KnownContent, Plan, make_plan, moves
+from .patterns import Patterns, Selection
+from .planning import KnownContent, Plan, changed_inside, make_plan, moves
 from .queries import combine, mean_weights
 from .searching import Hit, Searcher
 from .sharded.manifest import is_sharded
@@ -55,6 +55,10 @@ class Update:
     moved: int = 0  # of those added and removed: the same content under another name
     reused: int = 0  # of those added and changed: content that was known, so nothing was computed
     left_out: int = 0  # image files below the roots that the patterns leave out
+    kinds: dict[str, int] = field(default_factory=dict)  # suffix -> how many of other_files, the most frequent first
+    companions: int = 0  # those of other_files that belong to an image: sidecars, clips of live photos
+    system_folders: dict[str, int] = field(default_factory=dict)  # trash, thumbnails, ... -> how many were passed over
+    linked_folders: int = 0  # links to folders that were passed over
     held: list[tuple[Path, int]] = field(default_factory=list)  # places that may be unmounted -> items that were kept
     rebuilt: bool = False  # whether the FAISS index was made anew
 
@@ -443,6 +447,8 @@ class Collection:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         prune: bool = False,
+        reread: bool = False,
+        follow_links: bool | None = None,
         on_wait: Callable[[str], None] | None = None,
         workers: int | None = None,
         on_start: Callable[[int], None] = lambda total: None,
@@ -450,28 +456,32 @@ class Collection:
     ) -> Update:
         """Bring the collection up to date with the folders (or files) ``roots``; None means all it was made of.
 
-        Embeds what is new or changed (by size and modification time), forgets what is gone from these roots, and
-        leaves other roots alone. A file whose content is known, because it was renamed, moved, copied or touched,
+        Embeds what is new or changed, forgets what is gone from these roots, and leaves other roots alone. A file is
+        looked into where its size, its modification time or the time of its last change differ; ``reread``: every file
+        is. A file whose content is known, because it was renamed, moved, copied or touched,
         is not embedded again. Broken files are recorded with a reason and not tried again until they change.
         Ctrl-C keeps what is done (``finished`` is False then).
 
         ``include``, ``exclude``: globs (see :class:`~.patterns.Glob`) in place of those recorded with these roots;
         files that they leave out are forgotten. ``prune``: forget the items of a root that is missing, or holds no
         image any more, and missing ones where another file system was mounted; otherwise they are kept (``held``),
-        since the drive may not be mounted. ``on_wait``: wait for
-        another process that is updating, after telling this function so.
+        since the drive may not be mounted. ``follow_links``: whether to look into links to folders; None is as before
+        (a new collection does not). ``on_wait``: wait for another process that is updating, after telling this function
+        so.
 
         ``on_start`` is told how many files need reading, ``on_progress`` how many more were read.
 
         Raises :class:`UserError` when a named root does not exist (unless it is pruned), a pattern is none, or
         another process is updating.
         """
-        paths, listing = self._listed(roots, prune)
+        paths, listing = self._listed(roots, prune, follow_links)
         return self.update_listed(
             paths,
             listing,
             patterns=Patterns(tuple(include), tuple(exclude)),
             prune=prune,
+            reread=reread,
+            follow_links=follow_links,
             on_wait=on_wait,
             workers=workers,
             on_start=on_start,
@@ -485,6 +495,8 @@ class Collection:
         *,
         patterns: Patterns | None = None,
         prune: bool = False,
+        reread: bool = False,
+        follow_links: bool | None = None,
         on_wait: Callable[[str], None] | None = None,
         workers: int | None = None,
         on_start: Callable[[int], None] = lambda total: None,
@@ -497,7 +509,10 @@ class Collection:
             explained(self.folder),
             contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
         ):
-            return self._update(catalog, roots, listing, patterns or Patterns(), prune, workers, on_start, on_progress)
+            if follow_links is not None:
+                catalog.note("follow_links", "1" if follow_links else "")
+            plan = self._planned(catalog, roots, listing, patterns or Patterns(), prune=prune, reread=reread)
+            return self._update(catalog, roots, listing, *plan, prune, workers, on_start, on_progress)
 
     def preview(
         self,
@@ -506,15 +521,17 @@ class Collection:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         prune: bool = False,
+        reread: bool = False,
+        follow_links: bool | None = None,
     ) -> Preview:
         """What :meth:`update` would do; nothing is changed. New files are read only to find moved ones.
 
         Raises :class:`UserError` as :meth:`update` does.
         """
-        paths, listing = self._listed(roots, prune)
+        paths, listing = self._listed(roots, prune, follow_links)
+        patterns = Patterns(tuple(include), tuple(exclude))
         with explained(self.folder), contextlib.closing(Catalog.open(self.folder)) as catalog:
-            selection = catalog.selection().with_asked(paths, Patterns(tuple(include), tuple(exclude)))
-            plan = make_plan(catalog, paths, listing, selection, prune=prune)
+            plan, selection = self._planned(catalog, paths, listing, patterns, prune=prune, reread=reread)
             contents = KnownContent(catalog, plan.todo)
         new = [file for file in plan.todo if file.path not in plan.known]
         found = {file.path: content.digest for file in new if (content := contents.of(file))}
@@ -553,6 +570,35 @@ class Collection:
             if published.changed:
                 self._rebuild(catalog)
             return Update(removed=usable, images=catalog.count())
+
+    def move(self, old: str | Path, new: str | Path, *, on_wait: Callable[[str], None] | None = None) -> int:
+        """Record that the folder ``old`` is ``new`` now, and all that is below it; no file is opened.
+
+        Ids, labels, vectors and thumbnails stay. Returns how many images moved.
+
+        Raises :class:`UserError` where ``new`` does not exist, nothing of ``old`` is in the collection, something of
+        ``new`` already is, or another process is updating.
+        """
+        source, target = absolute(old), absolute(new)
+        if is_missing(target):
+            raise UserError(f"{target}: no such file or folder; name the place where {source} is now")
+        with (
+            writing(self.folder, on_wait),
+            explained(self.folder),
+            contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
+        ):
+            known = catalog.known_below([source])
+            roots = [root for root in catalog.roots() if source in (root, *root.parents)]
+            if not known and not roots:
+                raise UserError(f"{source}: nothing of it is in the collection; status lists its folders")
+            inside = [path for path in catalog.known_below([target]) if path not in known]
+            if inside:
+                raise UserError(
+                    f"{target}: {len(inside)} files of it are in the collection already; "
+                    f"forget one of both with --remove, {target} or {source}"
+                )
+            catalog.move(source, target)
+            return sum(row.error is None for row in known.values())
 
     def choose_index(
         self, kind: str | None = None, recall: float | None = None, *, on_wait: Callable[[str], None] | None = None
@@ -618,7 +664,9 @@ class Collection:
                 self._rebuild(catalog, anew=True)
             return found
 
-    def _listed(self, roots: Sequence[str | Path] | None, prune: bool) -> tuple[list[Path], Listing]:
+    def _listed(
+        self, roots: Sequence[str | Path] | None, prune: bool, follow_links: bool | None
+    ) -> tuple[list[Path], Listing]:
         """Absolute roots, all there are for None, and the files of those that are there."""
         paths = self.roots if roots is None else [absolute(root) for root in roots]
         missing = [root for root in paths if is_missing(root)]
@@ -634,15 +682,45 @@ class Collection:
                         f"{root}: not there now; its {count} images are kept; mount or restore it, "
                         "or forget them with --prune"
                     )
-        return paths, list_images([root for root in paths if root not in missing])
+        if follow_links is None:
+            with self._lock, explained(self.folder):
+                follow_links = bool(self._catalog.noted("follow_links"))
+        return paths, list_images([root for root in paths if root not in missing], follow_links=follow_links)
+
+    @staticmethod
+    def _planned(
+        catalog: Catalog, roots: Sequence[Path], listing: Listing, patterns: Patterns, *, prune: bool, reread: bool
+    ) -> tuple[Plan, Selection]:
+        """What is to do, after a look into the files that may have changed; and the patterns that decided it."""
+        selection = catalog.selection().with_asked(roots, patterns)
+        plan = make_plan(catalog, roots, listing, selection, prune=prune, reread=reread)
+        changed = [file for file in plan.touched if changed_inside(file, plan.known[file.path])]
+        plan.todo = sorted([*plan.todo, *changed], key=lambda file: os.fsencode(file.path))
+        return plan, selection
 
     def _update(
-        self, catalog: Catalog, roots, listing: Listing, patterns: Patterns, prune: bool, workers, on_start, on_progress
+        self,
+        catalog: Catalog,
+        roots: Sequence[Path],
+        listing: Listing,
+        plan: Plan,
+        selection: Selection,
+        prune: bool,
+        workers: int | None,
+        on_start: Callable[[int], None],
+        on_progress: Callable[[int], None],
     ) -> Update:
-        selection = catalog.selection().with_asked(roots, patterns)
-        plan = make_plan(catalog, roots, listing, selection, prune=prune)
         unreadable = [failure for failure in listing.unreadable if selection.takes(failure[0])]
-        report = Update(other_files=listing.other, failed=unreadable, left_out=plan.left_out, held=plan.held)
+        report = Update(
+            other_files=listing.other,
+            failed=unreadable,
+            left_out=plan.left_out,
+            kinds=dict(listing.kinds.most_common()),
+            companions=listing.companions,
+            system_folders=dict(listing.system_folders.most_common()),
+            linked_folders=listing.linked_folders,
+            held=plan.held,
+        )
         on_start(len(plan.todo))
         found: dict[Path, bytes] = {}
         gone, lost = plan.gone, [root for root in roots if prune and is_missing(root)]
@@ -653,9 +731,12 @@ class Collection:
                 on_progress(len(entries))
         except KeyboardInterrupt:
             report.finished, gone, lost = False, [], []
-        recorded = selection.without(lost) if patterns or lost else None
+        recorded = selection.without(lost) if lost or selection.by_root != catalog.selection().by_root else None
         kept = [root for root in roots if root not in lost]
         published = catalog.publish(gone, kept, lost_roots=lost, selection=recorded, mounts=plan.mounts)
+        noted = plan.to_note(listing.images)
+        if report.finished and noted:
+            catalog.note_change_times(noted)
         report.added, report.changed, report.removed = published.new_images, published.changed_images, len(gone)
         report.reused = len(found)
         arrived = {path: digest for path, digest in found.items() if path not in plan.known}
