@@ -3,14 +3,22 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from . import cli
 from .errors import UserError
 from .text import printable
 
 if TYPE_CHECKING:
-    from .collection import Duplicate
+    from .collection import Collection, Duplicate
+
+
+EXAMPLES = """examples:
+  duplicates                       near-duplicates in the whole collection
+  duplicates ./photos/2024         those with a file in this folder
+  duplicates --exact --csv > list.csv"""
 
 
 @dataclass(frozen=True)
@@ -21,8 +29,10 @@ class Arguments:
     different pictures come last, as "possibly".
     """
 
+    folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="[FOLDER ...]")]] = ()
+    """Only groups with a file at or below one of these indexed folders; by default all."""
     collection: Path | None = None
-    """Collection folder; by default the one indexed last."""
+    """Collection folder, or a name that the command collections shows; by default the one used last."""
     threshold: float | None = None
     """Lowest cosine similarity with the best file; by default the one calibrated for the shipped encoder."""
     exact: bool = False
@@ -34,7 +44,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = cli.parse(Arguments, "duplicates")
+    arguments = cli.parse(Arguments, "duplicates", examples=EXAMPLES)
     if arguments.json and arguments.csv:
         raise UserError("--json or --csv: choose one")
     # imported here so that --help answers at once
@@ -44,13 +54,18 @@ def main() -> None:
     from .home import find_collection
     from .progress import bar
 
-    with Collection.open(find_collection(arguments.collection)) as collection, bar("comparing", 0) as shown:
+    folder = find_collection(arguments.collection)
+    with Collection.open(folder) as collection, bar("comparing", 0) as shown:
+        cli.remark_collection(arguments.collection, folder)
+        folders = _checked(collection, arguments.folders)
 
         def on_progress(rows: int, total: int) -> None:
             shown.of(total)
             shown.advance(rows)
 
         groups = collection.duplicates(arguments.threshold, exact=arguments.exact, on_progress=on_progress)
+        if folders:
+            groups = [group for group in groups if any(_is_below(file.path, folders) for file in group)]
         images = len(collection)
         # whoever names a threshold has chosen what counts
         sure = SURE.get(collection.encoder_identity) if arguments.threshold is None else None
@@ -63,6 +78,23 @@ def main() -> None:
         _print_csv(groups, sure)
     else:
         _print_tables(groups, images, sure)
+
+
+def _checked(collection: "Collection", given: tuple[Path, ...]) -> list[Path]:
+    """Absolute folders; raises :class:`UserError` for one that the collection has nothing of."""
+    from .images.files import absolute
+
+    folders = [absolute(folder) for folder in given]
+    for folder, typed in zip(folders, given, strict=True):
+        if type(collection).exists(folder):
+            raise UserError(f"{typed}: a collection; type: python -m simsiam_retrieval.duplicates --collection {typed}")
+        if not any(_is_below(item.path, [folder]) for item in collection):
+            raise UserError(f"{typed}: nothing of it is indexed; run: python -m simsiam_retrieval.index {typed}")
+    return folders
+
+
+def _is_below(path: Path, folders: list[Path]) -> bool:
+    return any(folder in (path, *path.parents) for folder in folders)
 
 
 def _print_csv(groups: list[list["Duplicate"]], sure: float | None) -> None:

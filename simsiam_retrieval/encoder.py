@@ -131,6 +131,8 @@ def find_encoder(encoder: str | Path | None) -> Path:
         from .hub import fetch  # here, as the Hub's client takes its time to import
 
         return fetch(encoder)
+    if "://" in str(encoder) or str(encoder).startswith(("http:/", "https:/")):
+        raise UserError(f"{encoder}: a URL; name a file, a run folder, or a model on the Hub: hf://OWNER/NAME")
     path = absolute(encoder)
     if path.is_dir():
         for name in RUN_FILES:

@@ -15,6 +15,11 @@ from .text import printable, without_detail
 if TYPE_CHECKING:
     from .collection.collection import Update
 
+EXAMPLES = """examples:
+  index ./photos                           make or update the default collection
+  index                                    update all its folders
+  index ./photos --exclude private         without folders and files of this name
+  index --moved ./photos /mnt/photos       the folder is elsewhere now"""
 SHOWN_FAILURES = 10
 SHOWN_KINDS = 5
 # suffixes of pictures and clips that this package does not read; other files are of no concern
@@ -69,7 +74,7 @@ class Arguments:
     """Folders (or files) to index; none means all that were indexed before. With --engine ray: also .tar archives,
     Parquet files, and URLs such as s3://BUCKET/FOLDER."""
     collection: Path | None = None
-    """Collection folder; by default one in your data directory."""
+    """Collection folder, or a name that the command collections shows; by default one in your data directory."""
     encoder: str | None = None
     """Run folder, .onnx file or hf://OWNER/NAME; by default the encoder shipped with the package."""
     include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -86,8 +91,8 @@ class Arguments:
     """Look into links to folders; kept for later updates, until --ignore-links."""
     ignore_links: bool = False
     """Do not look into links to folders any more."""
-    moved: tuple[str, str] | None = None
-    """OLD NEW: the indexed folder OLD is at NEW now; nothing is embedded again."""
+    moved: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="OLD NEW", help_behavior_hint="")] = None
+    """The indexed folder OLD is at NEW now; nothing is embedded again."""
     remove: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Forget the images at or below this path, and do nothing else; may be repeated. No picture is touched."""
     verify: bool = False
@@ -119,12 +124,12 @@ class Arguments:
 
 
 def main() -> int:
-    arguments = cli.parse(Arguments, "index")
+    arguments = cli.parse(Arguments, "index", examples=EXAMPLES)
     # imported here so that --help answers at once
     from .home import default_collection
-    from .images.files import absolute
+    from .known_collections import path_of
 
-    folder = absolute(arguments.collection or default_collection())
+    folder = default_collection() if arguments.collection is None else path_of(arguments.collection)
     _check_watching(arguments)
     if arguments.engine == "ray":
         return _on_cluster(arguments, folder)
@@ -216,7 +221,6 @@ def _on_cluster(arguments: Arguments, folder: Path) -> int:
 
 def _update(arguments: Arguments, folder: Path) -> "Update":
     from .collection.indexing import index_folders
-    from .home import remember
     from .progress import bar
 
     with bar("indexing", 0) as shown:
@@ -238,13 +242,30 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
             on_start=shown.of,
             on_progress=shown.advance,
         )
-    remember(folder)
+    _remember(folder)
     _remark_files(arguments)
     _remark_failures(update.failed)
     _remark_held(update.held)
     _remark_passed_over(update)
     _remark_measured(folder, update.rebuilt)
     return update
+
+
+def _remember(folder: Path) -> None:
+    """Make this collection the one that is searched; say so where another one was."""
+    from .home import last_collection, remember
+    from .known_collections import known_collections
+
+    last, before = last_collection(), known_collections()
+    remember(folder)
+    if last == folder:
+        return
+    for one in before:
+        if one.path == last and one.present:
+            cli.remark(
+                f"search and app use {printable(folder)} from now on; "
+                f"python -m simsiam_retrieval.collections use {printable(one.name)} goes back"
+            )
 
 
 def _links(arguments: Arguments) -> bool | None:
