@@ -69,6 +69,12 @@ class Encoder:
         # files are decoded no smaller than this, wherever they are embedded: the same pixels, the same vector
         self.decode_side = max(2 * self.image_size, 256)
 
+    def __repr__(self) -> str:
+        return (
+            f"<Encoder {self.identity} from {str(self.file)!r}: images of {self.image_size} px -> {self.dim} numbers, "
+            f"{self.device}>"
+        )
+
     @property
     def took(self) -> str:
         """One line for people: what computes."""

@@ -117,7 +117,6 @@ def _read() -> dict[Path, tuple[str, datetime | None]]:
 def _write(noted: dict[Path, tuple[str, datetime | None]]) -> None:
     home().mkdir(parents=True, exist_ok=True)
     facts = {
-        str(path): {"name": name, "used": (used or datetime.now()).isoformat()}
-        for path, (name, used) in noted.items()
+        str(path): {"name": name, "used": (used or datetime.now()).isoformat()} for path, (name, used) in noted.items()
     }
     write_json(home() / FILE, facts)

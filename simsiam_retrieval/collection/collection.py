@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,12 +24,13 @@ from .duplicates import Duplicate, check_threshold, find_duplicates
 from .embedding import batches, embed_files
 from .filters import Filter
 from .gpu import check_device
+from .hits import Hits
 from .indexes import is_outdated, make_index, measured, record_settings
 from .lock import HOLDER_FILE, LOCK_FILE, writing
 from .patterns import Patterns, Selection
 from .planning import KnownContent, Plan, changed_inside, make_plan, moves
 from .queries import combine, mean_weights
-from .searching import Hit, Searcher
+from .searching import Searcher
 from .sharded.manifest import is_sharded
 from .tuning import Measured
 from .vector_index import VectorIndex
@@ -158,6 +160,12 @@ class Collection:
     def close(self) -> None:
         """Release the catalog's file."""
         self._catalog.close()
+
+    def __repr__(self) -> str:
+        try:
+            return f"<{type(self).__name__} {str(self.folder)!r}: {len(self)} images, encoder {self.encoder_identity}>"
+        except (UserError, sqlite3.ProgrammingError):  # damaged, or closed
+            return f"<{type(self).__name__} {str(self.folder)!r}, not open>"
 
     def __enter__(self) -> "Collection":
         return self
@@ -311,7 +319,7 @@ class Collection:
         weights: Sequence[float] | None = None,
         unlike: Query | Sequence[Query] = (),
         where: Filter | None = None,
-    ) -> list[Hit]:
+    ) -> Hits:
         """The ``k`` images most similar to ``query``, best first.
 
         ``query``: a path, encoded bytes, a Pillow image, a uint8 array (h, w, 3); or an item of this collection,
@@ -328,7 +336,7 @@ class Collection:
             raise UserError(f"-k {k}: ask for at least one result")
         vector = self.direction(query, weights=weights, unlike=unlike)
         left_out = [one.id for one in (*_as_list(query), *_as_list(unlike)) if isinstance(one, Item)]
-        return self._searcher.nearest(vector[None], k, where, left_out)[0]
+        return Hits(self._searcher.nearest(vector[None], k, where, left_out)[0], self.thumbnail)
 
     def direction(
         self,
@@ -348,9 +356,7 @@ class Collection:
             return vectors[0]  # with all its bits
         return combine(vectors, mean_weights(len(like), len(away)) if weights is None else weights)
 
-    def search_vectors(
-        self, vectors: NDArray[np.float32], k: int = 10, *, where: Filter | None = None
-    ) -> list[list[Hit]]:
+    def search_vectors(self, vectors: NDArray[np.float32], k: int = 10, *, where: Filter | None = None) -> list[Hits]:
         """For each of ``vectors`` (n, dim), scaled to unit length, its ``k`` most similar images, best first.
 
         Much faster than one search after the other. Raises ValueError for vectors that cannot be scaled.
@@ -358,7 +364,8 @@ class Collection:
         if k < 1:
             raise UserError(f"-k {k}: ask for at least one result")
         queries = [self._unit(vector) for vector in vectors]
-        return self._searcher.nearest(np.stack(queries), k, where) if queries else []
+        found = self._searcher.nearest(np.stack(queries), k, where) if queries else []
+        return [Hits(hits, self.thumbnail) for hits in found]
 
     @property
     def measured(self) -> Measured | None:
