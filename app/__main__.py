@@ -5,6 +5,11 @@ from pathlib import Path
 
 from simsiam_retrieval import cli
 
+EXAMPLES = """examples:
+  app                                                    on this machine
+  app --share                                            for the network that you are in
+  app --public-url https://photos.example.org/album      behind a proxy"""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -15,7 +20,7 @@ class Arguments:
     """
 
     collection: Path | None = None
-    """Collection folder; by default the one indexed last."""
+    """Collection folder, or a name that the command collections shows; by default the one used last."""
     runs: Path = Path("runs")
     """Folder whose training runs are shown."""
     port: int = 8501
@@ -24,26 +29,42 @@ class Arguments:
     """Open the page in the browser."""
     share: bool = False
     """Let other machines in the network in, with a password: it is asked for, or made up where nobody can be asked."""
+    public_url: str | None = None
+    """Address at which a proxy on this machine shows the page, such as https://photos.example.org/album; it asks for a
+    password, too (docs/app.md)."""
+    base_path: str | None = None
+    """Path below which the page is served, such as /album."""
 
 
 def main() -> None:
-    arguments = cli.parse(Arguments, "app")
+    arguments = cli.parse(Arguments, "app", examples=EXAMPLES)
     # imported here so that --help answers at once
     from simsiam_retrieval.collection import Collection
     from simsiam_retrieval.home import find_collection
 
+    from .public import read_base, read_public
     from .server import serve
     from .settings import Settings
     from .sharing import ask_password, say_what_opens
 
+    public, base = read_public(arguments.public_url, arguments.base_path), read_base(arguments.base_path or "")
     folder = find_collection(arguments.collection)
+    cli.remark_collection(arguments.collection, folder)
     with Collection.open(folder) as collection:  # bad input is told here, before a server starts
         settings = Settings(collection.folder, arguments.runs.expanduser().absolute())
         password = None
-        if arguments.share:
+        if arguments.share or public is not None:
             say_what_opens(collection, settings.runs)
             password = ask_password()
-    serve(settings, arguments.port, open_browser=arguments.browser, password=password)
+    serve(
+        settings,
+        arguments.port,
+        open_browser=arguments.browser,
+        password=password,
+        everywhere=arguments.share,
+        public=public,
+        base=base,
+    )
 
 
 if __name__ == "__main__":
