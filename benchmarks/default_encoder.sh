@@ -6,7 +6,7 @@ results=$(cd "$(dirname "$0")" && pwd)/results/default-encoder
 mkdir -p "$results"
 cd "$1"
 
-for set in imagenette-160:train:val clothing-160:train:test fashion-mnist:train:test cifar10:train:test; do
+for set in imagenette-160:train:val clothing-160:train:test fashion-mnist:train:test cifar10:train:test xray:data/train:data/test; do
   IFS=: read -r name train test <<<"$set"
   [ -d "$name" ] || continue
   python -m simsiam_retrieval.probe --train "$name/$train" --test "$name/$test" \

@@ -3,6 +3,7 @@
 Contenders take turns (A B C A B C ...), each a few seconds a round; medians over rounds are reported.
 
 - ours: the package's own loop: images decoded once, both views made on the device in batches
+- before: the same loop with PyTorch's own convolutions, ``--no-fast-convolutions``
 - plain: the usual PyTorch loop: PIL transforms in DataLoader workers, one a core, both views from one decode
 - lightly: lightly's SimSiam heads, loss, transform and data set, as in its documentation
 
@@ -35,6 +36,7 @@ from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.images.pool import available_cpus
 from simsiam_retrieval.images.store import load_store
 from simsiam_retrieval.normalisation import IMAGENET
+from simsiam_retrieval.siamese.small_map_layers import SmallMapConv2d
 from simsiam_retrieval.training.batches import Batches
 from simsiam_retrieval.training.config import Config, recipe
 from simsiam_retrieval.training.loop import _bfloat16_helps, augmentation_of, pick_device
@@ -44,6 +46,8 @@ from simsiam_retrieval.training.plan import make_plan
 
 CASES = {
     "resnet18-32": Config(**{**vars(recipe("cifar")), "batch_size": 128}),
+    "resnet18-32-small-maps": Config(image_size=32, batch_size=256, min_scale=0.05),
+    "resnet18-64": Config(image_size=64, batch_size=128),
     "resnet18-128": Config(batch_size=64),
     "resnet50-224": Config(**{**vars(recipe("imagenet")), "batch_size": 32}),
 }
@@ -70,7 +74,7 @@ class Case:
 Step = Generator[dict[str, float], None, None]
 
 
-def ours(case: Case) -> Step:
+def ours(case: Case, *, fast: bool = True) -> Step:
     """The loop of ``training/loop.py`` with a clock between its parts."""
     config, device = case.config, case.device
     listing = [file for file in list_images(case.files).images]
@@ -78,6 +82,8 @@ def ours(case: Case) -> Step:
     plan = make_plan(Config(**{**vars(config), "epochs": 1_000_000}), len(store))
     settings = augmentation_of(config)
     model = build_model(config).to(device).to(memory_format=torch.channels_last).train()
+    if device.type == "cpu":
+        SmallMapConv2d.replace(model, fast=fast)
     optimizer = torch.optim.SGD(
         model.parameter_groups(), lr=0.01, momentum=0.9, weight_decay=config.weight_decay, fused=device.type == "cuda"
     )
@@ -97,6 +103,11 @@ def ours(case: Case) -> Step:
         clock.lap("optimizer")
         yield clock.laps()
         clock.start()
+
+
+def before(case: Case) -> Step:
+    """Ours with PyTorch's own convolutions."""
+    return ours(case, fast=False)
 
 
 def pil_views(config: Config) -> Callable[[Image.Image], list[torch.Tensor]]:
@@ -211,7 +222,7 @@ def lightly(case: Case) -> Step:
             yield {}
 
 
-CONTENDERS: dict[str, Callable[[Case], Step]] = {"ours": ours, "plain": plain, "lightly": lightly}
+CONTENDERS: dict[str, Callable[[Case], Step]] = {"ours": ours, "before": before, "plain": plain, "lightly": lightly}
 
 
 class Clock:
@@ -267,7 +278,7 @@ def measure(name: str, case: Case, contenders: list[str], rounds: int, seconds: 
     split: dict[str, float] = {}
     for number in range(rounds):
         for contender in contenders:
-            warm = 1 if contender == "ours" else queued
+            warm = 1 if contender in ("ours", "before") else queued
             count, took, _ = run_for(steps[contender], seconds, warm + 2 * (number == 0), case.device)
             rates[contender].append(count * case.config.batch_size / took)
             print(f"{name} round {number + 1}: {contender} {rates[contender][-1]:.1f} images/s", file=sys.stderr)
@@ -378,7 +389,7 @@ def main() -> None:
         config = CASES[name]
         if options.batch_size:
             config = Config(**{**vars(config), "batch_size": options.batch_size})
-        folder = options.small_images if name == "resnet18-32" and options.small_images else options.images
+        folder = options.small_images if "-32" in name and options.small_images else options.images
         files = [file.path for file in list_images([folder]).images][:: 1 if device.type == "cuda" else 4]
         case = Case(config, files, device, _bfloat16_helps(device, config))
         training[name] = measure(name, case, options.contenders, options.rounds, options.seconds)

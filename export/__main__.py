@@ -21,6 +21,9 @@ class Arguments:
     """File to write, of a single precision; by default RUN/encoder.onnx, encoder_fp16.onnx, encoder_int8.onnx."""
     image_size: int | None = None
     """Side at which images are embedded; by default the one trained at."""
+    features: str | None = None
+    """Which stages, pooled on which grid, such as stage2@4x4,stage3@2x2*0.5,flip,pca256^0.5; by default the last stage,
+    averaged, or the features of the encoder that the run began from."""
     layer: str | None = None
     """Features of this layer, averaged over the image, such as layer3; by default the whole backbone."""
     with_projector: bool = False
@@ -28,9 +31,9 @@ class Arguments:
     dim: int | None = None
     """Length of the vectors, by PCA inside the graph."""
     whiten: bool = False
-    """Whiten them, so that every principal axis counts the same; to 256 numbers without --dim."""
-    whiten_power: float = 1.0
-    """How far, up to 1: with less, principal axes of much variance keep some of their weight."""
+    """Whiten them, so that principal axes count more alike; dimension and power follow from the number of images."""
+    whiten_power: float | None = None
+    """How far, up to 1, at which every principal axis counts the same."""
     fit: Path | None = None
     """Folder of images to fit PCA to; by default the run's."""
     calibrate: Path | None = None
@@ -60,6 +63,7 @@ def main() -> None:
     files = {name: arguments.out or arguments.run / FILES[name] for name in precisions}
     settings = Settings(
         image_size=arguments.image_size,
+        features=arguments.features,
         layer=arguments.layer,
         with_projector=arguments.with_projector,
         dim=arguments.dim,

@@ -16,10 +16,12 @@ from simsiam_retrieval._version import __version__
 from simsiam_retrieval.encoder import Encoder
 from simsiam_retrieval.errors import UserError
 from simsiam_retrieval.evaluation.extractors import weights_hash
-from simsiam_retrieval.evaluation.whitening import COMPONENTS, fit_whitening
+from simsiam_retrieval.evaluation.whitening import COMPONENTS, FEWEST, Whitening, fit_whitening, power_for
+from simsiam_retrieval.features import METADATA_KEY, WHOLE, Features
 from simsiam_retrieval.files import replacing
 from simsiam_retrieval.images.files import absolute
 from simsiam_retrieval.progress import bar
+from simsiam_retrieval.siamese.pooling import PooledStages
 from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.run import Run, load_backbone
 
@@ -52,11 +54,12 @@ class Settings:
     """What is exported, and on which images it is fitted and checked."""
 
     image_size: int | None = None  # pixels; None: the one trained at
+    features: str | None = None  # a description, see ``simsiam_retrieval/features.py``
     layer: str | None = None
     with_projector: bool = False
     dim: int | None = None
     whiten: bool = False
-    whiten_power: float = 1.0  # of the axes' deviations that whitening divides by
+    whiten_power: float | None = None  # of the axes' deviations that whitening divides by; None: by ``power_for``
     float_layers: int | None = None  # None: as few as reach the bound
     calibrate: Path | None = None
     fit: Path | None = None
@@ -69,6 +72,12 @@ class Settings:
         """Raise :class:`UserError` for settings that make no sense, before anything is loaded."""
         if self.image_size is not None and not 8 <= self.image_size <= 2048:
             raise UserError(f"--image-size {self.image_size} is out of range; give 8 to 2048")
+        if self.features is not None:
+            asked = Features.parse(self.features)
+            if self.layer is not None or self.with_projector:
+                raise UserError("--features says all about the features; leave out --layer and --with-projector")
+            if asked.dim is not None and (self.dim is not None or self.whiten):
+                raise UserError(f"--features {self.features} has PCA in it; leave out --dim and --whiten")
         if self.layer is not None and self.with_projector:
             raise UserError("--layer and --with-projector exclude each other: the projector reads the last layer")
         if self.dim is not None and self.dim < 1:
@@ -77,12 +86,18 @@ class Settings:
             raise UserError(f"--images {self.images}: give at least 20; neighbours among fewer say nothing")
         if self.float_layers is not None and self.float_layers < 0:
             raise UserError(f"--float-layers {self.float_layers}: give 0 or more")
-        if self.fit is not None and self.dim is None and not self.whiten:
+        if self.fit is not None and not self.reduces:
             raise UserError("--fit names images for PCA; add --dim or --whiten")
-        if not 0 < self.whiten_power <= 1:
+        if self.whiten_power is not None and not 0 < self.whiten_power <= 1:
             raise UserError(f"--whiten-power {self.whiten_power:g}: give more than 0 and at most 1")
-        if self.whiten_power != 1 and not self.whiten:
+        if self.whiten_power not in (None, 1) and not self.whiten:
             raise UserError("--whiten-power says how far to whiten; add --whiten")
+
+    @property
+    def reduces(self) -> bool:
+        """Whether PCA is asked for."""
+        described = self.features is not None and Features.parse(self.features).dim is not None
+        return described or self.dim is not None or self.whiten
 
 
 def export_run(run: Path, file: Path, *, precision: str = "fp32", image_size: int | None = None) -> Parity:
@@ -118,7 +133,7 @@ def export_files(
             raise UserError(f"{file}: cannot write the encoder (its folder does not exist)")
         if file.is_dir():
             raise UserError(f"{file}: a folder; name the file to write")
-    job = _prepare(run, settings, needs_calibration="int8" in files)
+    job = _prepare(run, settings, say, needs_calibration="int8" in files)
     if "int8" in files and job.examples and settings.calibrate is None:
         say("int8 is calibrated on the example photos, as the run's own images are not here; --calibrate names others")
     return [job.export(precision, file, say) for precision, file in files.items()]
@@ -217,7 +232,7 @@ class _Job:
         }
 
 
-def _prepare(run: Path, settings: Settings, *, needs_calibration: bool) -> _Job:
+def _prepare(run: Path, settings: Settings, say: Callable[[str], None], *, needs_calibration: bool) -> _Job:
     backbone, config = load_backbone(run)
     described = Run(run).read()
     size = settings.image_size or config.image_size
@@ -228,23 +243,35 @@ def _prepare(run: Path, settings: Settings, *, needs_calibration: bool) -> _Job:
         held_out=settings.held_out,
         images=settings.images,
     )
+    features = _features(settings, described, say)
     projector = with_projector(run) if settings.with_projector else None
-    network = UnitVectors(backbone, layer=settings.layer, projector=projector)
-    features = f"layer {settings.layer}, averaged over the image" if settings.layer else "backbone"
+    first = backbone if features is None else PooledStages(backbone, features, size)
+    network = UnitVectors(first, layer=settings.layer, projector=projector)
+    what = f"layer {settings.layer}, averaged over the image" if settings.layer else WHOLE
     metadata = {
         "backbone": config.backbone,
         "stem": config.stem,
         **_training(config, described, settings.licence),
-        "features": "projector" if projector is not None else features,
+        METADATA_KEY: "projector" if projector is not None else what,
         "data_fingerprint": str(described.get("data", {}).get("fingerprint", "unknown")),
         "source_run": str(described.get("started", "unknown")),
         "trained_with": _versions(described.get("versions", {})),
         "exported_with": f"torch {torch.__version__}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}",
         "version": __version__,
     }
-    if settings.dim is not None or settings.whiten:
+    wanted = _reduction(settings, features)
+    if wanted is not None:
         squares = decoded(split.fitting, size, "decoding images for PCA")
-        network, metadata["reduction"] = _reduced(network, squares, settings, layer=settings.layer, backbone=backbone)
+        vectors = torch.from_numpy(torch_vectors(network, squares.pixels))
+        reduction, power = _fitted(vectors, wanted, say)
+        dim = None if reduction is None else reduction.projection.shape[1]
+        features = None if features is None else features.reduced(dim, power)
+        if reduction is not None:
+            network = UnitVectors(first, layer=settings.layer, projector=projector, reduction=reduction)
+            kind = "PCA whitening" if power == 1 else f"PCA whitening of power {power:g}" if power else "PCA"
+            metadata["reduction"] = f"{kind} to {dim}, fitted on {len(vectors)} images"
+    if features is not None:
+        metadata[METADATA_KEY] = str(features)
     metadata["identity"] = weights_hash(network)
     calibration = decoded(split.calibration, size, "decoding images to calibrate on") if needs_calibration else None
     squares = decoded(split.held_out, size, "decoding images to check on")
@@ -254,22 +281,58 @@ def _prepare(run: Path, settings: Settings, *, needs_calibration: bool) -> _Job:
     return _Job(settings, size, network, graph, reference, checked_on, split.examples, calibration, metadata)
 
 
-def _reduced(
-    network: UnitVectors, squares: Squares, settings: Settings, *, layer: str | None, backbone: torch.nn.Module
-) -> tuple[UnitVectors, str]:
-    """The network with PCA behind it, and what to say of it."""
-    vectors = torch.from_numpy(torch_vectors(network, squares.pixels))
-    power = settings.whiten_power if settings.whiten else 0.0
-    reduction = fit_whitening(vectors, settings.dim or COMPONENTS, power=power)
-    dim = reduction.projection.shape[1]
-    if dim == 0 or (settings.dim is not None and dim < settings.dim):
+def _features(settings: Settings, described: dict, say: Callable[[str], None]) -> Features | None:
+    """The description to export by: the one asked for, or that of the encoder which the run began from."""
+    if settings.features is not None:
+        return Features.parse(settings.features)
+    other = settings.layer is not None or settings.with_projector or settings.reduces
+    if other or "features" not in described:
+        return None
+    features = Features.parse(described["features"])
+    say(f"features as in the encoder that the run began from ({features}); --features stage4 exports the last stage")
+    return features
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A reduction; None is for ``power_for`` and the defaults to choose."""
+
+    dim: int | None
+    power: float | None
+    at_most: bool = False  # fewer axes than ``dim`` will do
+
+
+def _reduction(settings: Settings, features: Features | None) -> _Asked | None:
+    if features is not None and features.dim is not None:
+        if settings.features is None:  # another run's numbers, and perhaps of many more images
+            return _Asked(features.dim, None, at_most=True)
+        return _Asked(features.dim, features.power)
+    if settings.whiten:
+        return _Asked(settings.dim, settings.whiten_power)
+    return None if settings.dim is None else _Asked(settings.dim, 0.0)
+
+
+def _fitted(vectors: torch.Tensor, asked: _Asked, say: Callable[[str], None]) -> tuple[Whitening | None, float]:
+    """The reduction that is asked for, fitted to ``vectors``, and its power; None where images are too few."""
+    images, dim, power = len(vectors), asked.dim or COMPONENTS, asked.power
+    if power is None:
+        power = power_for(images)
+        if power is not None:
+            say(f"whitening of power {power:g}; --whiten-power chooses another")
+        elif asked.dim is None or asked.at_most:
+            say(f"PCA left out: {images} images are fewer than {FEWEST}; --fit names others")
+            return None, 0.0
+        else:
+            say(f"PCA without whitening: {images} images are fewer than {FEWEST}; --fit names others")
+            power = 0.0
+    reduction = fit_whitening(vectors, dim, power=power)
+    found = reduction.projection.shape[1]
+    if found == 0 or (found < dim and asked.dim is not None and not asked.at_most):
         raise UserError(
-            f"--dim {settings.dim or COMPONENTS}: {len(vectors)} images of {vectors.shape[1]} features have {dim} "
-            "principal axes; give a smaller --dim, or more images with --fit"
+            f"PCA to {dim} numbers: {images} images of {vectors.shape[1]} features have {found} "
+            "principal axes; ask for fewer numbers, or fit to more images with --fit"
         )
-    kind = "PCA whitening" if power == 1 else f"PCA whitening of power {power:g}" if power else "PCA"
-    reduced = UnitVectors(backbone, layer=layer, projector=network.projector, reduction=reduction)
-    return reduced, f"{kind} to {dim}, fitted on {len(vectors)} images"
+    return reduction, power
 
 
 def _fault(parity: Parity, precision: str, reduced: bool) -> str | None:

@@ -33,13 +33,13 @@ class Streams:
         self.convolutions = [node for node in graph.node if node.op_type == "Conv" and node.input[1] in constants]
         self.tensors = [node.output[0] for node in (*self.convolutions, *tied)]
         known = {node.output[0] for node in tied} | {node.output[0] for node in self.convolutions}
-        self.means = []  # a mean over positions can be scaled back behind it
+        self.means = []  # a mean over positions, or over those of a cell, can be scaled back behind it
         fixed = {self.of(value.name) for value in (*graph.input, *graph.output)}
         for node in graph.node:
             reads = [name for name in node.input if name in known]
             if not reads or node.output[0] in known or node.op_type == "Shape":
                 continue
-            if node.op_type == "ReduceMean":
+            if node.op_type in ("ReduceMean", "AveragePool"):
                 self.means.append(node)
             else:
                 fixed |= {self.of(name) for name in reads}

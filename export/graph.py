@@ -46,10 +46,10 @@ def build_graph(network: UnitVectors, image_size: int, metadata: dict[str, str])
 
 
 def trainable_facts(network: UnitVectors) -> dict[str, str]:
-    """Metadata with which a float file can be trained on (``siamese/folded.py``): of whole backbones only."""
-    if network.whole is None:
+    """Metadata with which a float file can be trained on (``siamese/folded.py``): of backbones and first stages."""
+    if network.trainable is None:
         return {}
-    return {METADATA_KEY: pack_batch_norm(network.whole)}
+    return {METADATA_KEY: pack_batch_norm(network.trainable)}
 
 
 def network_graph(network: UnitVectors, image_size: int) -> ModelProto:

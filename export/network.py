@@ -15,11 +15,12 @@ from simsiam_retrieval.training.run import load_projector
 class UnitVectors(nn.Module):
     """Backbone with its normalisation before and unit length after: float (n, 3, s, s) in [0, 255] -> (n, dim).
 
-    Maps (n, c, h, w) of an intermediate layer are averaged over the image; then come ``projector`` and ``reduction``,
-    where there are any. A reduction is applied to unit vectors, as the probe's whitening is.
+    ``backbone`` is a whole one, or its ``PooledStages`` (``siamese/pooling.py``). Maps (n, c, h, w) of an intermediate
+    ``layer`` are averaged over the image; then come ``projector`` and ``reduction``, where there are any. A reduction
+    is applied to unit vectors, as the probe's whitening is.
     """
 
-    whole: nn.Module | None
+    trainable: nn.Module | None
     pixel_mean: Tensor
     pixel_std: Tensor
     reduction_mean: Tensor
@@ -35,8 +36,8 @@ class UnitVectors(nn.Module):
     ) -> None:
         super().__init__()
         self.normalisation = backbone.normalisation
-        # the trainable backbone, where all of it is exported; not a second set of parameters
-        object.__setattr__(self, "whole", backbone if layer is None else None)
+        # the backbone, or its first stages, where training can go on from the file; not a second set of parameters
+        object.__setattr__(self, "trainable", backbone if layer is None else None)
         self.backbone = backbone if layer is None else _up_to(backbone, layer)
         self.projector = projector
         mean, std = (255 * torch.tensor(values)[:, None, None] for values in backbone.normalisation)  # type: ignore[union-attr]

@@ -120,6 +120,25 @@ class Encoder:
         return np.asarray(centre_square(image, self.image_size))
 
 
+def stored_features(file: Path) -> str | None:
+    """What the vectors of an encoder's file are made of, without loading it to compute; None where nobody can tell.
+
+    The text of a feature description (``features.py``), or other words for what is no such description.
+    """
+    import onnx  # here, as it takes its time to import
+
+    from .features import METADATA_KEY, described
+
+    try:
+        model = onnx.load(file, load_external_data=False)
+    # protobuf's errors share no base class but Exception
+    except Exception:  # noqa: BLE001
+        return None
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    features = described(metadata)
+    return metadata.get(METADATA_KEY) if features is None else str(features)
+
+
 def default_encoder_file() -> Path:
     """The encoder that is shipped with the package."""
     return Path(str(resources.files("simsiam_retrieval.default_encoder").joinpath("encoder.onnx")))

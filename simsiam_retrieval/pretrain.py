@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,7 @@ from .training.config import Config, recipe
 from .training.options import Options
 
 T = TypeVar("T")
+BEGAN = time.monotonic()  # --minutes counts from here
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def main() -> int:
     # torch takes seconds to import: help and typing errors should not
     from .training.pretraining import pretrain
 
-    finished = pretrain(_part(arguments, Config), arguments.data, _part(arguments, Options))
+    finished = pretrain(_part(arguments, Config), arguments.data, _part(arguments, Options), began=BEGAN)
     return cli.DONE if finished else cli.CTRL_C
 
 

@@ -61,6 +61,7 @@ def _as_dict(status: "Status") -> dict:
         ],
         "encoder": status.encoder,
         "encoder_source": status.encoder_source,
+        "features": status.features,
         "dim": status.dim,
         "generation": status.generation,
         "schema": status.schema,
@@ -97,6 +98,8 @@ def _print_table(status: "Status") -> None:
     line("encoder", f"{status.encoder}, {status.dim} values a vector")
     if status.encoder_source is not None:
         line("", printable(status.encoder_source))
+    if status.features is not None:
+        line("features", status.features)
     line("index", f"{status.index} (asked: {status.chosen}), generation {status.generation}")
     if status.measured is not None:
         found = status.measured

@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 import torch
 
+from simsiam_retrieval.collection.classifier import Scaling
 from simsiam_retrieval.evaluation import knn
 from simsiam_retrieval.evaluation.accuracy import top_1_and_5, top_k
 from simsiam_retrieval.evaluation.fewshot import draw_rows, few_shot
 from simsiam_retrieval.evaluation.knn import knn_scores, nearest, sweep
-from simsiam_retrieval.evaluation.linear import LEARNING_RATES, WEIGHT_DECAYS, fit, fit_scale, split, train_heads
+from simsiam_retrieval.evaluation.linear import (
+    LEARNING_RATES,
+    WEIGHT_DECAYS,
+    common_scale,
+    fit,
+    fit_scale,
+    split,
+    train_heads,
+)
 from simsiam_retrieval.evaluation.logistic import solve
 from simsiam_retrieval.evaluation.whitening import fit_whitening
 
@@ -196,6 +205,32 @@ def test_one_image_per_class_can_be_learnt_from() -> None:
     probe = fit(torch.eye(4), torch.arange(4), 4)
     assert top_k(probe.scores(torch.eye(4)), torch.arange(4), 1) == 1.0
     assert probe.held_out == {}
+
+
+def test_the_first_axes_of_many_features_are_those_of_all() -> None:
+    """Above 1,024 features only the axes that are asked for are computed."""
+    generator = torch.Generator().manual_seed(0)
+    x = (
+        torch.randn(900, 30, generator=generator)
+        * torch.linspace(3, 1, 30)
+        @ torch.randn(30, 1200, generator=generator)
+    )
+    x += 0.1 * torch.randn(900, 1200, generator=generator)
+    few = fit_whitening(x, 8)
+    sigma, axes = np.linalg.svd((x - x.mean(dim=0)).double().numpy(), full_matrices=False)[1:]
+    expected = axes[:8].T / (sigma[:8] / 30)
+    np.testing.assert_allclose(
+        np.abs((few.projection.numpy() * expected).sum(axis=0)), (expected**2).sum(axis=0), rtol=1e-4
+    )
+
+
+def test_one_scale_for_all_features_is_that_of_the_teach_page() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 6, generator=generator) * torch.tensor([1e-3, 0.1, 1, 1, 5, 0]) + 2
+    taught = Scaling.of(x.numpy())
+    torch.testing.assert_close(common_scale(x)(x), torch.from_numpy(taught.applied(x.numpy())), rtol=1e-4, atol=1e-4)
+    assert common_scale(x)(x).var(dim=0, unbiased=False).mean() == pytest.approx(1, abs=1e-4)
+    assert torch.equal(common_scale(torch.ones(5, 3))(torch.ones(5, 3)), torch.zeros(5, 3))
 
 
 def test_few_shots_draw_as_many_as_they_say() -> None:

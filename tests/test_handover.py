@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,8 +245,18 @@ def test_a_large_lance_table_gets_an_index(few: Collection, tmp_path: Path, monk
         found = table.index_stats(index.name)
         assert (found.distance_type, found.num_indexed_rows, found.num_unindexed_rows) == ("cosine", 300, 0)
     few.remove([FOLDER])
-    assert hand_over(few, "lance", place).change.removed == 100
+    done = hand_over(few, "lance", place)
+    assert done.change.removed == 100
     holds("lance", place, few)
+    # the printed lines, but for the encoder: scores are cosines although the index is quantised
+    ids, vectors = few.vectors()
+    names: dict[str, Any] = {"lancedb": lancedb, "query": vectors[0]}
+    search = [line for line in done.query if line.startswith("found = ")]
+    exec("\n".join(search), names)
+    scores = {row["id"]: 1 - row["_distance"] for row in names["found"].to_list()}
+    assert len(scores) == 10
+    cosines = {int(i): float(v @ vectors[0]) for i, v in zip(ids, vectors, strict=True) if i in scores}
+    assert scores == pytest.approx(cosines, abs=1e-4)
 
 
 LEFT = """

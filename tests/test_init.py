@@ -9,6 +9,7 @@ from commands import Command
 
 from simsiam_retrieval.encoder import default_encoder_file
 from simsiam_retrieval.errors import UserError
+from simsiam_retrieval.siamese.backbone import build_backbone, with_stages_of
 from simsiam_retrieval.siamese.folded import backbone_from_onnx
 from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.initial import initial_backbone
@@ -52,6 +53,27 @@ def test_without_init_it_begins_elsewhere(run_dir: Path, few_photos: Path, tmp_p
 def test_weights_that_do_not_fit_are_refused(config: Config, init: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         initial_backbone(init, config)
+
+
+def test_a_shorter_network_takes_the_first_stages_of_a_longer_one_and_back() -> None:
+    whole = build_backbone("resnet18").state_dict()
+    short = with_stages_of(build_backbone("resnet18"), "resnet18-3stages")
+    short.load_state_dict({name: whole[name] for name in short.state_dict()})
+    assert not any(name.startswith("layer4") for name in short.state_dict())
+    again = with_stages_of(short, "resnet18").state_dict()
+    assert again.keys() == whole.keys()
+    for name, value in again.items():
+        assert torch.equal(value, whole[name]) or name.startswith("layer4"), name
+    fresh = with_stages_of(short, "resnet18").state_dict()
+    assert all(torch.equal(again[name], fresh[name]) for name in again), "what it lacks is the same every time"
+    with pytest.raises(ValueError, match="resnet34"):
+        with_stages_of(short, "resnet34")
+
+
+def test_init_of_a_shorter_network_from_the_shipped_encoder() -> None:
+    begun = initial_backbone("default", Config(backbone="resnet18-3stages")).state_dict()
+    shipped = backbone_from_onnx(default_encoder_file()).state_dict()
+    assert all(torch.equal(value, shipped[name]) for name, value in begun.items())
 
 
 def test_init_and_resume_exclude_each_other(run: Command, run_dir: Path) -> None:

@@ -31,7 +31,7 @@ from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.images.store import load_store
 from simsiam_retrieval.siamese.backbone import build_backbone
 from simsiam_retrieval.training import data as loading
-from simsiam_retrieval.training import loop, report
+from simsiam_retrieval.training import loop, monitor, report
 from simsiam_retrieval.training.config import METHODS, RECIPES, Config, from_dict, recipe
 from simsiam_retrieval.training.options import Options
 from simsiam_retrieval.training.pretraining import pretrain
@@ -548,8 +548,7 @@ def test_a_folder_whose_name_is_not_utf8(command, photos, tmp_path):
 def test_out_that_is_in_use(command, few_photos, tmp_path, finished, kind):
     out = tmp_path / "out"
     if kind == "run":
-        out.mkdir()
-        shutil.copy(finished.config_file, out)
+        shutil.copytree(finished.path, out)
     elif kind == "other folder":
         (out / "thesis").mkdir(parents=True)
     else:
@@ -559,10 +558,137 @@ def test_out_that_is_in_use(command, few_photos, tmp_path, finished, kind):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_diverging_run_says_so(command, few_photos):
+def test_a_diverging_run_says_so(command, few_photos, finished):
     options = [*FAST_OPTIONS, "--epochs", "30", "--base-lr", "1000", "--momentum", "0.99", "--weight-decay", "1"]
     outcome = command(few_photos, "--out", "run", "--device", "cpu", "--workers", "0", *options)
     refused(outcome, "not a number", "--base-lr")
+    # no checkpoint is written of such a run: it can start over, with other settings or with its own
+    assert not Path("run/checkpoint.pt").exists()
+    refused(command("--resume", "run", "--device", "cpu", "--workers", "0"), "not a number")
+    assert command(few_photos, "--out", "run", "--device", "cpu", "--workers", "0", *FAST_OPTIONS).code == 0
+    assert same(state(Path("run")), state(finished))
+    assert Run(Path("run")).config() == finished.config()
+
+
+def test_a_run_that_broke_off_before_its_first_checkpoint_starts_over(few_photos, tmp_path, monkeypatch, finished):
+    """The same images, settings and first weights, by --resume."""
+    initial = tmp_path / "initial"
+    train(dataclasses.replace(FAST, epochs=1, seed=9), few_photos, initial)
+    whole = train(FAST, few_photos, tmp_path / "whole", init=str(initial))
+    out = tmp_path / "run"
+
+    def crash(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save_checkpoint", crash)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(
+                FAST, [few_photos], Options(out=out, init=str(initial), device="cpu", workers=0, checkpoint_minutes=0)
+            )
+    assert not (out / "checkpoint.pt").exists()
+    assert pretrain(FAST, [], Options(resume=out, device="cpu", workers=0))
+    assert same(state(out), state(whole)) and not same(state(out), state(finished))
+    assert [row["step"] for row in read_metrics(out)] == [row["step"] for row in read_metrics(whole.path)]
+
+
+def test_a_finished_run_is_trained_on(command, few_photos, stopped, finished):
+    """As though more epochs had been asked for at the start, from the checkpoint on; the former end is recorded."""
+    outcome = command("--resume", stopped, "--epochs", "5", "--device", "cpu", "--workers", "0")
+    assert outcome.code == 0
+    described = json.loads((stopped / "config.json").read_text())
+    assert described["config"]["epochs"] == 5 and described["trained_on"] == [{"epochs": 3, "steps": 0}]
+    rows = read_metrics(stopped)
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[:3] == read_metrics(finished.path)
+    lr = FAST.base_lr * FAST.batch_size / 256
+    assert rows[3]["lr"] == pytest.approx(lr * cosine(7, 10), abs=1e-8) and rows[3]["lr"] > rows[2]["lr"]
+    assert state(stopped)["step"] == 10
+    outcome = command("--resume", stopped, "--device", "cpu", "--workers", "0")
+    assert outcome.code == 0 and "larger --epochs" in outcome.err
+    assert state(stopped)["step"] == 10
+
+
+def test_an_unfinished_run_keeps_its_epochs(command, few_photos, tmp_path, monkeypatch):
+    run = train(FAST, few_photos, tmp_path / "run").path
+    half = state(run) | {"step": 3}
+    torch.save(half, run / "checkpoint.pt")
+    refused(command("--resume", run, "--epochs", "9", "--device", "cpu"), "--epochs", "not at its end")
+    refused(command("--resume", run, "--epochs", "2", "--device", "cpu"), "--epochs")
+
+
+# -- a run of so many minutes
+
+
+class Clock:
+    """Time that passes by a fixed amount at each step of training, and at each of the monitor's looks."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: float, look: float) -> None:
+        self.now, self.step, self.look = 1000.0, step, look
+        self.steps = 0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        add, look_ = report.Report.add, monitor.Monitor.look
+
+        def stepped(*arguments: Any) -> Any:
+            self.now += self.step
+            self.steps += 1
+            return add(*arguments)
+
+        def looked(*arguments: Any) -> Any:
+            self.now += self.look
+            return look_(*arguments)
+
+        monkeypatch.setattr(report.Report, "add", stepped)
+        monkeypatch.setattr(monitor.Monitor, "look", looked)
+
+
+def test_minutes_become_epochs_that_end_in_time(few_photos, tmp_path, monkeypatch):
+    clock = Clock(monkeypatch, step=6.0, look=3.0)
+    run = train(FAST, few_photos, tmp_path / "run", minutes=4)
+    assert clock.now - 1000 == pytest.approx(240, rel=0.05)
+    config, steps = run.config(), state(run)["step"]
+    assert config.steps == steps and config.epochs == math.ceil(steps / 2)
+    assert clock.steps > steps  # the trial's
+    assert read_metrics(run.path)[-1]["lr"] < 0.01 * FAST.base_lr * FAST.batch_size / 256
+
+
+def test_a_run_of_minutes_is_that_of_its_settings(few_photos, tmp_path, monkeypatch):
+    Clock(monkeypatch, step=8.0, look=0.0)
+    run = train(FAST, few_photos, tmp_path / "run", minutes=1)
+    assert 2 <= state(run)["step"] <= 5
+    assert same(state(run), state(train(run.config(), few_photos, tmp_path / "same")))
+
+
+def test_resume_keeps_to_the_epochs_of_a_run_of_minutes(command, few_photos, tmp_path, monkeypatch):
+    config = dataclasses.replace(FAST, epochs=3, steps=5)  # as `minutes` leaves it
+    whole = train(config, few_photos, tmp_path / "whole")
+    out = tmp_path / "run"
+    monkeypatch.setattr(loop, "checkpoint_clock", lambda *given: lambda done: done == 3)
+    save = Run.save_checkpoint
+
+    def once(self: Run, values: dict[str, Any]) -> None:
+        save(self, values)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save_checkpoint", once)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config, [few_photos], Options(out=out, device="cpu", workers=0))
+    assert state(out)["step"] == 3
+    refused(command("--resume", out, "--minutes", "3", "--device", "cpu"), "--minutes")
+    assert command("--resume", out, "--device", "cpu", "--workers", "0").code == 0
+    assert same(state(out), state(whole)) and state(out)["step"] == 5
+
+
+def test_minutes_that_leave_no_time_for_a_step(command, few_photos, monkeypatch):
+    refused(command(few_photos, "--minutes", "-1", "--device", "cpu"), "--minutes")
+    monkeypatch.setattr(command_module, "BEGAN", 1000.0)
+    Clock(monkeypatch, 20.0, 0.0)
+    outcome = command(
+        few_photos, "--out", "run", "--minutes", "0.5", "--device", "cpu", "--workers", "0", *FAST_OPTIONS
+    )
+    refused(outcome, "--minutes 0.5", "give more")
+    assert not Path("run").exists()
 
 
 # -- what can be wrong with a run that is to go on

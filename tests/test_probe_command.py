@@ -53,9 +53,9 @@ def test_everything_is_measured_beside_its_baselines(
     assert len(kept) == 1 and json.loads(kept[0].read_text()) == report
     assert report["encoder"] == Encoder(encoder_file).identity and report["name"] == "mine"
     assert (report["train_images"], report["classes"], report["left_out"]) == (15, 3, 0)
-    assert [row["name"] for row in measured(report)] == ["mine", "random weights", "raw pixels"]
+    assert [row["name"] for row in measured(report)] == ["mine", "random weights", "raw pixels", "whitened pixels"]
     for row in measured(report):
-        networks = {"linear-paper"} if row["name"] != "raw pixels" else set()
+        networks = {"linear-paper"} if "pixels" not in row["name"] else set()
         assert set(row["results"]) == CLASSIFIERS | networks
         for name, result in row["results"].items():
             low, high = result["top1_interval"]
@@ -101,7 +101,13 @@ def test_another_encoder_and_labels_from_a_file(
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["classes"] == 2
-    assert [row["name"] for row in measured(report)] == ["shipped encoder", "random weights", "raw pixels", "tiny"]
+    names = [row["name"] for row in measured(report)]
+    assert names == ["shipped encoder", "random weights", "raw pixels", "whitened pixels", "tiny"]
+    shipped, untrained, pixels, whitened, _ = measured(report)
+    axes = len(rows) - len(list(test.rglob("*.jpg"))) - 1  # of the training images, one less than there are
+    assert shipped["dim"] == 256 and untrained["dim"] == whitened["dim"] == axes < pixels["dim"]
+    assert all("fitted to the training images" in row["about"] for row in (untrained, whitened))
+    assert len({row["encoder"] for row in measured(report)}) == 5
     same = run_command("probe", encoder_file, "--train", train, "--test", test, "--against", encoder_file)
     assert same.returncode == 2 and "the same encoder twice" in same.stderr
 

@@ -170,6 +170,8 @@ def test_every_parameter_gets_a_gradient():
     [
         # torchvision's published totals less the classifier's (dim + 1) * 1000
         ("resnet18", "imagenet", 11_689_512 - 513_000, 512),
+        # and less layer4: convolutions of 256 to 512 channels, 512 to 512 three times, the shortcut, five BN layers
+        ("resnet18-3stages", "imagenet", 11_689_512 - 513_000 - (9 * 256 + 3 * 9 * 512 + 256 + 10) * 512, 256),
         ("resnet34", "imagenet", 21_797_672 - 513_000, 512),
         ("resnet50", "imagenet", 25_557_032 - 2_049_000, 2048),
         # a 3x3 first convolution in place of a 7x7

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..encoder import stored_features
 from ..text import without_detail
 from .catalog import FILE, Catalog
 from .collection import ENCODER_FILE, Collection
@@ -36,6 +37,7 @@ class Status:
     roots: list[Root]
     encoder: str  # identity
     encoder_source: str | None  # on the Hub, with the commit
+    features: str | None  # what its vectors are made of; None where its file is gone
     dim: int
     generation: int
     schema: int
@@ -87,6 +89,7 @@ def read_status(folder: Path) -> Status:
                 ],
                 encoder=collection.encoder_identity,
                 encoder_source=catalog.noted("encoder_source"),
+                features=stored_features(collection.folder / ENCODER_FILE),
                 dim=collection.dim,
                 generation=generation,
                 schema=catalog.schema(),

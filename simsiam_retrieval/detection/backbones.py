@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .. import cli
 from ..conversion.layouts import read_network
 from ..conversion.reading import read_weights
 from ..encoder import default_encoder_file, find_encoder
@@ -13,7 +14,7 @@ from ..errors import UserError
 from ..evaluation.extractors import normalisation_of, weights_hash
 from ..hub import PREFIX
 from ..normalisation import IMAGENET, Normalisation
-from ..siamese.backbone import build_backbone
+from ..siamese.backbone import build_backbone, whole_network, with_stages_of
 from ..siamese.folded import backbone_from_onnx
 from ..text import printable
 from ..training.initial import SHIPPED
@@ -53,7 +54,7 @@ def open_initialisations(given: list[str], network: str | None = None) -> list[I
 
     Raises :class:`UserError` for what cannot be loaded or detected with, and the same weights twice.
     """
-    loaded = {name: _load(name) for name in given if name != RANDOM}
+    loaded = {name: _whole(_load(name)) for name in given if name != RANDOM}
     first = next(iter(loaded.values()), None)
     found: list[Initialisation] = []
     for name in given:
@@ -69,6 +70,9 @@ def open_initialisations(given: list[str], network: str | None = None) -> list[I
                     f"{printable(name)}: its first convolution pads by 2 pixels, so that boxes would lie beside what "
                     "they mean; a detector needs another stem"
                 )
+            missing = getattr(backbone, "missing", ())
+            if missing:
+                cli.remark(f"{printable(name)}: holds the first stages alone; as initialised: {', '.join(missing)}")
             title = _title(name)
             taken = {other.name for other in found}
             title = next(free for free in (title, *(f"{title}-{n}" for n in range(2, 1000))) if free not in taken)
@@ -103,6 +107,11 @@ def _load(given: str) -> nn.Module:
     if path.is_file() and path.suffix != ".onnx":
         return _from_checkpoint(path)
     return backbone_from_onnx(find_encoder(path))
+
+
+def _whole(backbone: nn.Module) -> nn.Module:
+    """A detector needs all stages; those that a shortened network lacks start from random weights."""
+    return with_stages_of(backbone, whole_network(str(backbone.name)))
 
 
 def _from_checkpoint(file: Path) -> nn.Module:

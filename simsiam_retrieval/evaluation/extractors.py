@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from ..embedding import embed_files
 from ..encoder import Encoder, load_encoder
+from ..features import described
 from ..images.files import ImageFile
 from ..normalisation import IMAGENET, Normalisation
 from .squares import read_squares
+from .whitening import Whitening
 
 PIXEL_SIDE = 32  # of the raw-pixel baseline
 SEED = 0  # of the random weights
@@ -97,6 +99,28 @@ class NetworkExtractor:
         return np.concatenate([self.network(normalised(part, self.network)).numpy() for part in _parts(squares)])
 
 
+class ReducedExtractor:
+    """Another extractor's features behind PCA, as an encoder has it in its graph."""
+
+    def __init__(self, inner: Extractor, reduction: Whitening, name: str, about: str) -> None:
+        self.inner, self.reduction = inner, reduction
+        self.name, self.side, self.about = name, inner.side, about
+        self.dim, self.stored = reduction.projection.shape[1], np.dtype(np.float32)
+        axes = np.concatenate([reduction.mean.numpy()[:, None], reduction.projection.numpy()], axis=1)
+        self.identity = f"{inner.identity}-{hashlib.sha256(axes.tobytes()).hexdigest()[:8]}"
+
+    def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
+        for chunk in self.inner.rows(files, workers):
+            yield [(None if row is None else self.reduced(row[None])[0], reason) for row, reason in chunk]
+
+    def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
+        return self.reduced(self.inner.embed_squares(squares))
+
+    def reduced(self, stored: NDArray) -> NDArray[np.float32]:
+        """Unit vectors (n, dim) of what the other extractor stores, (n, d)."""
+        return self.reduction(unit_rows(stored)).numpy()
+
+
 def normalised(squares: NDArray[np.uint8], network: nn.Module) -> Tensor:
     """uint8 (n, s, s, 3) -> float32 (n, 3, s, s), as the backbone ``network`` expects it."""
     x = torch.from_numpy(squares).permute(0, 3, 1, 2).float().div_(255)
@@ -136,9 +160,14 @@ def open_extractor(encoder: str | Path | None, device: str = "auto") -> EncoderE
 
 
 def random_weights(encoder: Encoder) -> NetworkExtractor | None:
-    """The network of ``encoder`` as it is initialised, or None where the encoder does not say which one it is."""
+    """The network of ``encoder`` as it is initialised, its stages pooled as the encoder's are, without PCA.
+
+    None where the encoder does not say which network it is. Features that are not of stages (projections) are compared
+    with the last stage.
+    """
     from ..siamese.backbone import build_backbone
     from ..siamese.folded import stored_normalisation
+    from ..siamese.pooling import PooledStages
 
     backbone, stem = encoder.metadata.get("backbone"), encoder.metadata.get("stem", "imagenet")
     if backbone is None:
@@ -150,6 +179,10 @@ def random_weights(encoder: Encoder) -> NetworkExtractor | None:
         except ValueError:
             return None
     about = f"{backbone}, {stem} stem, as initialised with seed {SEED}, {encoder.image_size} px"
+    features = described(encoder.metadata)
+    if features is not None and not features.plain:
+        network = PooledStages(network, features, encoder.image_size)
+        about += f", features {features.reduced(None, 0)}"
     return NetworkExtractor(network, encoder.image_size, "random weights", about)
 
 

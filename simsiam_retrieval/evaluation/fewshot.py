@@ -39,11 +39,11 @@ def few_shot(
 ) -> list[FewShot]:
     """Logistic regression on ``shots`` images per class, measured on all test images, for each number in ``shots``.
 
-    ``train`` (n, d), ``test`` (m, d): features, standardised here with ``scale``, the moments of all training images
-    (no labels go into those) and divided by sqrt(d), so that rows are about 1 long whatever d is. Nothing can be held
-    out of one image per class, so the penalty is fixed: sum of cross-entropies + 1/2 ||weight||^2, scikit-learn's
-    C = 1, as Tian et al. 2020 take it for few-shot classification. Draw i takes its images with seed ``seed + i``, the
-    same ones for every extractor. The interval speaks of the draws.
+    ``train`` (n, d), ``test`` (m, d): features, scaled here with ``scale`` (``common_scale``: the moments of all
+    training images, no labels go into those) and divided by sqrt(d), so that rows are about 1 long whatever d is.
+    Nothing can be held out of one image per class, so the penalty is fixed: sum of cross-entropies + 1/2 ||weight||^2,
+    scikit-learn's C = 1, as Tian et al. 2020 take it for few-shot classification. Draw i takes its images with seed
+    ``seed + i``, the same ones for every extractor. The interval speaks of the draws.
 
     Raises ``ValueError`` where a class has fewer images than a number of shots.
     """

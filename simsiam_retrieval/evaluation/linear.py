@@ -18,10 +18,10 @@ MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class Scale:
-    """Standardisation with the training features' moments."""
+    """Scaling with the training features' moments."""
 
     mean: Tensor  # float32 (d,)
-    std: Tensor  # float32 (d,), 1 where a feature does not vary
+    std: Tensor  # float32 (d,), 1 where a feature does not vary; or one value for all
 
     def __call__(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.std
@@ -29,14 +29,29 @@ class Scale:
 
 def fit_scale(features: Tensor) -> Scale:
     """Mean and standard deviation (over n) of each feature, worked out in float64."""
+    mean, variance = _moments(features)
+    std = variance.sqrt()
+    std = torch.where(std > 1e-6 * std.max().clamp(min=1e-12), std, 1.0)
+    return Scale(mean.float(), std.float())
+
+
+def common_scale(features: Tensor) -> Scale:
+    """The mean of each feature, and one deviation for all: the root of the mean variance.
+
+    Unlike with :func:`fit_scale`, directions of little variance stay small: with few labels they are mostly noise.
+    """
+    mean, variance = _moments(features)
+    return Scale(mean.float(), torch.full_like(mean, float(variance.mean().sqrt()) or 1.0).float())
+
+
+def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance (over n) of each feature, float64 (d,)."""
     mean, square = torch.zeros(features.shape[1]).double(), torch.zeros(features.shape[1]).double()
     for part in features.split(8192):
         mean += part.double().sum(dim=0) / len(features)
     for part in features.split(8192):
         square += (part.double() - mean).square().sum(dim=0) / len(features)
-    std = square.sqrt()
-    std = torch.where(std > 1e-6 * std.max().clamp(min=1e-12), std, 1.0)
-    return Scale(mean.float(), std.float())
+    return mean, square
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .. import cli
 from ..encoder import Encoder
 from ..errors import UserError
+from ..features import described
 from ..images.files import ImageFile
 from ..images.store import load_store
 from ..progress import bar
@@ -20,7 +21,7 @@ from .duplicates import detect, embed_bytes, make_pairs
 from .extractors import EncoderExtractor, Extractor, NetworkExtractor, unit_rows
 from .fewshot import few_shot
 from .knn import nearest, sweep, vote
-from .linear import fit, fit_scale
+from .linear import common_scale, fit
 from .options import Options
 from .paper import paper_scores
 from .predictions import Guesses
@@ -124,7 +125,7 @@ def _few_shot(x: Tensor, queries: Tensor, task: Task) -> list[dict[str, Any]]:
     shots = [number for number in task.options.shots if number <= smallest]
     if not shots:
         return []
-    scale = fit_scale(x)
+    scale = common_scale(x)
     results = few_shot(
         x, task.train.labels, queries, task.test.labels, len(task.classes), shots, scale, seed=task.options.seed
     )
@@ -236,6 +237,7 @@ def network_behind(extractor: Extractor, encoder: str | Path | None) -> nn.Modul
     if not isinstance(extractor, EncoderExtractor):
         return None
     from ..siamese.folded import backbone_from_onnx
+    from ..siamese.pooling import PooledStages
     from ..training.run import load_backbone
 
     run = None if encoder is None else Path(encoder).expanduser()
@@ -243,6 +245,9 @@ def network_behind(extractor: Extractor, encoder: str | Path | None) -> nn.Modul
         backbone = load_backbone(run)[0]
     else:
         backbone = backbone_from_onnx(extractor.encoder.file).eval()
+    features = described(extractor.encoder.metadata)
+    if features is not None and not features.plain:
+        backbone = PooledStages(backbone, features, extractor.encoder.image_size)
     _same_network(backbone, extractor.encoder)
     return backbone
 

@@ -28,7 +28,8 @@ PROTOCOLS = {
     "linear-paper": "SimSiam's linear evaluation: frozen backbone in eval mode, features before l2-normalisation; "
     f"random resized crop (area {MIN_SCALE} to 1) and flip, LARS, momentum 0.9, no weight decay, lr {BASE_LR} * "
     f"batch / 256, batch {PAPER_BATCH} or all images, cosine schedule; centre crop of test images; {_INTERVAL}",
-    "few_shot": "logistic regression (sum of cross-entropies + 1/2 ||weights||^2) on standardised features / sqrt(d) "
+    "few_shot": "logistic regression (sum of cross-entropies + 1/2 ||weights||^2) on features minus their mean, "
+    "divided by one scale for all numbers (the root of their mean variance) and sqrt(d), "
     f"of the given number of training images per class; mean of {DRAWS} draws, interval: 95 %, Student's t, over draws",
     "retrieval": "each test image searched among the other test images, cosine; recall@k: one of its class among the "
     "k nearest; mAP@R as in Musgrave et al. 2020; own_included: with the query's own file among those searched",

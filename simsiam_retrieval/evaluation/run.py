@@ -1,19 +1,22 @@
 """A whole probe: two labelled folders, an encoder and its baselines -> a report."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from .. import cli
 from ..errors import UserError
+from ..features import Features as Description
+from ..features import described
 from ..progress import bar
 from ..text import printable
-from .extractors import Extractor, PixelExtractor, open_extractor, random_weights
+from .extractors import Extractor, PixelExtractor, ReducedExtractor, open_extractor, random_weights, unit_rows
 from .features import Features, extract
 from .labelled import LabelledFiles, common_classes, thin_classes
 from .options import Options
@@ -21,8 +24,10 @@ from .predictions import Predictions
 from .predictions import Subject as Guessed
 from .probing import Split, Task, network_behind, probe
 from .reports import build, fingerprint
+from .whitening import COMPONENTS, fit_whitening
 
 SHOWN = 10  # files that are named one by one
+PIXEL_POWER = 0.5  # of whitened pixels, where the encoder has no PCA whose numbers they could take
 
 
 @dataclass
@@ -30,6 +35,8 @@ class _Subject:
     extractor: Extractor
     encoder: str | Path | None = None  # as it was named
     backbone: nn.Module | None = None  # for the paper's protocol
+    reduction: tuple[int, float] | None = None  # dimension and power of PCA, to be fitted to the training images
+    as_is: bool = True  # also measured without that PCA
     train: Features | None = None
     test: Features | None = None
 
@@ -45,7 +52,8 @@ def run_probe(
     workers: int | None = None,
     device: str | None = None,
 ) -> tuple[dict[str, Any], Predictions]:
-    """Measure ``encoder``, raw pixels, its network with random weights, and the encoders ``against``.
+    """Measure ``encoder``, its network with random weights and the same features, raw and whitened pixels, and the
+    encoders ``against``.
 
     Returns the report, and what each subject's classifiers took the test images for.
 
@@ -96,11 +104,12 @@ def run_probe(
         if isinstance(subject.extractor, PixelExtractor):
             prints = [fingerprint(rows, side.names) for rows, side in zip(stored, usable, strict=True)]
             data = dict(zip(("train_fingerprint", "test_fingerprint"), prints, strict=True))
-        with bar(f"measuring {subject.extractor.name}", 1) as shown:
-            results, methods = probe(subject.extractor, stored[0], stored[1], task, subject.backbone)
-            measured.append(results)
-            guessed.append(Guessed(subject.extractor.name, subject.extractor.identity, methods))
-            shown.advance()
+        for extractor, rows in _variants(subject, stored):
+            with bar(f"measuring {extractor.name}", 1) as shown:
+                results, methods = probe(extractor, rows[0], rows[1], task, subject.backbone)
+                measured.append(results)
+                guessed.append(Guessed(extractor.name, extractor.identity, methods))
+                shown.advance()
         subject.train = subject.test = None  # the pixels of a large set are not small
     facts = {
         "train": str(train.given),
@@ -121,17 +130,37 @@ def _subjects(encoder: str | Path | None, against: Sequence[str], device: str | 
     cli.remark_device(asked.encoder, device)
     subjects = [_Subject(asked, encoder)]
     untrained = random_weights(asked.encoder)
+    features = described(asked.encoder.metadata) or Description()
+    reduction = None if features.dim is None else (features.dim, features.power)
     if untrained is None:
         cli.remark("no row for random weights: the encoder does not say which network it is")
     else:
-        subjects.append(_Subject(untrained))
-    subjects.append(_Subject(PixelExtractor()))
+        subjects.append(_Subject(untrained, reduction=reduction, as_is=False))
+    subjects.append(_Subject(PixelExtractor(), reduction=reduction or (COMPONENTS, PIXEL_POWER)))
     for other in against:
         subject = _Subject(open_extractor(other, device or "auto"), other)
         if any(subject.extractor.identity == known.extractor.identity for known in subjects):
             raise UserError(f"--against {printable(other)}: the same encoder twice")
         subjects.append(subject)
     return subjects
+
+
+def _variants(subject: _Subject, stored: list[NDArray]) -> Iterator[tuple[Extractor, list[NDArray]]]:
+    """What is measured of a subject, with its vectors of training and test images: as it is, and behind PCA."""
+    extractor = subject.extractor
+    if subject.as_is or subject.reduction is None:
+        yield extractor, stored
+    if subject.reduction is None:
+        return
+    dim, power = subject.reduction
+    reduction = fit_whitening(unit_rows(stored[0]), dim, power=power)
+    found = reduction.projection.shape[1]
+    if not found:  # images that are all alike
+        return
+    about = f"{extractor.about}; PCA of power {power:g} to {found} numbers, fitted to the training images"
+    name = "whitened pixels" if isinstance(extractor, PixelExtractor) else extractor.name
+    reduced = ReducedExtractor(extractor, reduction, name, about)
+    yield reduced, [reduced.reduced(rows) for rows in stored]
 
 
 def _of(subject: _Subject, side: int) -> Features:

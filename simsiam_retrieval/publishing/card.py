@@ -76,7 +76,8 @@ def model_card(
 
 def _introduction(facts: Facts, stated: Stated) -> str:
     encoder, beyond = facts.default.encoder, facts.default.beyond_backbone
-    network = facts.config.backbone.replace("resnet", "ResNet-")
+    network = facts.config.backbone.replace("resnet", "ResNet-").replace("-3stages", " without its last stage")
+    network += "" if facts.config.stem == "imagenet" else ", 3x3 stem"
     method = method_of(facts)
     if method in PAPERS:
         trained = f"trained without labels by [{PAPERS[method].name}]({PAPERS[method].address})"
@@ -86,7 +87,7 @@ def _introduction(facts: Facts, stated: Stated) -> str:
         trained = f"converted from other people's weights; trained by: {printable(method)}"
     return (
         f"# {stated.repository.split('/')[1]}\n\n"
-        f"An image encoder: {network}{'' if facts.timm else ', 3x3 stem'}, {trained}. Pictures go in, vectors of "
+        f"An image encoder: {network}, {trained}. Pictures go in, vectors of "
         f"length 1 with {encoder.dim} numbers come out; the more alike two pictures are to the encoder, the larger the "
         f"cosine of their vectors. Images are looked at with {encoder.image_size} x {encoder.image_size} pixels."
         f"{f' The vectors are made of: {printable(beyond)}.' if beyond else ''}\n\n"

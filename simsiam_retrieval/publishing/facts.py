@@ -11,6 +11,7 @@ from ..encoder import Encoder
 from ..errors import UserError
 from ..evaluation.reports import load_reports
 from ..images.files import absolute
+from ..siamese.backbone import whole_network
 from ..text import printable
 from ..training.config import Config
 from ..training.runfiles import read_description, read_metrics, stored_config
@@ -67,8 +68,8 @@ class Facts:
 
     @property
     def timm(self) -> bool:
-        """Whether timm has this network: it knows no 3x3 first convolution."""
-        return self.config.stem == "imagenet"
+        """Whether timm has this network: it knows no 3x3 first convolution, and no ResNet with fewer stages."""
+        return self.config.stem == "imagenet" and whole_network(self.config.backbone) == self.config.backbone
 
     @property
     def converted(self) -> dict[str, Any] | None:

@@ -53,7 +53,8 @@ def backbone_from_onnx(file: Path) -> nn.Module:
     """The trainable backbone behind an encoder that ``export`` wrote; in train mode.
 
     Weights come back up to rounding (float16 files: about 3 digits). Channels whose BN scale was zero keep their
-    fresh initialisation: nothing of them is in the file.
+    fresh initialisation: nothing of them is in the file. So do stages that the file does not need and hold:
+    ``backbone.missing`` names them (``("layer3", "layer4")``), and is empty where all weights are there.
 
     Raises :class:`UserError` when the file is not such an encoder, or was written without its BN vectors.
     """
@@ -75,7 +76,11 @@ def backbone_from_onnx(file: Path) -> nn.Module:
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     state = backbone.state_dict()
     position = 0
+    missing: dict[str, None] = {}
     for name, norm in _norms(backbone).items():
+        if position == len(packed):  # files hold the first stages, so what is left is not there
+            missing[name.partition(".")[0]] = None
+            continue
         for vector in VECTORS:
             state[f"{name}.{vector}"] = packed[position : position + norm.num_features]
             position += norm.num_features
@@ -88,6 +93,7 @@ def backbone_from_onnx(file: Path) -> nn.Module:
         usable = scale.abs() > SMALLEST_SCALE
         state[weight][usable] = folded[usable] / scale[usable][:, None, None, None]
     backbone.load_state_dict(state)
+    backbone.missing = tuple(missing)
     return backbone.train()
 
 

@@ -16,7 +16,7 @@ class Config:
     """Named set of settings; any other option overrides it."""
     method: Literal["simsiam", "simclr", "moco-v2", "byol", "swav"] = "simsiam"
     """Learning method; each brings its own defaults for heads, loss and momentum, which other options override."""
-    backbone: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
+    backbone: Literal["resnet18", "resnet18-3stages", "resnet34", "resnet50"] = "resnet18"
     """Network whose features are kept."""
     stem: Literal["imagenet", "cifar", "cifar-pad2", "cifar-norelu"] = "imagenet"
     """First layers: 7x7/2 and max-pool, or 3x3/1 for images of about 32 px; two more as solo-learn and lightly have."""
@@ -32,6 +32,8 @@ class Config:
     """Images a step; each gives two views."""
     epochs: int = 200
     """Passes over the images."""
+    steps: int = 0
+    """End after so many steps, where that is before the last epoch's end; 0 for whole epochs."""
     base_lr: float = 0.05
     """Learning rate at batch 256; scaled by batch-size / 256."""
     optimizer: Literal["sgd", "lars"] = "sgd"
@@ -111,6 +113,7 @@ class Config:
             "store_size": (0, 2048),
             "batch_size": (2, 65536),
             "epochs": (0, 100_000),
+            "steps": (0, 2**31 - 1),
             "base_lr": (0, 1e3),
             "projector_layers": (1, 8),
             "projector_dim": (1, 65536),

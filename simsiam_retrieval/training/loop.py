@@ -11,6 +11,7 @@ from ..images import augment
 from ..images.store import ImageStore
 from ..randomness import generator
 from ..siamese.method import Step, output_std
+from ..siamese.small_map_layers import SmallMapConv2d
 from .batches import Batches
 from .checkpoints import checkpoint_clock
 from .config import Config
@@ -85,11 +86,13 @@ def train(
     labels: Tensor | None = None,
     log: Callable[[dict[str, Any]], None] = lambda row: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train until ``config.epochs``, writing ``metrics.jsonl`` and ``checkpoint.pt`` into ``run``.
 
     ``initial`` is a backbone whose weights to start from, instead of random ones. ``labels``, int64 of the store's
-    length, serve the monitor's kNN accuracy alone. ``log`` gets each row of metrics.
+    length, serve the monitor's kNN accuracy alone. ``log`` gets each row of metrics. ``enough`` is asked after each
+    step; when any process's says so, the run stops as after a signal.
 
     Every random draw is a function of (seed, step), so a resumed run repeats an undisturbed one exactly on a CPU, and
     several processes see what one would. Raises :class:`Interrupted` after SIGINT or SIGTERM, once the checkpoint is
@@ -105,6 +108,12 @@ def train(
     if initial is not None:
         model.start_from(initial)
     model = model.to(device).to(memory_format=torch.channels_last).train()
+    bfloat16 = options.bfloat16 and _bfloat16_helps(device, config)
+    if device.type == "cpu" and options.compile:
+        # a compiled network has oneDNN's convolutions, which leave gradients on 1x1 maps uninitialised in bfloat16
+        bfloat16 = bfloat16 and config.image_size > 32
+    elif device.type == "cpu":
+        SmallMapConv2d.replace(model, fast=options.fast_convolutions)
     if options.compile:
         model.backbone.compile()
     network = processes.together(model, device)
@@ -139,7 +148,7 @@ def train(
             for group in optimizer.param_groups:
                 schedule = cosine if group["decay_lr"] else constant
                 group["lr"] = lr * schedule(batch.step, plan.total_steps, warmup_steps)
-            with torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16_helps(device, config)):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 output = network(*x, step=step)
             optimizer.zero_grad(set_to_none=True)
             output.loss.backward()
@@ -154,8 +163,9 @@ def train(
                     alarm = report.add(done, measured, optimizer.param_groups[0]["lr"])
                 except NotFinite:
                     failure = f"the loss is not a number at step {done}; try a lower --base-lr"
+                    failure += ", or --no-bfloat16" if bfloat16 else ""
             collapsed, failed, asked = processes.any(
-                bool(alarm) and config.stop_on_collapse, failure is not None, stopped.is_set()
+                bool(alarm) and config.stop_on_collapse, failure is not None, stopped.is_set() or enough()
             )
             if failed:
                 raise Diverged(failure or "ended by the first process, which says why")
@@ -169,9 +179,6 @@ def train(
 
 
 def _bfloat16_helps(device: torch.device, config: Config) -> bool:
-    # oneDNN's bfloat16 gradient of a strided convolution on a 1x1 map leaves unused taps uninitialised
-    if device.type == "cpu" and config.image_size < 32:
-        return False
     # without the instructions for it, bfloat16 on a CPU is emulated and many times slower
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
 

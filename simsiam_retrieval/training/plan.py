@@ -50,7 +50,10 @@ def make_plan(config: Config, images: int, processes: int = 1) -> Plan:
     if config.method == "moco-v2":
         _check_groups(config, batch_size, processes)
     steps_per_epoch = len(training) // batch_size
-    return Plan(batch_size, steps_per_epoch, config.epochs * steps_per_epoch, training, held_out, config.seed)
+    total_steps = config.epochs * steps_per_epoch
+    if config.steps:
+        total_steps = min(config.steps, total_steps)
+    return Plan(batch_size, steps_per_epoch, total_steps, training, held_out, config.seed)
 
 
 def _check_groups(config: Config, batch_size: int, processes: int) -> None:

@@ -24,7 +24,8 @@ from ..images.store import ImageStore
 from ..progress import bar
 from .config import Config
 from .data import data_facts, find_images, load_images, report_rejected
-from .initial import initial_backbone
+from .duration import fit_into
+from .initial import initial_backbone, initial_features
 from .knn_check import can_check, folder_labels
 from .loop import Collapsed, Interrupted, augmentation_of, pick_device, train
 from .memory import keep_freed_memory
@@ -33,6 +34,7 @@ from .plan import Plan, make_plan
 from .processes import Processes, joined
 from .report import Progress
 from .run import Run
+from .runfiles import read_metrics, stored_config
 from .trackers import tracking
 from .view_sheet import write_views
 
@@ -40,8 +42,10 @@ TRIAL = {"image_size": 64, "batch_size": 32, "epochs": 80}
 LINE_SECONDS = 30  # between progress lines where stderr is no terminal
 
 
-def pretrain(config: Config, data: Sequence[Path], options: Options = USUAL) -> bool:
+def pretrain(config: Config, data: Sequence[Path], options: Options = USUAL, *, began: float | None = None) -> bool:
     """Train on the images in ``data``; returns whether the run came to its end.
+
+    ``began``: ``time.monotonic()`` at the command's start, from which ``options.minutes`` count; by default now.
 
     Under ``torchrun`` every process calls this. The first one writes and speaks; when the launcher starts all of them
     anew after a failure, the run goes on from its last checkpoint.
@@ -50,11 +54,13 @@ def pretrain(config: Config, data: Sequence[Path], options: Options = USUAL) -> 
     only made once there are images to train on.
     """
     config.check()
+    options.check()
+    began = time.monotonic() if began is None else began
     with joined() as processes:
-        return _pretrain(config, data, options, processes)
+        return _pretrain(config, data, options, processes, began)
 
 
-def _pretrain(config: Config, data: Sequence[Path], options: Options, processes: Processes) -> bool:
+def _pretrain(config: Config, data: Sequence[Path], options: Options, processes: Processes, began: float) -> bool:
     target = pick_device(options.device, processes)
     if target.type == "cpu":
         keep_freed_memory()
@@ -67,7 +73,14 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
             raise UserError("--resume writes to the run that it goes on with; leave out --out")
         if options.init is not None and options.resume is not None:
             raise UserError("--resume goes on with the run's own weights; leave out --init")
+        if options.minutes is not None and options.resume is not None:
+            raise UserError("--resume goes on to the run's own end; leave out --minutes")
+        if options.minutes is not None:  # after a restart by the launcher: the run has its epochs
+            kept = Run(resume).config()
+            config = dataclasses.replace(config, epochs=kept.epochs, steps=kept.steps)
         run, roots, config = _resumed(resume, config, data)
+        if _broke_off(run.path):
+            _remark(processes, f"{run.path}: ended before its first checkpoint; starting over")
     else:
         roots = [Path(root) for root in data]
         if not roots:
@@ -76,9 +89,13 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
         run = Run(new)
         if not processes.restarts:
             _refuse_used(run.path)
-    initial = None if options.init is None or resume is not None else initial_backbone(options.init, config)
+    stored = {} if resume is None else run.read()
+    going_on = resume is not None and not _broke_off(run.path)
+    # a run that has no checkpoint starts over, from the same weights
+    init = options.init if resume is None else None if going_on else stored.get("init")
+    initial = None if init is None else initial_backbone(init, config)
 
-    described = {} if resume is None else run.read().get("data", {})
+    described = stored.get("data", {})
     cache = options.cache or (Path(described["cache"]) if described.get("cache") else None)
     listing = find_images(roots)
     store = load_images(
@@ -100,22 +117,32 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
         raise UserError(f"{run.path}: the images have changed since this run began; start a new run")
     plan = make_plan(config, len(store), processes.count)
     labels = _labels(options, store, roots, plan, processes)
+    if options.minutes is not None and resume is None:
+        config = _fitted(config, store, target, initial, options, labels, processes, began)
+        plan = make_plan(config, len(store), processes.count)
     with _writing(run, processes):
         if resume is None and processes.first:
-            if run.config_file.exists() and not processes.restarts:  # another process was faster
+            if run.config_file.exists() and not processes.restarts:  # perhaps another process was faster
                 _refuse_used(run.path)
             facts = {"data": data_facts(roots, store, fingerprint, cache), **_environment(target, processes)}
+            if initial is not None and options.init is not None:
+                kept = initial_features(options.init)
+                facts |= {} if kept is None else {"features": str(kept)}
             run.write(config, init=options.init, **facts)
             try:
                 write_views(run, augmentation_of(config), store, plan)
             except OSError as error:  # nothing but a picture for people
                 cli.remark(f"{run.path}: no picture of the views ({error.strerror})")
+        elif processes.first and config != run.config():
+            _note_more_epochs(run, config)
+        elif processes.first and going_on and _finished(run):
+            cli.remark(f"{run.path}: at its end already; to train it on, add a larger --epochs")
         if processes.first:
             run.write_rejected(store.rejected)
         _remark(
             processes,
             f"{len(store)} images, {config.backbone} at {config.image_size} px, batch {plan.batch_size}, "
-            f"{config.epochs} epochs, on {target}{_shared(plan, processes)}; run folder {run.path}",
+            f"{_epochs(config, plan)}, on {target}{_shared(plan, processes)}; run folder {run.path}",
         )
         finished = _train_with_bar(
             config,
@@ -127,7 +154,7 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
             labels,
             options,
             processes,
-            resuming=resume is not None,
+            resuming=going_on,
         )
     if finished:
         _remark(processes, f"done; next: python -m simsiam_retrieval.export {run.path}")
@@ -189,6 +216,64 @@ def _train_with_bar(
     return True
 
 
+def _fitted(
+    config: Config,
+    store: ImageStore,
+    device: torch.device,
+    initial: nn.Module | None,
+    options: Options,
+    labels: Tensor | None,
+    processes: Processes,
+    began: float,
+) -> Config:
+    """The settings with as many epochs as ``options.minutes`` leave time for."""
+    assert options.minutes is not None
+    ends = began + 60 * options.minutes
+    _remark(processes, "measuring the speed, for --minutes")
+    return fit_into(
+        lambda: ends - time.monotonic(),
+        config,
+        store,
+        device=device,
+        initial=initial,
+        processes=processes,
+        options=options,
+        labels=labels,
+    )
+
+
+def _epochs(config: Config, plan: Plan) -> str:
+    if plan.total_steps == config.epochs * plan.steps_per_epoch:
+        return f"{config.epochs} epochs"
+    return f"{plan.total_steps / plan.steps_per_epoch:.2f} epochs"
+
+
+def _finished(run: Run) -> bool:
+    """Whether a run's checkpoint is that of its last step."""
+    config, images = run.config(), run.read().get("data", {}).get("images", 0)
+    if not _begun(run.path):
+        return False
+    done = run.load_checkpoint().get("step")
+    return images >= 2 and done == make_plan(config, images).total_steps
+
+
+def _note_more_epochs(run: Run, config: Config) -> None:
+    """Write down that a finished run is trained on; what it was before stays in ``trained_on``."""
+    facts = run.read()
+    before = {name: facts["config"].get(name, 0) for name in ("epochs", "steps")}
+    facts.pop("config")
+    facts["trained_on"] = [*facts.get("trained_on", []), before]
+    run.write(config, **facts)
+
+
+def _broke_off(path: Path) -> bool:
+    """Whether a run ended before its first checkpoint: it starts over, and nothing is lost by that."""
+    if _begun(path) or (path / "encoder.onnx").exists():
+        return False
+    rows = read_metrics(path)
+    return not rows or rows[-1]["epoch"] < stored_config(path).epochs
+
+
 def _begun(path: Path) -> bool:
     """Whether a run folder has something to go on from."""
     return (path / "checkpoint.pt").exists()
@@ -246,8 +331,16 @@ def _resumed(resume: Path, config: Config, data: Sequence[Path]) -> tuple[Run, l
         for field in dataclasses.fields(Config)
         if getattr(stored, field.name) != getattr(config, field.name)
     ]
-    if changed:
-        raise UserError(f"--resume goes on with the run's own settings; leave out {', '.join(changed)}")
+    if changed == ["--epochs"] and config.epochs > stored.epochs:
+        if not _finished(run):
+            raise UserError(
+                f"{resume}: not at its end yet, and --resume goes on with the run's own settings; leave out --epochs, "
+                "and give it again when the run has finished"
+            )
+        stored = dataclasses.replace(stored, epochs=config.epochs, steps=0)
+    elif changed:
+        hint = "; a finished run is trained on with a larger --epochs" if "--epochs" in changed else ""
+        raise UserError(f"--resume goes on with the run's own settings; leave out {', '.join(changed)}{hint}")
     roots = list(data) or [Path(root) for root in run.read().get("data", {}).get("roots", [])]
     return run, roots, stored
 
@@ -271,8 +364,10 @@ def _new_folder(config: Config, *, trial: bool) -> Path:
 
 def _refuse_used(path: Path) -> None:
     if (path / "config.json").exists():
-        raise UserError(f"{path}: already a run; go on with --resume {path}, or choose another --out")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not _broke_off(path):
+            raise UserError(f"{path}: already a run; go on with --resume {path}, or choose another --out")
+        return
+    if path.exists() and (not path.is_dir() or any(file.name != ".lock" for file in path.iterdir())):
         raise UserError(f"{path}: exists and is not empty; choose another --out")
 
 

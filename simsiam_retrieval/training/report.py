@@ -34,6 +34,8 @@ class Progress:
     loss: float
     std: float  # of the normalised projections, times sqrt(dim): 1 is healthy, 0 is collapse
     images_per_second: float
+    seconds: float = 0.0  # that the steps since the last row took
+    look_seconds: float = 0.0  # that the monitor's look took, where it looked
     reading: Reading | None = None  # the monitor's, where it looked
     alarm: str | None = None  # set once, when the run begins to collapse
 
@@ -81,7 +83,8 @@ class Report:
         values[:, 1] /= collapse_free_std(self.config.projector_dim)
         loss, std = values.mean(dim=0).tolist()
         last_std = float(values[-1, 1])
-        rate = self.plan.batch_size * len(values) / (time.monotonic() - self.since)
+        seconds = time.monotonic() - self.since
+        rate = self.plan.batch_size * len(values) / seconds
         reading = self._look(step, now, epoch_ends)
         if not math.isfinite(loss):
             raise NotFinite(step)
@@ -110,12 +113,15 @@ class Report:
             alarm = explain(
                 kind, last_std, reading, stop_gradient=self.config.stop_gradient, batch_size=self.plan.batch_size
             )
-        self.on_progress(Progress(int(epoch), step, self.plan.total_steps, loss, std, rate, reading, alarm))
+        look_seconds = self.look_took if reading is not None else 0.0
+        self.on_progress(
+            Progress(int(epoch), step, self.plan.total_steps, loss, std, rate, seconds, look_seconds, reading, alarm)
+        )
         self.measured, self.since = [], time.monotonic()
         return alarm
 
     def _look(self, step: int, now: float, epoch_ends: bool) -> Reading | None:
-        pause = max(LOOK_SECONDS, self.look_took / LOOK_SHARE)
+        pause = _pause(self.look_took)
         due = epoch_ends and now - self.looked_at > pause
         if not (due or step in self.early or step == self.plan.total_steps):
             return None
@@ -127,3 +133,16 @@ class Report:
         finally:
             self.looked_at = time.monotonic()
             self.look_took = self.looked_at - began
+
+
+def _pause(look_took: float) -> float:
+    return max(LOOK_SECONDS, look_took / LOOK_SHARE)
+
+
+def looks_in(seconds: float, look_took: float, epoch: float, steps_per_epoch: int) -> float:
+    """About how many looks the monitor takes in so many seconds, when a look and an epoch take so many."""
+    early = 4 if steps_per_epoch >= JUDGED_FROM else 1
+    if seconds <= epoch:
+        return 1 + early * seconds / epoch
+    between = math.ceil(_pause(look_took) / epoch) * epoch + look_took  # looks wait for the end of an epoch
+    return early + (seconds - epoch) / between + 1

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from ...encoder import stored_features
 from ...images.files import is_missing
 from ...text import without_detail
 from ..catalog import FILE, Catalog, explained
@@ -42,6 +43,7 @@ def read_sharded_status(folder: Path) -> Status:
                 ],
                 encoder=collection.encoder_identity,
                 encoder_source=catalog.noted("encoder_source"),
+                features=stored_features(collection.folder / ENCODER_FILE),
                 dim=collection.dim,
                 generation=generation,
                 schema=catalog.schema(),

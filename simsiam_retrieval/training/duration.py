@@ -1,0 +1,101 @@
+"""From minutes to steps: how many of them a run of given length holds, measured by a short trial of the run itself."""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..images.store import ImageStore
+from .config import Config
+from .loop import Interrupted, train
+from .options import Options
+from .plan import make_plan
+from .processes import Processes
+from .report import Progress, looks_in
+from .run import Run
+
+TRIAL_SHARE = 0.04  # of the time that is left, at most, unless the first rows take longer
+TRIAL_SECONDS = 30  # at most, as above
+UNTIMED = 1  # rows at the start that do not count: memory and kernels are being set up
+LATEST = 100_000  # epochs; the limit of the setting
+
+
+def fit_into(
+    seconds: Callable[[], float],
+    config: Config,
+    store: ImageStore,
+    *,
+    device: torch.device,
+    initial: nn.Module | None,
+    processes: Processes,
+    options: Options,
+    labels: Tensor | None,
+) -> Config:
+    """``config`` with as many epochs, the last one perhaps a part, as fit into the time that is left.
+
+    A trial trains the same network on the same images and throws it away, so that the run is the one that its
+    settings give anywhere. ``seconds`` says how much time is left now. All processes must call this together.
+
+    Raises :class:`UserError` when not one step fits, and :class:`Interrupted` after SIGINT or SIGTERM.
+    """
+    endless = dataclasses.replace(config, epochs=LATEST, steps=0, stop_on_collapse=False)
+    timing = _Timing(until=min(TRIAL_SECONDS, TRIAL_SHARE * seconds()))
+    with tempfile.TemporaryDirectory(prefix="simsiam-trial-") as folder:
+        try:
+            train(
+                endless,
+                store,
+                Run(Path(folder)),
+                device=device,
+                initial=initial,
+                processes=processes,
+                options=options,
+                labels=labels,
+                on_progress=timing.note,
+                enough=lambda: timing.done,
+            )
+        except Interrupted:
+            if not processes.from_first(timing.done):
+                raise
+    per_epoch = make_plan(config, len(store), processes.count).steps_per_epoch
+    steps = processes.from_first(timing.steps_in(seconds(), per_epoch))
+    if steps < 1:
+        raise UserError(f"--minutes {options.minutes:g} is over before the first step; give more")
+    epochs = min(LATEST, -(-steps // per_epoch))
+    return dataclasses.replace(config, epochs=epochs, steps=min(steps, epochs * per_epoch))
+
+
+class _Timing:
+    """Speed of a trial, from its rows; only the first process's rows come here."""
+
+    def __init__(self, until: float) -> None:
+        """``until``: seconds after which one timed row is enough."""
+        self._ends = time.monotonic() + until
+        self._rows: list[tuple[int, float]] = []  # steps, seconds
+        self._look = 0.0
+        self._step = 0
+
+    def note(self, now: Progress) -> None:
+        """Take in a row."""
+        steps, self._step = now.step - self._step, now.step
+        self._rows.append((steps, now.seconds))
+        self._look = max(self._look, now.look_seconds)
+
+    @property
+    def done(self) -> bool:
+        """Whether the speed is known."""
+        return len(self._rows) > UNTIMED and time.monotonic() > self._ends
+
+    def steps_in(self, seconds: float, per_epoch: int) -> int:
+        """Steps that fit into so many seconds, together with the monitor's looks."""
+        timed = self._rows[UNTIMED:]
+        if not timed:
+            return 0
+        per_step = sum(took for _, took in timed) / sum(steps for steps, _ in timed)
+        looks = looks_in(seconds, self._look, per_step * per_epoch, per_epoch)
+        return int((seconds - looks * self._look) / per_step)
