@@ -54,7 +54,7 @@ def main() -> None:
         settings = Settings(collection.folder, arguments.runs.expanduser().absolute())
         password = None
         if arguments.share or public is not None:
-            say_what_opens(collection, settings.runs)
+            say_what_opens(collection, settings.runs, shared=arguments.share, public=public and public.url)
             password = ask_password()
     serve(
         settings,
