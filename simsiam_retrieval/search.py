@@ -133,18 +133,20 @@ def _queries(arguments: Arguments, collection: "Collection") -> list[tuple[str, 
 
 def _check_image(image: str) -> None:
     """Raise :class:`UserError` with what to do, for a query that is no file."""
+    from .images.files import absolute
+
     if "://" in image:
         raise UserError(f"{image}: a URL; nothing is fetched from a network: download the picture and name the file")
     if image == "-":
         raise UserError("-: pictures are not read from standard input; name a file")
-    path = Path(image).expanduser()
+    path = absolute(image)
     if path.is_dir():
         raise UserError(f"{image}: a folder; name a picture in it, or search in it alone: QUERY --folder {image}")
     if path.exists() or path.is_symlink():
         return
     if any(letter in image for letter in "*?["):
         raise UserError(f"{image}: no file matches this pattern")
-    if not path.suffix and path.name == image:
+    if not path.suffix and Path(image).name == image:
         raise UserError(f"{image}: no such file; a query is a picture, there is no search by words")
     raise UserError(f"{image}: no such file; check the spelling")
 
