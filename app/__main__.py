@@ -5,6 +5,11 @@ from pathlib import Path
 
 from simsiam_retrieval import cli
 
+EXAMPLES = """examples:
+  app                                                    on this machine
+  app --share                                            for the network that you are in
+  app --public-url https://photos.example.org/album      behind a proxy"""
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -15,7 +20,7 @@ class Arguments:
     """
 
     collection: Path | None = None
-    """Collection folder; by default the one indexed last."""
+    """Collection folder, or a name that the command collections shows; by default the one used last."""
     runs: Path = Path("runs")
     """Folder whose training runs are shown."""
     port: int = 8501
@@ -26,28 +31,45 @@ class Arguments:
     """Let other machines in the network in, with a password: it is asked for, or made up where nobody can be asked."""
     proxy: str | None = None
     """IP address of a proxy in front of the page, which is believed when it says who asks."""
+    public_url: str | None = None
+    """Address at which a proxy on this machine shows the page, such as https://photos.example.org/album; it asks for a
+    password, too (docs/app.md)."""
+    base_path: str | None = None
+    """Path below which the page is served, such as /album."""
 
 
 def main() -> None:
-    arguments = cli.parse(Arguments, "app")
+    arguments = cli.parse(Arguments, "app", examples=EXAMPLES)
     # imported here so that --help answers at once
     from simsiam_retrieval.collection import Collection
     from simsiam_retrieval.home import find_collection
 
+    from .public import read_base, read_public
     from .server import check_proxy, serve
     from .settings import Settings
     from .sharing import ask_password, say_what_opens
 
     if arguments.proxy is not None:
         check_proxy(arguments.proxy)
+    public, base = read_public(arguments.public_url, arguments.base_path), read_base(arguments.base_path or "")
     folder = find_collection(arguments.collection)
+    cli.remark_collection(arguments.collection, folder)
     with Collection.open(folder) as collection:  # bad input is told here, before a server starts
         settings = Settings(collection.folder, arguments.runs.expanduser().absolute())
         password = None
-        if arguments.share:
-            say_what_opens(collection, settings.runs)
+        if arguments.share or public is not None:
+            say_what_opens(collection, settings.runs, shared=arguments.share, public=public and public.url)
             password = ask_password()
-    serve(settings, arguments.port, open_browser=arguments.browser, password=password, proxy=arguments.proxy)
+    serve(
+        settings,
+        arguments.port,
+        open_browser=arguments.browser,
+        password=password,
+        everywhere=arguments.share,
+        public=public,
+        base=base,
+        proxy=arguments.proxy,
+    )
 
 
 if __name__ == "__main__":

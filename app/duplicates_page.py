@@ -7,7 +7,7 @@ import streamlit as st
 from simsiam_retrieval.collection import Collection, Duplicate
 from simsiam_retrieval.collection.comparison import Comparison
 from simsiam_retrieval.collection.duplicate_list import as_csv, as_json
-from simsiam_retrieval.collection.duplicates import CALIBRATED, CHANGED, GONE, LINK
+from simsiam_retrieval.collection.duplicates import CALIBRATED, CHANGED, GONE, LINK, SURE, is_sure
 from simsiam_retrieval.errors import UserError
 
 from . import comparing, markup, settings, tiles
@@ -26,7 +26,8 @@ MEANING = """
   itself**: whoever keeps only the best files has, for every other file, a kept one that is as similar as asked.
 - No two best files reach the threshold with each other. Groups do not chain: where A is like B and B like C, C is in
   A's group only when it is like A.
-- **exact** means equal in every byte; a number is the cosine with the best file.
+- **exact** means equal in every byte; a number is the cosine with the best file. With **possibly** it is one that
+  different pictures reach, too.
 - **gone** and **changed** files are not as they were when they were indexed; a **link** takes no space of its own.
 
 Different pictures can look alike to an encoder, most on plain backgrounds: look before you delete anything.
@@ -98,12 +99,13 @@ def _threshold(collection: Collection, compared: Comparison) -> float | None:
         return None
     with left:
         threshold = st.slider(
-            "Lowest cosine with the best file",
+            "How alike copies must be",
             lowest,
             1.0,
             max(lowest, known or UNKNOWN),
             STEP,
             format="%.3f",
+            help="Lowest cosine similarity with the best file of the group",
             key="cosine",
             bind="query-params",
             disabled=exact,
@@ -145,8 +147,10 @@ def _section(collection: Collection, group: list[Duplicate], number: int) -> Sec
     best = group[0]
     rest = sum(file.item.size for file in group[1:] if not file.state)
     others = len(group) - SHOWN
+    sure = SURE.get(collection.encoder_identity)
+    doubtful = not any(is_sure(file, sure) for file in group[1:])
     return Section(
-        heading=f"Group {number}: {len(group)} files",
+        heading=f"Group {number}: {'possibly ' if doubtful else ''}{len(group)} files",
         about=f"{tiles.size_text(rest)} besides the best one",
         pictures=[_picture(collection, file, best=file is best) for file in group[:SHOWN]],
         more=f"and {others:,} more, which the lists name" if others > 0 else "",
@@ -160,7 +164,13 @@ def _picture(collection: Collection, file: Duplicate, *, best: bool) -> Picture:
     return picture(
         file.item,
         markup.jpeg_address(thumbnail) if thumbnail else "",
-        badge="best" if best else "exact" if file.exact else f"{file.score:.3f}",
+        badge="best" if best else _badge(file, SURE.get(collection.encoder_identity)),
         best=best,
         notes=[markup.shown(note) for note in notes],
     )
+
+
+def _badge(file: Duplicate, sure: float | None) -> str:
+    if file.exact:
+        return "exact"
+    return f"{file.score:.3f}" if is_sure(file, sure) else f"possibly {file.score:.3f}"

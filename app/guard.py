@@ -59,9 +59,23 @@ class Guard:
     from all. Who is in stays in. The address is the connection's own, unless the server was told of a proxy.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: frozenset[str] | None = None, password: str | None = None) -> None:
-        """``hosts``: names that a request may ask for; None for any."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: frozenset[str] | None = None,
+        password: str | None = None,
+        base: str = "",
+        origin: str | None = None,
+    ) -> None:
+        """``hosts``: names that a request may ask for; None for any. ``base``: path that all addresses begin with.
+
+        ``origin``: the scheme, host and port that visitors see where a proxy stands in front, which may put other
+        ones into the requests that it passes on.
+        """
         self._app, self._hosts = app, hosts
+        self._base, self._origin = base, origin
+        self._login = base + LOGIN
         self._password = None if password is None else _digest(password)
         self._visitors: dict[str, float] = {}  # token of a cookie -> when it was given
         self._wrong: dict[str, deque[float]] = {}  # address -> when
@@ -89,21 +103,22 @@ class Guard:
             return PlainTextResponse("this address is not served here", 403)
         origin = headers.get("origin")
         # Streamlit would ask a service on the Internet for our own address before it turns a foreign page away
-        if origin is not None and _place(origin) != host:
+        if origin is not None and _place(origin) != host and origin != self._origin:
             return PlainTextResponse("not from another page", 403)
         if self._password is None:
             return None
         connection = HTTPConnection(scope)
         if self._knows(connection):
-            return RedirectResponse("/", 303) if scope["path"] == LOGIN else None
+            return RedirectResponse(self._base + "/", 303) if scope["path"] == self._login else None
         if scope["type"] == "websocket":
             return PlainTextResponse("", 403)
-        if scope["path"] == LOGIN and scope["method"] == "POST":
+        if scope["path"] == self._login and scope["method"] == "POST":
             return await self._log_in(Request(scope, receive))
         if "text/html" in headers.get("accept", "") and scope["method"] == "GET":
             query = scope["query_string"].decode("latin-1")
             there = scope["path"] + ("?" + query if query else "")
-            return _form("Ask whoever shares this page for it.", "/" if scope["path"] == LOGIN else there)
+            there = self._base + "/" if scope["path"] == self._login else there
+            return self._form("Ask whoever shares this page for it.", there)
         return PlainTextResponse("a password is needed", 401)
 
     async def _log_in(self, request: Request) -> Response:
@@ -114,24 +129,45 @@ class Guard:
             if len(body) > MAX_FORM:
                 return PlainTextResponse("too long", 413)
         fields = parse_qs(body.decode("utf-8", "replace"))
-        there = _inside(fields.get("next", ["/"])[0])
+        there = _inside(fields.get("next", [""])[0], self._base)
         if self._tried_too_often(address):
-            return _form("Too many wrong passwords. Wait a minute, then try again.", there, 429)
+            return self._form("Too many wrong passwords. Wait a minute, then try again.", there, 429)
         given = _digest(fields.get("password", [""])[0])
         if self._password is None or not hmac.compare_digest(given, self._password):
             self._note_wrong(address)
-            return _form("That is not the password.", there, 401)
+            return self._form("That is not the password.", there, 401)
         token = secrets.token_urlsafe(32)
         while len(self._visitors) >= MAX_VISITORS:
             del self._visitors[next(iter(self._visitors))]
         self._visitors[token] = time.monotonic()
         answer = RedirectResponse(there, 303)
-        answer.set_cookie(_cookie(request), token, max_age=VISIT_SECONDS, httponly=True, samesite="strict", path="/")
+        answer.set_cookie(
+            self._cookie(request),
+            token,
+            max_age=VISIT_SECONDS,
+            httponly=True,
+            samesite="strict",
+            secure=self._origin is not None and self._origin.startswith("https:"),
+            path=self._base + "/",
+        )
         return answer
 
     def _knows(self, connection: HTTPConnection) -> bool:
-        given = self._visitors.get(connection.cookies.get(_cookie(connection), ""))
+        given = self._visitors.get(connection.cookies.get(self._cookie(connection), ""))
         return given is not None and time.monotonic() - given < VISIT_SECONDS
+
+    def _cookie(self, connection: HTTPConnection) -> str:
+        # cookies do not know ports: two apps on one machine keep theirs apart by name; a proxy may change the port
+        return f"simsiam-retrieval-{'public' if self._origin is not None else connection.url.port or 80}"
+
+    def _form(self, text: str, there: str, status: int = 401) -> HTMLResponse:
+        page = FORM.format(
+            action=self._login,
+            role="status" if status == 401 else "alert",
+            text=html.escape(text),
+            next=html.escape(there),
+        )
+        return HTMLResponse(page, status, {"cache-control": "no-store"})
 
     def _tried_too_often(self, address: str) -> bool:
         tries = self._wrong.get(address, deque())
@@ -178,18 +214,7 @@ def _place(origin: str) -> str | None:
         return None
 
 
-def _cookie(connection: HTTPConnection) -> str:
-    # cookies do not know ports: two apps on one machine keep theirs apart by name
-    return f"simsiam-retrieval-{connection.url.port or 80}"
-
-
-def _inside(there: str) -> str:
+def _inside(there: str, base: str) -> str:
     """An address of this site, or its first page: a link may not lead elsewhere after the password."""
-    return there if there.startswith("/") and not there.startswith(("//", "/\\")) and there.isprintable() else "/"
-
-
-def _form(text: str, there: str, status: int = 401) -> HTMLResponse:
-    page = FORM.format(
-        action=LOGIN, role="status" if status == 401 else "alert", text=html.escape(text), next=html.escape(there)
-    )
-    return HTMLResponse(page, status, {"cache-control": "no-store"})
+    ours = there.startswith(base + "/") and not there.startswith(("//", "/\\")) and there.isprintable()
+    return there if ours else base + "/"

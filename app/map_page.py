@@ -139,7 +139,9 @@ def _map(collection: Collection, images: Whole, found: Projection) -> None:
     if choice is not None and held == version and (choice.area is not None or choice.colouring == by.key):
         _chosen(collection, images, drawn, by, chosen(drawn, choice))
     else:  # nothing, or what was chosen on another map or by other colours
-        markup.faint("Draw round points to see their images. Rest on a point for its picture, click it for more.")
+        markup.faint(
+            "Drag a line round points to see their images. Rest on a point for its picture, click it for more."
+        )
     if (id_ := st.session_state.pop(PICKED, None)) is not None:
         _picture(collection, id_)
 

@@ -35,7 +35,7 @@ HTML = """
         <button type="button" data-do="all" title="Show the whole map (0)">Whole map</button>
       </span>
       <span>
-        <button type="button" data-do="view" title="Choose all that is in view (Enter)">Choose view</button>
+        <button type="button" data-do="view" title="Show the images of all points in view (Enter)">Show these</button>
         <button type="button" data-do="clear" title="Choose nothing (Escape)" hidden>Clear</button>
       </span>
     </div>

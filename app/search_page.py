@@ -258,7 +258,7 @@ def _about(collection: Collection, query: Query, address: Address) -> None:
     with right:
         markup.facts([(what, str(value)) for what, value in facts], name, remark)
         _refinement(collection, query, address)
-        spread(collection, query.vector, collection.noise_level, address.cut / 100)
+        spread(collection, query.vector, collection.noise_level_of(query.vector), address.cut / 100)
 
 
 def _refinement(collection: Collection, query: Query, address: Address) -> None:
@@ -290,7 +290,7 @@ def _results(collection: Collection, query: Query, address: Address) -> None:
     wanted = page * address.results + 1
     # near duplicates are hidden afterwards: more are fetched for each that may go
     hits = collection.search(query.like, 4 * wanted if address.distinct else wanted, unlike=query.unlike, where=where)
-    noise = collection.noise_level
+    noise = collection.noise_level_of(query.vector)
     shown = [hit for hit in hits if hit.score >= address.cut / 100]
     if address.distinct:
         shown = _distinct(collection, shown, query.vector if len(query.like) == 1 else None)
@@ -308,8 +308,8 @@ def _results(collection: Collection, query: Query, address: Address) -> None:
         markup.notice(f"Nothing reaches the cut-off of {address.cut / 100:.2f}; {best}. Lower it.", kind="info")
     elif page == 1 and not any(hit.above_noise is not False for hit in on_page):
         markup.notice(
-            f"Nothing stands out: no result is more alike than one random pair of this collection in a "
-            f"thousand (noise level {noise or 0:.3f}). These are the nearest there are.",
+            f"All of these may be chance: none is more alike than {noise or 0:.3f}, which one random pair of this "
+            "collection in a thousand exceeds. They are the nearest there are.",
             kind="info",
         )
     found = tiles.hit_tiles(collection, on_page, address)
@@ -368,5 +368,5 @@ def _bar(address: Address, heading: str, noise: float | None) -> None:
         def moved() -> None:
             _go(replace(address, cut=round(100 * st.session_state[cut]), page=1))
 
-        level = "" if noise is None else f" (noise level {noise:.2f})"
+        level = "" if noise is None else f" (up to {noise:.2f} may be chance)"
         st.slider(f"Similarity at least{level}", 0.0, 1.0, address.cut / 100, 0.01, key=cut, on_change=moved)

@@ -15,6 +15,7 @@ from simsiam_retrieval.errors import UserError
 
 from . import settings as shared
 from .look import THEME
+from .public import Public
 from .settings import Settings
 
 HOST = "127.0.0.1"
@@ -44,19 +45,36 @@ OPTIONS: dict[str, object] = {
 
 
 def serve(
-    settings: Settings, port: int, *, open_browser: bool, password: str | None = None, proxy: str | None = None
+    settings: Settings,
+    port: int,
+    *,
+    open_browser: bool,
+    password: str | None = None,
+    everywhere: bool | None = None,
+    public: Public | None = None,
+    base: str = "",
+    proxy: str | None = None,
 ) -> None:
     """Serve the pages until Ctrl-C, which arrives as :class:`KeyboardInterrupt`.
 
-    To this machine only; with a ``password`` to every machine that can reach it, and to nobody who does not know it.
-    ``proxy``: the address of a proxy in front, which is believed when it says who asks; nobody else is.
+    To this machine only, or ``everywhere``: to every machine that can reach it (None: where there is a password). With
+    a ``password`` to nobody who does not know it. ``public``: the address at which a proxy shows the page; without
+    one, ``base`` is the path below which it is served. ``proxy``: the address of a proxy in front, which is believed
+    when it says who asks; nobody else is.
+
     Prints the address to stdout as soon as the server answers there.
 
     Raises :class:`UserError` when the port cannot be had, or for a proxy that is no address.
     """
     # uvicorn would believe every process of this machine, so that one could try passwords under any name
     os.environ["FORWARDED_ALLOW_IPS"] = "" if proxy is None else check_proxy(proxy)
-    host, names = (HOST, OWN_NAMES) if password is None else (EVERYWHERE, None)
+    everywhere = password is not None if everywhere is None else everywhere
+    host, names = (EVERYWHERE, None) if everywhere else (HOST, OWN_NAMES)
+    options = {**OPTIONS, "server.address": host}
+    if public is not None:
+        base = public.base
+        names = names and names | {public.host}
+        options |= {"browser.serverAddress": public.host, "browser.serverPort": public.port}
     port = free_port(port, host)
     shared.use(settings)
     import streamlit
@@ -66,9 +84,11 @@ def serve(
 
     for name in ("uvicorn.error", "uvicorn.access"):  # says that it starts and stops; an address is all we print
         logging.getLogger(name).addFilter(lambda record: record.levelno > logging.INFO)
-    threading.Thread(target=_announce, args=(host, port, open_browser), daemon=True).start()
-    app = streamlit.App(SCRIPT, middleware=[Middleware(Guard, hosts=names, password=password)])
-    app.run(config={**OPTIONS, "server.address": host, "server.port": port})
+    threading.Thread(target=_announce, args=(host, port, open_browser, base, public), daemon=True).start()
+    origin = None if public is None else public.origin
+    guard = Middleware(Guard, hosts=names, password=password, base=base, origin=origin)
+    app = streamlit.App(SCRIPT, middleware=[guard])
+    app.run(config={**options, "server.port": port, "server.baseUrlPath": base.strip("/")})
     raise KeyboardInterrupt  # the server ends only when it is told to
 
 
@@ -105,7 +125,7 @@ def free_port(port: int, host: str = HOST) -> int:
         return probe.getsockname()[1]
 
 
-def _announce(host: str, port: int, open_browser: bool) -> None:
+def _announce(host: str, port: int, open_browser: bool, base: str, public: Public | None) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
@@ -114,8 +134,9 @@ def _announce(host: str, port: int, open_browser: bool) -> None:
             time.sleep(0.05)
             continue
         _warm_up()
-        address = f"http://{HOST}:{port}"
-        for one in [address] if host == HOST else [address, *reachable_at(port)]:
+        address = f"http://{HOST}:{port}{base}"
+        others = [] if host == HOST else [one + base for one in reachable_at(port)]
+        for one in [address, *others, *([] if public is None else [public.url])]:
             print(one, flush=True)
         if open_browser:
             webbrowser.open(address)

@@ -13,12 +13,19 @@ LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look like othe
 SHORTEST = 8  # characters of a password that somebody thought of
 
 
-def say_what_opens(collection: Collection, runs: Path) -> None:
-    """Say on stderr what everybody with the password will be able to see and to do."""
+def say_what_opens(collection: Collection, runs: Path, *, shared: bool = True, public: str | None = None) -> None:
+    """Say on stderr what everybody with the password will be able to see and to do.
+
+    ``shared``: machines reach this one themselves. ``public``: the address of the proxy in front, if there is one.
+    """
+    who = "--share lets every machine that can reach this one in" if shared else f"Whoever reaches {public} gets in"
+    encrypted = "" if public and public.startswith("https:") and not shared else (
+        " The connection is not encrypted: share in a network you trust."
+    )  # fmt: skip
     cli.remark(
-        "--share lets every machine that can reach this one in, with a password. Whoever has it sees all "
+        f"{who}, with a password. Whoever has it sees all "
         f"{len(collection):,} images of {collection.folder}, their folders and names, and the training runs in {runs}; "
-        "and may do there what the pages can do. The connection is not encrypted: share in a network you trust."
+        f"and may do there what the pages can do.{encrypted}"
     )
 
 

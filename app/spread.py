@@ -22,7 +22,7 @@ def sampled(_collection: Collection, folder: str, generation: int) -> NDArray[np
 
 
 def spread(collection: Collection, query: NDArray[np.float32], noise: float | None, cut: float) -> None:
-    """Draw how similar the images of the collection are to ``query`` (dim,), with the noise level and the cut-off."""
+    """Draw how similar the images of the collection are to ``query`` (dim,), with its noise level and the cut-off."""
     cosines = sampled(collection, str(collection.folder), collection.generation) @ query
     if len(cosines) < 2:
         return
@@ -38,14 +38,14 @@ def spread(collection: Collection, query: NDArray[np.float32], noise: float | No
         y=alt.Y("images:Q", title=None, scale=alt.Scale(type="sqrt"), axis=None),
         tooltip=[alt.Tooltip("from:Q", format=".2f"), alt.Tooltip("to:Q", format=".2f"), "images:Q"],
     )
-    marks = [("noise level", noise)] if noise is not None else []
+    marks = [("may be chance", noise)] if noise is not None else []
     marks += [("cut-off", cut)] if cut else []
     layers: list[alt.Chart] = [drawn]
     if marks:
         table = pd.DataFrame(marks, columns=["what", "at"])
         at = alt.Chart(table).encode(x="at:Q", tooltip=["what:N", alt.Tooltip("at:Q", format=".3f")])
         colour = alt.Color(
-            "what:N", legend=None, scale=alt.Scale(domain=["noise level", "cut-off"], range=["#d97706", "#64748b"])
+            "what:N", legend=None, scale=alt.Scale(domain=["may be chance", "cut-off"], range=["#d97706", "#64748b"])
         )
         layers.append(at.mark_rule(strokeDash=[4, 3], strokeWidth=1.5).encode(color=colour))
         # at the end of the rule, to its left: most of the room is there

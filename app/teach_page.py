@@ -21,7 +21,7 @@ from .opening import open_collection
 from .scatter import colours
 from .whole import Taught, Whole, taught, whole
 
-NEXT, PREDICTED, MISREAD, LABELLED = "Next", "Predicted", "Misread", "Labelled"
+NEXT, PREDICTED, MISREAD, LABELLED = "Next", "Predicted", "Likely mistakes", "Labelled"
 SHOWN = 30  # images at a time
 VARIETY = 30  # clusters that the first images come from
 NAME = 80  # characters of a class's name, at most

@@ -35,8 +35,10 @@ def hit_tiles(collection: Collection, hits: Sequence[Hit], address: Address) -> 
     found = []
     for hit in hits:
         weak = hit.above_noise is False
-        said = f", similarity {hit.score:.3f}" + (", no more than chance" if weak else "")
-        found.append(_tile(collection, hit.item, f"{hit.score:.3f}{' ~' if weak else ''}", said, address, weak))
+        said = f", similarity {hit.score:.3f}" + (", may be chance" if weak else "")
+        found.append(
+            _tile(collection, hit.item, f"{hit.score:.3f}{' · may be chance' if weak else ''}", said, address, weak)
+        )
     return found
 
 

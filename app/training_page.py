@@ -23,8 +23,8 @@ PRETRAIN = "python -m simsiam_retrieval.pretrain FOLDER"
 # key, name, what is worth knowing, values that the axis shows in any case
 CHARTS = (
     ("loss", "Loss", "-1 is perfect agreement of two views, and no measure of success", (-1.0, 0.0)),
-    ("std", "Output std × √dim", "1 is healthy, 0 is collapse", (0.0, 1.0)),
-    ("rankme", "RankMe", "directions that outputs of held-out images use", ()),
+    ("std", "Spread", "1 is healthy, 0 is collapse: standard deviation of the outputs × √dim", (0.0, 1.0)),
+    ("rankme", "Variety of features", "RankMe: directions that outputs of held-out images use", ()),
     ("view_retrieval", "View retrieval", "views that find the other view of their image, by features", ()),
     ("knn", "kNN accuracy", "held-out images whose neighbours share their folder", ()),
     ("lr", "Learning rate", "of the encoder", ()),
@@ -172,8 +172,8 @@ def _one(run: Run) -> None:
         pairs = [
             ("Epoch", _epochs(run)),
             ("Loss", _text(run.newest("loss"), "+.3f")),
-            ("Output std × √dim", _text(run.newest("std"), ".2f")),
-            ("RankMe", _text(run.newest("rankme"), ".0f")),
+            ("Spread (1 is healthy)", _text(run.newest("std"), ".2f")),
+            ("Variety of features", _text(run.newest("rankme"), ".0f")),
             *([("kNN accuracy", f"{100 * knn:.1f} %")] if knn is not None else []),
             ("Images per second", _text(run.newest("images_per_second"), ",.0f")),
             ("State", _state(run)),
@@ -205,7 +205,7 @@ def _table(found: dict[str, Run]) -> None:
                 f"<strong>{run.standing}</strong>" if run.has_collapsed else run.standing,
             ]
         )
-    head = ["", "epoch", "loss", "std × √dim", "RankMe", "kNN", "images/s", "state", "verdict"]
+    head = ["", "epoch", "loss", "spread", "variety", "kNN", "images/s", "state", "verdict"]
     markup.wide_table(head, rows)
     for name, run in found.items():
         if run.standing in (runs.COLLAPSE, runs.WATCH):
@@ -233,7 +233,7 @@ def _state(run: Run) -> str:
         return run.state
     hours = run.silent / 3600
     since = f"{run.silent / 60:.0f} min" if hours < 1 else f"{hours:.0f} h" if hours < 48 else f"{hours / 24:.0f} days"
-    return f"silent for {since}"
+    return f"stopped, {since} ago"
 
 
 def _text(value: float | None, form: str) -> str:

@@ -29,7 +29,7 @@ from simsiam_retrieval.export.half import in_half  # pyright: ignore[reportMissi
 from simsiam_retrieval.export.network import UnitVectors  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
-from simsiam_retrieval.collection.noise import noise_level
+from simsiam_retrieval.collection.noise import measure_noise
 from simsiam_retrieval.encoder import Encoder, find_encoder
 from simsiam_retrieval.evaluation.duplicates import KINDS, detect, make_pairs
 from simsiam_retrieval.evaluation.extractors import normalised, unit_rows
@@ -244,15 +244,18 @@ def main() -> None:
     found = {kind: measured.vectors(squares) for kind, squares in pictures.items()}
     rows = []
     for index, (one, cost) in enumerate(zip(descriptions, costs(backbone, measured, given.side), strict=True)):
-        level = noise_level(banks[index].numpy())
-        assert level is not None
-        above = [float(((x @ banks[index].T).amax(1) > level).double().mean()) for x in strangers[index]]
+        noise = measure_noise(banks[index].numpy())
+        assert noise is not None
+        above = []
+        for x in strangers[index]:
+            levels = torch.from_numpy(noise.levels(x.numpy(), banks[index].numpy()))
+            above.append(float(((x @ banks[index].T).amax(1) > levels).double().mean()))
         rows.append(
             {
                 "features": str(one),
                 "top1": top[index],
                 "duplicates": near_duplicates({kind: vectors[index] for kind, vectors in found.items()}),
-                "noise level": round(level, 4),
+                "noise level": round(noise.typical, 4),
                 "strangers above it": round(statistics.mean(above), 4) if above else 0.0,
                 **cost,
             }

@@ -17,7 +17,7 @@ import torch
 from hardware import processor
 from torch import Tensor
 
-from simsiam_retrieval.collection.noise import noise_level
+from simsiam_retrieval.collection.noise import measure_noise
 from simsiam_retrieval.embedding import embed_files
 from simsiam_retrieval.encoder import Encoder, find_encoder
 from simsiam_retrieval.evaluation.knn import nearest, vote
@@ -82,8 +82,9 @@ def main() -> None:
         row: dict = {"power": power, "dim": encoder.dim if power is None else given.dim, "sets": {}}
         for name, (train, test) in sets.items():
             bank, queries = reduced[name]
-            level = noise_level(bank[:INDEXED].numpy())
-            assert level is not None
+            noise = measure_noise(bank[:INDEXED].numpy())
+            assert noise is not None
+            level = noise.typical
             row["sets"][name] = {
                 "top1": round(top1(bank, train[1], queries, test[1]), 4),
                 "nearest right": {n: round(nearest_right(queries, test[1], n), 3) for n in SMALL if n <= len(queries)},

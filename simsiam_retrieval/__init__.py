@@ -7,9 +7,10 @@ from .errors import UserError
 
 if TYPE_CHECKING:
     from .collection import Collection
+    from .collection.filters import Filter
     from .encoder import Encoder, load_encoder
 
-__all__ = ["Collection", "Encoder", "UserError", "__version__", "load_encoder"]
+__all__ = ["Collection", "Encoder", "Filter", "UserError", "__version__", "load_encoder"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> Any:
         from .collection import Collection
 
         return Collection
+    if name == "Filter":
+        from .collection.filters import Filter
+
+        return Filter
     if name in ("Encoder", "load_encoder"):
         from . import encoder
 

@@ -77,6 +77,12 @@ class Encoder:
             noise = np.random.default_rng(0).integers(0, 256, (2, self.image_size, self.image_size, 3), np.uint8)
             self.embed_pixels(noise)
 
+    def __repr__(self) -> str:
+        return (
+            f"<Encoder {self.identity} from {str(self.file)!r}: images of {self.image_size} px -> {self.dim} numbers, "
+            f"{self.device}>"
+        )
+
     @property
     def took(self) -> str:
         """One line for people: what computes."""
@@ -191,6 +197,8 @@ def find_encoder(encoder: str | Path | None) -> Path:
         from .hub import fetch  # here, as the Hub's client takes its time to import
 
         return fetch(encoder)
+    if "://" in str(encoder) or str(encoder).startswith(("http:/", "https:/")):
+        raise UserError(f"{encoder}: a URL; name a file, a run folder, or a model on the Hub: hf://OWNER/NAME")
     path = absolute(encoder)
     if path.is_dir():
         for name in RUN_FILES:

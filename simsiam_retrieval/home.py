@@ -30,24 +30,41 @@ def default_cache() -> Path:
 
 def remember(collection: Path) -> None:
     """Make ``collection`` the one that other commands find by themselves."""
+    from .known_collections import note_use
+
     try:
         home().mkdir(parents=True, exist_ok=True)
         write_json(home() / "last.json", {"collection": str(collection.absolute())})
+        note_use(collection.absolute())
     except OSError:
         pass  # a convenience; the collection itself is safe
 
 
-def find_collection(given: Path | None) -> Path:
-    """The collection to read: ``given``, else the last one indexed.
-
-    Raises :class:`UserError` when there is none yet.
-    """
-    if given is not None:
-        return absolute(given)
+def last_collection() -> Path:
+    """The collection that commands find by themselves, whether it is there or not."""
     try:
-        last = Path(parse_json((home() / "last.json").read_text(encoding="utf-8"))["collection"])
+        return Path(parse_json((home() / "last.json").read_text(encoding="utf-8"))["collection"])
     except (OSError, ValueError, KeyError, TypeError):
-        last = default_collection()
-    if not last.exists():
+        return default_collection()
+
+
+def find_collection(given: Path | str | None) -> Path:
+    """The collection to read: ``given``, a folder or a name that ``collections`` shows, else the one used last.
+
+    Raises :class:`UserError` when there is none yet, or when the one used last is gone.
+    """
+    from .known_collections import known_collections, path_of
+
+    if given is not None:
+        return path_of(given)
+    last = last_collection()
+    if last.exists():
+        return last
+    others = [known for known in known_collections() if known.present]
+    if not others:
         raise UserError("nothing is indexed yet; run: python -m simsiam_retrieval.index FOLDER")
-    return last
+    named = ", ".join(known.name for known in others[:5]) + (", ..." if len(others) > 5 else "")
+    raise UserError(
+        f"{last}: the collection used last is not there any more; there are: {named}; "
+        f"choose one: python -m simsiam_retrieval.collections use {others[0].name}"
+    )

@@ -15,7 +15,52 @@ from .text import printable, without_detail
 if TYPE_CHECKING:
     from .collection.collection import Update
 
+EXAMPLES = """examples:
+  index ./photos                           make or update the default collection
+  index                                    update all its folders
+  index ./photos --exclude private         without folders and files of this name
+  index --moved ./photos /mnt/photos       the folder is elsewhere now"""
 SHOWN_FAILURES = 10
+SHOWN_KINDS = 5
+# suffixes of pictures and clips that this package does not read; other files are of no concern
+UNREAD = frozenset(
+    (
+        *(
+            ".cr2",
+            ".cr3",
+            ".nef",
+            ".nrw",
+            ".arw",
+            ".srf",
+            ".sr2",
+            ".dng",
+            ".orf",
+            ".rw2",
+            ".raf",
+            ".pef",
+            ".srw",
+            ".x3f",
+        ),
+        *(
+            ".psd",
+            ".psb",
+            ".xcf",
+            ".kra",
+            ".ai",
+            ".eps",
+            ".svg",
+            ".pdf",
+            ".jxl",
+            ".jp2",
+            ".jpx",
+            ".j2k",
+            ".jxr",
+            ".tga",
+        ),
+        *(".dcm", ".exr", ".hdr", ".ico", ".ppm", ".pgm", ".pbm", ".nii", ".svs", ".ndpi", ".heics"),
+        *(".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".insv"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +74,7 @@ class Arguments:
     """Folders (or files) to index; none means all that were indexed before. With --engine ray: also .tar archives,
     Parquet files, and URLs such as s3://BUCKET/FOLDER."""
     collection: Path | None = None
-    """Collection folder; by default one in your data directory."""
+    """Collection folder, or a name that the command collections shows; by default one in your data directory."""
     encoder: str | None = None
     """Run folder, .onnx file or hf://OWNER/NAME; by default the encoder shipped with the package."""
     include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -40,6 +85,14 @@ class Arguments:
     """Only list what would be done."""
     prune: bool = False
     """Forget the images of a folder or drive that is missing or without images, instead of keeping them."""
+    reread: bool = False
+    """Look into every file, also where its size and times are as before."""
+    follow_links: bool = False
+    """Look into links to folders; kept for later updates, until --ignore-links."""
+    ignore_links: bool = False
+    """Do not look into links to folders any more."""
+    moved: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="OLD NEW", help_behavior_hint="")] = None
+    """The indexed folder OLD is at NEW now; nothing is embedded again."""
     remove: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Forget the images at or below this path, and do nothing else; may be repeated. No picture is touched."""
     verify: bool = False
@@ -71,16 +124,18 @@ class Arguments:
 
 
 def main() -> int:
-    arguments = cli.parse(Arguments, "index")
+    arguments = cli.parse(Arguments, "index", examples=EXAMPLES)
     # imported here so that --help answers at once
     from .home import default_collection
-    from .images.files import absolute
+    from .known_collections import path_of
 
-    folder = absolute(arguments.collection or default_collection())
+    folder = default_collection() if arguments.collection is None else path_of(arguments.collection)
     _check_watching(arguments)
     if arguments.engine == "ray":
         return _on_cluster(arguments, folder)
     _check_local(arguments)
+    if arguments.moved is not None:
+        return _move(arguments, folder)
     if arguments.remove:
         return _remove(arguments, folder)
     if arguments.verify or arguments.rebuild_index:
@@ -166,7 +221,6 @@ def _on_cluster(arguments: Arguments, folder: Path) -> int:
 
 def _update(arguments: Arguments, folder: Path) -> "Update":
     from .collection.indexing import index_folders
-    from .home import remember
     from .progress import bar
 
     with bar("indexing", 0) as shown:
@@ -177,6 +231,8 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
             include=arguments.include,
             exclude=arguments.exclude,
             prune=arguments.prune,
+            reread=arguments.reread,
+            follow_links=_links(arguments),
             index=arguments.index,
             recall=arguments.recall,
             on_wait=cli.remark if arguments.wait or arguments.watch else None,
@@ -186,11 +242,64 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
             on_start=shown.of,
             on_progress=shown.advance,
         )
-    remember(folder)
+    _remember(folder)
+    _remark_files(arguments)
     _remark_failures(update.failed)
     _remark_held(update.held)
+    _remark_passed_over(update)
     _remark_measured(folder, update.rebuilt)
     return update
+
+
+def _remember(folder: Path) -> None:
+    """Make this collection the one that is searched; say so where another one was."""
+    from .home import last_collection, remember
+    from .known_collections import known_collections
+
+    last, before = last_collection(), known_collections()
+    remember(folder)
+    if last == folder:
+        return
+    for one in before:
+        if one.path == last and one.present:
+            cli.remark(
+                f"search and app use {printable(folder)} from now on; "
+                f"python -m simsiam_retrieval.collections use {printable(one.name)} goes back"
+            )
+
+
+def _links(arguments: Arguments) -> bool | None:
+    """Whether to follow links to folders; None is as before."""
+    if arguments.follow_links and arguments.ignore_links:
+        raise UserError("--follow-links or --ignore-links: choose one")
+    return True if arguments.follow_links else False if arguments.ignore_links else None
+
+
+def _remark_files(arguments: Arguments) -> None:
+    """Files in the place of folders, as a shell makes of ``photos/*.jpg``: new pictures beside them are never seen."""
+    files = [Path(root) for root in arguments.folders if Path(root).is_file()]
+    if len(files) > 1:
+        cli.remark(
+            f"{printable(files[0])} and {len(files) - 1} more are files: new pictures beside them are not found later; "
+            f"name the folder instead: python -m simsiam_retrieval.index {printable(files[0].parent)}"
+        )
+
+
+def _remark_passed_over(update: "Update") -> None:
+    if update.system_folders:
+        count, named = sum(update.system_folders.values()), _named(update.system_folders)
+        cli.remark(f"passed over {count} trash and system folders ({named}); name one to index it all the same")
+    if update.linked_folders:
+        cli.remark(f"passed over {update.linked_folders} links to folders; --follow-links looks into them")
+    unread = {kind: count for kind, count in update.kinds.items() if kind in UNREAD}
+    if unread:
+        cli.remark(f"pictures and clips of kinds that are not read: {_named(unread)}")
+
+
+def _named(counts: dict[str, int]) -> str:
+    """What there is of each, the most frequent first: "12 .cr2, 3 .mov"."""
+    shown = [f"{count} {printable(what) or 'without a suffix'}" for what, count in list(counts.items())[:SHOWN_KINDS]]
+    return ", ".join(shown) + (", ..." if len(counts) > SHOWN_KINDS else "")
 
 
 def _facts(update: "Update") -> list[str]:
@@ -205,8 +314,12 @@ def _facts(update: "Update") -> list[str]:
         facts.append(f"{len(update.failed)} unusable")
     if update.left_out:
         facts.append(f"{update.left_out} left out by patterns")
-    if update.other_files:
-        facts.append(f"{update.other_files} other files passed over")
+    if update.companions:
+        facts.append(f"{update.companions} sidecars and clips of pictures")
+    others = update.other_files - update.companions
+    if others:
+        kinds = f": {_named(update.kinds)}" if update.kinds else ""
+        facts.append(f"{others} other files passed over{kinds}")
     return facts
 
 
@@ -242,6 +355,24 @@ def _watch(arguments: Arguments, folder: Path, last: "Update") -> int:
                 last = update
         except KeyboardInterrupt:
             pass  # between two updates: everything is done
+    return cli.DONE
+
+
+def _move(arguments: Arguments, folder: Path) -> int:
+    others = (arguments.folders, arguments.include, arguments.exclude, arguments.prune, arguments.dry_run)
+    if any(others) or arguments.remove or arguments.verify or arguments.rebuild_index or arguments.watch:
+        raise UserError("--moved goes with --collection, --wait and --workers only; update folders in a second run")
+    from .collection import Collection
+    from .images.files import absolute
+
+    assert arguments.moved is not None
+    old, new = map(absolute, arguments.moved)
+    with Collection.open(folder) as collection:
+        images = collection.move(old, new, on_wait=cli.remark if arguments.wait else None)
+        roots = [root for root in collection.roots if new in (root, *root.parents)]
+        above = [root for root in collection.roots if root in new.parents]
+        update = collection.update(roots or above or None, on_wait=cli.remark if arguments.wait else None)
+    print(f"{images} images moved from {printable(old)} to {printable(new)} ({', '.join(_facts(update))})")
     return cli.DONE
 
 
@@ -340,6 +471,8 @@ def _preview(arguments: Arguments, folder: Path) -> int:
         include=arguments.include,
         exclude=arguments.exclude,
         prune=arguments.prune,
+        reread=arguments.reread,
+        follow_links=_links(arguments),
     )
     _remark_failures(preview.unusable)
     _remark_held(preview.held)

@@ -46,7 +46,7 @@ class Only:
 class Arguments:
     """Find the images of a collection that look most like a query image."""
 
-    images: tyro.conf.Positional[tuple[Path, ...]] = ()
+    images: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[IMAGE ...]")]] = ()
     """Query images; each gets its own results."""
     item: tyro.conf.UseAppendAction[tuple[int, ...]] = ()
     """An image of the collection as a query, by the id that --json shows; may be repeated."""
@@ -56,14 +56,14 @@ class Arguments:
     """All queries as one: what is similar to their mean."""
     weights: tuple[float, ...] = ()
     """A weight for each query of one search; a negative one leads away."""
-    unlike: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    unlike: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """An image that results should not look like; may be repeated."""
     collection: Path | None = None
-    """Collection folder; by default the one indexed last."""
+    """Collection folder, or a name that the command collections shows; by default the one used last."""
     k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
     """Number of results."""
     above_noise: bool = False
-    """Leave out results that are no more alike than random pairs of this collection."""
+    """Leave out results that may be chance: those at or below the query's noise level."""
     only: Annotated[Only, tyro.conf.arg(name="")] = Only()
     json: bool = False
     """Print JSON: a list with one object per query."""
@@ -73,38 +73,50 @@ class Arguments:
     """Draw queries and results as one picture (PNG or JPEG) into this file."""
 
 
-def main() -> None:
-    arguments = cli.parse(Arguments, "search")
+EXAMPLES = """examples:
+  search query.jpg                             the ten most similar images
+  search a.jpg b.jpg --together -k 20          what both have in common
+  search query.jpg --folder ./2024 --sheet out.png"""
+
+
+def main() -> int:
+    arguments = cli.parse(Arguments, "search", examples=EXAMPLES)
     if not (arguments.images or arguments.item or arguments.vector):
         raise UserError("name an image to search for")
     # imported here so that --help answers at once
     from .collection import Collection
     from .home import find_collection
 
-    with Collection.open(find_collection(arguments.collection)) as collection:
+    folder = find_collection(arguments.collection)
+    failed: list[str] = []
+    with Collection.open(folder) as collection:
+        cli.remark_collection(arguments.collection, folder)
         if arguments.device is not None:
             collection.encoder_device = arguments.device
             cli.remark_device(collection.encoder, arguments.device)
         queries = _queries(arguments, collection)
-        results = _results(arguments, collection, queries)
-        noise = collection.noise_level
+        results = _results(arguments, collection, queries, failed)
         if arguments.sheet is not None:
             from .collection.sheet import draw_sheet
 
             draw_sheet(collection, [(query, hits) for _, query, hits in results], arguments.sheet)
             cli.remark(f"drew {printable(arguments.sheet)}")
+    code = cli.USER_CAN_MEND if failed else cli.DONE
     if arguments.json:
-        print(json.dumps([_as_dict(name, hits, noise) for name, _, hits in results], indent=2))
-        return
+        print(json.dumps([_as_dict(name, hits) for name, _, hits in results], indent=2))
+        return code
     for name, _, hits in results:
         _print_table(name, hits, arguments.above_noise)
     if any(hit.above_noise is False for _, _, hits in results for hit in hits):
-        cli.remark(f"~ no more alike than one random pair of this collection in a thousand (noise level {noise:.3f})")
+        levels = {hits[0].noise_level for _, _, hits in results if hits}
+        level = f" of {levels.pop():.3f}" if len(levels) == 1 else " of its query"
+        cli.remark(f"~ may be chance: at most the noise level{level}, which one random pair in a thousand exceeds")
+    return code
 
 
 def _queries(arguments: Arguments, collection: "Collection") -> list[tuple[str, Any]]:
     """Name and query, of each."""
-    found: list[tuple[str, Any]] = [(str(image), image) for image in arguments.images]
+    found: list[tuple[str, Any]] = [(image, image) for image in arguments.images]
     for id_ in arguments.item:
         item = collection.item(id_)
         if item is None:
@@ -119,9 +131,42 @@ def _queries(arguments: Arguments, collection: "Collection") -> list[tuple[str, 
     return found
 
 
+def _check_image(image: str) -> None:
+    """Raise :class:`UserError` with what to do, for a query that is no file."""
+    from .images.files import absolute
+
+    if "://" in image:
+        raise UserError(f"{image}: a URL; nothing is fetched from a network: download the picture and name the file")
+    if image == "-":
+        raise UserError("-: pictures are not read from standard input; name a file")
+    path = absolute(image)
+    if path.is_dir():
+        raise UserError(f"{image}: a folder; name a picture in it, or search in it alone: QUERY --folder {image}")
+    if path.exists() or path.is_symlink():
+        return
+    if any(letter in image for letter in "*?["):
+        raise UserError(f"{image}: no file matches this pattern")
+    if not path.suffix and Path(image).name == image:
+        raise UserError(f"{image}: no such file; a query is a picture, there is no search by words")
+    raise UserError(f"{image}: no such file; check the spelling")
+
+
+def _check_folders(collection: "Collection", folders: tuple[Path, ...]) -> None:
+    """Raise :class:`UserError` for a --folder that nothing of the collection lies in."""
+    from .collection.filters import Filter
+    from .collection.sharded.manifest import is_sharded
+
+    if is_sharded(collection.folder):
+        return  # whose folders may be URLs, and whose images may be too many to look through
+    for folder in folders:
+        if not collection.matching(Filter(folders=(folder,))):
+            raise UserError(f"--folder {folder}: nothing of it is in the collection; status lists its folders")
+
+
 def _results(
-    arguments: Arguments, collection: "Collection", queries: list[tuple[str, Any]]
+    arguments: Arguments, collection: "Collection", queries: list[tuple[str, Any]], failed: list[str]
 ) -> list[tuple[str, Any, list["Hit"]]]:
+    """Name, query and hits, of each; of several queries those that cannot be used go to ``failed``, with a remark."""
     from .collection.filters import Filter
 
     only = arguments.only
@@ -138,6 +183,10 @@ def _results(
         max_bytes=only.max_bytes,
     )
 
+    _check_folders(collection, only.folder)
+    for image in arguments.unlike:
+        _check_image(image)
+
     def found(query: Any) -> list["Hit"]:
         hits = collection.search(
             query, arguments.k, weights=arguments.weights or None, unlike=arguments.unlike, where=where
@@ -145,12 +194,27 @@ def _results(
         return [hit for hit in hits if hit.above_noise is not False] if arguments.above_noise else hits
 
     if arguments.together or arguments.weights or arguments.unlike:
+        for image in arguments.images:
+            _check_image(image)
         name = " + ".join(name for name, _ in queries) + "".join(f" - {image}" for image in arguments.unlike)
         return [(name, queries[0][1], found([query for _, query in queries]))]
-    return [(name, query, found(query)) for name, query in queries]
+    results = []
+    for name, query in queries:
+        try:
+            if isinstance(query, str):
+                _check_image(query)
+            results.append((name, query, found(query)))
+        except UserError as error:
+            if len(queries) == 1:
+                raise
+            failed.append(name)
+            cli.remark(f"error: {printable(str(error))}")
+    if failed and not results:
+        raise UserError(f"none of {len(queries)} queries can be used")
+    return results
 
 
-def _as_dict(name: str, hits: list["Hit"], noise: float | None) -> dict:
+def _as_dict(name: str, hits: list["Hit"]) -> dict:
     found = [
         {
             "rank": hit.rank,
@@ -161,7 +225,8 @@ def _as_dict(name: str, hits: list["Hit"], noise: float | None) -> dict:
         }
         for hit in hits
     ]
-    return {"query": name, "noise_level": noise, "hits": found}
+    noise = hits[0].noise_level if hits else None
+    return {"query": name, "noise_level": None if noise is None else round(noise, 6), "hits": found}
 
 
 def _print_table(name: str, hits: list["Hit"], above_noise: bool) -> None:

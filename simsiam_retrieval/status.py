@@ -3,34 +3,46 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from . import cli
+from .errors import UserError
 from .text import printable
 
 if TYPE_CHECKING:
     from .collection.status import Status
 
 SHOWN_REASONS = 10
+EXAMPLES = """examples:
+  status                  of the collection used last
+  status holidays         of another one; the command collections lists them"""
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Say what a collection holds: images, files that cannot be used, folders, encoder, sizes on disk."""
 
+    place: tyro.conf.Positional[
+        Annotated[Path | None, tyro.conf.arg(metavar="[COLLECTION]", help_behavior_hint="")]
+    ] = None
+    """Name or folder of a collection; by default the one used last."""
     collection: Path | None = None
-    """Collection folder; by default the one indexed last."""
+    """The same."""
     json: bool = False
     """Print JSON, with every unusable file."""
 
 
 def main() -> None:
-    arguments = cli.parse(Arguments, "status")
+    arguments = cli.parse(Arguments, "status", examples=EXAMPLES)
+    if arguments.place is not None and arguments.collection is not None:
+        raise UserError("name one collection, with --collection or without")
     # imported here so that --help answers at once
     from .collection.status import read_status
     from .home import find_collection
 
-    status = read_status(find_collection(arguments.collection))
+    status = read_status(find_collection(arguments.place or arguments.collection))
     if arguments.json:
         print(json.dumps(_as_dict(status), indent=2))
     else:
@@ -94,7 +106,7 @@ def _print_table(status: "Status") -> None:
         exact = "" if found.exact_milliseconds is None else f", exact {found.exact_milliseconds:.1f}"
         line("", f"recall@10 {found.recall:.3f}, {found.milliseconds:.1f} ms a query{exact}")
     if status.noise_level is not None:
-        line("noise level", f"{status.noise_level:.3f}, exceeded by one random pair in a thousand")
+        line("noise level", f"{status.noise_level:.3f} for a typical query, exceeded by one random pair in a thousand")
     line("on disk", ", ".join(f"{name} {_size(size)}" for name, size in status.sizes.items()))
 
 

@@ -16,3 +16,8 @@ def printable(text: str | Path) -> str:
 def without_detail(reason: str) -> str:
     """Why a file cannot be used, without what differs from file to file: "truncated (20 bytes ...)" -> "truncated"."""
     return re.sub(r" \([^()]*\)$", "", reason)
+
+
+def one_spelling(name: str) -> str:
+    """A name as it is compared with others: accents composed, so that both spellings of "Été" are one (Unicode NFC)."""
+    return unicodedata.normalize("NFC", name)

@@ -133,7 +133,7 @@ def neighbours(collection: Path, image: int) -> list[tuple[str, str]]:
         item = opened.item(image)
         assert item is not None
         hits = opened.search(item, 24)
-    return [(hit.path.name, f"{hit.score:.3f}{' ~' if hit.above_noise is False else ''}") for hit in hits]
+    return [(hit.path.name, f"{hit.score:.3f}{' · may be chance' if hit.above_noise is False else ''}") for hit in hits]
 
 
 def expect_neighbours(page: Page, collection: Path, image: int) -> None:

@@ -375,7 +375,7 @@ def test_a_chosen_area_shows_its_images(mapped_dir: Path) -> None:
     assert grid is not None
     assert {t["id"] for t in grid["tiles"]} == {id_ for id_, path in paths.items() if path.parent.name == "fish"}
     run(test.button_group[0].set_value("Cluster"))  # those groups are gone
-    assert "chosen" not in said(test) and "Draw round points" in said(test)
+    assert "chosen" not in said(test) and "Drag a line round points" in said(test)
     run(test.button_group[0].set_value("Folder"))
     test.session_state[map_page.CHOICE] = ("another map", everything)
     assert sent(run(test), "tiles") is None  # what was chosen on a map that is no longer there

@@ -73,7 +73,7 @@ def open_map(page: Page) -> Locator:
     go(page, "Map")
     over = page.locator("canvas.over")
     expect(page.locator(".stage[data-drawn]")).to_be_visible()
-    expect(page.get_by_text("Draw round points")).to_be_visible()  # the page is there to its end
+    expect(page.get_by_text("Drag a line round points")).to_be_visible()  # the page is there to its end
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0)  # and nothing below the pointer moves any more
     return over
 
@@ -299,7 +299,7 @@ def test_twenty_labels_teach_the_probe(page: Page, collection: Path, tmp_path: P
     )
     name = cells.last.get_attribute("aria-label") or ""
     cells.last.click()
-    expect(page.get_by_role("radio", name="Misread")).to_be_checked()
+    expect(page.get_by_role("radio", name="Likely mistakes")).to_be_checked()
     expect(tiles).to_have_count(counts[-1])
     assert name.startswith(f"{counts[-1]} image")
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from commands import Run
 from PIL import Image
-from simsiam_retrieval.app import guard, opening, picture, server, sharing  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.app import guard, opening, picture, public, server, sharing  # pyright: ignore[reportMissingImports]
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -51,6 +51,7 @@ def visitor(address: str = "http://photos.lan:8501", **options: Any) -> TestClie
     routes = [
         Route("/{path:path}", secret, methods=["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "POST"]),
         WebSocketRoute("/_stcore/stream", stream),
+        WebSocketRoute("/album/_stcore/stream", stream),
     ]
     app = Starlette(routes=routes, middleware=[Middleware(guard.Guard, **options)])
     return TestClient(app, base_url=address, follow_redirects=False)
@@ -151,7 +152,7 @@ def test_nobody_is_believed_to_be_a_proxy_unless_named(monkeypatch: pytest.Monke
     for proxy, believed in ((None, ""), ("10.0.0.7", "10.0.0.7")):
         with pytest.raises(KeyboardInterrupt):
             server.serve(server.Settings(Path(), Path()), 8501, open_browser=False, password=PASSWORD, proxy=proxy)
-        assert Config(app=None).forwarded_allow_ips == believed
+        assert Config(app="none:app").forwarded_allow_ips == believed
     with pytest.raises(UserError, match="--proxy nginx"):
         server.check_proxy("nginx")
 
@@ -326,3 +327,65 @@ def test_a_shared_app_is_open_to_all_addresses_and_connects_to_nobody(shared: tu
     watched = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("[")]
     asked = [what for _, what in watched if "127.0.0.1" not in what and "192.0.2.1" not in what]
     assert not asked
+
+
+# -- behind a proxy
+
+ALBUM = {"base": "/album", "origin": "https://photos.example.org", "password": PASSWORD}
+
+
+@pytest.mark.parametrize("host", ["photos.example.org", "photos.example.org:443", "127.0.0.1:8501", "app"])
+def test_a_proxy_may_change_the_host_and_drop_the_port(host: str) -> None:
+    """Login and the WebSocket work with what nginx and Caddy pass on, by default and as they are told to."""
+    public = {"host": host, "origin": ALBUM["origin"]}
+    browser = visitor("https://photos.example.org", **ALBUM)
+    page = browser.get("/album/Map?a=1", headers={**HTML, "host": host})
+    assert page.status_code == 401 and 'action="/album/login"' in page.text and 'value="/album/Map?a=1"' in page.text
+    form = {"password": PASSWORD, "next": "/album/Map?a=1"}
+    answer = browser.post("/album/login", data=form, headers=public)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/album/Map?a=1")
+    cookie = answer.headers["set-cookie"].lower()
+    assert "; path=/album/" in cookie and "secure" in cookie and "httponly" in cookie
+    assert browser.get("/album/", headers={**HTML, "host": host}).text == "secret"
+    with browser.websocket_connect("wss://photos.example.org/album/_stcore/stream", headers=public) as socket:
+        assert socket.receive_text() == "secret"
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "http://photos.example.org", "https://photos.example.org.evil"]
+)
+def test_a_proxy_lets_no_other_pages_in(origin: str) -> None:
+    browser = visitor("https://photos.example.org", **ALBUM)
+    form = {"password": PASSWORD}
+    headers = {"host": "127.0.0.1:8501", "origin": origin}
+    assert browser.post("/album/login", data=form, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("there", ["https://evil.example/", "//evil.example", "/other", "/albums", ""])
+def test_after_the_password_nobody_is_led_elsewhere(there: str) -> None:
+    browser = visitor("https://photos.example.org", **ALBUM)
+    headers = {"origin": ALBUM["origin"]}
+    answer = browser.post("/album/login", data={"password": PASSWORD, "next": there}, headers=headers)
+    assert answer.headers["location"] == "/album/"
+
+
+@pytest.mark.parametrize(
+    ("url", "base", "origin", "path"),
+    [
+        ("https://photos.example.org", None, "https://photos.example.org", ""),
+        ("https://photos.example.org:443/album/", None, "https://photos.example.org", "/album"),
+        ("http://nas.lan:8080", "album/2024", "http://nas.lan:8080", "/album/2024"),
+        ("http://[::1]/a", "/a", "http://[::1]", "/a"),
+    ],
+)
+def test_public_addresses(url: str, base: str | None, origin: str, path: str) -> None:
+    found = public.read_public(url, base)
+    assert found is not None and (found.origin, found.base, found.url) == (origin, path, f"{origin}{path}/")
+
+
+@pytest.mark.parametrize(
+    "url", ["photos.example.org", "ftp://a", "https://", "https://a/?b", "https://a:x", "https://a/.."]
+)
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(UserError, match="such as"):
+        public.read_public(url)

@@ -236,7 +236,7 @@ def test_lists_by_prediction_misread_and_labelled(own_collection: Path) -> None:
     assert not set(ids) & {tile["id"] for tile in board(test)["tiles"]}
     run(button(test, "Undo").click())
 
-    run(test.button_group[0].set_value("Misread"))
+    run(test.button_group[0].set_value("Likely mistakes"))
     checked = lesson.checked
     wrong = lesson.rows[checked.rows[checked.truth != checked.predicted]]
     assert sorted(tile["id"] for tile in board(test)["tiles"]) == images.ids[wrong].tolist()
@@ -267,7 +267,7 @@ def test_one_class_or_single_images_say_what_is_missing(own_collection: Path) ->
     label(own_collection, 1, ("castles",))
     test = page(own_collection)
     assert "once two classes have two labelled images each" in said(test) and sent(test, "counts") is None
-    run(test.button_group[0].set_value("Misread"))
+    run(test.button_group[0].set_value("Likely mistakes"))
     assert "Two classes need two labelled images each" in said(test)
 
 

@@ -156,7 +156,7 @@ def test_states(tmp_path: Path) -> None:
     long_ago = time.time() - 2 * 3600
     os.utime(path / "metrics.jsonl", (long_ago, long_ago))
     assert runs.read_run(path).state == "stopped"
-    assert "silent for 2 h" in said(page(tmp_path, "run"))
+    assert "stopped, 2 h ago" in said(page(tmp_path, "run"))
     (path / "metrics.jsonl").write_text(json.dumps(row(80)) + "\n")
     assert runs.read_run(path).state == "finished"
     (path / "metrics.jsonl").write_text("")

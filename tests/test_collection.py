@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from small import CHUNK, Killed, contents, expected_vector, names, paint, small_encoder, stop_after, summary
 
+import simsiam_retrieval
 import simsiam_retrieval.collection.collection as collection_module
 from simsiam_retrieval import Collection, UserError, load_encoder
 from simsiam_retrieval.collection import embedding
@@ -1085,3 +1086,21 @@ def test_a_script_without_a_guard(many, undisturbed, tmp_path, how):
     assert (done.returncode, done.stdout, done.stderr) == (0, "run\n40\n", "")
     with Collection.open(tmp_path / "collection") as collection:
         assert contents(collection) == undisturbed
+
+
+def test_what_objects_say_of_themselves(tmp_path: Path) -> None:
+    paint(tmp_path / "p" / "<b>&.png", 1)
+    paint(tmp_path / "p" / "other.png", 2)
+    collection = Collection.create(tmp_path / "made", small_encoder(tmp_path / "small.onnx"))
+    collection.update([tmp_path / "p"], workers=0)
+    assert repr(collection) == f"<Collection '{tmp_path / 'made'}': 2 images, encoder {collection.encoder_identity}>"
+    shown = repr(collection.encoder)
+    assert collection.encoder_identity in shown and "8 px -> 192 numbers" in shown
+    hits = collection.search(tmp_path / "p" / "<b>&.png")
+    page = hits._repr_html_()
+    assert page.count('<img src="data:image/jpeg;base64,') == page.count("<figcaption") == 2
+    assert "<b>&.png" not in page and "&lt;b&gt;&amp;.png" in page
+    assert isinstance(hits, list) and hits == list(hits) and hits[0].rank == 1
+    collection.close()
+    assert repr(collection) == f"<Collection '{tmp_path / 'made'}', not open>"
+    assert simsiam_retrieval.Filter(names=("other*",))

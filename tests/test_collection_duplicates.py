@@ -17,7 +17,7 @@ from PIL import Image
 from small import expected_vector, paint, small_encoder
 
 from simsiam_retrieval import Collection, UserError, load_encoder
-from simsiam_retrieval.collection.duplicates import CALIBRATED
+from simsiam_retrieval.collection.duplicates import CALIBRATED, SURE, split_possible
 
 
 @pytest.fixture
@@ -199,7 +199,34 @@ def test_a_missing_vector_is_damage(collection):
         collection.duplicates(NEAR)
 
 
+def test_what_is_possibly_the_same(collection):
+    """A file below the sure cosine leaves its group for one of the possible ones, with the best file beside it."""
+    groups = collection.duplicates(NEAR)
+    small, converted = groups[0][3].score, groups[1][1].score
+    assert small < converted < 1
+    assert [named(part) for part in split_possible(groups, None)] == [GROUPS, []]
+    assert [named(part) for part in split_possible(groups, (small + converted) / 2)] == [
+        [["a again.png", "a.png", "z.png"], ["b.png", "b.jpg"]],
+        [["a again.png", "a small.jpg"]],
+    ]
+
+
 # -- the command
+
+
+def test_possible_duplicates_come_last(run, collection, monkeypatch):
+    groups = collection.duplicates(NEAR)
+    between = (groups[0][3].score + groups[1][1].score) / 2
+    monkeypatch.setitem(CALIBRATED, collection.encoder_identity, NEAR)
+    monkeypatch.setitem(SURE, collection.encoder_identity, between)
+    lines = run("duplicates", "--collection", collection.folder).stdout.splitlines()
+    at = lines.index(next(line for line in lines if line.startswith("possibly: ")))
+    assert not any("a small.jpg" in line for line in lines[:at]) and any("b.jpg" in line for line in lines[:at])
+    assert lines[at + 2] == "possibly 1: 2 files" and "a small.jpg" in lines[at + 4]
+    found = json.loads(run("duplicates", "--collection", collection.folder, "--json").stdout)
+    assert [[file["possibly"] for file in group] for group in found] == [[False] * 3 + [True], [False, False]]
+    chosen = run("duplicates", "--collection", collection.folder, "--threshold", NEAR)
+    assert "possibly" not in chosen.stdout
 
 
 def test_the_table(run, collection, folder):
@@ -242,7 +269,7 @@ def test_json_keeps_every_name(run, odd, tmp_path):
     [group] = json.loads(done.stdout)
     assert {Path(file["path"]).name for file in group} == {"first.png", *ODD}
     assert all(Path(file["path"]).is_file() for file in group)
-    assert set(group[0]) == {"path", "score", "exact", "state", "width", "height", "bytes"}
+    assert set(group[0]) == {"path", "score", "exact", "state", "width", "height", "bytes", "possibly"}
     assert group[0]["bytes"] == (tmp_path / "odd/first.png").stat().st_size
 
 

@@ -105,3 +105,17 @@ def test_labels_count_at_once(big: Collection) -> None:
 def test_the_last_of_all_days_has_no_next() -> None:
     item = Item(1, Path("/a.jpg"), 1, 0, 1, 1, "JPEG")
     assert Filter(until=date.max).among([item], {}) == [1]
+
+
+@pytest.mark.parametrize(("written", "asked"), [("Été", "E\u0301te\u0301"), ("E\u0301te\u0301", "Été")])
+def test_both_spellings_of_an_accent_are_one(tmp_path: Path, written: str, asked: str) -> None:
+    """macOS and some cameras write an accent as a letter of its own."""
+    assert written != asked
+    file = paint(tmp_path / f"{written} 1" / f"{written} 2.png", 1)
+    paint(tmp_path / "winter" / "1.png", 2)
+    with Collection.create(tmp_path / "made", small_encoder(tmp_path / "small.onnx")) as collection:
+        collection.update([tmp_path / f"{written} 1", tmp_path / "winter"], workers=0)
+        for where in (Filter(names=(f"{asked}*",)), Filter(folders=(tmp_path / f"{asked} 1",))):
+            assert [item.path for item in collection.matching(where)] == [file]
+        collection.update([tmp_path], exclude=[f"{asked}*"], workers=0)
+        assert [item.path.name for item in collection] == ["1.png"]

@@ -49,7 +49,7 @@ def test_indexing_twice(run_command, folder, encoder, tmp_path):
     target = tmp_path / "collection"
     done = run_command("index", *index(folder, encoder, target))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"3 images in {target} (3 new, 0 changed, 0 gone, 1 other files passed over)\n"
+    assert done.stdout == f"3 images in {target} (3 new, 0 changed, 0 gone, 1 other files passed over: 1 .txt)\n"
     (folder / "notes.txt").unlink()
     (folder / "0.jpg").unlink()
     paint(folder / "1.jpg", 50)

@@ -9,7 +9,7 @@ from PIL import Image
 from small import expected_vector, paint, small_encoder
 
 from simsiam_retrieval import Collection, UserError
-from simsiam_retrieval.collection.noise import noise_level
+from simsiam_retrieval.collection.noise import measure_noise
 from simsiam_retrieval.collection.queries import combine
 
 
@@ -74,14 +74,50 @@ def test_many_vectors_at_once(collection, folder) -> None:
     assert collection.search_vectors(np.zeros((0, 192), np.float32)) == []
 
 
-def test_the_noise_level_is_a_quantile_of_all_pairs() -> None:
-    generator = np.random.default_rng(5)
-    vectors = generator.standard_normal((300, 16)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    pairs = [float(vectors[i] @ vectors[j]) for i in range(300) for j in range(i)]
-    assert noise_level(vectors) == pytest.approx(np.quantile(pairs, 0.999), abs=1e-5)
-    assert noise_level(vectors[:45]) is None
-    assert noise_level(np.repeat(vectors[:1], 60, axis=0)) == pytest.approx(1, abs=1e-6)
+def unit_rows(count: int, dim: int, seed: int) -> np.ndarray:
+    vectors = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_one_random_pair_in_a_thousand_exceeds_the_level_of_its_query() -> None:
+    vectors = unit_rows(300, 16, 5)
+    noise = measure_noise(vectors)
+    assert noise is not None
+    others = [[float(vectors[i] @ vectors[j]) for j in range(300) if j != i] for i in range(300)]
+    # the formula, written out: base + half of what one in twenty of the query's own cosines exceeds
+    own = [np.quantile(row, 0.95) for row in others]
+    base = np.quantile([cosine - own[i] / 2 for i, row in enumerate(others) for cosine in row], 0.999)
+    np.testing.assert_allclose(noise.levels(vectors, vectors), base + np.array(own) / 2, atol=1e-5)
+    assert noise.typical == pytest.approx(base + np.median(own) / 2, abs=1e-5)
+    levels = noise.levels(vectors, vectors)
+    exceeding = np.mean([np.array(row) > level for row, level in zip(others, levels, strict=True)])
+    assert exceeding == pytest.approx(0.001, abs=1e-4)
+    assert measure_noise(vectors[:45]) is None
+    assert measure_noise(np.repeat(vectors[:1], 60, axis=0)) is None  # copies of one picture say nothing
+
+
+def test_copies_and_bursts_do_not_change_the_noise_level() -> None:
+    vectors = unit_rows(200, 16, 6)
+    alone = measure_noise(vectors, 0.95)
+    copied = measure_noise(np.concatenate([vectors, vectors]), 0.95)
+    moved = vectors[:20].repeat(10, axis=0) + 0.01 * np.random.default_rng(7).standard_normal((200, 16))
+    burst = (moved / np.linalg.norm(moved, axis=1, keepdims=True)).astype(np.float32)
+    shot = measure_noise(np.concatenate([vectors, burst]), 0.95)
+    assert alone is not None and copied is not None and shot is not None
+    assert copied.typical == pytest.approx(alone.typical, abs=0.01)
+    assert shot.typical == pytest.approx(alone.typical, abs=0.05)  # twenty pictures weigh more now, nothing else
+
+
+def test_a_query_that_resembles_everything_has_a_higher_level() -> None:
+    common = np.zeros(16, np.float32)
+    common[0] = 1
+    white = unit_rows(60, 16, 8) + 3 * common  # pictures that share a background
+    white /= np.linalg.norm(white, axis=1, keepdims=True)
+    vectors = np.concatenate([unit_rows(240, 16, 9), white])
+    noise = measure_noise(vectors, 0.99)
+    assert noise is not None
+    levels = noise.levels(vectors, vectors)
+    assert levels[240:].min() > np.median(levels[:240])
 
 
 @pytest.fixture
@@ -100,24 +136,32 @@ def test_hits_say_whether_chance_would_do(many: Collection, tmp_path: Path) -> N
     level = many.noise_level
     assert level is not None
     vectors = many.vectors()[1]
-    assert level == pytest.approx(noise_level(vectors), abs=1e-6)
+    noise = measure_noise(vectors)
+    assert noise is not None and level == pytest.approx(noise.typical, abs=1e-6)
     own, copy, *others = many.search(tmp_path / "many" / "7.jpg", 10)
+    queried = expected_vector(tmp_path / "many" / "7.jpg").astype(np.float32)
+    level_of_query = many.noise_level_of(queried)
+    assert level_of_query is not None and level_of_query == pytest.approx(
+        float(noise.levels(queried[None], vectors)[0]), abs=1e-4
+    )
+    assert own.noise_level == pytest.approx(level_of_query, abs=1e-4)
     assert (own.above_noise, copy.above_noise, copy.path.name) == (True, True, "copy.jpg")
-    assert [hit.above_noise for hit in others] == [hit.score > level for hit in others]
+    assert [hit.above_noise for hit in others] == [hit.score > level_of_query for hit in others]
     assert not others[-1].above_noise
     with Collection.open(many.folder) as again:
         assert again.noise_level == level
     for number in range(60, 70):
         paint(tmp_path / "many" / f"{number}.jpg", number)
     many.update([tmp_path / "many"], workers=0)
-    assert many.noise_level == pytest.approx(noise_level(many.vectors()[1]), abs=1e-6)
+    noise = measure_noise(many.vectors()[1])
+    assert noise is not None and many.noise_level == pytest.approx(noise.typical, abs=1e-6)
 
 
 def test_the_command_marks_weak_hits(run, many: Collection, tmp_path: Path) -> None:
     done = run("search", "many/7.jpg", "--collection", "made", "-k", 5)
     lines = done.stdout.splitlines()
     assert [line[12] for line in lines[1:]] == [" ", " ", "~", "~", "~"]
-    assert done.stderr.startswith("~ no more alike than one random pair of this collection in a thousand")
+    assert done.stderr.startswith("~ may be chance: at most the noise level of 0.")
     done = run("search", "many/7.jpg", "--collection", "made", "-k", 5, "--above-noise")
     assert (done.stdout.splitlines(), done.stderr) == (lines[:3], "")
 

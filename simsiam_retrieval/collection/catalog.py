@@ -88,6 +88,7 @@ class Known:
     generation: int
     error: str | None
     digest: bytes | None
+    ctime_ns: int | None = None  # None where no update noted it
 
 
 @dataclass(frozen=True)
@@ -461,7 +462,10 @@ class Catalog:
 
     def known_below(self, roots: Iterable[Path]) -> dict[Path, Known]:
         """The newest row of every file at or below one of ``roots``, published or pending."""
-        query = "SELECT path, id, size, mtime_ns, generation, error, digest FROM items ORDER BY generation"
+        ctime, join = ("ctime_ns", "LEFT JOIN change_times ON item = id") if self._has_change_times() else ("NULL", "")
+        query = (
+            f"SELECT path, id, size, mtime_ns, generation, error, digest, {ctime} FROM items {join} ORDER BY generation"
+        )
         above = set(roots)
         known = {}
         for stored, *rest in self._db.execute(query):
@@ -469,6 +473,25 @@ class Catalog:
             if path in above or not above.isdisjoint(path.parents):
                 known[path] = Known(*rest)
         return known
+
+    def _has_change_times(self) -> bool:
+        query = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'change_times')"
+        return bool(self._db.execute(query).fetchone()[0])
+
+    def note_change_times(self, files: Iterable[ImageFile]) -> None:
+        """Remember when the file system last noted a change of these files, as far as they are known, by path.
+
+        The table is beside the schema: older versions neither need it nor lose anything by it.
+        """
+        with self._db:
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS change_times"
+                " (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, ctime_ns INTEGER NOT NULL)"
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO change_times SELECT id, ? FROM items WHERE path = ?",
+                [(file.ctime_ns, _stored(file.path)) for file in files],
+            )
 
     def contents_of(self, sizes: Container[int]) -> Iterator[Content]:
         """Usable rows, published or pending, whose files have one of these sizes."""
@@ -543,6 +566,31 @@ class Catalog:
                     )
                 self._db.execute(_SEAL + " WHERE id = ?", [cursor.lastrowid])
         return refused
+
+    def move(self, old: Path, new: Path) -> None:
+        """Give all files, roots, patterns and mounts at or below ``old`` the same place below ``new``, all at once."""
+
+        def moved(path: Path) -> Path:
+            return new / path.relative_to(old) if old in (path, *path.parents) else path
+
+        with self._db:
+            rows = self._db.execute(f"SELECT id, path, checksum = {checksums.OF_ROW} FROM items").fetchall()
+            for id_, stored, fits in rows:
+                path = _path(stored)
+                if moved(path) == path:
+                    continue
+                self._db.execute("UPDATE items SET path = ? WHERE id = ?", [_stored(moved(path)), id_])
+                if fits:  # a row that was damaged before stays so for --verify
+                    self._db.execute(_SEAL + " WHERE id = ?", [id_])
+            roots = self.roots()
+            self._db.execute("DELETE FROM roots")
+            self._db.executemany("INSERT OR IGNORE INTO roots VALUES (?)", [[_stored(moved(root))] for root in roots])
+            selection = Selection({moved(root): patterns for root, patterns in self.selection().by_root.items()})
+            mounts = json.dumps(sorted(str(mount) for mount in self.mounts() if moved(mount) == mount))
+            self._db.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                [("patterns", selection.to_json()), ("mounts", mounts)],
+            )
 
     def seal(self) -> None:
         """Give rows of older versions, which have none, a checksum of what they hold now."""

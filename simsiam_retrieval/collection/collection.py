@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,14 +27,15 @@ from .embedding import batches, embed_files
 from .filters import Filter
 from .finding import Finding
 from .gpu import check_device
+from .hits import Hits
 from .indexes import INDEX_SEAL, is_outdated, make_index, measured, record_settings, seal_index
 from .label_copy import FILE as LABELS_FILE
 from .lock import HOLDER_FILE, LOCK_FILE, writing
 from .mending import KEPT, mend
-from .patterns import Patterns
-from .planning import KnownContent, Plan, make_plan, moves
+from .patterns import Patterns, Selection
+from .planning import KnownContent, Plan, changed_inside, make_plan, moves
 from .queries import combine, mean_weights
-from .searching import Hit, Searcher
+from .searching import Searcher
 from .sharded.manifest import is_sharded
 from .tuning import Measured
 from .vector_index import VectorIndex
@@ -69,6 +71,10 @@ class Update:
     moved: int = 0  # of those added and removed: the same content under another name
     reused: int = 0  # of those added and changed: content that was known, so nothing was computed
     left_out: int = 0  # image files below the roots that the patterns leave out
+    kinds: dict[str, int] = field(default_factory=dict)  # suffix -> how many of other_files, the most frequent first
+    companions: int = 0  # those of other_files that belong to an image: sidecars, clips of live photos
+    system_folders: dict[str, int] = field(default_factory=dict)  # trash, thumbnails, ... -> how many were passed over
+    linked_folders: int = 0  # links to folders that were passed over
     held: list[tuple[Path, int]] = field(default_factory=list)  # places that may be unmounted -> items that were kept
     rebuilt: bool = False  # whether the FAISS index was made anew
 
@@ -180,6 +186,12 @@ class Collection:
     def close(self) -> None:
         """Release the catalog's file."""
         self._catalog.close()
+
+    def __repr__(self) -> str:
+        try:
+            return f"<{type(self).__name__} {str(self.folder)!r}: {len(self)} images, encoder {self.encoder_identity}>"
+        except (UserError, sqlite3.ProgrammingError):  # damaged, or closed
+            return f"<{type(self).__name__} {str(self.folder)!r}, not open>"
 
     def __enter__(self) -> "Collection":
         return self
@@ -335,7 +347,7 @@ class Collection:
         weights: Sequence[float] | None = None,
         unlike: Query | Sequence[Query] = (),
         where: Filter | None = None,
-    ) -> list[Hit]:
+    ) -> Hits:
         """The ``k`` images most similar to ``query``, best first.
 
         ``query``: a path, encoded bytes, a Pillow image, a uint8 array (h, w, 3); or an item of this collection,
@@ -352,7 +364,7 @@ class Collection:
             raise UserError(f"-k {k}: ask for at least one result")
         vector = self.direction(query, weights=weights, unlike=unlike)
         left_out = [one.id for one in (*_as_list(query), *_as_list(unlike)) if isinstance(one, Item)]
-        return self._searcher.nearest(vector[None], k, where, left_out)[0]
+        return Hits(self._searcher.nearest(vector[None], k, where, left_out)[0], self.thumbnail)
 
     def direction(
         self,
@@ -372,9 +384,7 @@ class Collection:
             return vectors[0]  # with all its bits
         return combine(vectors, mean_weights(len(like), len(away)) if weights is None else weights)
 
-    def search_vectors(
-        self, vectors: NDArray[np.float32], k: int = 10, *, where: Filter | None = None
-    ) -> list[list[Hit]]:
+    def search_vectors(self, vectors: NDArray[np.float32], k: int = 10, *, where: Filter | None = None) -> list[Hits]:
         """For each of ``vectors`` (n, dim), scaled to unit length, its ``k`` most similar images, best first.
 
         Much faster than one search after the other. Raises ValueError for vectors that cannot be scaled.
@@ -382,7 +392,8 @@ class Collection:
         if k < 1:
             raise UserError(f"-k {k}: ask for at least one result")
         queries = [self._unit(vector) for vector in vectors]
-        return self._searcher.nearest(np.stack(queries), k, where) if queries else []
+        found = self._searcher.nearest(np.stack(queries), k, where) if queries else []
+        return [Hits(hits, self.thumbnail) for hits in found]
 
     @property
     def measured(self) -> Measured | None:
@@ -392,11 +403,16 @@ class Collection:
 
     @property
     def noise_level(self) -> float | None:
-        """The cosine that one random pair of its images in a thousand exceeds; None for fewer than 46 images.
+        """The noise level of a typical image; None for fewer than 46 images.
 
-        A score up to it says no more than chance would; see docs/search.md.
+        One random pair of images in a thousand exceeds the level of its query. A score up to it says no more than
+        chance would; see docs/search.md.
         """
         return self._searcher.noise_level()
+
+    def noise_level_of(self, query: NDArray[np.float32]) -> float | None:
+        """The noise level of one query vector (dim,), of unit length; None for fewer than 46 images."""
+        return self._searcher.noise_levels(query[None])[0]
 
     def _vector(self, query: "Query") -> NDArray[np.float32]:
         """The unit vector (dim,) of one query."""
@@ -466,6 +482,8 @@ class Collection:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         prune: bool = False,
+        reread: bool = False,
+        follow_links: bool | None = None,
         on_wait: Callable[[str], None] | None = None,
         workers: int | None = None,
         on_start: Callable[[int], None] = lambda total: None,
@@ -473,28 +491,32 @@ class Collection:
     ) -> Update:
         """Bring the collection up to date with the folders (or files) ``roots``; None means all it was made of.
 
-        Embeds what is new or changed (by size and modification time), forgets what is gone from these roots, and
-        leaves other roots alone. A file whose content is known, because it was renamed, moved, copied or touched,
+        Embeds what is new or changed, forgets what is gone from these roots, and leaves other roots alone. A file is
+        looked into where its size, its modification time or the time of its last change differ; ``reread``: every file
+        is. A file whose content is known, because it was renamed, moved, copied or touched,
         is not embedded again. Broken files are recorded with a reason and not tried again until they change.
         Ctrl-C keeps what is done (``finished`` is False then).
 
         ``include``, ``exclude``: globs (see :class:`~.patterns.Glob`) in place of those recorded with these roots;
         files that they leave out are forgotten. ``prune``: forget the items of a root that is missing, or holds no
         image any more, and missing ones where another file system was mounted; otherwise they are kept (``held``),
-        since the drive may not be mounted. ``on_wait``: wait for
-        another process that is updating, after telling this function so.
+        since the drive may not be mounted. ``follow_links``: whether to look into links to folders; None is as before
+        (a new collection does not). ``on_wait``: wait for another process that is updating, after telling this function
+        so.
 
         ``on_start`` is told how many files need reading, ``on_progress`` how many more were read.
 
         Raises :class:`UserError` when a named root does not exist (unless it is pruned), a pattern is none, or
         another process is updating.
         """
-        paths, listing = self._listed(roots, prune)
+        paths, listing = self._listed(roots, prune, follow_links)
         return self.update_listed(
             paths,
             listing,
             patterns=Patterns(tuple(include), tuple(exclude)),
             prune=prune,
+            reread=reread,
+            follow_links=follow_links,
             on_wait=on_wait,
             workers=workers,
             on_start=on_start,
@@ -508,6 +530,8 @@ class Collection:
         *,
         patterns: Patterns | None = None,
         prune: bool = False,
+        reread: bool = False,
+        follow_links: bool | None = None,
         on_wait: Callable[[str], None] | None = None,
         workers: int | None = None,
         on_start: Callable[[int], None] = lambda total: None,
@@ -521,7 +545,10 @@ class Collection:
             contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
         ):
             _tidy(self.folder)
-            return self._update(catalog, roots, listing, patterns or Patterns(), prune, workers, on_start, on_progress)
+            if follow_links is not None:
+                catalog.note("follow_links", "1" if follow_links else "")
+            plan = self._planned(catalog, roots, listing, patterns or Patterns(), prune=prune, reread=reread)
+            return self._update(catalog, roots, listing, *plan, prune, workers, on_start, on_progress)
 
     def preview(
         self,
@@ -530,16 +557,17 @@ class Collection:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         prune: bool = False,
+        reread: bool = False,
+        follow_links: bool | None = None,
     ) -> Preview:
         """What :meth:`update` would do; nothing is changed. New files are read only to find moved ones.
 
         Raises :class:`UserError` as :meth:`update` does.
         """
-        paths, listing = self._listed(roots, prune)
+        paths, listing = self._listed(roots, prune, follow_links)
+        patterns = Patterns(tuple(include), tuple(exclude))
         with explained(self.folder), contextlib.closing(Catalog.open(self.folder)) as catalog:
-            patterns = Patterns(tuple(include), tuple(exclude))
-            selection = catalog.selection().with_asked(paths, patterns)
-            plan = make_plan(catalog, paths, listing, selection, patterns, prune=prune)
+            plan, selection = self._planned(catalog, paths, listing, patterns, prune=prune, reread=reread)
             contents = KnownContent(catalog, plan.todo)
         new = [file for file in plan.todo if file.path not in plan.known]
         found = {file.path: content.digest for file in new if (content := contents.of(file))}
@@ -578,6 +606,35 @@ class Collection:
             if published.changed:
                 self._rebuild(catalog)
             return Update(removed=usable, images=catalog.count())
+
+    def move(self, old: str | Path, new: str | Path, *, on_wait: Callable[[str], None] | None = None) -> int:
+        """Record that the folder ``old`` is ``new`` now, and all that is below it; no file is opened.
+
+        Ids, labels, vectors and thumbnails stay. Returns how many images moved.
+
+        Raises :class:`UserError` where ``new`` does not exist, nothing of ``old`` is in the collection, something of
+        ``new`` already is, or another process is updating.
+        """
+        source, target = absolute(old), absolute(new)
+        if is_missing(target):
+            raise UserError(f"{target}: no such file or folder; name the place where {source} is now")
+        with (
+            writing(self.folder, on_wait),
+            explained(self.folder),
+            contextlib.closing(Catalog.open_to_write(self.folder)) as catalog,
+        ):
+            known = catalog.known_below([source])
+            roots = [root for root in catalog.roots() if source in (root, *root.parents)]
+            if not known and not roots:
+                raise UserError(f"{source}: nothing of it is in the collection; status lists its folders")
+            inside = [path for path in catalog.known_below([target]) if path not in known]
+            if inside:
+                raise UserError(
+                    f"{target}: {len(inside)} files of it are in the collection already; "
+                    f"forget one of both with --remove, {target} or {source}"
+                )
+            catalog.move(source, target)
+            return sum(row.error is None for row in known.values())
 
     def choose_index(
         self, kind: str | None = None, recall: float | None = None, *, on_wait: Callable[[str], None] | None = None
@@ -670,7 +727,9 @@ class Collection:
             self._catalog = Catalog.open(self.folder)
         self._searcher.read_from(self._catalog)
 
-    def _listed(self, roots: Sequence[str | Path] | None, prune: bool) -> tuple[list[Path], Listing]:
+    def _listed(
+        self, roots: Sequence[str | Path] | None, prune: bool, follow_links: bool | None
+    ) -> tuple[list[Path], Listing]:
         """Absolute roots, all there are for None, and the files of those that are there."""
         paths = self.roots if roots is None else [absolute(root) for root in roots]
         missing = [root for root in paths if is_missing(root)]
@@ -686,15 +745,45 @@ class Collection:
                         f"{root}: not there now; its {count} images are kept; mount or restore it, "
                         "or forget them with --prune"
                     )
-        return paths, list_images([root for root in paths if root not in missing])
+        if follow_links is None:
+            with self._lock, explained(self.folder):
+                follow_links = bool(self._catalog.noted("follow_links"))
+        return paths, list_images([root for root in paths if root not in missing], follow_links=follow_links)
+
+    @staticmethod
+    def _planned(
+        catalog: Catalog, roots: Sequence[Path], listing: Listing, patterns: Patterns, *, prune: bool, reread: bool
+    ) -> tuple[Plan, Selection]:
+        """What is to do, after a look into the files that may have changed; and the patterns that decided it."""
+        selection = catalog.selection().with_asked(roots, patterns)
+        plan = make_plan(catalog, roots, listing, selection, patterns, prune=prune, reread=reread)
+        changed = [file for file in plan.touched if changed_inside(file, plan.known[file.path])]
+        plan.todo = sorted([*plan.todo, *changed], key=lambda file: os.fsencode(file.path))
+        return plan, selection
 
     def _update(
-        self, catalog: Catalog, roots, listing: Listing, patterns: Patterns, prune: bool, workers, on_start, on_progress
+        self,
+        catalog: Catalog,
+        roots: Sequence[Path],
+        listing: Listing,
+        plan: Plan,
+        selection: Selection,
+        prune: bool,
+        workers: int | None,
+        on_start: Callable[[int], None],
+        on_progress: Callable[[int], None],
     ) -> Update:
-        selection = catalog.selection().with_asked(roots, patterns)
-        plan = make_plan(catalog, roots, listing, selection, patterns, prune=prune)
         unreadable = [failure for failure in listing.unreadable if selection.takes(failure[0])]
-        report = Update(other_files=listing.other, failed=unreadable, left_out=plan.left_out, held=plan.held)
+        report = Update(
+            other_files=listing.other,
+            failed=unreadable,
+            left_out=plan.left_out,
+            kinds=dict(listing.kinds.most_common()),
+            companions=listing.companions,
+            system_folders=dict(listing.system_folders.most_common()),
+            linked_folders=listing.linked_folders,
+            held=plan.held,
+        )
         on_start(len(plan.todo))
         found: dict[Path, bytes] = {}
         gone, lost = plan.gone, [root for root in roots if prune and is_missing(root)]
@@ -705,9 +794,12 @@ class Collection:
                 on_progress(len(entries))
         except KeyboardInterrupt:
             report.finished, gone, lost = False, [], []
-        recorded = selection.without(lost) if patterns or lost else None
+        recorded = selection.without(lost) if lost or selection.by_root != catalog.selection().by_root else None
         kept = [root for root in roots if root not in lost]
         published = catalog.publish(gone, kept, lost_roots=lost, selection=recorded, mounts=plan.mounts)
+        noted = plan.to_note(listing.images)
+        if report.finished and noted:
+            catalog.note_change_times(noted)
         report.added, report.changed, report.removed = published.new_images, published.changed_images, len(gone)
         report.reused = len(found)
         arrived = {path: digest for path, digest in found.items() if path not in plan.known}

@@ -16,6 +16,8 @@ from .grouping import follow_leaders
 
 # encoder identity -> lowest cosine of near duplicates, from benchmarks/duplicate_threshold.py; docs/duplicates.md
 CALIBRATED = {"b66f3e2b1e582e57": 0.926, "86fa80833c9d7c2a": 0.985}
+# and the cosine from which they are the same picture with little doubt; below it, look first
+SURE = {"b66f3e2b1e582e57": 0.98}
 
 PRESENT, LINK, CHANGED, GONE = "", "link", "changed", "gone"
 _STATES = (PRESENT, LINK, CHANGED, GONE)  # the best file of a group is sought in this order
@@ -49,6 +51,34 @@ def check_threshold(threshold: float | None, encoder: str, folder: Path) -> floa
     if not 0 < threshold <= 1:
         raise UserError(f"--threshold {threshold:g}: a cosine above 0 and at most 1, such as 0.98")
     return threshold
+
+
+def split_possible(
+    groups: Sequence[list[Duplicate]], sure: float | None
+) -> tuple[list[list[Duplicate]], list[list[Duplicate]]]:
+    """Divide groups into files that surely show one picture and those that possibly do.
+
+    Args:
+        groups: As :meth:`Collection.duplicates` returns them, the best file of each first.
+        sure: Cosine with the best file from which there is little doubt (:data:`SURE`); None: there is never any.
+
+    Returns:
+        Groups of sure files and groups of possible ones, in the same order, each with the best file first. A group may
+        be in both.
+    """
+    parts: tuple[list[list[Duplicate]], list[list[Duplicate]]] = [], []
+    for best, *others in groups:
+        surely = [file for file in others if is_sure(file, sure)]
+        possibly = [file for file in others if not is_sure(file, sure)]
+        for part, files in zip(parts, (surely, possibly), strict=True):
+            if files:
+                part.append([best, *files])
+    return parts
+
+
+def is_sure(file: Duplicate, sure: float | None) -> bool:
+    """Whether a file surely shows the picture of its group's best file."""
+    return sure is None or file.exact or file.score >= sure
 
 
 @dataclass(frozen=True)

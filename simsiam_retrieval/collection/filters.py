@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..images.files import absolute
+from ..text import one_spelling
 from .catalog import Item
 
 
@@ -47,19 +48,19 @@ class Filter:
 
     def among(self, items: Iterable[Item], labels: dict[int, str]) -> list[int]:
         """Ids of the ``items`` that meet all conditions, ascending; ``labels`` of the whole collection by id."""
-        globs = [re.compile(fnmatch.translate(name), re.IGNORECASE) for name in self.names]
+        globs = [re.compile(fnmatch.translate(one_spelling(name)), re.IGNORECASE) for name in self.names]
         formats = {name.upper() for name in self.formats}
         formats |= {"JPEG", "MPO"} if formats & {"JPG", "JPEG"} else set()
         wanted = set(self.labels)
         first = None if self.since is None else datetime(*self.since.timetuple()[:3])
         last = None if self.until == date.max else self.until  # after that there is no day
         after = None if last is None else datetime(*last.timetuple()[:3]) + timedelta(days=1)
-        folders = [os.fspath(folder) for folder in self.folders]
+        folders = [one_spelling(os.fspath(folder)) for folder in self.folders]
         inside = tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
 
         def meets(item: Item) -> bool:
-            path = os.fspath(item.path)
-            name = item.path.name
+            path = one_spelling(os.fspath(item.path)) if folders else ""
+            name = one_spelling(item.path.name)
             return (
                 (not folders or path in folders or path.startswith(inside))
                 and (not globs or any(glob.match(name) for glob in globs))

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..machine import free_memory
 from .catalog import Catalog
+from .duplicates import CALIBRATED
 from .index_types import KINDS, SHARDED_KINDS, check_kind, choose
-from .noise import noise_level, sample
+from .noise import COPY, Noise, measure_noise, sample
 from .tuning import Measured, check_recall, tune
 from .vector_index import VectorIndex
 
@@ -69,12 +70,24 @@ def measured(catalog: Catalog) -> Measured | None:
         raise sqlite3.DatabaseError("its setting 'measured' cannot be read") from None
 
 
-def noted_noise(catalog: Catalog, generation: int) -> tuple[int, float | None] | None:
-    """This generation and its noise level, where it was worked out already."""
+def alike_of(catalog: Catalog) -> float:
+    """The cosine of near-duplicates for the collection's encoder; that of copies where nobody calibrated it."""
+    return CALIBRATED.get(catalog.meta("encoder"), COPY)
+
+
+def noise_note(generation: int, noise: Noise | None) -> str:
+    """Text for the catalog: generation, typical level, base; older versions read the first two."""
+    return json.dumps([generation, None, None] if noise is None else [generation, noise.typical, noise.base])
+
+
+def noted_noise(catalog: Catalog, generation: int) -> tuple[bool, Noise | None]:
+    """Whether this generation's noise level was worked out already, and that level."""
     match catalog.noted_json("noise"):
-        case [int(of), float() | int() | None as level] if of == generation:
-            return of, level
-    return None
+        case [int(of), None, None] if of == generation:
+            return True, None
+        case [int(of), float() | int() as typical, float() | int() as base] if of == generation:
+            return True, Noise(base, typical, alike_of(catalog))
+    return False, None  # another generation's, or noted by an older version
 
 
 def load_index(catalog: Catalog, generation: int) -> VectorIndex | None:
@@ -116,7 +129,8 @@ def make_index(catalog: Catalog, dim: int, *, anew: bool = False) -> VectorIndex
         catalog.note("measured", json.dumps(None if last is None else last.as_dict()))
     catalog.note("index made with", json.dumps(asdict(settings)))
     wanted = sample(catalog.ids())
-    catalog.note("noise", json.dumps([index.generation, noise_level(catalog.vectors_of(wanted, dim))]))
+    noise = measure_noise(catalog.vectors_of(wanted, dim), alike_of(catalog))
+    catalog.note("noise", noise_note(index.generation, noise))
     with contextlib.suppress(OSError, RuntimeError):  # a cache: the next reader builds it from the catalog
         index.save(catalog.folder, lambda seal: seal_index(catalog, index.generation, seal))
     return index

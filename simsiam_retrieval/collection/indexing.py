@@ -21,6 +21,8 @@ def index_folders(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     prune: bool = False,
+    reread: bool = False,
+    follow_links: bool | None = None,
     index: str | None = None,
     recall: float | None = None,
     on_wait: Callable[[str], None] | None = None,
@@ -50,7 +52,7 @@ def index_folders(
     found = folder.exists()
     made, listing = None, Listing()
     if is_new:
-        listing = _taken(roots, patterns)
+        listing = _taken(roots, patterns, follow_links=bool(follow_links))
         if device not in ("auto", "cpu"):
             Encoder(find_encoder(encoder), device=device)  # without that GPU there is to be no collection either
         try:
@@ -67,6 +69,7 @@ def index_folders(
                 listing,
                 patterns=patterns,
                 on_wait=on_wait,
+                follow_links=follow_links,
                 workers=workers,
                 on_start=on_start,
                 on_progress=on_progress,
@@ -82,6 +85,8 @@ def index_folders(
                 include=include,
                 exclude=exclude,
                 prune=prune,
+                reread=reread,
+                follow_links=follow_links,
                 on_wait=on_wait,
                 workers=workers,
                 on_start=on_start,
@@ -104,28 +109,42 @@ def preview_folders(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     prune: bool = False,
+    reread: bool = False,
+    follow_links: bool | None = None,
 ) -> Preview:
     """What :func:`index_folders` would do, without doing it; raises :class:`UserError` where it would."""
     roots, folder = [absolute(root) for root in roots], absolute(folder)
     if Collection.exists(folder):
         with _opened(folder, encoder) as collection:
-            return collection.preview(_known_roots(collection, roots), include=include, exclude=exclude, prune=prune)
+            return collection.preview(
+                _known_roots(collection, roots),
+                include=include,
+                exclude=exclude,
+                prune=prune,
+                reread=reread,
+                follow_links=follow_links,
+            )
     Encoder(find_encoder(encoder), device="cpu")
     patterns = Patterns(tuple(include), tuple(exclude))
-    listing = _taken(roots, patterns)
+    listing = _taken(roots, patterns, follow_links=bool(follow_links))
     selection = Selection({}).with_asked(roots, patterns)
     taken = [file.path for file in listing.images if selection.takes(file.path)]
     return Preview(new=taken, unusable=listing.unreadable, left_out=len(listing.images) - len(taken))
 
 
-def _taken(roots: list[Path], patterns: Patterns) -> Listing:
+def _taken(roots: list[Path], patterns: Patterns, *, follow_links: bool) -> Listing:
     """The files for a new collection; raises :class:`UserError` when there would be none in it."""
     if not roots:
         raise UserError("name a folder of images to index")
     selection = Selection({}).with_asked(roots, patterns)  # a bad pattern should not wait for a long walk
-    listing = list_images(roots)
+    listing = list_images(roots, follow_links=follow_links)
     named = ", ".join(str(root) for root in roots)
     if not listing.images:
+        if listing.linked_folders:
+            raise UserError(
+                f"{named}: no image files in there, but {listing.linked_folders} links to folders; "
+                "--follow-links looks into them, or name the folders themselves"
+            )
         other = f" ({listing.other} other files)" if listing.other else ""
         raise UserError(f"{named}: no image files in there{other}; name a folder with JPEG, PNG, WebP, ... files")
     if not any(selection.takes(file.path) for file in listing.images):

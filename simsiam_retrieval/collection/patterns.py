@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
+from ..text import one_spelling
 
 
 class Glob:
@@ -15,11 +16,11 @@ class Glob:
 
     Without a slash it is compared with every name between the root and the file, so ``*.png`` means files and
     ``private`` folders at any depth. With one it is a path from the root, of the file or of a folder above it;
-    ``*`` and ``?`` stop at slashes, ``**`` is any number of folders.
+    ``*`` and ``?`` stop at slashes, ``**`` is any number of folders. Accents match however they are spelled.
     """
 
     def __init__(self, pattern: str, option: str) -> None:
-        parts = pattern.rstrip("/").removeprefix("./").split("/")
+        parts = one_spelling(pattern).rstrip("/").removeprefix("./").split("/")
         if pattern.startswith("/") or ".." in parts or "" in parts:
             raise UserError(
                 f"{option} {pattern!r}: give a pattern relative to the indexed folder, such as '*.png' or 'raw/**'"
@@ -30,6 +31,7 @@ class Glob:
 
     def matches(self, names: Sequence[str]) -> bool:
         """Whether a file matches; ``names`` lead from the root to it."""
+        names = [one_spelling(name) for name in names]
         if self._anywhere:
             [part] = self._parts
             return part is not None and any(part.match(name) for name in names)

@@ -21,6 +21,7 @@ class Plan:
     """What an update is about to do."""
 
     todo: list[ImageFile] = field(default_factory=list)  # new and changed files, sorted by path
+    touched: list[ImageFile] = field(default_factory=list)  # size and time as known, yet to be read to see if changed
     known: dict[Path, Known] = field(default_factory=dict)  # what the catalog has below the roots
     present: set[Path] = field(default_factory=set)  # image files below the roots that belong to the collection
     gone: list[Path] = field(default_factory=list)  # to be forgotten
@@ -37,6 +38,15 @@ class Plan:
             self.held.append((place, count))
             kept.add(place)
 
+    def to_note(self, listed: Iterable[ImageFile]) -> list[ImageFile]:
+        """The files whose change time the catalog does not have yet."""
+        return [
+            file
+            for file in listed
+            if file.path in self.present
+            and ((row := self.known.get(file.path)) is None or row.ctime_ns != file.ctime_ns or not _same(file, row))
+        ]
+
 
 def make_plan(
     catalog: Catalog,
@@ -46,6 +56,7 @@ def make_plan(
     patterns: Patterns = NO_PATTERNS,
     *,
     prune: bool = False,
+    reread: bool = False,
 ) -> Plan:
     """Compare ``catalog`` with the ``listing`` of ``roots``; roots that are not on the disk have no file in it.
 
@@ -54,7 +65,8 @@ def make_plan(
     :class:`UserError` then, and for patterns that leave nothing.
 
     A root without a single image may be a drive that is not mounted, and so is a place that was a mount point when
-    its images were indexed and is none now: unless ``prune``, items that are missing there are held.
+    its images were indexed and is none now: unless ``prune``, items that are missing there are held. ``reread``: every
+    file is looked into, whatever its size and times say.
     """
     known = catalog.known_below(roots)
     images = [file for file in listing.images if selection.takes(file.path)]
@@ -77,7 +89,12 @@ def make_plan(
             plan.hold(mount, kept)
     plan.mounts |= listing.mounts & _with_folders(present)
     _check_patterns(roots, listing, plan, patterns, prune=prune)
-    plan.todo = [file for file in images if not _same(file, known.get(file.path))]
+    for file in images:
+        row = known.get(file.path)
+        if not _same(file, row):
+            plan.todo.append(file)
+        elif row is not None and (reread or row.ctime_ns not in (None, file.ctime_ns)):
+            plan.touched.append(file)
     plan.gone = [path for path in known if path not in present and not _is_below(path, kept)]
     if not prune and (lost := _lost(plan)) > max(FEW, len(known) // 2):
         if patterns:
@@ -132,6 +149,15 @@ class KnownContent:
                 return self._by_digest.get(hashlib.file_digest(stream, "sha256").digest())
         except OSError:
             return None  # reading it as a picture will say why
+
+
+def changed_inside(file: ImageFile, row: Known) -> bool:
+    """Whether a file's bytes are others than when it was indexed; True as well where they cannot be read."""
+    try:
+        with file.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest() != row.digest
+    except OSError:
+        return True  # reading it as a picture will say why
 
 
 def moves(gone: Iterable[Path], known: dict[Path, Known], found: dict[Path, bytes]) -> list[tuple[Path, Path]]:

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from .catalog import Catalog, Item, explained
 from .filters import Filter
 from .gpu import placed
-from .indexes import load_index, noted_noise
-from .noise import SAMPLE, noise_level
+from .indexes import alike_of, load_index, noted_noise
+from .noise import COPY, SAMPLE, Noise, measure_noise
 from .vector_index import VectorIndex
 
 RESCORED = 4  # times as many candidates are compared again where the index holds rounded vectors
-COPY = 1 - 1e-4  # cosine of the same picture; never noise, even where an encoder takes many for the same
 CHECKED = 1_000  # rows that one search compares with their checksums, at most
 BLOCK = 65_536  # vectors read at a time for an exact search past the index
 
@@ -29,6 +28,7 @@ class Hit(NamedTuple):
     score: float  # cosine similarity, in [-1, 1]
     item: Item
     above_noise: bool | None = None  # whether more alike than chance makes images of this collection; None: unknown
+    noise_level: float | None = None  # what the score must exceed for that; of the query
 
     @property
     def path(self) -> Path:
@@ -47,7 +47,7 @@ class Searcher:
         self._dim = dim
         self._lock = lock
         self._index: VectorIndex | None = None
-        self._noise: tuple[int, float | None] | None = None  # with its generation
+        self._noise: tuple[int, Noise | None, NDArray[np.float32]] | None = None  # generation, level, sample's vectors
         self._distrusted = -1  # the generation whose saved index gave what cannot be
         self._checked: tuple[int, set[int]] = (-1, set())  # items whose rows were compared with their checksums
 
@@ -73,7 +73,8 @@ class Searcher:
         ``without``: item ids to leave out.
         """
         while True:
-            index, noise, among = self._state(where)
+            index, among = self._state(where)
+            levels = self.noise_levels(queries)
             scores, ids = self._scores(index, queries, k + len(without), among)
             if not _sound(index, scores, ids, k + len(without), among):
                 self._distrust(index)
@@ -84,7 +85,10 @@ class Searcher:
                 if self._catalog.generation() == index.generation:
                     self._check_rows(found, index.generation)
                     break  # else an update came between: its state, not a mixture
-        return [_hits(row, found, items, set(without), k, noise) for row, found in zip(scores, ids, strict=True)]
+        return [
+            _hits(row, found, items, set(without), k, level)
+            for row, found, level in zip(scores, ids, levels, strict=True)
+        ]
 
     def _distrust(self, index: VectorIndex) -> None:
         """Take the index from the catalog's vectors instead; raises :class:`UserError` where that was done already."""
@@ -104,23 +108,34 @@ class Searcher:
         self._checked[1].update(new)
 
     def noise_level(self) -> float | None:
-        """See :func:`~simsiam_retrieval.collection.noise.noise_level`; of the published state."""
+        """The level of a typical image of the published state; None where its images are too few to tell."""
         with self._lock, explained(self._catalog.folder), self._catalog.snapshot():
-            generation = self._catalog.generation()
-            if self._noise is None or self._noise[0] != generation:
-                self._noise = noted_noise(self._catalog, generation)
-            if self._noise is None:
-                wanted = self._catalog.sampled_ids(SAMPLE)
-                self._noise = generation, noise_level(self._catalog.vectors_of(wanted, self._dim))
-            return self._noise[1]
+            found, noise = noted_noise(self._catalog, self._catalog.generation())
+            noise = noise if found else self._measured()[0]
+            return None if noise is None else noise.typical
 
-    def _state(self, where: Filter | None) -> tuple[VectorIndex, float | None, NDArray[np.int64] | None]:
+    def noise_levels(self, queries: NDArray[np.float32]) -> list[float | None]:
+        """The level of each of the unit ``queries`` (n, dim); None where the images are too few to tell."""
+        with self._lock, explained(self._catalog.folder), self._catalog.snapshot():
+            noise, vectors = self._measured()
+        return [None] * len(queries) if noise is None else noise.levels(queries, vectors).tolist()
+
+    def _measured(self) -> tuple[Noise | None, NDArray[np.float32]]:
+        """The published state's noise and the vectors of its sample; within a snapshot."""
+        generation = self._catalog.generation()
+        if self._noise is None or self._noise[0] != generation:
+            found, noise = noted_noise(self._catalog, generation)
+            vectors = np.zeros((0, self._dim), np.float32)
+            if noise is not None or not found:
+                vectors = self._catalog.vectors_of(self._catalog.sampled_ids(SAMPLE), self._dim)
+            if not found:
+                noise = measure_noise(vectors, alike_of(self._catalog))
+            self._noise = generation, noise, vectors
+        return self._noise[1:]
+
+    def _state(self, where: Filter | None) -> tuple[VectorIndex, NDArray[np.int64] | None]:
         with self._lock, explained(self._catalog.folder):
-            index, noise = self.index(), self.noise_level()
-            among = None
-            if where:
-                among = self._among(where)
-            return index, noise, among
+            return self.index(), self._among(where) if where else None
 
     def _among(self, where: Filter) -> NDArray[np.int64]:
         return np.array(where.among(self._catalog.items(), self._catalog.labels()), np.int64)
@@ -214,6 +229,6 @@ def _hits(
         if id_ in items and id_ not in without
     ]
     return [
-        Hit(rank, score, item, None if noise is None else score > noise or score >= COPY)
+        Hit(rank, score, item, None if noise is None else score > noise or score >= COPY, noise)
         for rank, (score, item) in enumerate(found[:k], 1)
     ]

@@ -10,7 +10,9 @@ from ..errors import UserError
 from ..files import replacing
 from ..images.decode import decode
 from ..text import printable
-from .collection import Collection, Hit, Item, Query
+from .catalog import Item
+from .collection import Collection, Query
+from .searching import Hit
 
 TILE, GAP, CAPTION = 180, 14, 40  # pixels
 COLUMNS = 6  # results a line

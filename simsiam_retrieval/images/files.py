@@ -2,13 +2,16 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
+from .companions import is_companion
 from .mounts import mount_above
+from .system_folders import system_folder
 
 # What Pillow, pi-heif and the extras decode safely; anything else in a folder is counted, never opened. Files of an
 # extra that is not installed count as well: the report says what to install.
@@ -48,6 +51,8 @@ class ImageFile:
     path: Path  # absolute
     size: int  # bytes
     mtime_ns: int
+    # when the file system last noted a change, of the content or of the name; 0 where nobody looked
+    ctime_ns: int = field(default=0, compare=False, kw_only=True)
 
     @property
     def identity(self) -> Identity:
@@ -71,6 +76,10 @@ class Listing:
     tables: list[Path] = field(default_factory=list)  # those of ``other`` that are Parquet files by their name
     skipped: int = 0  # members of archives that are links, devices, hidden or sparse; see ``shards.py``
     mounts: set[Path] = field(default_factory=set)  # mount points at, above or below the roots, "/" aside
+    kinds: Counter[str] = field(default_factory=Counter)  # suffix -> how many of ``other``, companions aside
+    companions: int = 0  # those of ``other`` that belong to an image beside them: sidecars, clips of live photos
+    system_folders: Counter[str] = field(default_factory=Counter)  # trash, snapshots, thumbnails that were passed over
+    linked_folders: int = 0  # links to folders that were passed over
 
 
 def absolute(path: str | Path) -> Path:
@@ -95,11 +104,12 @@ def is_missing(path: Path) -> bool:
     return False
 
 
-def list_images(roots: Sequence[Path]) -> Listing:
+def list_images(roots: Sequence[Path], *, follow_links: bool = False) -> Listing:
     """List the image files at or below ``roots``.
 
-    A root may be a file or a folder. Hidden files and folders (a leading dot) are left out; so are links to
-    folders, which could turn in circles. Nothing is opened: a file counts by its suffix, size and time.
+    A root may be a file or a folder. Hidden files and folders (a leading dot) are left out, and trash and system
+    folders (:mod:`.system_folders`) unless a root is one, or in one. Links to folders are left out as well, unless
+    ``follow_links``: then each folder is entered once. Nothing is opened: a file counts by its suffix, size and time.
 
     Raises :class:`UserError` when a root does not exist or cannot be read.
     """
@@ -107,6 +117,7 @@ def list_images(roots: Sequence[Path]) -> Listing:
     seen: set[Path] = set()
     archives: dict[Path, None] = {}
     tables: dict[Path, None] = {}
+    others: list[Path] = []
     for root in roots:
         root = absolute(root)
         try:
@@ -121,12 +132,13 @@ def list_images(roots: Sequence[Path]) -> Listing:
         if root.is_dir():
             if not os.access(root, os.R_OK | os.X_OK):
                 raise UserError(f"{root}: no permission to read this folder")
-            paths = _walk(root, listing)
+            paths = _walk(root, listing, follow_links=follow_links)
         else:
             paths = iter([root])
         for path in paths:
             if path.suffix.lower() not in SUFFIXES:
                 listing.other += 1
+                others.append(path)
                 if path.name.lower().endswith((TAR, *COMPRESSED_TARS)):
                     archives[path] = None
                 elif path.suffix.lower() == TABLE:
@@ -140,22 +152,35 @@ def list_images(roots: Sequence[Path]) -> Listing:
                     continue
                 # sockets, FIFOs and devices would block or never end
                 if stat.S_ISREG(status.st_mode):
-                    listing.images.append(ImageFile(path, status.st_size, status.st_mtime_ns))
+                    listing.images.append(
+                        ImageFile(path, status.st_size, status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
+                    )
                 else:
                     listing.unreadable.append((path, "not a regular file"))
+    for path in others:
+        if is_companion(path, seen):
+            listing.companions += 1
+        else:
+            listing.kinds[path.suffix.lower()] += 1
     listing.images.sort(key=lambda image: os.fsencode(image.path))
     listing.archives = sorted(archives, key=os.fsencode)
     listing.tables = sorted(tables, key=os.fsencode)
     return listing
 
 
-def _walk(root: Path, listing: Listing) -> Iterator[Path]:
+def _walk(root: Path, listing: Listing, *, follow_links: bool) -> Iterator[Path]:
     folders = [root]
+    entered: set[tuple[int, int]] = set()  # only where links are followed, which could turn in circles
     while folders:  # not os.walk: in Python 3.11 it recurses, and folders can be deeper than the stack
         folder = folders.pop()
         try:
+            if follow_links:
+                status = folder.stat()
+                if (status.st_dev, status.st_ino) in entered:
+                    continue
+                entered.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
-                found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=_name)
+                found = sorted(entries, key=_name)
         except OSError as error:
             listing.unreadable.append((folder, reason(error)))
             continue
@@ -165,11 +190,18 @@ def _walk(root: Path, listing: Listing) -> Iterator[Path]:
                 linked_folder = not is_folder and entry.is_symlink() and entry.is_dir()
             except OSError:
                 is_folder = linked_folder = False  # its stat() will say why
-            if is_folder:
+            known = system_folder(entry.name, folder.name) if is_folder else None
+            if known is not None:
+                listing.system_folders[known] += 1
+            elif entry.name.startswith("."):
+                continue
+            elif is_folder or (linked_folder and follow_links):
                 if os.path.ismount(entry.path):
                     listing.mounts.add(Path(entry.path))
                 folders.append(Path(entry.path))
-            elif not linked_folder:
+            elif linked_folder:
+                listing.linked_folders += 1
+            else:
                 yield Path(entry.path)
 
 

@@ -1,5 +1,6 @@
 """The model card: README.md with YAML in front, made from a run's own files. What they do not say is left out."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from ..evaluation.table import markdown, markdown_table
 from ..text import printable
 from ..training.config import belongs
 from .facts import Facts, OnnxFile, public_name
+from .load_rgb import load_rgb
 from .metadata import PAPERS, Stated, front_matter, licence_of, method_of
 from .results import HubDataset
 
@@ -114,11 +116,16 @@ To index a folder: `python -m simsiam_retrieval.index FOLDER --encoder hf://{nam
 With ONNX Runtime alone; crop, resampling and normalisation are in the graph:
 
 ```python
-import huggingface_hub, numpy, onnxruntime, PIL.Image, PIL.ImageOps
+import io
+import huggingface_hub
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageCms, ImageOps
+
+{inspect.getsource(load_rgb)}
 file = huggingface_hub.hf_hub_download("{name}", "{facts.default.path}")
-pixels = numpy.asarray(PIL.ImageOps.exif_transpose(PIL.Image.open("a.jpg")).convert("RGB"))[None]
 encoder = onnxruntime.InferenceSession(file)
-vectors = encoder.run(["vectors"], {{"images": pixels}})[0]
+vectors = encoder.run(["vectors"], {{"images": load_rgb("a.jpg")[None]}})[0]
 ```"""
     ]
     if facts.timm:

@@ -26,9 +26,9 @@ from ..catalog import FILE as CATALOG
 from ..catalog import Catalog, explained
 from ..derived import load_arrays, save_arrays
 from ..index_types import SEED, SHARDED_KINDS, check_kind
-from ..indexes import INDEX_SEAL, measured, record_settings, recorded_settings
+from ..indexes import INDEX_SEAL, alike_of, measured, noise_note, record_settings, recorded_settings
 from ..lock import writing
-from ..noise import SAMPLE, noise_level
+from ..noise import SAMPLE, measure_noise
 from ..tuning import NEIGHBOURS, QUERIES, TIE, TIMED, Measured, check_recall
 from . import manifest, parts, shard_index
 from .shard_catalog import Shard, ShardCatalog
@@ -145,9 +145,10 @@ class _Build:
         if images != sum(shard.images or 0 for shard in known):
             raise RuntimeError(f"{images} vectors, but {sum(shard.images or 0 for shard in known)} rows in the catalog")
         notes = self._merged(tasks, images, nearest, settings.recall, generation + 1)
-        noise = noise_level(self.catalog.vectors_of(self.catalog.sample_of(known, SAMPLE), self.dim))
+        sampled = self.catalog.vectors_of(self.catalog.sample_of(known, SAMPLE), self.dim)
+        noise = measure_noise(sampled, alike_of(self.catalog))
         notes |= {
-            "noise": json.dumps([generation + 1, noise]),
+            "noise": noise_note(generation + 1, noise),
             "trained": json.dumps({**trained, "recall": settings.recall}),
             "training": "{}",
             "index made with": json.dumps(asdict(settings)),

@@ -1,0 +1,58 @@
+"""``python -m simsiam_retrieval.open FOLDER``: index a folder and look at it."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from . import cli
+from .errors import UserError
+
+EXAMPLES = """examples:
+  open ./photos        index the folder, or only what is new in it, and open the app"""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Index folders of images, or bring their index up to date, and open the app. Ctrl-C ends it."""
+
+    folders: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="FOLDER ...")]] = ()
+    """Folders to index; the app shows them together with those that were indexed before."""
+    collection: Path | None = None
+    """Collection folder, or a name that the command collections shows; by default one in your data directory."""
+    encoder: str | None = None
+    """Run folder, .onnx file or hf://OWNER/NAME; by default the encoder shipped with the package."""
+    port: int = 8501
+    """Port of the page; 0 takes any free one."""
+    browser: bool = True
+    """Open the page in the browser."""
+
+
+def main() -> int:
+    arguments = cli.parse(Arguments, "open", examples=EXAMPLES)
+    if not arguments.folders:
+        raise UserError("name a folder of images; the app alone opens with: python -m simsiam_retrieval.app")
+    which = [] if arguments.collection is None else ["--collection", str(arguments.collection)]
+    encoder = [] if arguments.encoder is None else ["--encoder", arguments.encoder]
+    indexed = _run("index", *arguments.folders, *which, *encoder)
+    if indexed != cli.DONE:
+        return indexed
+    browser = "--browser" if arguments.browser else "--no-browser"
+    return _run("app", *which, "--port", str(arguments.port), browser)
+
+
+def _run(command: str, *options: str) -> int:
+    # the app stands outside and looks in: commands are started, not imported
+    with subprocess.Popen([sys.executable, "-m", f"simsiam_retrieval.{command}", *options]) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # it got the same Ctrl-C and is closing
+            return cli.DONE if command == "app" else cli.CTRL_C
+
+
+if __name__ == "__main__":
+    cli.run(main)
