@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from simsiam_retrieval import cli
+from simsiam_retrieval.core import cli
 
 EXAMPLES = """examples:
   app                                                    on this machine
@@ -42,7 +42,7 @@ def main() -> None:
     arguments = cli.parse(Arguments, "app", examples=EXAMPLES)
     # imported here so that --help answers at once
     from simsiam_retrieval.collection import Collection
-    from simsiam_retrieval.home import find_collection
+    from simsiam_retrieval.core.paths import find_collection
 
     from .public import read_base, read_public
     from .server import check_proxy, serve

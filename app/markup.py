@@ -10,7 +10,7 @@ from typing import Literal
 import streamlit as st
 from PIL import Image
 
-from simsiam_retrieval.text import printable as shown
+from simsiam_retrieval.core.text import printable as shown
 
 PICTURE_HEIGHT = 23  # rem, at most
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from simsiam_retrieval.errors import UserError
+from simsiam_retrieval.core.errors import UserError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -11,17 +11,17 @@ import time
 import webbrowser
 from pathlib import Path
 
-from simsiam_retrieval.errors import UserError
+from simsiam_retrieval.core.errors import UserError
 
 from . import settings as shared
-from .look import THEME
 from .public import Public
 from .settings import Settings
+from .theme import THEME
 
 HOST = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # every address of this machine
 OWN_NAMES = frozenset({HOST, "localhost"})
-SCRIPT = Path(__file__).with_name("main.py")
+SCRIPT = Path(__file__).parent / "pages" / "navigation.py"
 MAX_UPLOAD = 100  # MB; no photo of a camera is larger
 START_SECONDS = 60  # until the server must answer
 
@@ -80,7 +80,7 @@ def serve(
     import streamlit
     from starlette.middleware import Middleware
 
-    from .guard import Guard
+    from .auth import Guard
 
     for name in ("uvicorn.error", "uvicorn.access"):  # says that it starts and stops; an address is all we print
         logging.getLogger(name).addFilter(lambda record: record.levelno > logging.INFO)
@@ -147,8 +147,9 @@ def _warm_up() -> None:
     """Load what every page needs, so that the first visitor need not wait for it; the runtime must be there."""
     from simsiam_retrieval.images.apart import start
 
-    from . import duplicates_page, opening, probe_page, search_page, training_page  # noqa: F401
+    from . import open_collection
+    from .pages import duplicates_page, probe_page, search_page, training_page  # noqa: F401
 
     threading.Thread(target=start, daemon=True).start()
     with contextlib.suppress(UserError):  # whoever comes is told
-        len(opening.open_collection(shared.collection()))
+        len(open_collection.open_collection(shared.collection()))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from simsiam_retrieval.home import find_collection
+from simsiam_retrieval.core.paths import find_collection
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import secrets
 import sys
 from pathlib import Path
 
-from simsiam_retrieval import cli
 from simsiam_retrieval.collection import Collection
-from simsiam_retrieval.errors import UserError
+from simsiam_retrieval.core import cli
+from simsiam_retrieval.core.errors import UserError
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look like others
 SHORTEST = 8  # characters of a password that somebody thought of

@@ -35,9 +35,9 @@ import numpy as np
 
 import simsiam_retrieval
 from simsiam_retrieval import Collection
-from simsiam_retrieval.collection.sharded.shard_file import read_rows, read_vectors, shard_file, shard_names
+from simsiam_retrieval.collection.storage.shard_file import read_rows, read_vectors, shard_file, shard_names
 from simsiam_retrieval.images.files import list_images
-from simsiam_retrieval.images.pool import available_cpus
+from simsiam_retrieval.images.worker_pool import available_cpus
 
 BROKEN_AFTER = 100  # images
 TAR_IMAGES = 1500

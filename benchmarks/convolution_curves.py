@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from simsiam_retrieval.images.files import list_images
-from simsiam_retrieval.images.store import load_store
-from simsiam_retrieval.training import report
+from simsiam_retrieval.training import training_report
 from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.loop import train
-from simsiam_retrieval.training.options import Options
-from simsiam_retrieval.training.run import Run
-from simsiam_retrieval.training.runfiles import read_metrics
+from simsiam_retrieval.training.pixel_store import load_store
+from simsiam_retrieval.training.run_files import read_metrics
+from simsiam_retrieval.training.run_folder import Run
+from simsiam_retrieval.training.run_options import Options
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="PNG")
     options = parser.parse_args()
 
-    report.ROW_SECONDS = 0
+    training_report.ROW_SECONDS = 0
     config = Config(
         image_size=options.image_size, batch_size=options.batch_size, epochs=1000, steps=options.steps, held_out=0
     )

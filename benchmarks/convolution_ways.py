@@ -1,6 +1,6 @@
 """Milliseconds of each way to compute a convolution on a CPU, by shape: ``python benchmarks/convolution_ways.py``.
 
-What the rules in ``siamese/small_map_layers.py`` rest on. One thread; CPU time, the least of some runs, so that other
+What the rules in ``methods/small_map_layers.py`` rest on. One thread; CPU time, the least of some runs, so that other
 programs on the machine matter little. The shapes are those of ResNet-18's stages at 32 and 64 px.
 """
 
@@ -14,9 +14,9 @@ import torch
 from hardware import processor
 from torch import Tensor
 
-from simsiam_retrieval.siamese.small_map_layers import choose
-from simsiam_retrieval.siamese.small_maps import Shape, Ways, convolve
-from simsiam_retrieval.training.memory import keep_freed_memory
+from simsiam_retrieval.methods.small_map_layers import choose
+from simsiam_retrieval.methods.small_maps import Shape, Ways, convolve
+from simsiam_retrieval.training.freed_memory import keep_freed_memory
 
 # channels in and out, kernel, stride, side of the input map
 SHAPES = [

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 import simsiam_retrieval
-from simsiam_retrieval.encoder import Encoder, load_encoder
+from simsiam_retrieval.encoder.onnx_encoder import Encoder, load_encoder
 from simsiam_retrieval.images.decode import ImageError, decode
 from simsiam_retrieval.images.files import list_images
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from hardware import processor
 
-from simsiam_retrieval.collection.catalog import Catalog, Entry
 from simsiam_retrieval.collection.collection import ENCODER_FILE, Collection
+from simsiam_retrieval.collection.storage.catalog import Catalog, Entry
 
 DIM, THRESHOLD, SPREAD = 512, 0.9, 0.01  # 512 values with a noise of 0.01 each: cosine of a copy about 0.975
 BATCH = 2000

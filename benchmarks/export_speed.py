@@ -25,15 +25,15 @@ import onnx
 import onnxruntime
 import torch
 from hardware import processor
-from simsiam_retrieval.export.encoder import Settings, export_files  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.export_run import Settings, export_files  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.exported_network import UnitVectors  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.graph import PIXELS, network_graph  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.export.half import in_half  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.half_precision import in_half  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.int8 import calibrate, has_vnni  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.export.network import UnitVectors  # pyright: ignore[reportMissingImports]
 from torch import nn
 
-from simsiam_retrieval.siamese.backbone import build_backbone
-from simsiam_retrieval.training.run import load_backbone
+from simsiam_retrieval.methods.backbone import build_backbone
+from simsiam_retrieval.training.run_folder import load_backbone
 
 Call = Callable[[np.ndarray], object]
 

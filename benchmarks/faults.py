@@ -31,9 +31,9 @@ from fault_inputs import hostile_encoder, small_encoder
 from PIL import Image
 
 from simsiam_retrieval import Collection, UserError
-from simsiam_retrieval.collection import projection
-from simsiam_retrieval.collection.indexing import index_folders
-from simsiam_retrieval.collection.vector_index import VectorIndex
+from simsiam_retrieval.collection.explore import projection
+from simsiam_retrieval.collection.index.vector_index import VectorIndex
+from simsiam_retrieval.collection.update.index_folders import index_folders
 
 IMAGES = 24
 LABELS = ("cat", "dög", 'a "b", c', "' OR 1=1 --", "<script>", "日本", "x" * 200)
@@ -404,10 +404,10 @@ def map_file(place: Place, draw: random.Random, seed: int, tally: Tally) -> None
 
 def run_files(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:
     """``config.json``, ``metrics.jsonl`` and ``rejected.jsonl`` of a training run."""
-    from simsiam_retrieval.app import runs  # pyright: ignore[reportMissingImports]
+    from simsiam_retrieval.app.pages import training_runs  # pyright: ignore[reportMissingImports]
 
     from simsiam_retrieval.training.config import Config
-    from simsiam_retrieval.training.run import Run
+    from simsiam_retrieval.training.run_folder import Run
 
     folder = place.folder / "run"
     shutil.rmtree(folder, ignore_errors=True)
@@ -435,7 +435,7 @@ def run_files(place: Place, draw: random.Random, seed: int, tally: Tally) -> Non
         damage(folder / name, draw, ("flip", "bytes", "cut")[draw.randrange(3)])
 
     def look() -> int:
-        found = run.read_rejected(), runs.read_run(folder)
+        found = run.read_rejected(), training_runs.read_run(folder)
         run.truncate_metrics(8)
         run.config()
         return len(found[1].rows)
@@ -455,7 +455,7 @@ def run_files(place: Place, draw: random.Random, seed: int, tally: Tally) -> Non
 
 def encoder_file(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:
     """The collection's encoder changed, or another one with the right metadata and a wrong output."""
-    from simsiam_retrieval.encoder import Encoder
+    from simsiam_retrieval.encoder.onnx_encoder import Encoder
 
     folder = place.copy()
     if seed % 2:
@@ -473,7 +473,7 @@ def encoder_file(place: Place, draw: random.Random, seed: int, tally: Tally) -> 
 
 def hub_config(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:
     """A repository's ``config.json``."""
-    from simsiam_retrieval import hub
+    from simsiam_retrieval.encoder import hub
 
     file = place.folder / "config.json"
     names = ("../x.onnx", "/etc/x.onnx", "a/../../x.onnx", "C:\\x.onnx", "a\\..\\x.onnx", "x\n.onnx", "./x.onnx", "")
@@ -500,7 +500,7 @@ def hub_config(place: Place, draw: random.Random, seed: int, tally: Tally) -> No
 
 def addresses(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:
     """Addresses of the Search page, and labels as CSV."""
-    from simsiam_retrieval.app.address import Address  # pyright: ignore[reportMissingImports]
+    from simsiam_retrieval.app.search.address import Address  # pyright: ignore[reportMissingImports]
 
     from simsiam_retrieval.evaluation.labelled import read_labels
 
@@ -598,7 +598,7 @@ def _all_scores(place: Place) -> list[tuple[str, float]]:
 
 def passwords(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:
     """Requests without login, with made-up cookies and names of proxies, and guesses."""
-    from simsiam_retrieval.app.guard import ALL_TRIES, Guard  # pyright: ignore[reportMissingImports]
+    from simsiam_retrieval.app.auth import ALL_TRIES, Guard  # pyright: ignore[reportMissingImports]
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
     from starlette.responses import PlainTextResponse

@@ -24,25 +24,25 @@ import torch
 from hardware import processor
 from numpy.typing import NDArray
 from PIL import Image
+from simsiam_retrieval.export.exported_network import UnitVectors  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.graph import network_graph, save, with_preprocessing  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.export.half import in_half  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.export.network import UnitVectors  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.half_precision import in_half  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
-from simsiam_retrieval.collection.noise import measure_noise
-from simsiam_retrieval.encoder import Encoder, find_encoder
-from simsiam_retrieval.evaluation.duplicates import KINDS, detect, make_pairs
+from simsiam_retrieval.collection.index.noise_level import measure_noise
+from simsiam_retrieval.encoder.onnx_encoder import Encoder, find_encoder
+from simsiam_retrieval.evaluation.centre_squares import decode_side, read_squares
 from simsiam_retrieval.evaluation.extractors import normalised, unit_rows
-from simsiam_retrieval.evaluation.knn import nearest, vote
-from simsiam_retrieval.evaluation.squares import decode_side, read_squares
-from simsiam_retrieval.evaluation.whitening import Whitening, fit_whitening
-from simsiam_retrieval.features import Features
+from simsiam_retrieval.evaluation.near_duplicates import KINDS, detect, make_pairs
 from simsiam_retrieval.images.decode import centre_square, decode
 from simsiam_retrieval.images.files import ImageFile, list_images
-from simsiam_retrieval.siamese.backbone import build_backbone
-from simsiam_retrieval.siamese.folded import backbone_from_onnx
-from simsiam_retrieval.siamese.pooling import PooledStages, combined
-from simsiam_retrieval.training.run import load_backbone
+from simsiam_retrieval.methods.backbone import build_backbone
+from simsiam_retrieval.methods.bn_folding import backbone_from_onnx
+from simsiam_retrieval.methods.feature_description import Features
+from simsiam_retrieval.methods.pooling import PooledStages, combined
+from simsiam_retrieval.metrics.knn import nearest, vote
+from simsiam_retrieval.metrics.whitening import Whitening, fit_whitening
+from simsiam_retrieval.training.run_folder import load_backbone
 
 DEFAULT = (
     "stage4", "stage4,flip", "stage3,flip", "stage3@2x2,flip", "stage3@4x4,flip", "stage2,flip", "stage2@2x2,flip",

@@ -18,9 +18,9 @@ import onnxruntime
 import torch
 from export_speed import lively
 from hardware import processor
+from simsiam_retrieval.export.exported_network import UnitVectors  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.graph import PIXELS, network_graph  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.export.half import in_half  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.export.network import UnitVectors  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.half_precision import in_half  # pyright: ignore[reportMissingImports]
 
 Call = Callable[[np.ndarray], np.ndarray]
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}

@@ -22,8 +22,8 @@ from search_speed import K, points, recall  # pyright: ignore[reportMissingImpor
 
 import faiss  # isort: skip
 
-from simsiam_retrieval.collection.gpu import placed
-from simsiam_retrieval.collection.vector_index import VectorIndex
+from simsiam_retrieval.collection.index.gpu_index import placed
+from simsiam_retrieval.collection.index.vector_index import VectorIndex
 
 Search = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 BANDWIDTH_BYTES = 1 << 30

@@ -45,11 +45,11 @@ from PIL import Image
 
 import simsiam_retrieval
 from simsiam_retrieval import Collection
-from simsiam_retrieval.collection.catalog import Catalog, Entry
-from simsiam_retrieval.encoder import load_encoder
+from simsiam_retrieval.collection.storage.catalog import Catalog, Entry
+from simsiam_retrieval.encoder.onnx_encoder import load_encoder
 from simsiam_retrieval.images.decode import centre_square, read_image
 from simsiam_retrieval.images.files import list_images
-from simsiam_retrieval.images.pool import available_cpus
+from simsiam_retrieval.images.worker_pool import available_cpus
 
 ENLARGED = 2
 WATCH_SECONDS = 0.3  # more often, and watching takes a tenth of a core from what is watched

@@ -4,7 +4,7 @@ Of each folder (subfolders are classes) up to 2,000 images are the collection an
 shipped encoder. Does the mark tell first hits of the query's class from others? Two levels are compared:
 
     one    one cosine for all queries: what one random pair in a thousand exceeds (the rule until November 2026)
-    own    each query's own level (``simsiam_retrieval.collection.noise``)
+    own    each query's own level (``simsiam_retrieval.collection.index.noise_level``)
 
 ``auc``: how often a right first hit stands out more than a wrong one (0.5: chance). ``balanced``: the mean of the right
 hits that are unmarked and the wrong ones that are marked. ``doubled``: the same for a collection that holds every image
@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from simsiam_retrieval.collection.duplicates import CALIBRATED
-from simsiam_retrieval.collection.noise import QUANTILE, measure_noise, sample
-from simsiam_retrieval.embedding import embed_files
-from simsiam_retrieval.encoder import Encoder, find_encoder
+from simsiam_retrieval.collection.duplicates.find_duplicates import CALIBRATED
+from simsiam_retrieval.collection.index.noise_level import QUANTILE, measure_noise, sample
+from simsiam_retrieval.encoder.embed_files import embed_files
+from simsiam_retrieval.encoder.onnx_encoder import Encoder, find_encoder
 from simsiam_retrieval.images.files import list_images
 
 INDEXED, QUERIES = 2000, 500

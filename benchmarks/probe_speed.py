@@ -10,9 +10,9 @@ import time
 import torch
 import torch.nn.functional as F
 
-from simsiam_retrieval.evaluation.knn import knn_scores
-from simsiam_retrieval.evaluation.linear import fit
-from simsiam_retrieval.evaluation.whitening import fit_whitening
+from simsiam_retrieval.evaluation.linear_probe import fit
+from simsiam_retrieval.metrics.knn import knn_scores
+from simsiam_retrieval.metrics.whitening import fit_whitening
 
 CLASSES = 10
 

@@ -19,7 +19,7 @@ import PIL
 from PIL import Image, features
 
 import simsiam_retrieval
-from simsiam_retrieval.encoder import Encoder, load_encoder
+from simsiam_retrieval.encoder.onnx_encoder import Encoder, load_encoder
 from simsiam_retrieval.images.decode import ImageError, centre_square, decode
 from simsiam_retrieval.images.files import list_images
 

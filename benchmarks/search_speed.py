@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 import faiss  # isort: skip
 
-from simsiam_retrieval.collection.index_types import build
-from simsiam_retrieval.collection.tuning import tune
-from simsiam_retrieval.collection.vector_index import VectorIndex
+from simsiam_retrieval.collection.index.index_types import build
+from simsiam_retrieval.collection.index.tuning import tune
+from simsiam_retrieval.collection.index.vector_index import VectorIndex
 
 Search = Callable[[NDArray[np.float32]], NDArray[np.int64]]  # queries (n, dim) -> rows (n, 10)
 K = 10

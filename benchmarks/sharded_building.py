@@ -24,10 +24,10 @@ import numpy as np
 from hardware import processor
 
 from simsiam_retrieval import Collection
-from simsiam_retrieval.collection.sharded import shard_file
-from simsiam_retrieval.collection.sharded.building import build
-from simsiam_retrieval.collection.sharded.manifest import FILE
-from simsiam_retrieval.collection.sharded.shard_file import ShardRow
+from simsiam_retrieval.collection.index.build_shard_index import build
+from simsiam_retrieval.collection.storage import shard_file
+from simsiam_retrieval.collection.storage.shard_file import ShardRow
+from simsiam_retrieval.collection.storage.shard_manifest import FILE
 
 ENCODER = "0123456789abcdef"
 CENTRES = 5_000

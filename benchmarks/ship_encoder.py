@@ -1,7 +1,7 @@
 """A run -> the encoder that ships with the package: ``ship_encoder.py RUN [--features TEXT] [--image-size N]``.
 
 Writes ``encoder.onnx`` (float16, checked against torch as every export) and ``encoder.json`` (its facts) to
-``simsiam_retrieval/default_encoder/``, or to ``--out``, and prints size and time an image beside those of the file
+``simsiam_retrieval/encoder/shipped/``, or to ``--out``, and prints size and time an image beside those of the file
 before. CARD.md is written by hand; ``default_encoder.sh`` measures what it says. PCA is fitted to ``--fit``, or to the
 run's images.
 """
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from hardware import processor
-from simsiam_retrieval.export.encoder import Settings, export_files  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.export.report import REPORT, read_report  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.export_report import REPORT, read_report  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.export_run import Settings, export_files  # pyright: ignore[reportMissingImports]
 
-from simsiam_retrieval.encoder import Encoder, default_encoder_file
+from simsiam_retrieval.encoder.onnx_encoder import Encoder, default_encoder_file
 
 FEATURES = "stage1@4x4,stage2@4x4,flip,pca256^0.75"
 KEPT = (

@@ -19,16 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from simsiam_retrieval.evaluation.extractors import unit_rows
-from simsiam_retrieval.evaluation.whitening import fit_whitening
-from simsiam_retrieval.images import augment
 from simsiam_retrieval.images.files import absolute, list_images
-from simsiam_retrieval.images.store import ImageStore, load_store
-from simsiam_retrieval.training import loop
+from simsiam_retrieval.metrics.whitening import fit_whitening
+from simsiam_retrieval.training import augmentation, loop
+from simsiam_retrieval.training.build_model import build_model
 from simsiam_retrieval.training.config import Config, recipe
-from simsiam_retrieval.training.initial import initial_backbone
-from simsiam_retrieval.training.knn_check import folder_labels
-from simsiam_retrieval.training.model import build_model
-from simsiam_retrieval.training.run import Run, load_backbone
+from simsiam_retrieval.training.initial_weights import initial_backbone
+from simsiam_retrieval.training.knn_monitor import folder_labels
+from simsiam_retrieval.training.pixel_store import ImageStore, load_store
+from simsiam_retrieval.training.run_folder import Run, load_backbone
 
 SIDE = 64  # of views and of what is measured, in pixels
 STORED = 192  # side of the squares that centre crops are taken from
@@ -61,12 +60,12 @@ Extract = Callable[[Tensor], Tensor]  # float (n, 3, SIDE, SIDE), normalised -> 
 
 def features(extract: Extract, store: ImageStore, side: int = SIDE) -> Tensor:
     """Unit features of centre crops, (n, d)."""
-    settings = augment.Augmentation(image_size=side)
-    drawn, found = augment.centre(torch.from_numpy(store.aspect)), []
+    settings = augmentation.Augmentation(image_size=side)
+    drawn, found = augmentation.centre(torch.from_numpy(store.aspect)), []
     for rows in torch.arange(len(store)).split(128):
-        part = augment.Parameters(*(tensor[rows] for tensor in drawn))
+        part = augmentation.Parameters(*(tensor[rows] for tensor in drawn))
         with torch.inference_mode():
-            found.append(extract(augment.apply(settings, torch.from_numpy(store.take(rows.numpy())), part)))
+            found.append(extract(augmentation.apply(settings, torch.from_numpy(store.take(rows.numpy())), part)))
     return unit_rows(torch.cat(found).numpy())
 
 
@@ -141,7 +140,7 @@ def main() -> None:
         if name not in done:
             keep(name, measure(network, stores, labels))
     if "raw pixels, 32 x 32" not in done:
-        mean, std = (torch.tensor(values)[:, None, None] for values in augment.IMAGENET)
+        mean, std = (torch.tensor(values)[:, None, None] for values in augmentation.IMAGENET)
         keep("raw pixels, 32 x 32", measure(lambda x: (x * std + mean).flatten(1), stores, labels, side=32))
     for name, variant in VARIANTS.items():
         if name not in done:

@@ -31,18 +31,18 @@ from torch import nn
 from torchvision import transforms as T
 from torchvision.transforms.functional import to_pil_image
 
-from simsiam_retrieval.images import augment
 from simsiam_retrieval.images.files import list_images
-from simsiam_retrieval.images.pool import available_cpus
-from simsiam_retrieval.images.store import load_store
-from simsiam_retrieval.normalisation import IMAGENET
-from simsiam_retrieval.siamese.small_map_layers import SmallMapConv2d
+from simsiam_retrieval.images.normalisation import IMAGENET
+from simsiam_retrieval.images.worker_pool import available_cpus
+from simsiam_retrieval.methods.small_map_layers import SmallMapConv2d
+from simsiam_retrieval.training import augmentation as augment
 from simsiam_retrieval.training.batches import Batches
+from simsiam_retrieval.training.build_model import build_model
 from simsiam_retrieval.training.config import Config, recipe
+from simsiam_retrieval.training.data_split import make_plan
+from simsiam_retrieval.training.freed_memory import keep_freed_memory
 from simsiam_retrieval.training.loop import _bfloat16_helps, augmentation_of, pick_device
-from simsiam_retrieval.training.memory import keep_freed_memory
-from simsiam_retrieval.training.model import build_model
-from simsiam_retrieval.training.plan import make_plan
+from simsiam_retrieval.training.pixel_store import load_store
 
 CASES = {
     "resnet18-32": Config(**{**vars(recipe("cifar")), "batch_size": 128}),

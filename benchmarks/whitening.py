@@ -17,12 +17,12 @@ import torch
 from hardware import processor
 from torch import Tensor
 
-from simsiam_retrieval.collection.noise import measure_noise
-from simsiam_retrieval.embedding import embed_files
-from simsiam_retrieval.encoder import Encoder, find_encoder
-from simsiam_retrieval.evaluation.knn import nearest, vote
-from simsiam_retrieval.evaluation.whitening import fit_whitening
+from simsiam_retrieval.collection.index.noise_level import measure_noise
+from simsiam_retrieval.encoder.embed_files import embed_files
+from simsiam_retrieval.encoder.onnx_encoder import Encoder, find_encoder
 from simsiam_retrieval.images.files import list_images
+from simsiam_retrieval.metrics.knn import nearest, vote
+from simsiam_retrieval.metrics.whitening import fit_whitening
 
 POWERS = (None, 0.0, 0.25, 0.5, 0.75, 1.0)  # None: the vectors as they are
 VOTERS, QUERIES = 10_000, 4000

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from features import Measured, backbone_of, squares_of
 from hardware import processor
-from simsiam_retrieval.export.parity import knn_accuracy  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export.check_parity import knn_accuracy  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
-from simsiam_retrieval.evaluation.whitening import COMPONENTS, fit_whitening
-from simsiam_retrieval.features import Features
+from simsiam_retrieval.methods.feature_description import Features
+from simsiam_retrieval.metrics.whitening import COMPONENTS, fit_whitening
 
 COUNTS = (100, 200, 300, 500, 1000, 2000, 4000)
 POWERS = (None, 0.0, 0.25, 0.5, 0.75, 1.0)  # None: the features as they are

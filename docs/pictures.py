@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect, sync_playwright
 
 from simsiam_retrieval import Collection
-from simsiam_retrieval.examples_folder import example_photos
+from simsiam_retrieval.core.example_photos import example_photos
 
 IMAGES = Path(__file__).parent / "images"
 WORK = Path("/tmp/simsiam-retrieval-pictures")  # its name can be read in the pictures
@@ -52,7 +52,7 @@ def prepare() -> None:
         command("simsiam_retrieval.probe", *sides, "--knn-k", 50, "--out", runs / "shipped.json")
     with Collection.open(WORK / "collection") as collection:
         if not list((WORK / "collection").glob("map-*.npz")):
-            from simsiam_retrieval.collection.mapping import make_map
+            from simsiam_retrieval.collection.explore.make_map import make_map
 
             make_map(collection.folder)
         labels = {}

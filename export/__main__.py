@@ -5,8 +5,8 @@ from pathlib import Path
 
 import tyro
 
-from simsiam_retrieval import cli
-from simsiam_retrieval.errors import UserError
+from simsiam_retrieval.core import cli
+from simsiam_retrieval.core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def main() -> None:
         raise UserError(f"--precision {arguments.precision}: choose from fp32, fp16, int8, separated by commas")
     if arguments.out is not None and len(precisions) > 1:
         raise UserError("--out names one file; leave it out for several precisions")
-    from .encoder import Settings, export_files
-    from .report import FILES, table
+    from .export_report import FILES, table
+    from .export_run import Settings, export_files
 
     files = {name: arguments.out or arguments.run / FILES[name] for name in precisions}
     settings = Settings(

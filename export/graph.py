@@ -8,10 +8,10 @@ import torch
 from onnx import ModelProto
 from torch import nn
 
-from simsiam_retrieval.encoder import FORMAT
-from simsiam_retrieval.siamese.folded import METADATA_KEY, pack_batch_norm, pack_normalisation
+from simsiam_retrieval.encoder.onnx_encoder import FORMAT
+from simsiam_retrieval.methods.bn_folding import METADATA_KEY, pack_batch_norm, pack_normalisation
 
-from .network import UnitVectors
+from .exported_network import UnitVectors
 
 OPSET = 20  # Resize has antialias from 18; 20 is the newest that ONNX Runtime 1.30 and the exporter share
 PIXELS = "network_pixels"  # input of the network's graph: float32 (batch, 3, size, size) in [0, 255]
@@ -46,7 +46,7 @@ def build_graph(network: UnitVectors, image_size: int, metadata: dict[str, str])
 
 
 def trainable_facts(network: UnitVectors) -> dict[str, str]:
-    """Metadata with which a float file can be trained on (``siamese/folded.py``): of backbones and first stages."""
+    """Metadata with which a float file can be trained on (``methods/bn_folding.py``): of backbones and first stages."""
     if network.trainable is None:
         return {}
     return {METADATA_KEY: pack_batch_norm(network.trainable)}

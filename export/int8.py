@@ -25,7 +25,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from .equalise import Streams, channel_ranges, equalised
+from .equalise_channels import Streams, channel_ranges, equalised
 from .graph import PIXELS
 
 QUANTISED = ("Conv", "Relu", "MaxPool", "Add")

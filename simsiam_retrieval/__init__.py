@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
-from .errors import UserError
+from .core.errors import UserError
+from .core.version import __version__
 
 if TYPE_CHECKING:
     from .collection import Collection
-    from .collection.filters import Filter
-    from .encoder import Encoder, load_encoder
+    from .collection.search.filters import Filter
+    from .encoder.onnx_encoder import Encoder, load_encoder
 
 __all__ = ["Collection", "Encoder", "Filter", "UserError", "__version__", "load_encoder"]
 
@@ -20,11 +20,11 @@ def __getattr__(name: str) -> Any:
 
         return Collection
     if name == "Filter":
-        from .collection.filters import Filter
+        from .collection.search.filters import Filter
 
         return Filter
     if name in ("Encoder", "load_encoder"):
-        from . import encoder
+        from .encoder import onnx_encoder
 
-        return getattr(encoder, name)
+        return getattr(onnx_encoder, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from . import cli
-from .errors import UserError
-from .text import printable
+from .core import cli
+from .core.errors import UserError
+from .core.text import printable
 
 if TYPE_CHECKING:
-    from .known_collections import KnownCollection
+    from .core.known_collections import KnownCollection
 
 EXAMPLES = """examples:
   collections                            all of them; * is the one that search, status and app take
@@ -42,8 +42,8 @@ def main() -> None:
     if len(arguments.names) != wanted:
         form = {"list": "", "use": " NAME", "rename": " NAME NEW", "remove": " NAME"}[arguments.action]
         raise UserError(f"type: python -m simsiam_retrieval.collections {arguments.action}{form}")
-    from .home import remember
-    from .known_collections import find, rename
+    from .core.known_collections import find, rename
+    from .core.paths import remember
 
     if arguments.action == "list":
         _list(as_json=arguments.json)
@@ -63,8 +63,8 @@ def main() -> None:
 
 def _list(*, as_json: bool) -> None:
     from .collection.summary import summarise
-    from .home import last_collection
-    from .known_collections import known_collections
+    from .core.known_collections import known_collections
+    from .core.paths import last_collection
 
     last, known = last_collection(), known_collections()
     rows = [(one, summarise(one.path) if one.present else None) for one in known]
@@ -107,10 +107,10 @@ def _list(*, as_json: bool) -> None:
 
 def _remove(known: "KnownCollection", *, ask: bool) -> None:
     from .collection.collection import remove_collection
-    from .collection.lock import writing
-    from .collection.sharded.manifest import is_sharded
+    from .collection.storage.shard_manifest import is_sharded
+    from .collection.storage.writer_lock import writing
     from .collection.summary import summarise
-    from .known_collections import forget
+    from .core.known_collections import forget
 
     if known.present:
         if is_sharded(known.path):

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from . import cli
-from .normalisation import IMAGENET, Channels, Normalisation
-from .text import printable
+from .core import cli
+from .core.text import printable
+from .images.normalisation import IMAGENET, Channels, Normalisation
 
 if TYPE_CHECKING:
-    from .conversion.writing import Conversion
+    from .conversion.write_run import Conversion
 
 STEMS = {
     "cifar": "taken as padding 1, ReLU, no max-pool",
@@ -51,7 +51,7 @@ class Arguments:
 def main() -> None:
     arguments = cli.parse(Arguments, "convert")
     # torch takes seconds to import: help and typing errors should not
-    from .conversion.writing import convert
+    from .conversion.write_run import convert
 
     converted = convert(
         arguments.checkpoint,

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cli
+from .core import cli
 
 QUERIES = ("windmills/kinderdijk-windmills.jpg", "fish/clownfish.jpg", "planets/mars.jpg")
 
@@ -24,11 +24,11 @@ class Arguments:
 def main() -> int:
     arguments = cli.parse(Arguments, "demo")
     from .collection import Collection
-    from .collection.indexing import index_folders
-    from .collection.sheet import draw_sheet
-    from .examples_folder import example_photos
-    from .home import home
-    from .progress import bar
+    from .collection.search.contact_sheet import draw_sheet
+    from .collection.update.index_folders import index_folders
+    from .core.example_photos import example_photos
+    from .core.paths import home
+    from .core.progress import bar
 
     photos, folder = example_photos(), home() / "collections" / "demo"
     cli.remark(f"1. index {photos}")

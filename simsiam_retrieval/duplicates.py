@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from . import cli
-from .errors import UserError
-from .text import printable
+from .core import cli
+from .core.errors import UserError
+from .core.text import printable
 
 if TYPE_CHECKING:
     from .collection import Collection, Duplicate
@@ -49,10 +49,10 @@ def main() -> None:
         raise UserError("--json or --csv: choose one")
     # imported here so that --help answers at once
     from .collection import Collection
-    from .collection.duplicate_list import as_json
-    from .collection.duplicates import SURE
-    from .home import find_collection
-    from .progress import bar
+    from .collection.duplicates.duplicate_list import as_json
+    from .collection.duplicates.find_duplicates import SURE
+    from .core.paths import find_collection
+    from .core.progress import bar
 
     folder = find_collection(arguments.collection)
     with Collection.open(folder) as collection, bar("comparing", 0) as shown:
@@ -98,7 +98,7 @@ def _is_below(path: Path, folders: list[Path]) -> bool:
 
 
 def _print_csv(groups: list[list["Duplicate"]], sure: float | None) -> None:
-    from .collection.duplicate_list import as_csv
+    from .collection.duplicates.duplicate_list import as_csv
 
     # names as they are, byte for byte, for programs; a terminal obeys what is in them, so it gets them cleaned
     shown = printable if sys.stdout.isatty() else str
@@ -108,7 +108,7 @@ def _print_csv(groups: list[list["Duplicate"]], sure: float | None) -> None:
 
 
 def _print_tables(groups: list[list["Duplicate"]], images: int, sure: float | None) -> None:
-    from .collection.duplicates import split_possible
+    from .collection.duplicates.find_duplicates import split_possible
 
     if not groups:
         print(f"no duplicates among {images} images")

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from . import cli
-from .text import printable
+from .core import cli
+from .core.text import printable
 
 if TYPE_CHECKING:
-    from .handover.handing import Handed
+    from .vector_databases.handing_over import Handed
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ def main() -> None:
     arguments = cli.parse(Arguments, "hand_over")
     # imported here so that --help answers at once
     from .collection import Collection
-    from .handover.handing import hand_over
-    from .home import find_collection
-    from .progress import bar
+    from .core.paths import find_collection
+    from .core.progress import bar
+    from .vector_databases.handing_over import hand_over
 
     with Collection.open(find_collection(arguments.collection)) as collection:
         with bar("handing over", len(collection)) as shown:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from . import cli
-from .errors import UserError
-from .text import printable, without_detail
+from .core import cli
+from .core.errors import UserError
+from .core.text import printable, without_detail
 
 if TYPE_CHECKING:
     from .collection.collection import Update
@@ -126,8 +126,8 @@ class Arguments:
 def main() -> int:
     arguments = cli.parse(Arguments, "index", examples=EXAMPLES)
     # imported here so that --help answers at once
-    from .home import default_collection
-    from .known_collections import path_of
+    from .core.known_collections import path_of
+    from .core.paths import default_collection
 
     folder = default_collection() if arguments.collection is None else path_of(arguments.collection)
     _check_watching(arguments)
@@ -178,9 +178,9 @@ def _on_cluster(arguments: Arguments, folder: Path) -> int:
         )
     if arguments.num_gpus is not None and not 0 <= arguments.num_gpus < 1e6:
         raise UserError(f"--num-gpus {arguments.num_gpus:g}: give 0 or more")
-    from .distributed.indexing import Hooks, Options, index_on_cluster
-    from .home import remember
-    from .progress import bar
+    from .core.paths import remember
+    from .core.progress import bar
+    from .distributed.index_on_cluster import Hooks, Options, index_on_cluster
 
     options = Options(
         address=arguments.address,
@@ -220,8 +220,8 @@ def _on_cluster(arguments: Arguments, folder: Path) -> int:
 
 
 def _update(arguments: Arguments, folder: Path) -> "Update":
-    from .collection.indexing import index_folders
-    from .progress import bar
+    from .collection.update.index_folders import index_folders
+    from .core.progress import bar
 
     with bar("indexing", 0) as shown:
         update = index_folders(
@@ -253,8 +253,8 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
 
 def _remember(folder: Path) -> None:
     """Make this collection the one that is searched; say so where another one was."""
-    from .home import last_collection, remember
-    from .known_collections import known_collections
+    from .core.known_collections import known_collections
+    from .core.paths import last_collection, remember
 
     last, before = last_collection(), known_collections()
     remember(folder)
@@ -328,7 +328,7 @@ def _watch(arguments: Arguments, folder: Path, last: "Update") -> int:
     from datetime import datetime
 
     from .collection import Collection
-    from .collection.watching import watch_roots
+    from .collection.update.watching import watch_roots
     from .images.files import absolute
 
     with Collection.open(folder) as collection:
@@ -403,7 +403,7 @@ def _maintain(arguments: Arguments, folder: Path) -> int:
         allowed = "--collection and --wait" if arguments.verify else "--collection, --wait, --index and --recall"
         raise UserError(f"{option} goes with {allowed} only; do the rest in a second run")
     from .collection import Collection
-    from .collection.sharded.manifest import is_sharded
+    from .collection.storage.shard_manifest import is_sharded
 
     if arguments.rebuild_index and is_sharded(folder):
         return _build_sharded(arguments, folder)
@@ -431,10 +431,10 @@ def _maintain(arguments: Arguments, folder: Path) -> int:
 
 
 def _build_sharded(arguments: Arguments, folder: Path) -> int:
-    from .collection.sharded.building import build
-    from .collection.sharded.workers import pooled
-    from .home import remember
-    from .progress import bar
+    from .collection.index.build_shard_index import build
+    from .collection.index.shard_workers import pooled
+    from .core.paths import remember
+    from .core.progress import bar
 
     with bar("building", 0) as shown, pooled(arguments.workers) as run:
 
@@ -462,7 +462,7 @@ def _build_sharded(arguments: Arguments, folder: Path) -> int:
 
 
 def _preview(arguments: Arguments, folder: Path) -> int:
-    from .collection.indexing import preview_folders
+    from .collection.update.index_folders import preview_folders
 
     preview = preview_folders(
         [Path(root) for root in arguments.folders],

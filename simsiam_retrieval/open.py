@@ -8,8 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from . import cli
-from .errors import UserError
+from .core import cli
+from .core.errors import UserError
 
 EXAMPLES = """examples:
   open ./photos        index the folder, or only what is new in it, and open the app"""

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import tyro
 
-from . import cli
+from .core import cli
 from .training.config import Config, recipe
-from .training.options import Options
+from .training.run_options import Options
 
 T = TypeVar("T")
 BEGAN = time.monotonic()  # --minutes counts from here
@@ -32,7 +32,7 @@ def main() -> int:
     argv = sys.argv[1:]
     arguments = cli.parse(Arguments, "pretrain", argv, default=_defaults(argv))
     # torch takes seconds to import: help and typing errors should not
-    from .training.pretraining import pretrain
+    from .training.trainer import pretrain
 
     finished = pretrain(_part(arguments, Config), arguments.data, _part(arguments, Options), began=BEGAN)
     return cli.DONE if finished else cli.CTRL_C
@@ -45,7 +45,7 @@ def _part(arguments: Arguments, kind: type[T]) -> T:
 
 def _defaults(argv: list[str]) -> Arguments:
     """The recipe's settings, or a resumed run's, so that help shows them and options override them."""
-    from .training.runfiles import stored_config
+    from .training.run_files import stored_config
 
     given = _value_of(argv, "--resume")
     name = _value_of(argv, "--recipe") or "photos"

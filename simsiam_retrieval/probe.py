@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tyro
 
-from . import cli
-from .errors import UserError
+from .core import cli
+from .core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Arguments:
 
 def main() -> None:
     arguments = cli.parse(Arguments, "probe")
-    from .evaluation.table import markdown
+    from .evaluation.probe_table import markdown
 
     if arguments.table:
-        from .evaluation.reports import load_reports
+        from .evaluation.probe_reports import load_reports
 
         if arguments.train or arguments.test or arguments.encoder:
             raise UserError("--table prints reports that are there; leave out the encoder, --train and --test")
@@ -69,7 +69,7 @@ def main() -> None:
     if arguments.train is None or arguments.test is None:
         raise UserError("give two labelled folders: --train DIR --test DIR (or --table FILE… for reports)")
     from .evaluation.labelled import common_classes, labelled_files
-    from .evaluation.options import Options
+    from .evaluation.probe_options import Options
 
     options = Options(
         k=arguments.knn_k,
@@ -88,10 +88,10 @@ def main() -> None:
     train = labelled_files(arguments.train, arguments.labels)
     common_classes(train, test)
     # torch takes seconds to import: help and mistakes should not
-    from .evaluation.predictions import save_predictions
-    from .evaluation.reports import save_report
-    from .evaluation.run import run_probe
-    from .files import write_json
+    from .core.atomic_files import write_json
+    from .evaluation.probe_reports import save_report
+    from .evaluation.run_probe import run_probe
+    from .evaluation.stored_predictions import save_predictions
 
     content, predictions = run_probe(
         arguments.encoder,

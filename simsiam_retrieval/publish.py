@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from . import cli
-from .text import printable
+from .core import cli
+from .core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .publishing.facts import Facts
-    from .publishing.folder import File
+    from .publishing.repository_folder import File
+    from .publishing.run_facts import Facts
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,23 @@ class Arguments:
 def main() -> None:
     arguments = cli.parse(Arguments, "publish")
     # torch and the Hub's client take their time: help and slips of the keyboard should not
-    from .publishing.facts import gather
+    from .publishing.run_facts import gather
     from .publishing.upload import check_name, check_token, upload
-    from .training.runfiles import stored_config
+    from .training.run_files import stored_config
 
     check_name(arguments.repository)
     if not arguments.dry_run:
         check_token()
     stored_config(arguments.run)
-    from .publishing.folder import refuse_used, write_folder
-    from .publishing.metadata import Stated
+    from .publishing.card_metadata import Stated
+    from .publishing.repository_folder import refuse_used, write_folder
 
     out = arguments.out or arguments.run / "hub"
     refuse_used(out)
     if not (arguments.run / "encoder.onnx").exists():
         cli.remark("no encoder.onnx in it yet: exporting")
         # export stands outside and looks in; this is the one place that looks back
-        from .export.encoder import export_run  # pyright: ignore[reportMissingImports]
+        from .export.export_run import export_run  # pyright: ignore[reportMissingImports]
 
         export_run(arguments.run, arguments.run / "encoder.onnx")
     facts = gather(arguments.run)
@@ -95,7 +95,7 @@ def main() -> None:
 
 def remark_gaps(facts: "Facts", arguments: Arguments) -> None:
     """Say what the card lacks, and how it gets it."""
-    from .publishing.metadata import Stated, licence_of
+    from .publishing.card_metadata import Stated, licence_of
 
     run = printable(arguments.run)
     missing = {precision for precision in ("fp16", "int8")} - {encoder.precision for encoder in facts.encoders}

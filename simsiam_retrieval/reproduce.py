@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from . import cli
-from .errors import UserError
+from .core import cli
+from .core.errors import UserError
 
 if TYPE_CHECKING:
-    from .reproduction.planning import Data, Job
+    from .reproduction.plan_runs import Data, Job
     from .reproduction.scales import Protocol, Scale
-    from .reproduction.table import Table
+    from .reproduction.table_rows import Table
 
 SIDES = ("val", "test")  # what DIR's second folder may be called
 
@@ -68,8 +68,8 @@ class Arguments:
 
 def main() -> int:
     arguments = cli.parse(Arguments, "reproduce")
+    from .reproduction.all_tables import check_rows, named_tables
     from .reproduction.scales import SCALES
-    from .reproduction.tables import check_rows, named_tables
 
     if arguments.list:
         _list()
@@ -85,7 +85,7 @@ def main() -> int:
 
 
 def _run(arguments: Arguments, tables: "Sequence[Table]", scale: "Scale", out: Path) -> int:
-    from .reproduction.planning import finished, plan, too_large
+    from .reproduction.plan_runs import finished, plan, too_large
 
     given = _given(arguments)
     protocol = _protocol(arguments, scale)
@@ -150,13 +150,13 @@ def _work(
     on_measured: Callable[[], object],
 ) -> bool:
     """Run what is missing, and the network with random weights; returns whether nobody asked to stop."""
-    from .reproduction.measurement import BASELINE
+    from .reproduction.stored_measurement import BASELINE
 
     todo = [job for job in jobs if job not in done]
     if not todo and (out / BASELINE).exists():
         return True
     # torch takes seconds to import: help and mistakes should not
-    from .reproduction.running import Place, measure_baseline, run_all
+    from .reproduction.run_jobs import Place, measure_baseline, run_all
 
     keep = scale.name != "smoke" if arguments.weights == "auto" else arguments.weights == "keep"
     place = Place(arguments.cache or out / "cache", arguments.device, arguments.workers, keep)
@@ -181,7 +181,7 @@ def _protocol(arguments: Arguments, scale: "Scale") -> "Protocol":
 
 def _data(arguments: Arguments, scale: "Scale", out: Path) -> "Data":
     from .evaluation.labelled import common_classes, labelled_files
-    from .reproduction.planning import Data
+    from .reproduction.plan_runs import Data
 
     train, test = arguments.train, arguments.test
     if (train is None) != (test is None):
@@ -193,7 +193,7 @@ def _data(arguments: Arguments, scale: "Scale", out: Path) -> "Data":
     elif train is None:
         if scale.name != "smoke":
             raise UserError(f"--scale {scale.name} needs images: --data DIR; --scale smoke needs none")
-        from .reproduction.smoke import smoke_photos
+        from .reproduction.smoke_data import smoke_photos
 
         train, test = smoke_photos(out / "photos")
     assert train is not None and test is not None
@@ -221,8 +221,8 @@ def _save(
     """Gather the results of ``tables`` and keep them as JSON."""
     import json
 
-    from .reproduction.measurement import BASELINE
-    from .reproduction.results import gather, save
+    from .reproduction.stored_measurement import BASELINE
+    from .reproduction.table_results import gather, save
 
     file = out / BASELINE
     baseline = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
@@ -236,9 +236,9 @@ def _save(
 
 def _draw(contents: Sequence[dict[str, Any]], out: Path) -> None:
     """Keep tables as Markdown, and their curves as PNG."""
-    from .files import replacing
-    from .reproduction.curves import draw_rows
-    from .reproduction.printing import markdown
+    from .core.atomic_files import replacing
+    from .reproduction.print_table import markdown
+    from .reproduction.table_curves import draw_rows
 
     for content in contents:
         with replacing(out / f"{content['table']}.md") as temporary:
@@ -251,8 +251,8 @@ def _draw(contents: Sequence[dict[str, Any]], out: Path) -> None:
 def _print(files: Sequence[Path]) -> None:
     import sys
 
-    from .reproduction.printing import markdown, terminal
-    from .reproduction.results import load
+    from .reproduction.print_table import markdown, terminal
+    from .reproduction.table_results import load
 
     contents = [load(file) for file in files]
     if sys.stdout.isatty():
@@ -262,8 +262,8 @@ def _print(files: Sequence[Path]) -> None:
 
 
 def _list() -> None:
+    from .reproduction.all_tables import TABLES
     from .reproduction.scales import SCALES
-    from .reproduction.tables import TABLES
 
     width = max(map(len, TABLES))
     for table in TABLES.values():

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from . import cli
-from .errors import UserError
-from .text import printable
+from .core import cli
+from .core.errors import UserError
+from .core.text import printable
 
 if TYPE_CHECKING:
     from .collection import Collection, Hit
@@ -85,7 +85,7 @@ def main() -> int:
         raise UserError("name an image to search for")
     # imported here so that --help answers at once
     from .collection import Collection
-    from .home import find_collection
+    from .core.paths import find_collection
 
     folder = find_collection(arguments.collection)
     failed: list[str] = []
@@ -97,7 +97,7 @@ def main() -> int:
         queries = _queries(arguments, collection)
         results = _results(arguments, collection, queries, failed)
         if arguments.sheet is not None:
-            from .collection.sheet import draw_sheet
+            from .collection.search.contact_sheet import draw_sheet
 
             draw_sheet(collection, [(query, hits) for _, query, hits in results], arguments.sheet)
             cli.remark(f"drew {printable(arguments.sheet)}")
@@ -123,7 +123,7 @@ def _queries(arguments: Arguments, collection: "Collection") -> list[tuple[str, 
             raise UserError(f"--item {id_}: no such image in {collection.folder}")
         found.append((str(item.path), item))
     if arguments.vector is not None:
-        from .collection.queries import read_vectors
+        from .collection.search.query_vectors import read_vectors
 
         vectors = read_vectors(arguments.vector, collection.dim)
         several = len(vectors) > 1
@@ -153,8 +153,8 @@ def _check_image(image: str) -> None:
 
 def _check_folders(collection: "Collection", folders: tuple[Path, ...]) -> None:
     """Raise :class:`UserError` for a --folder that nothing of the collection lies in."""
-    from .collection.filters import Filter
-    from .collection.sharded.manifest import is_sharded
+    from .collection.search.filters import Filter
+    from .collection.storage.shard_manifest import is_sharded
 
     if is_sharded(collection.folder):
         return  # whose folders may be URLs, and whose images may be too many to look through
@@ -167,7 +167,7 @@ def _results(
     arguments: Arguments, collection: "Collection", queries: list[tuple[str, Any]], failed: list[str]
 ) -> list[tuple[str, Any, list["Hit"]]]:
     """Name, query and hits, of each; of several queries those that cannot be used go to ``failed``, with a remark."""
-    from .collection.filters import Filter
+    from .collection.search.filters import Filter
 
     only = arguments.only
     where = Filter(

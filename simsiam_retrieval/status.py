@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from . import cli
-from .errors import UserError
-from .text import printable
+from .core import cli
+from .core.errors import UserError
+from .core.text import printable
 
 if TYPE_CHECKING:
     from .collection.status import Status
@@ -40,7 +40,7 @@ def main() -> None:
         raise UserError("name one collection, with --collection or without")
     # imported here so that --help answers at once
     from .collection.status import read_status
-    from .home import find_collection
+    from .core.paths import find_collection
 
     status = read_status(find_collection(arguments.place or arguments.collection))
     if arguments.json:

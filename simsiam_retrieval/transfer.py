@@ -10,9 +10,9 @@ from typing import Literal
 
 import tyro
 
-from . import cli
-from .detection.settings import Settings, check_lrs, recipe, seeds_from
-from .errors import UserError
+from .core import cli
+from .core.errors import UserError
+from .detection.detection_settings import Settings, check_lrs, recipe, seeds_from
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ def main() -> int:
         import pycocotools  # noqa: F401
     except ImportError:
         raise UserError("COCO's metrics need pycocotools; pip install 'simsiam-retrieval[transfer]'") from None
-    from .detection.backbones import RANDOM, open_initialisations
-    from .detection.comparing import Plan, compare
-    from .detection.machine import pick_machine
-    from .detection.parts import read_parts
-    from .detection.report import markdown
+    from .detection.compare_initialisations import Plan, compare
+    from .detection.comparison_report import markdown
+    from .detection.dataset_parts import read_parts
+    from .detection.detection_device import pick_machine
+    from .detection.initialisations import RANDOM, open_initialisations
 
     names = list(arguments.encoders)
     if arguments.random and RANDOM not in names:

@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from commands import Run, runner
 from filelock import FileLock
-from small import paint
+
+from tests.support.commands import Run, runner
+from tests.support.small_encoder import paint
 
 HOME = "SIMSIAM_RETRIEVAL_HOME"
 COMMAND_SECONDS = 300
@@ -60,23 +61,23 @@ def home_dir(
 @pytest.fixture(autouse=True)
 def no_workers_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a test does not say how many worker processes, there are none: starting one takes longer than its work."""
-    from simsiam_retrieval.images import pool
+    from simsiam_retrieval.images import worker_pool
 
-    monkeypatch.setattr(pool, "default_workers", lambda: 0)
+    monkeypatch.setattr(worker_pool, "default_workers", lambda: 0)
 
 
 @pytest.fixture
 def each_chunk_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Updates store each chunk in a transaction of its own, instead of a second's work."""
-    from simsiam_retrieval.collection import embedding
+    from simsiam_retrieval.collection.update import catalog_entries
 
-    monkeypatch.setattr(embedding, "BATCH_SECONDS", 0.0)
+    monkeypatch.setattr(catalog_entries, "BATCH_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")
 def photos() -> Path:
     """The shipped example photos; read only."""
-    from simsiam_retrieval.examples_folder import example_photos
+    from simsiam_retrieval.core.example_photos import example_photos
 
     return example_photos()
 
@@ -126,11 +127,11 @@ def run_dir(few_photos: Path, made_once: MadeOnce) -> Path:
     """
 
     def make(run: Path) -> None:
-        from simsiam_retrieval.export.encoder import export_run  # pyright: ignore[reportMissingImports]
+        from simsiam_retrieval.export.export_run import export_run  # pyright: ignore[reportMissingImports]
 
         from simsiam_retrieval.training.config import Config
-        from simsiam_retrieval.training.options import Options
-        from simsiam_retrieval.training.pretraining import pretrain
+        from simsiam_retrieval.training.run_options import Options
+        from simsiam_retrieval.training.trainer import pretrain
 
         config = Config(image_size=32, batch_size=16, epochs=2, projector_dim=64, predictor_dim=32)
         assert pretrain(config, [few_photos], Options(out=run, device="cpu", workers=0))
@@ -150,7 +151,7 @@ def collection_dir(photos: Path, encoder_file: Path, made_once: MadeOnce) -> Pat
     """A collection of all example photos, made with ``encoder_file``; read only: copy it to change it."""
 
     def make(folder: Path) -> None:
-        from simsiam_retrieval.collection.indexing import index_folders
+        from simsiam_retrieval.collection.update.index_folders import index_folders
 
         update = index_folders([photos], folder, str(encoder_file), workers=0)
         assert update.finished and not update.failed
@@ -165,11 +166,11 @@ def published_run(run_dir: Path, encoder_file: Path, few_photos: Path, made_once
     def make(run: Path) -> None:
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
-        from simsiam_retrieval.export.encoder import export_run  # pyright: ignore[reportMissingImports]
+        from simsiam_retrieval.export.export_run import export_run  # pyright: ignore[reportMissingImports]
 
         from simsiam_retrieval.evaluation.labelled import labelled_files
-        from simsiam_retrieval.evaluation.reports import save_report
-        from simsiam_retrieval.evaluation.run import run_probe
+        from simsiam_retrieval.evaluation.probe_reports import save_report
+        from simsiam_retrieval.evaluation.run_probe import run_probe
 
         shutil.copytree(run_dir, run, ignore=shutil.ignore_patterns(".lock", "eval"))
         export_run(run, run / "encoder_fp16.onnx", precision="fp16")

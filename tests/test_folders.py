@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import refused
 from PIL import Image
-from small import contents, names, paint, small_encoder, summary
 
 from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.images.files import list_images
+from tests.support.commands import refused
+from tests.support.small_encoder import contents, names, paint, small_encoder, summary
 
 
 @pytest.fixture

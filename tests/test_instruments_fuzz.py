@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from simsiam_retrieval.images.decode import ImageError, decode
-from simsiam_retrieval.images.pool import Workers
+from simsiam_retrieval.images.worker_pool import Workers
 
 SCENE = np.random.default_rng(0).integers(0, 4096, (24, 32, 3)).astype(np.uint16)
 

@@ -1,9 +1,9 @@
 """An indexed folder on disk: catalog (SQLite), vectors, FAISS index; updating and searching it."""
 
-from .catalog import Item
 from .collection import Collection
-from .duplicates import Duplicate
-from .hits import Hits
-from .searching import Hit
+from .duplicates.find_duplicates import Duplicate
+from .search.hits import Hits
+from .search.searcher import Hit
+from .storage.catalog import Item
 
 __all__ = ["Collection", "Duplicate", "Hit", "Hits", "Item"]

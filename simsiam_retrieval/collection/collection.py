@@ -15,31 +15,31 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..encoder import Encoder, ImageLike, find_encoder, gpu_present
-from ..errors import UserError
-from ..files import replacing
-from ..hub import source_of
+from ..core.atomic_files import replacing
+from ..core.errors import UserError
+from ..encoder.hub import source_of
+from ..encoder.onnx_encoder import Encoder, ImageLike, find_encoder, gpu_present
 from ..images.files import ImageFile, Listing, absolute, is_missing, list_images
-from .catalog import FILE, RETRY, Catalog, Content, Entry, Item, Known, Record, explained
-from .comparison import Comparison, compare
-from .duplicates import Duplicate, check_threshold, find_duplicates
-from .embedding import batches, embed_files
-from .filters import Filter
-from .finding import Finding
-from .gpu import check_device
-from .hits import Hits
-from .indexes import INDEX_SEAL, is_outdated, make_index, measured, record_settings, seal_index
-from .label_copy import FILE as LABELS_FILE
-from .lock import HOLDER_FILE, LOCK_FILE, writing
-from .mending import KEPT, mend
-from .patterns import Patterns, Selection
-from .planning import KnownContent, Plan, changed_inside, make_plan, moves
-from .queries import combine, mean_weights
-from .searching import Searcher
-from .sharded.manifest import is_sharded
-from .tuning import Measured
-from .vector_index import VectorIndex
-from .verifying import damaged_items, index_problem
+from .duplicates.comparison import Comparison, compare
+from .duplicates.find_duplicates import Duplicate, check_threshold, find_duplicates
+from .index.gpu_index import check_device
+from .index.make_index import INDEX_SEAL, is_outdated, make_index, measured, record_settings, seal_index
+from .index.tuning import Measured
+from .index.vector_index import VectorIndex
+from .search.filters import Filter
+from .search.hits import Hits
+from .search.query_vectors import combine, mean_weights
+from .search.searcher import Searcher
+from .storage.catalog import FILE, RETRY, Catalog, Content, Entry, Item, Known, Record, explained
+from .storage.finding import Finding
+from .storage.label_copy import FILE as LABELS_FILE
+from .storage.mending import KEPT, mend
+from .storage.shard_manifest import is_sharded
+from .storage.verification import damaged_items, index_problem
+from .storage.writer_lock import HOLDER_FILE, LOCK_FILE, writing
+from .update.catalog_entries import batches, embed_files
+from .update.patterns import Patterns, Selection
+from .update.planning import KnownContent, Plan, changed_inside, make_plan, moves
 
 ENCODER_FILE = "encoder.onnx"
 COPIED_AT_A_TIME = 64  # files
@@ -122,7 +122,7 @@ class Collection:
         check_device(device)
         folder = absolute(path)
         if is_sharded(folder):
-            from .sharded.opening import ShardedCollection  # late: it is made of this one
+            from .sharded_collection import ShardedCollection  # late: it is made of this one
 
             cls = ShardedCollection
         with explained(folder):

@@ -4,14 +4,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..encoder import stored_features
-from ..text import without_detail
-from .catalog import FILE, Catalog
+from ..core.text import without_detail
+from ..encoder.onnx_encoder import stored_features
 from .collection import ENCODER_FILE, Collection
-from .indexes import load_index, measured, recorded_settings
-from .patterns import Patterns
-from .sharded.manifest import is_sharded
-from .tuning import Measured
+from .index.make_index import load_index, measured, recorded_settings
+from .index.tuning import Measured
+from .storage.catalog import FILE, Catalog
+from .storage.shard_manifest import is_sharded
+from .update.patterns import Patterns
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def read_status(folder: Path) -> Status:
     Raises :class:`UserError` when there is none, or it is damaged.
     """
     from ..images.files import is_missing
-    from .catalog import explained
-    from .sharded.shard_status import read_sharded_status
+    from .shard_status import read_sharded_status
+    from .storage.catalog import explained
 
     if is_sharded(folder):
         return read_sharded_status(folder)

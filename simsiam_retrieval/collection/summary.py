@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from .catalog import Catalog, explained
+from .storage.catalog import Catalog, explained
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import UserError
-from .mlp import Heads, Unfit, read_heads
-from .resnet import ResNet, choose_resnet, is_copy, read_resnet
+from ..core.errors import UserError
+from .find_resnet import ResNet, choose_resnet, is_copy, read_resnet
+from .mlp_heads import Heads, Unfit, read_heads
 
 WRAPPERS = {"module", "_orig_mod"}  # what DistributedDataParallel and torch.compile put into names
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
-from ..text import printable
+from ..core.errors import UserError
+from ..core.text import printable
 
 SMALLEST = 1.0  # pixels: a box that is thinner is no object
 

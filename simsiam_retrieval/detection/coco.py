@@ -4,8 +4,8 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import UserError
-from ..text import printable
+from ..core.errors import UserError
+from ..core.text import printable
 from .annotations import Annotated, AnnotatedSet, Annotation
 
 PATTERNS = (

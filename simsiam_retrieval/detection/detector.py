@@ -17,8 +17,8 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
 from ..evaluation.extractors import normalisation_of
-from ..normalisation import Normalisation
-from .settings import Settings
+from ..images.normalisation import Normalisation
+from .detection_settings import Settings
 
 ANCHORS = (32, 64, 128, 256, 512)  # pixels, at a short side of 800
 ASPECTS = (0.5, 1.0, 2.0)

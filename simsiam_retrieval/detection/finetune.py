@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from ..errors import UserError
-from ..files import replacing, write_json
-from ..training.checkpoints import checkpoint_clock
-from ..training.plan import generator
-from ..training.runfiles import read_metrics
+from ..core.atomic_files import replacing, write_json
+from ..core.errors import UserError
+from ..training.checkpoint_times import checkpoint_clock
+from ..training.data_split import generator
+from ..training.run_files import read_metrics
 from .annotations import DetectionSet
-from .backbones import Initialisation
+from .detection_batches import Sample, batches, draws
+from .detection_settings import Settings
 from .detector import build_detector
-from .pictures import Sample, batches, draws
-from .settings import Settings
+from .initialisations import Initialisation
 
 ROW_SECONDS = 5
 CHECKPOINT = "checkpoint.pt"

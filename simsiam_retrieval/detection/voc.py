@@ -3,9 +3,9 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ..errors import UserError
+from ..core.errors import UserError
+from ..core.text import printable
 from ..images.files import SUFFIXES
-from ..text import printable
 from .annotations import Annotated, AnnotatedSet, Annotation
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..collection.sharded.manifest import ENCODER_FILE
-from ..encoder import Encoder
-from ..errors import UserError
-from ..files import replacing
-from ..home import home
-from .embedding import PieceEmbedder
+from ..collection.storage.shard_manifest import ENCODER_FILE
+from ..core.atomic_files import replacing
+from ..core.errors import UserError
+from ..core.paths import home
+from ..encoder.onnx_encoder import Encoder
+from .embed_piece import PieceEmbedder
+from .locations import is_url
 from .pieces import Piece
-from .places import is_url
 
 TIMES = 8  # that a piece is begun: one that kills every process must come to an end
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import UserError
-from ..images.pool import available_cpus
+from ..core.errors import UserError
+from ..images.worker_pool import available_cpus
 from .actor import Counter, Embedder, EncoderCopy, packed
 from .pieces import Piece
 

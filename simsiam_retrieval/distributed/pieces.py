@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 
-from ..collection.sharded.shard_file import shard_name
-from .places import StoredFile
+from ..collection.storage.shard_file import shard_name
+from .locations import StoredFile
 
 SHARD_IMAGES = 1024  # in one shard, at most
 

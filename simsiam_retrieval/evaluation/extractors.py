@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from ..embedding import embed_files
-from ..encoder import Encoder, load_encoder
-from ..features import described
+from ..encoder.embed_files import embed_files
+from ..encoder.onnx_encoder import Encoder, load_encoder
 from ..images.files import ImageFile
-from ..normalisation import IMAGENET, Normalisation
-from .squares import read_squares
-from .whitening import Whitening
+from ..images.normalisation import IMAGENET, Normalisation
+from ..methods.feature_description import described
+from ..metrics.whitening import Whitening
+from .centre_squares import read_squares
 
 PIXEL_SIDE = 32  # of the raw-pixel baseline
 SEED = 0  # of the random weights
@@ -165,9 +165,9 @@ def random_weights(encoder: Encoder) -> NetworkExtractor | None:
     None where the encoder does not say which network it is. Features that are not of stages (projections) are compared
     with the last stage.
     """
-    from ..siamese.backbone import build_backbone
-    from ..siamese.folded import stored_normalisation
-    from ..siamese.pooling import PooledStages
+    from ..methods.backbone import build_backbone
+    from ..methods.bn_folding import stored_normalisation
+    from ..methods.pooling import PooledStages
 
     backbone, stem = encoder.metadata.get("backbone"), encoder.metadata.get("stem", "imagenet")
     if backbone is None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
+from ..core.errors import UserError
+from ..core.text import printable
 from ..images.files import ImageFile
-from ..text import printable
-from .cache import FeatureCache
 from .extractors import Extractor
+from .feature_cache import FeatureCache
 
 KEPT_AT_ONCE = 512  # rows between two writes to the cache: what a kill can cost
 

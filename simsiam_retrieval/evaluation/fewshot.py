@@ -7,10 +7,10 @@ from statistics import mean
 import torch
 from torch import Tensor
 
-from .accuracy import top_k
-from .intervals import mean_interval
-from .linear import Scale
-from .logistic import solve
+from ..metrics.accuracy import top_k
+from ..metrics.intervals import mean_interval
+from .linear_probe import Scale
+from .logistic_regression import solve
 
 DRAWS = 10
 

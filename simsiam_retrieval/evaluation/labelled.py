@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import UserError
+from ..core.errors import UserError
+from ..core.text import printable
 from ..images.files import ImageFile, absolute, list_images
-from ..text import printable
 
 
 @dataclass

@@ -1,11 +1,11 @@
 """What was done to get each number, in words, as it goes into every report."""
 
+from ..metrics.spectrum import DELTA, FIRST, LAST
+from ..metrics.whitening import COMPONENTS
 from .fewshot import DRAWS
-from .linear import BATCH, LEARNING_RATES, STEPS, WEIGHT_DECAYS
-from .paper import BASE_LR, MIN_SCALE
-from .paper import BATCH as PAPER_BATCH
-from .spectrum import DELTA, FIRST, LAST
-from .whitening import COMPONENTS
+from .linear_probe import BATCH, LEARNING_RATES, STEPS, WEIGHT_DECAYS
+from .paper_protocol import BASE_LR, MIN_SCALE
+from .paper_protocol import BATCH as PAPER_BATCH
 
 SMALL_K = 20
 TEMPERATURE = 0.1

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from .decode import Decoded, ImageError, read_image
-from .pool import Workers
+from .worker_pool import Workers
 
 SECONDS = 30.0  # for one file; somebody is waiting for it
 

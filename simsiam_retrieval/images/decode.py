@@ -12,7 +12,7 @@ import numpy as np
 import PIL
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from ..machine import free_memory
+from ..core.memory import free_memory
 from . import dicom, raw, tiff
 from .metadata import date, exif, patched
 from .pngs import PngHeader, sixteen_bit_colours

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..machine import free_memory
+from ..core.memory import free_memory
 from .problems import ImageError
 from .ranges import to_eight_bits
 

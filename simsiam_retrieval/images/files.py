@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import UserError
+from ..core.errors import UserError
 from .companions import is_companion
 from .mounts import mount_above
 from .system_folders import system_folder
@@ -74,7 +74,7 @@ class Listing:
     unreadable: list[tuple[Path, str]] = field(default_factory=list)  # folders and files, with the reason
     archives: list[Path] = field(default_factory=list)  # those of ``other`` that are tar archives by their name
     tables: list[Path] = field(default_factory=list)  # those of ``other`` that are Parquet files by their name
-    skipped: int = 0  # members of archives that are links, devices, hidden or sparse; see ``shards.py``
+    skipped: int = 0  # members of archives that are links, devices, hidden or sparse; see ``tar_archives.py``
     mounts: set[Path] = field(default_factory=set)  # mount points at, above or below the roots, "/" aside
     kinds: Counter[str] = field(default_factory=Counter)  # suffix -> how many of ``other``, companions aside
     companions: int = 0  # those of ``other`` that belong to an image beside them: sidecars, clips of live photos

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..machine import free_memory
+from ..core.memory import free_memory
 from .problems import ImageError
 from .ranges import to_eight_bits
 

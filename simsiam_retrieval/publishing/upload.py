@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
-from ..hub import hub_api, quiet_client, refusal
-from ..text import printable
-from .folder import File
+from ..core.errors import UserError
+from ..core.text import printable
+from ..encoder.hub import hub_api, quiet_client, refusal
+from .repository_folder import File
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

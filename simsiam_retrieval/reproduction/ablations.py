@@ -1,6 +1,6 @@
 """Section 4 and appendix B: what SimSiam can do without, and what not."""
 
-from .table import Row, Table
+from .table_rows import Row, Table
 
 DEFAULT = {"predictor": "mlp", "predictor_lr": "constant"}  # what the sections from 4.3 on hold fixed
 BASELINE = {"predictor_lr": "cosine"}  # of figure 2 and table 1, whose predictor decays with the encoder

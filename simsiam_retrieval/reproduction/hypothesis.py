@@ -1,7 +1,7 @@
 """Section 5.2: proofs of concept for SimSiam as alternating optimisation over the network and a target per image."""
 
 from .ablations import DEFAULT
-from .table import Row, Table
+from .table_rows import Row, Table
 
 ALTERNATION = Table(
     name="alternation",

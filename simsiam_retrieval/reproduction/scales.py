@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import UserError
+from ..core.errors import UserError
 from ..training.config import Config, recipe
-from .table import Row
+from .table_rows import Row
 
 Settings = Mapping[str, Any]
 WIDTHS = ("projector_dim", "projector_hidden_dim", "predictor_dim")

@@ -1,16 +1,16 @@
-"""One job in a process of its own: ``python -m simsiam_retrieval.reproduction.worker ORDER``, by ``running.py``."""
+"""One job in a process of its own: ``python -m simsiam_retrieval.reproduction.worker ORDER``, by ``run_jobs.py``."""
 
 import json
 import sys
 from pathlib import Path
 
-from .. import cli
+from ..core import cli
 from ..evaluation.labelled import labelled_files
 from ..training.config import from_dict
 from ..training.loop import pick_device
-from .measuring import Measure
-from .planning import Data, Job
-from .running import Place, run_job
+from .measure_run import Measure
+from .plan_runs import Data, Job
+from .run_jobs import Place, run_job
 from .scales import Protocol
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..images import augment
-from ..images.store import ImageStore
-from ..randomness import generator
-from .plan import Plan
-from .processes import ALONE, Processes
+from ..core.randomness import generator
+from . import augmentation
+from .data_split import Plan
+from .pixel_store import ImageStore
+from .torchrun_processes import ALONE, Processes
 
 AHEAD = 3  # batches made before they are asked for
 OF_FREE_GPU_MEMORY = 0.5  # images take no more; the rest is the network's
@@ -25,7 +25,7 @@ class Batch:
 
     step: int
     pixels: Tensor  # uint8 (n, 3, s, s) on the device
-    views: list[augment.Parameters]  # of each view, (n, ...), on the CPU
+    views: list[augmentation.Parameters]  # of each view, (n, ...), on the CPU
     rows: Tensor  # int64 (n,), where the images stand in the store; on the CPU
 
 
@@ -40,7 +40,7 @@ class Batches:
         self,
         store: ImageStore,
         plan: Plan,
-        settings: Sequence[augment.Augmentation],
+        settings: Sequence[augmentation.Augmentation],
         device: torch.device,
         *,
         processes: Processes = ALONE,
@@ -88,8 +88,8 @@ class Batches:
         part = self._processes.part(len(rows))
         views = []
         for view, settings in enumerate(self._settings, start=1):
-            drawn = augment.draw(settings, self._aspect[rows], generator(self._plan.seed, step, view))
-            views.append(augment.Parameters(*(tensor[part] for tensor in drawn)))
+            drawn = augmentation.draw(settings, self._aspect[rows], generator(self._plan.seed, step, view))
+            views.append(augmentation.Parameters(*(tensor[part] for tensor in drawn)))
         rows = rows[part]
         if self._resident is not None:
             return Batch(step, rows, views, rows)

@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ..errors import UserError
-from ..normalisation import IMAGENET, Channels, Normalisation
+from ..core.errors import UserError
+from ..images.normalisation import IMAGENET, Channels, Normalisation
 
 
 @dataclass(frozen=True)

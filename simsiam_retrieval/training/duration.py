@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..images.store import ImageStore
+from ..core.errors import UserError
 from .config import Config
+from .data_split import make_plan
 from .loop import Interrupted, train
-from .options import Options
-from .plan import make_plan
-from .processes import Processes
-from .report import Progress, looks_in
-from .run import Run
+from .pixel_store import ImageStore
+from .run_folder import Run
+from .run_options import Options
+from .torchrun_processes import Processes
+from .training_report import Progress, looks_in
 
 TRIAL_SHARE = 0.04  # of the time that is left, at most, unless the first rows take longer
 TRIAL_SECONDS = 30  # at most, as above

@@ -8,27 +8,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..images import augment
-from ..images.store import ImageStore
-from ..randomness import generator
-from ..siamese.method import Step, output_std
-from ..siamese.small_map_layers import SmallMapConv2d
+from ..core.errors import UserError
+from ..core.randomness import generator
+from ..methods.base import Step, output_std
+from ..methods.small_map_layers import SmallMapConv2d
+from . import augmentation
 from .batches import Batches
-from .checkpoints import checkpoint_clock
+from .build_model import build_model
+from .checkpoint_times import checkpoint_clock
 from .config import Config
-from .knn_check import KnnCheck
-from .model import build_model
+from .data_split import make_plan
+from .knn_monitor import KnnCheck
 from .monitor import Monitor
 from .optimizer import build_optimizer
-from .options import USUAL, Options
 from .passes import learn
-from .plan import make_plan
-from .processes import ALONE, Processes
-from .report import NotFinite, Progress, Report
-from .run import Run
+from .pixel_store import ImageStore
+from .run_folder import Run
+from .run_options import USUAL, Options
 from .schedule import constant, cosine
-from .signals import stop_signals
+from .stop_signals import stop_signals
+from .torchrun_processes import ALONE, Processes
+from .training_report import NotFinite, Progress, Report
 
 
 class Collapsed(Exception):
@@ -64,10 +64,10 @@ def pick_device(name: str = "auto", processes: Processes = ALONE) -> torch.devic
     return device
 
 
-def augmentation_of(config: Config) -> augment.Augmentation:
+def augmentation_of(config: Config) -> augmentation.Augmentation:
     """The views of a run; blur's sigma is in proportion to the image, so that 64 px views are not wiped out."""
     scale = min(1.0, config.image_size / 224)
-    return augment.Augmentation(
+    return augmentation.Augmentation(
         image_size=config.image_size,
         min_scale=config.min_scale,
         blur_probability=config.blur,
@@ -76,7 +76,7 @@ def augmentation_of(config: Config) -> augment.Augmentation:
     )
 
 
-def views_of(config: Config) -> list[augment.Augmentation]:
+def views_of(config: Config) -> list[augmentation.Augmentation]:
     """Of each view of an image in a step: the pairs, then the further views in the order of their kinds."""
     usual = augmentation_of(config)
     small = dataclasses.replace(
@@ -163,7 +163,7 @@ def train(
         for batch in batches.after(first):
             done = batch.step + 1
             step = Step(batch.step, plan.total_steps, plan.steps_per_epoch, config.seed, len(store), batch.rows)
-            x = [augment.apply(own, batch.pixels, drawn) for own, drawn in zip(settings, batch.views, strict=True)]
+            x = [augmentation.apply(own, batch.pixels, drawn) for own, drawn in zip(settings, batch.views, strict=True)]
             for group in optimizer.param_groups:
                 schedule = cosine if group["decay_lr"] else constant
                 group["lr"] = lr * schedule(batch.step, plan.total_steps, warmup_steps)

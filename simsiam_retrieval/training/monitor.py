@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..evaluation.spectrum import (
+from ..methods.base import Method
+from ..metrics.spectrum import (
     alignment,
     explained_variance,
     explained_variance_auc,
@@ -14,9 +15,8 @@ from ..evaluation.spectrum import (
     uniformity,
     view_retrieval,
 )
-from ..images.augment import Augmentation, Parameters, apply, draw
-from ..siamese.method import Method
-from .knn_check import KnnCheck
+from .augmentation import Augmentation, Parameters, apply, draw
+from .knn_monitor import KnnCheck
 
 EMBED_BATCH = 64  # images at once; the same on every device
 

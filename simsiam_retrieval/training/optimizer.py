@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from ..evaluation.lars import LARS
 from .config import Config
+from .lars import LARS
 
 
 def build_optimizer(

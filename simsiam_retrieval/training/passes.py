@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..siamese.method import Method, Output, Step
-from .processes import Processes
+from ..methods.base import Method, Output, Step
+from .torchrun_processes import Processes
 
 
 def learn(

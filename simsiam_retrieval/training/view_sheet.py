@@ -3,13 +3,13 @@
 import torch
 from PIL import Image
 
-from ..files import replacing
-from ..images.augment import Augmentation, apply, centre, draw
-from ..images.store import ImageStore
-from ..randomness import generator
-from .plan import Plan
-from .run import Run
-from .runfiles import VIEWS, VIEWS_FILE
+from ..core.atomic_files import replacing
+from ..core.randomness import generator
+from .augmentation import Augmentation, apply, centre, draw
+from .data_split import Plan
+from .pixel_store import ImageStore
+from .run_files import VIEWS, VIEWS_FILE
+from .run_folder import Run
 
 IMAGES = 6  # rows of the sheet
 

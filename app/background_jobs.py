@@ -1,0 +1,76 @@
+"""Work that takes minutes, in a thread of its own: it goes on while visitors come and go, and all see its progress."""
+
+import logging
+import threading
+from collections.abc import Callable, Hashable
+
+from simsiam_retrieval.core.errors import UserError
+
+
+class Stopped(Exception):
+    """Raised inside the work when it was cancelled."""
+
+
+class Job:
+    """One piece of work. ``error`` is a line for people where it failed."""
+
+    def __init__(self, work: Callable[[Callable[[float], None]], None]) -> None:
+        self.done = 0.0  # from 0 to 1
+        self.error: str | None = None
+        self._stop = threading.Event()
+        self._work = work
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """End the work at its next report of progress."""
+        self._stop.set()
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._work(self._told)
+        except Stopped:
+            pass
+        except UserError as error:
+            self.error = str(error)
+        except Exception:  # the page says that something went wrong, the terminal what
+            logging.getLogger(__name__).exception("a job failed")
+            self.error = "Something went wrong; the terminal says what."
+
+    def _told(self, done: float) -> None:
+        if self._stop.is_set():
+            raise Stopped
+        self.done = done
+
+
+_jobs: dict[Hashable, Job] = {}
+_lock = threading.Lock()
+
+
+def job(key: Hashable) -> Job | None:
+    """The work that was started last for ``key``, running or ended."""
+    return _jobs.get(key)
+
+
+def start(key: Hashable, work: Callable[[Callable[[float], None]], None]) -> Job:
+    """Start ``work(on_progress)`` unless it is running for ``key`` already, by another visitor."""
+    with _lock:
+        found = _jobs.get(key)
+        if found is None or not found.running:
+            found = _jobs[key] = Job(work)
+        return found
+
+
+def forget(key: Hashable) -> None:
+    """Drop work that has ended."""
+    with _lock:
+        if (found := _jobs.get(key)) is not None and not found.running:
+            del _jobs[key]

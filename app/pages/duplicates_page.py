@@ -1,0 +1,182 @@
+"""The Duplicates page: groups of files that show the same picture. It lists, it never deletes."""
+
+import math
+
+import streamlit as st
+
+from simsiam_retrieval.collection import Collection, Duplicate
+from simsiam_retrieval.collection.duplicates.comparison import Comparison
+from simsiam_retrieval.collection.duplicates.duplicate_list import as_csv, as_json
+from simsiam_retrieval.collection.duplicates.find_duplicates import CALIBRATED, CHANGED, GONE, LINK, SURE, is_sure
+from simsiam_retrieval.core.errors import UserError
+
+from .. import markup, settings
+from ..components import tiles
+from ..components.gallery import Picture, Section, gallery, picture
+from ..open_collection import open_collection
+from . import duplicates_comparison
+
+INDEX = "python -m simsiam_retrieval.index FOLDER"
+PAGE = 12  # groups on a page
+SHOWN = 24  # files of a group that are drawn; the lists have them all
+STEP = 0.001
+UNKNOWN = 0.99  # where the slider stands for an encoder whose threshold nobody has measured
+
+MEANING = """
+- The **best** file has most pixels, then most bytes.
+- Every other file has the same bytes as the best one, or a cosine of at least the threshold **with the best one
+  itself**: whoever keeps only the best files has, for every other file, a kept one that is as similar as asked.
+- No two best files reach the threshold with each other. Groups do not chain: where A is like B and B like C, C is in
+  A's group only when it is like A.
+- **exact** means equal in every byte; a number is the cosine with the best file. With **possibly** it is one that
+  different pictures reach, too.
+- **gone** and **changed** files are not as they were when they were indexed; a **link** takes no space of its own.
+
+Different pictures can look alike to an encoder, most on plain backgrounds: look before you delete anything.
+"""
+
+STATES = {LINK: "link", CHANGED: "changed since it was indexed", GONE: "gone"}
+
+
+def show() -> None:
+    """Draw the page."""
+    try:
+        collection = open_collection(settings.collection())
+        images = len(collection)
+        markup.title("Duplicates", "Pictures that are there more than once. This page lists them and deletes nothing.")
+        if images < 2:
+            text = "There is only one image in this collection." if images else "This collection holds no images yet."
+            markup.notice(f"{text} Index more photos:", INDEX, kind="info")
+            return
+        _groups(collection, duplicates_comparison.comparison(collection))
+    except UserError as error:
+        markup.notice(str(error))
+
+
+def _groups(collection: Collection, compared: Comparison) -> None:
+    threshold = _threshold(collection, compared)
+    groups = compared.groups(threshold)
+    files = sum(len(group.rows) - 1 for group in groups)
+    markup.figures(
+        [
+            ("Groups", f"{len(groups):,}"),
+            ("Files besides the best", f"{files:,}"),
+            ("They take", tiles.size_text(compared.spare_bytes(groups))),
+            ("Images compared", f"{compared.images:,}"),
+        ]
+    )
+    with st.expander("What a group means"):
+        st.markdown(MEANING)
+    if not groups:
+        lower = "Move the slider to the left to see pictures that are less alike."
+        if threshold is None:
+            lower = "Without the switch, pictures that are nearly alike are found, too."
+        what = "equal files" if threshold is None else "duplicates at this threshold"
+        markup.notice(f"There are no {what}. {lower}", kind="info")
+        return
+    pages = -(-len(groups) // PAGE)
+    _bar(compared, groups)
+    place = st.container()
+    number = _page(pages)
+    first = (number - 1) * PAGE
+    described = compared.describe(groups[first : first + PAGE])
+    with place:
+        sections = [_section(collection, group, first + offset) for offset, group in enumerate(described, 1)]
+        gallery(sections, key="group gallery")
+
+
+def _threshold(collection: Collection, compared: Comparison) -> float | None:
+    """What the slider says; None where only equal bytes count."""
+    known = CALIBRATED.get(collection.encoder_identity)
+    lowest = math.ceil(round(compared.least / STEP, 6)) * STEP
+    left, right = st.columns([3, 2], gap="large", vertical_alignment="center")
+    with right:
+        exact = st.toggle("Only files that are equal in every byte", key="equal", bind="query-params")
+    if lowest > 1 - STEP:
+        markup.notice(
+            "Too many pairs of images are alike to all but the last digit: only equal files are shown here. The "
+            "command finds groups at any threshold:",
+            "python -m simsiam_retrieval.duplicates --threshold 0.999",
+        )
+        return None
+    with left:
+        threshold = st.slider(
+            "How alike copies must be",
+            lowest,
+            1.0,
+            max(lowest, known or UNKNOWN),
+            STEP,
+            format="%.3f",
+            help="Lowest cosine similarity with the best file of the group",
+            key="cosine",
+            bind="query-params",
+            disabled=exact,
+        )
+        if known is None and not exact:
+            markup.faint("No threshold was measured for this encoder: move the slider until the groups are right.")
+        elif known is not None and not exact:
+            markup.faint(f"{known:g} was measured for this encoder: copies that were scaled, recompressed or turned.")
+    return None if exact else threshold
+
+
+def _bar(compared: Comparison, groups: list) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.download_button(
+            "List as CSV",
+            # bytes as they are in names that are not UTF-8; made when it is asked for
+            lambda: as_csv(compared.describe(groups)).encode("utf-8", "surrogateescape"),
+            "duplicates.csv",
+            "text/csv",
+            on_click="ignore",
+        )
+        st.download_button(
+            "List as JSON",
+            lambda: as_json(compared.describe(groups)),
+            "duplicates.json",
+            "application/json",
+            on_click="ignore",
+        )
+        st.button(
+            "Look again",
+            on_click=duplicates_comparison.forget,
+            help="Compare anew, and see which files are gone by now",
+        )
+
+
+def _page(pages: int) -> int:
+    if pages == 1:
+        return 1
+    return st.pagination(pages, key="groups", bind="query-params", width="stretch")
+
+
+def _section(collection: Collection, group: list[Duplicate], number: int) -> Section:
+    best = group[0]
+    rest = sum(file.item.size for file in group[1:] if not file.state)
+    others = len(group) - SHOWN
+    sure = SURE.get(collection.encoder_identity)
+    doubtful = not any(is_sure(file, sure) for file in group[1:])
+    return Section(
+        heading=f"Group {number}: {'possibly ' if doubtful else ''}{len(group)} files",
+        about=f"{tiles.size_text(rest)} besides the best one",
+        pictures=[_picture(collection, file, best=file is best) for file in group[:SHOWN]],
+        more=f"and {others:,} more, which the lists name" if others > 0 else "",
+    )
+
+
+def _picture(collection: Collection, file: Duplicate, *, best: bool) -> Picture:
+    thumbnail = collection.thumbnail(file.item.id)
+    facts = f"{file.item.width} × {file.item.height}, {tiles.size_text(file.item.size)}"
+    notes = [facts, file.path.parent.name] + ([STATES[file.state]] if file.state else [])
+    return picture(
+        file.item,
+        markup.jpeg_address(thumbnail) if thumbnail else "",
+        badge="best" if best else _badge(file, SURE.get(collection.encoder_identity)),
+        best=best,
+        notes=[markup.shown(note) for note in notes],
+    )
+
+
+def _badge(file: Duplicate, sure: float | None) -> str:
+    if file.exact:
+        return "exact"
+    return f"{file.score:.3f}" if is_sure(file, sure) else f"possibly {file.score:.3f}"

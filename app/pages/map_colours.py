@@ -1,0 +1,99 @@
+"""What the colours of the map mean: folders, labels, clusters, or what the probe predicts."""
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from simsiam_retrieval.collection import Collection
+from simsiam_retrieval.collection.explore.clusters import Clusters
+
+from ..collection_snapshot import Taught, Whole
+from ..components.scatter import MOST_GROUPS, OTHERS, Entry, colours
+from ..markup import jpeg_address, shown
+
+FACES = 4  # representatives of a cluster in the legend
+FACE_SIDE = 96  # pixels
+
+
+@dataclass(frozen=True)
+class Colouring:
+    """A group for every image. ``order`` ranks them within their groups, most typical first."""
+
+    key: str  # two colourings with the same key are the same
+    groups: NDArray[np.uint8]  # (n,)
+    legend: list[Entry]
+    order: NDArray[np.float32]  # (n,), larger comes first
+
+
+def by_name(key: str, names: Sequence[str | None], nothing: str = "") -> Colouring:
+    """Groups of equal names, the largest first. ``nothing`` is what None is called; rare names share a group."""
+    counts = Counter(name for name in names if name is not None)
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))
+    spare = len(ranked) > MOST_GROUPS
+    own = ranked[: MOST_GROUPS - 1] if spare else ranked
+    number = {name: place for place, name in enumerate(own)}
+    rest = len(own)  # those that share a group, and behind them those without a name
+    groups = np.array([(rest + spare) if name is None else number.get(name, rest) for name in names], np.uint8)
+    legend = [_entry(name, counts[name], colour) for name, colour in zip(own, colours(len(own)), strict=True)]
+    if spare:
+        others = ranked[MOST_GROUPS - 1 :]
+        legend.append(_entry(f"{len(others)} others", sum(counts[name] for name in others), OTHERS))
+    if len(names) > sum(counts.values()):
+        legend.append(_entry(nothing, len(names) - sum(counts.values()), OTHERS, faint=True))
+    return Colouring(key, groups, legend, np.zeros(len(names), np.float32))
+
+
+def by_folder(images: Whole) -> Colouring:
+    """The folder that each image lies in, by its name: ``train/cat`` and ``val/cat`` are one."""
+    return by_name("folder", [path.parent.name or "/" for path in images.paths])
+
+
+def by_label(images: Whole, labels: dict[int, str]) -> Colouring:
+    """The labels that people gave."""
+    return by_name(
+        f"label {hash(frozenset(labels.items()))}", [labels.get(id_) for id_ in images.ids.tolist()], "No label"
+    )
+
+
+def by_prediction(images: Whole, labels: dict[int, str], taught: Taught) -> Colouring:
+    """What the probe takes each image for, the surest first."""
+    predicted = taught.predicted
+    names = [taught.probe.classes[number] for number in predicted.tolist()]
+    found = by_name(f"prediction {hash(frozenset(labels.items()))}", names)
+    return Colouring(found.key, found.groups, found.legend, taught.probabilities.max(axis=1))
+
+
+def by_cluster(collection: Collection, clusters: Clusters) -> Colouring:
+    """Clusters, with a few of their most typical images."""
+    sizes = clusters.sizes.tolist()
+    legend = []
+    for number, (size, colour) in enumerate(zip(sizes, colours(len(sizes)), strict=True)):
+        entry = _entry(f"Cluster {number + 1}", size, colour)
+        for id_ in clusters.members(number)[:FACES].tolist():
+            item, thumbnail = collection.item(id_), collection.thumbnail(id_)
+            if item is not None and thumbnail is not None:
+                entry["faces"].append({"name": shown(item.path.name), "source": jpeg_address(smaller(thumbnail))})
+        legend.append(entry)
+    return Colouring(f"cluster {len(sizes)}", clusters.numbers.astype(np.uint8), legend, clusters.cosines)
+
+
+def smaller(thumbnail: bytes, side: int = FACE_SIDE) -> bytes:
+    """A thumbnail for places where many stand side by side, JPEG; what cannot be read stays as it is."""
+    try:
+        with Image.open(io.BytesIO(thumbnail)) as image:
+            image.draft("RGB", (side, side))
+            image.thumbnail((side, side), Image.Resampling.BILINEAR)
+            buffer = io.BytesIO()
+            image.save(buffer, "JPEG", quality=80)
+    except OSError:
+        return thumbnail
+    return buffer.getvalue()
+
+
+def _entry(name: str, count: int, colour: str, *, faint: bool = False) -> Entry:
+    return Entry(name=shown(name), count=count, colour=colour, faint=faint, faces=[])

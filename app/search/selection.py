@@ -1,0 +1,111 @@
+"""Images that a visitor has marked on the Search page, and what can be done with them."""
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+
+import streamlit as st
+
+from simsiam_retrieval.collection import Collection, Item
+
+from .. import markup
+from ..components.tiles import size_text
+from ..markup import shown
+
+SELECTED = "selected"
+ZIP_LIMIT = 2_000_000_000  # bytes; more would not fit into memory on a small machine
+COLUMNS = ("id", "path", "width", "height", "bytes", "format", "date", "label")
+
+
+def selected() -> list[int]:
+    """Ids of the marked images, in the order in which they were marked."""
+    return list(st.session_state.get(SELECTED, {}))
+
+
+def toggle(id_: int) -> None:
+    """Mark an image, or take its mark away."""
+    marks = st.session_state.setdefault(SELECTED, {})
+    if id_ in marks:
+        del marks[id_]
+    else:
+        marks[id_] = True
+
+
+def clear() -> None:
+    """Take all marks away."""
+    st.session_state[SELECTED] = {}
+
+
+def bar(collection: Collection, *, on_similar: Callable[[list[int]], None]) -> None:
+    """A line of actions for the marked images; nothing where none is marked."""
+    found = [item for id_ in selected() if (item := collection.item(id_)) is not None]
+    if not found:
+        return
+    total = sum(item.size for item in found)
+    with st.container(horizontal=True, vertical_alignment="center", key="selection"):
+        markup.faint(f"{len(found)} marked, {size_text(total)}", width="content")
+        st.button("Similar to these", on_click=on_similar, args=([item.id for item in found],))
+        labels = collection.labels()
+        st.download_button("CSV", lambda: as_csv(found, labels), "images.csv", "text/csv", on_click="ignore")
+        st.download_button("JSON", lambda: as_json(found, labels), "images.json", "application/json", on_click="ignore")
+        st.download_button(
+            "ZIP",
+            lambda: as_zip(found),
+            "images.zip",
+            "application/zip",
+            on_click="ignore",
+            disabled=total > ZIP_LIMIT,
+            help=f"More than {size_text(ZIP_LIMIT)}: copy the paths instead" if total > ZIP_LIMIT else None,
+        )
+        with st.popover("Paths"):
+            st.code("\n".join(shown(item.path) for item in found), language=None)
+        st.button("Clear", on_click=clear)
+
+
+def rows(items: Sequence[Item], labels: dict[int, str]) -> list[dict[str, object]]:
+    """What the exports say of each image."""
+    values = (
+        (
+            item.id,
+            str(item.path).encode(errors="replace").decode(),
+            item.width,
+            item.height,
+            item.size,
+            item.format,
+            item.date.isoformat(timespec="seconds"),
+            labels.get(item.id, ""),
+        )
+        for item in items
+    )
+    return [dict(zip(COLUMNS, row, strict=True)) for row in values]
+
+
+def as_csv(items: Sequence[Item], labels: dict[int, str]) -> bytes:
+    """A table with a heading, UTF-8."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows(row.values() for row in rows(items, labels))
+    return text.getvalue().encode()
+
+
+def as_json(items: Sequence[Item], labels: dict[int, str]) -> bytes:
+    """A list with one object per image."""
+    return json.dumps(rows(items, labels), indent=2).encode()
+
+
+def as_zip(items: Sequence[Item]) -> bytes:
+    """The files themselves, numbered so that equal names do not meet; those that are gone are named in MISSING.txt."""
+    content = io.BytesIO()
+    missing = []
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
+        for number, item in enumerate(items, 1):
+            try:
+                archive.writestr(f"{number:04d} {shown(item.path.name)}", item.path.read_bytes())
+            except OSError as error:
+                missing.append(f"{shown(item.path)}: {error.strerror or error}")
+        if missing:
+            archive.writestr("MISSING.txt", "\n".join(missing) + "\n")
+    return content.getvalue()

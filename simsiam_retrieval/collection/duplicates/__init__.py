@@ -1,0 +1,1 @@
+"""Finding files of a collection that show the same picture."""

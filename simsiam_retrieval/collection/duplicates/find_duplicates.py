@@ -1,0 +1,230 @@
+"""Files of a collection that show the same picture: equal in every byte, or close in the encoder's eyes."""
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import UserError
+from ..storage.catalog import Catalog, Item
+from .follow_leaders import follow_leaders
+
+# encoder identity -> lowest cosine of near duplicates, from benchmarks/duplicate_threshold.py; docs/duplicates.md
+CALIBRATED = {"b66f3e2b1e582e57": 0.926, "86fa80833c9d7c2a": 0.985}
+# and the cosine from which they are the same picture with little doubt; below it, look first
+SURE = {"b66f3e2b1e582e57": 0.98}
+
+PRESENT, LINK, CHANGED, GONE = "", "link", "changed", "gone"
+_STATES = (PRESENT, LINK, CHANGED, GONE)  # the best file of a group is sought in this order
+
+
+class Duplicate(NamedTuple):
+    """A file of a group of duplicates."""
+
+    item: Item
+    score: float  # cosine with the best file of its group, in [-1, 1]; 1 for the best file itself
+    exact: bool  # the same bytes as the best file
+    state: str  # "", or "link" to a file (of the group), "changed" or "gone" since it was indexed
+
+    @property
+    def path(self) -> Path:
+        return self.item.path
+
+
+def check_threshold(threshold: float | None, encoder: str, folder: Path) -> float:
+    """The threshold to use with an encoder.
+
+    Raises :class:`UserError` when it is no cosine above 0, or when none is given and none is known.
+    """
+    if threshold is None:
+        if encoder not in CALIBRATED:
+            raise UserError(
+                f"{folder}: no threshold is known for its encoder ({encoder}); give --threshold (docs/duplicates.md "
+                "says how to find one), or --exact"
+            )
+        return CALIBRATED[encoder]
+    if not 0 < threshold <= 1:
+        raise UserError(f"--threshold {threshold:g}: a cosine above 0 and at most 1, such as 0.98")
+    return threshold
+
+
+def split_possible(
+    groups: Sequence[list[Duplicate]], sure: float | None
+) -> tuple[list[list[Duplicate]], list[list[Duplicate]]]:
+    """Divide groups into files that surely show one picture and those that possibly do.
+
+    Args:
+        groups: As :meth:`Collection.duplicates` returns them, the best file of each first.
+        sure: Cosine with the best file from which there is little doubt (:data:`SURE`); None: there is never any.
+
+    Returns:
+        Groups of sure files and groups of possible ones, in the same order, each with the best file first. A group may
+        be in both.
+    """
+    parts: tuple[list[list[Duplicate]], list[list[Duplicate]]] = [], []
+    for best, *others in groups:
+        surely = [file for file in others if is_sure(file, sure)]
+        possibly = [file for file in others if not is_sure(file, sure)]
+        for part, files in zip(parts, (surely, possibly), strict=True):
+            if files:
+                part.append([best, *files])
+    return parts
+
+
+def is_sure(file: Duplicate, sure: float | None) -> bool:
+    """Whether a file surely shows the picture of its group's best file."""
+    return sure is None or file.exact or file.score >= sure
+
+
+@dataclass(frozen=True)
+class Files:
+    """All images of a collection, best first: those that are there, then by pixels, bytes and name."""
+
+    ids: NDArray[np.int64]  # (n,)
+    sizes: NDArray[np.int64]  # bytes
+    paths: list[Path]
+    states: NDArray[np.int8]  # positions in _STATES
+    original: NDArray[np.int64]  # row of the first file with the same bytes; its own for that one
+
+    @property
+    def distinct(self) -> NDArray[np.int64]:
+        """Rows of the files that are the first of their bytes, ascending."""
+        return np.unique(self.original)
+
+
+class Group(NamedTuple):
+    """Files that show one picture: rows of :class:`Files`, the best first, and their cosines with it."""
+
+    rows: list[int]
+    scores: list[float]
+
+
+def find_duplicates(
+    catalog: Catalog, dim: int, threshold: float | None, on_progress: Callable[[int, int], None]
+) -> list[list[Duplicate]]:
+    """See :meth:`Collection.duplicates`; ``threshold`` None means equal bytes only."""
+    with catalog.snapshot():
+        files = read_files(catalog)
+        distinct = files.distinct
+        vectors = None if threshold is None else catalog.vectors_of(files.ids[distinct], dim)
+    # the snapshot is let go before the long part, so that updates need not wait
+    followed = None
+    if vectors is not None and threshold is not None:
+        followed = follow_leaders(vectors, threshold, lambda rows: on_progress(rows, len(distinct)))
+    return describe(catalog, files, form_groups(files, followed))
+
+
+def form_groups(files: Files, followed: tuple[NDArray[np.int64], NDArray[np.float32]] | None) -> list[Group]:
+    """Groups of two files or more, the largest first; of equal ones that with most bytes, then by name.
+
+    ``followed``: leader and cosine of each of ``files.distinct``, as positions there; None for equal bytes only.
+    """
+    best, scores = files.original, np.ones(len(files.ids), np.float32)
+    if followed is not None:
+        distinct = files.distinct
+        place = np.searchsorted(distinct, files.original)
+        best, scores = distinct[followed[0][place]], followed[1][place]
+    members: dict[int, list[int]] = {}
+    for row in _rows_of_groups(best):
+        members.setdefault(int(best[row]), []).append(row)
+    groups = [Group(rows, [float(scores[row]) for row in rows]) for rows in members.values()]
+    groups.sort(
+        key=lambda group: (
+            -len(group.rows),
+            -int(files.sizes[group.rows].sum()),
+            os.fsencode(files.paths[group.rows[0]]),
+        )
+    )
+    return groups
+
+
+def describe(catalog: Catalog, files: Files, groups: Sequence[Group]) -> list[list[Duplicate]]:
+    """The files of each group; without what an update has forgotten since, and groups that lost their best file."""
+    with catalog.snapshot():
+        items = catalog.items_by_id(int(files.ids[row]) for group in groups for row in group.rows)
+    described = []
+    for rows, scores in groups:
+        found = [
+            Duplicate(
+                items[int(files.ids[row])],
+                score,
+                bool(files.original[row] == files.original[rows[0]]),
+                _STATES[files.states[row]],
+            )
+            for row, score in zip(rows, scores, strict=True)
+            if int(files.ids[row]) in items
+        ]
+        if len(found) > 1 and found[0].item.id == files.ids[rows[0]]:
+            described.append(_hard_links_marked(found))
+    return described
+
+
+def read_files(catalog: Catalog) -> Files:
+    """All images, and which of them have equal bytes; each file is looked at, none is read."""
+    ids: list[int] = []
+    sizes: list[int] = []
+    paths: list[Path] = []
+    digests: list[bytes | None] = []
+    states = bytearray()
+    for id_, path, size, mtime_ns, digest in catalog.by_quality():
+        ids.append(id_)
+        sizes.append(size)
+        paths.append(path)
+        digests.append(digest)
+        states.append(_STATES.index(_state(path, size, mtime_ns)))
+    # a stable sort: within a state the order of quality stays
+    order = np.argsort(np.frombuffer(bytes(states), np.int8), kind="stable")
+    first: dict[bytes, int] = {}
+    original = np.empty(len(ids), np.int64)
+    for row, place in enumerate(order.tolist()):
+        digest = digests[place]
+        original[row] = row if digest is None else first.setdefault(digest, row)
+    return Files(
+        np.array(ids, np.int64)[order],
+        np.array(sizes, np.int64)[order],
+        [paths[place] for place in order.tolist()],
+        np.frombuffer(bytes(states), np.int8)[order],
+        original,
+    )
+
+
+def _state(path: Path, size: int, mtime_ns: int) -> str:
+    try:
+        status = path.lstat()
+        is_link = stat.S_ISLNK(status.st_mode)
+        if is_link:
+            status = path.stat()
+    except OSError:
+        return GONE
+    if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
+        return CHANGED
+    return LINK if is_link else PRESENT
+
+
+def _rows_of_groups(best: NDArray[np.int64]) -> list[int]:
+    """Rows that share their best file with others, in order."""
+    sizes = np.bincount(best, minlength=len(best))
+    return np.flatnonzero(sizes[best] > 1).tolist()
+
+
+def _hard_links_marked(group: list[Duplicate]) -> list[Duplicate]:
+    """Two names of one file take the space of one; removing the second frees nothing."""
+    seen: set[tuple[int, int]] = set()
+    marked = []
+    for file in group:
+        if file.state == PRESENT:
+            try:
+                status = file.path.stat()
+            except OSError:
+                file = file._replace(state=GONE)
+            else:
+                key = (status.st_dev, status.st_ino)
+                file = file._replace(state=LINK) if key in seen else file
+                seen.add(key)
+        marked.append(file)
+    return marked

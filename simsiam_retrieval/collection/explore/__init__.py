@@ -1,0 +1,1 @@
+"""Exploring a collection: map (t-SNE), clusters, few-shot classifier."""

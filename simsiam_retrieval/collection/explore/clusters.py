@@ -1,0 +1,69 @@
+"""Groups of images that look alike: spherical k-means (Dhillon and Modha 2001) by FAISS."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from ..storage.derived_files import load_arrays, save_arrays
+
+SEED = 1234
+ITERATIONS = 25
+STARTS = 3  # the best of so many is kept
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which cluster each image is in, and how typical it is of it. The largest cluster is number 0."""
+
+    ids: NDArray[np.int64]  # (n,)
+    numbers: NDArray[np.int32]  # (n,), from 0
+    cosines: NDArray[np.float32]  # (n,), with the centre of its cluster
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Images in each cluster, (k,)."""
+        return np.bincount(self.numbers)
+
+    def members(self, number: int) -> NDArray[np.int64]:
+        """Ids of a cluster's images, the most typical ones first."""
+        rows = np.flatnonzero(self.numbers == number)
+        return self.ids[rows[np.argsort(-self.cosines[rows], kind="stable")]]
+
+
+def cluster(ids: NDArray[np.int64], vectors: NDArray[np.float32], k: int) -> Clusters:
+    """At most ``k`` clusters of unit ``vectors`` (n, dim). The same vectors give the same clusters.
+
+    For large n FAISS learns the centres from 256 images a cluster; all images are assigned to them.
+    """
+    if not 1 <= k <= len(ids):
+        raise ValueError(f"{k} clusters of {len(ids)} images")
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    means = faiss.Kmeans(
+        vectors.shape[1], k, niter=ITERATIONS, nredo=STARTS, seed=SEED, spherical=True, min_points_per_centroid=1
+    )
+    means.train(vectors)
+    cosines, numbers = means.index.search(vectors, 1)
+    present, numbers, sizes = np.unique(numbers[:, 0], return_inverse=True, return_counts=True)
+    rank = np.empty(len(present), np.int32)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(present))
+    return Clusters(ids, rank[numbers], cosines[:, 0])
+
+
+def stored_clusters(
+    folder: Path, generation: int, ids: NDArray[np.int64], vectors: NDArray[np.float32], k: int
+) -> Clusters:
+    """:func:`cluster`, from the file beside the catalog where this generation has one, else computed and stored."""
+    file = folder / f"clusters-{generation}-{k}.npz"
+    held = load_arrays(file, ("ids", "numbers", "cosines"))
+    if held is not None and np.array_equal(held["ids"], ids):
+        numbers, cosines = held["numbers"], held["cosines"]
+        numeric = numbers.dtype.kind == "i" and cosines.dtype.kind == "f"
+        if numeric and numbers.shape == cosines.shape == ids.shape and ((numbers >= 0) & (numbers < k)).all():
+            return Clusters(ids, numbers.astype(np.int32), cosines.astype(np.float32))
+    found = cluster(ids, vectors, k)
+    old = [path for path in folder.glob("clusters-*.npz") if not path.name.startswith(f"clusters-{generation}-")]
+    save_arrays(file, {"ids": found.ids, "numbers": found.numbers, "cosines": found.cosines}, old)
+    return found

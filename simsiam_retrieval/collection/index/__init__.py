@@ -1,0 +1,1 @@
+"""FAISS indexes of a collection: types, building, tuning, GPU, memory-mapped lists."""

@@ -1,0 +1,420 @@
+"""Building a sharded collection: one index over all shards, and a catalog of their rows.
+
+Train on a sample; add each part on its own, wherever ``run`` runs it; note the rows in the catalog; merge; measure;
+publish in one transaction. Everything before that is invisible to readers, kept on disk under names that say what went
+in, and found again by the next build: one that was killed goes on where it was.
+"""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.atomic_files import replacing
+from ...core.errors import UserError
+from ..storage import shard_manifest
+from ..storage.catalog import FILE as CATALOG
+from ..storage.catalog import Catalog, explained
+from ..storage.derived_files import load_arrays, save_arrays
+from ..storage.shard_catalog import Shard, ShardCatalog
+from ..storage.shard_file import FOLDER, ROW_GROUP, Places, read_facts, read_rows, read_vectors, shard_file, shard_names
+from ..storage.shard_reader import footer_identity, unit
+from ..storage.writer_lock import writing
+from . import mapped_index
+from . import shard_parts as parts
+from .index_types import SEED, SHARDED_KINDS, check_kind
+from .make_index import INDEX_SEAL, alike_of, measured, noise_note, record_settings, recorded_settings
+from .noise_level import SAMPLE, measure_noise
+from .tuning import NEIGHBOURS, QUERIES, TIE, TIMED, Measured, check_recall
+
+GROWTH = 4  # a collection that has grown this many times is parted into lists anew
+READ_FOR_SAMPLE = 4  # times as many rows are read as are taken: whole row groups, drawn at random
+ROWS_TOGETHER = 20_000  # noted in the catalog in one transaction
+SPARE = 1.05  # times the space that merging needs
+
+Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+Progress = Callable[[str, int, int], None]  # stage, done, of how many
+
+
+@dataclass
+class Built:
+    """What a build did."""
+
+    images: int = 0  # in the whole collection, afterwards
+    unusable: int = 0
+    shards: int = 0
+    new_shards: int = 0
+    gone_shards: int = 0
+    changed: bool = False  # whether there is a new generation
+    measured: Measured | None = None
+
+
+def build(
+    collection: Path,
+    *,
+    shards: Sequence[str] | None = None,
+    run: Run = map,
+    kind: str | None = None,
+    recall: float | None = None,
+    anew: bool = False,
+    locked: bool = False,
+    on_wait: Callable[[str], None] | None = None,
+    on_progress: Progress = lambda stage, done, total: None,
+) -> Built:
+    """Bring catalog and index of a sharded collection up to date with its shards.
+
+    ``shards``: names of those that belong to it; None means all that are there. Published ones that are not among
+    them leave it. ``run`` maps a picklable function over picklable tasks, as the built-in ``map`` does, or
+    :meth:`concurrent.futures.Executor.map`, or over other machines that see the folder under the same path. ``kind``
+    (auto, ivf, ivf-sq8, ivf-pq) and ``recall`` are kept for later builds. ``anew``: train again, even where the
+    shards are known. ``locked``: the caller holds :func:`..lock.writing`. ``on_wait``: wait for another build.
+
+    Peak memory, beside the trained index (4 * dim bytes a list): training, 4 * dim bytes for each of 64 vectors a
+    list, twice; a part, see :func:`.parts.add_part`; the merge, pages of its files that the system can take back.
+
+    Raises :class:`UserError` for a shard that is damaged or of another encoder, a full disk, another build.
+    """
+    folder = collection.absolute()
+    found = shard_manifest.read_manifest(folder)
+    if kind is not None:
+        check_kind(kind, SHARDED_KINDS)
+    check_recall(1.0 if recall is None else recall)
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{folder}: FAISS cannot map files below a name that is not UTF-8; rename it") from None
+    with contextlib.nullcontext() if locked else writing(folder, on_wait), explained(folder):
+        try:
+            if not (folder / CATALOG).exists():
+                ShardCatalog.create(folder, {"encoder": found.encoder, "dim": str(found.dim), "next": "1"}).close()
+            catalog = Catalog.open_to_write(folder)
+            assert isinstance(catalog, ShardCatalog)
+            catalog.take_copied_labels()
+            with contextlib.closing(catalog):
+                record_settings(catalog, kind, recall)
+                names = shard_names(folder) if shards is None else sorted(set(shards))
+                return _Build(folder, found, catalog, run, on_progress).bring_up_to_date(names, anew=anew)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or folder}: {error.strerror or error}; nothing is lost; mend that and run it again"
+            ) from None
+
+
+class _Build:
+    """One build, by whoever holds the lock."""
+
+    def __init__(
+        self, folder: Path, found: shard_manifest.Manifest, catalog: ShardCatalog, run: Run, on_progress: Progress
+    ) -> None:
+        self.folder, self.manifest, self.catalog = folder, found, catalog
+        self.run, self.on_progress = run, on_progress
+        self.dim = found.dim
+        (folder / parts.FOLDER).mkdir(exist_ok=True)
+
+    def bring_up_to_date(self, names: Sequence[str], *, anew: bool) -> Built:
+        known, gone = self._registered(names)
+        generation = self.catalog.generation()
+        new = [shard for shard in known if shard.generation > generation]
+        made = self.catalog.noted_json("trained") or {}
+        rows = sum(shard.rows for shard in known)
+        settings = recorded_settings(self.catalog)
+        kind = mapped_index.chosen_kind(settings.kind, rows)
+        fresh = (
+            anew or not made or made["kind"] != kind or rows > GROWTH * made["rows"] or 2 * GROWTH * rows < made["rows"]
+            or not all(file.exists() for file in parts.trained_files(self.folder, made["key"]))
+        )  # fmt: skip
+        unchanged = not new and not gone and not fresh and settings.recall == made.get("recall")
+        if unchanged and self._has_sound_index(generation):
+            return self._report(Built())
+        report = Built(new_shards=len(new), gone_shards=len(gone), changed=True)
+        trained = self._trained(kind, known, rows) if fresh else made
+        self.catalog.put_into_parts(parts.assigned(known, trained["vectors_a_part"], anew=fresh))
+        known = self._again(known)
+        tasks = parts.tasks_of(self.folder, trained["key"], known)
+        self._add(tasks)
+        images, nearest = self._fill(tasks, known)
+        known = self._again(known)
+        if images != sum(shard.images or 0 for shard in known):
+            raise RuntimeError(f"{images} vectors, but {sum(shard.images or 0 for shard in known)} rows in the catalog")
+        notes = self._merged(tasks, images, nearest, settings.recall, generation + 1)
+        sampled = self.catalog.vectors_of(self.catalog.sample_of(known, SAMPLE), self.dim)
+        noise = measure_noise(sampled, alike_of(self.catalog))
+        notes |= {
+            "noise": noise_note(generation + 1, noise),
+            "trained": json.dumps({**trained, "recall": settings.recall}),
+            "training": "{}",
+            "index made with": json.dumps(asdict(settings)),
+        }
+        self.catalog.publish_shards(gone, notes)
+        self._tidy(tasks, trained["key"])
+        return self._report(report)
+
+    def _has_sound_index(self, generation: int) -> bool:
+        sealed = self.catalog.noted_json(INDEX_SEAL)
+        if sealed not in (None, [generation, *mapped_index.hashes_of(self.folder, generation)]):
+            return False
+        return mapped_index.ShardIndex.load(self.folder, generation) is not None
+
+    def _again(self, shards: Sequence[Shard]) -> list[Shard]:
+        """The same shards, as the catalog has them now."""
+        firsts = {shard.first for shard in shards}
+        return [shard for shard in self.catalog.shards() if shard.first in firsts]
+
+    def _report(self, report: Built) -> Built:
+        shards = self.catalog.shards()
+        report.images = self.catalog.count()
+        report.shards, report.unusable = len(shards), sum(shard.rows for shard in shards) - report.images
+        report.measured = measured(self.catalog)
+        return report
+
+    # -- which shards
+
+    def _registered(self, names: Sequence[str]) -> tuple[list[Shard], list[Shard]]:
+        """The shards that belong to the collection, new ones with ids of their own; and those that leave it."""
+        generation = self.catalog.generation()
+        wanted = {name: footer_identity(shard_file(self.folder, name))[1] for name in names}
+        before = self.catalog.shards()
+        known = [shard for shard in before if wanted.get(shard.name) == shard.identity]
+        others = [shard for shard in before if wanted.get(shard.name) != shard.identity]
+        self.catalog.forget(shard for shard in others if shard.generation > generation)
+        have = {shard.name for shard in known}
+        facts = {
+            name: read_facts(shard_file(self.folder, name), self.manifest.encoder, self.dim)
+            for name in wanted if name not in have
+        }  # fmt: skip
+        next_id = int(self.catalog.noted("next") or 1)
+        new = []
+        for name in sorted(facts, key=lambda name: (facts[name].first_path, name)):
+            source = facts[name].extra.get("source", "")
+            shard = Shard(next_id, name, wanted[name], facts[name].rows, None, source, -1, generation + 1)
+            next_id = shard.end
+            new.append(shard)
+        if new:
+            self.catalog.note("next", str(next_id))  # first: an id that was noted and not used does no harm
+            self.catalog.register(new)
+        return [*known, *new], [shard for shard in others if shard.generation <= generation]
+
+    # -- training
+
+    def _trained(self, kind: str, shards: Sequence[Shard], rows: int) -> dict[str, Any]:
+        """Train on a sample, unless a build that was killed did so, be it of fewer shards."""
+        pending = self.catalog.noted_json("training") or {}
+        if (
+            pending and pending["kind"] == kind and pending["rows"] <= rows <= GROWTH * pending["rows"]
+            and all(file.exists() for file in parts.trained_files(self.folder, pending["key"]))
+        ):  # fmt: skip
+            return pending
+        content = json.dumps([kind, self.dim, sorted((shard.name, shard.identity) for shard in shards)])
+        key = hashlib.sha256(content.encode()).hexdigest()[:32]
+        index_file, queries_file = parts.trained_files(self.folder, key)
+        sample, queries = self._sample(shards, mapped_index.sample_size(rows))
+        if not len(sample):
+            raise UserError(f"{self.folder / FOLDER}: no shard with an image in it; embed some first")
+        self.on_progress("training", 0, 1)
+        index = mapped_index.train(kind, mapped_index.lists_for(rows), sample)
+        del sample
+        if not save_arrays(queries_file, {"queries": queries}):
+            raise UserError(f"{self.folder}: cannot be written; is the disk full? Nothing is lost; run it again")
+        mapped_index.save(index, index_file)
+        self.on_progress("training", 1, 1)
+        vectors_a_part = max(1, parts.PART_BYTES // mapped_index.code_bytes(index))
+        trained = {"key": key, "kind": kind, "rows": rows, "vectors_a_part": vectors_a_part}
+        self.catalog.note("training", json.dumps(trained))
+        return trained
+
+    def _sample(self, shards: Sequence[Shard], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Unit vectors for training (about ``count``, dim), and as queries (200 or fewer, dim); always the same."""
+        generator = np.random.default_rng(SEED)
+        groups = [(shard, group) for shard in shards for group in range(-(-shard.rows // ROW_GROUP))]
+        wanted = min(len(groups), max(QUERIES, -(-READ_FOR_SAMPLE * count // ROW_GROUP)))
+        chosen = sorted(generator.permutation(len(groups))[:wanted].tolist())
+        by_shard: dict[Shard, list[int]] = {}
+        for number in chosen:
+            by_shard.setdefault(groups[number][0], []).append(groups[number][1])
+        rows = sum(min(ROW_GROUP, s.rows - ROW_GROUP * g) for s, of_shard in by_shard.items() for g in of_shard)
+        share = min(1.0, count / max(1, rows))
+        sample = np.empty((count + ROW_GROUP, self.dim), np.float32)  # filled as far as it goes: no second copy
+        taken = 0
+        queries: list[NDArray[np.float16]] = []
+        for done, (shard, of_shard) in enumerate(by_shard.items()):
+            self.on_progress("sampling", done, len(by_shard))
+            for vectors in read_vectors(shard_file(self.folder, shard.name), of_shard):
+                vectors = vectors[vectors.any(axis=1)]
+                some = vectors[generator.random(len(vectors)) < share][: len(sample) - taken]
+                sample[taken : taken + len(some)] = unit(some)
+                taken += len(some)
+                queries.append(vectors[generator.random(len(vectors)) < 2 * QUERIES / rows])
+        found = np.concatenate(queries) if queries else np.zeros((0, self.dim), np.float16)
+        found = found[np.sort(generator.permutation(len(found))[:QUERIES])]
+        return sample[:taken], unit(found)
+
+    # -- parts and rows
+
+    def _add(self, tasks: Sequence[parts.PartTask]) -> None:
+        self.on_progress("adding", 0, len(tasks))
+        for done, _ in enumerate(self.run(parts.add_part, tasks), 1):
+            self.on_progress("adding", done, len(tasks))
+
+    def _fill(self, tasks: Sequence[parts.PartTask], shards: Sequence[Shard]) -> tuple[int, NDArray[np.float32]]:
+        """Note the rows of shards that the catalog does not have yet, part by part.
+
+        Returns how many vectors there are in all, and the highest cosines (queries, KEPT) of each query among them.
+        """
+        to_fill = {shard.first: shard for shard in shards if shard.images is None}
+        done, images, nearest = 0, 0, None
+        self.on_progress("listing", 0, len(to_fill))
+        for task in tasks:
+            part = parts.read_part(task)
+            if part is None:
+                raise UserError(f"{self.folder / parts.FOLDER}: a part that was made is gone; run the build again")
+            images += part.vectors
+            both = part.nearest if nearest is None else np.hstack([nearest, part.nearest])
+            nearest = -np.sort(-both, axis=1)[:, : parts.KEPT]
+            new = [(to_fill[first], places) for first, places in part.places.items() if first in to_fill]
+            for some in _batched(new):
+                self.catalog.fill((shard, self._rows(shard), places) for shard, places in some)
+                done += len(some)
+                self.on_progress("listing", done, len(to_fill))
+        assert nearest is not None  # there is a shard, or training would have said so
+        return images, nearest
+
+    def _rows(self, shard: Shard) -> Iterator[dict[str, Any]]:
+        return (row for group in read_rows(shard_file(self.folder, shard.name)) for row in group)
+
+    # -- merging and measuring
+
+    def _merged(
+        self,
+        tasks: Sequence[parts.PartTask],
+        images: int,
+        nearest: NDArray[np.float32],
+        recall: float,
+        generation: int,
+    ) -> dict[str, str]:
+        """Write the index of ``generation``; what is to be noted of it."""
+        sources = [task.files[0] for task in tasks]
+        self._check_space(sources)
+        index_file, lists_file = mapped_index.files_of(self.folder, generation)
+        trained = parts.trained_files(self.folder, tasks[0].trained)
+        self.on_progress("merging", 0, 1)
+        with contextlib.ExitStack() as stack:
+            raw_index, raw_lists = (self.folder / f".{file.name}.tmp" for file in (index_file, lists_file))
+            for file in (raw_index, raw_lists):
+                stack.callback(file.unlink, missing_ok=True)
+            total = mapped_index.merge(trained[0], sources, raw_index, raw_lists)
+            index = mapped_index.open_mapped(raw_index, raw_lists)
+            if index is None or index.ntotal != total or total != images:
+                raise UserError(f"{self.folder}: the merged index cannot be read back; is the disk full? Run it again")
+            arrays = load_arrays(trained[1], ["queries"]) or {}
+            self.on_progress("merging", 1, 1)
+            taken = self._tuned(index, arrays["queries"], nearest, recall)
+            if raw_lists.exists():
+                raw_lists.replace(lists_file)
+            with replacing(index_file) as temporary, temporary.open("wb") as stream:
+                faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # pyright: ignore[reportAttributeAccessIssue]
+        return {
+            "measured": json.dumps(None if taken is None else taken.as_dict()),
+            INDEX_SEAL: json.dumps([generation, *mapped_index.hashes_of(self.folder, generation)]),
+        }
+
+    def _check_space(self, sources: Sequence[Path]) -> None:
+        needed = int(SPARE * sum(file.stat().st_size for file in sources))
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise UserError(
+                f"{self.folder}: merging the index takes {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; "
+                "make room and run it again; what is done is kept"
+            )
+
+    def _tuned(
+        self, index: faiss.IndexIVF, queries: NDArray[np.float32], nearest: NDArray[np.float32], asked: float
+    ) -> Measured | None:
+        """Raise nprobe until recall@10 is ``asked``, or as far as it goes; then time it.
+
+        As :func:`..tuning.tune`, whose exact neighbours need all vectors in memory: here each part found its own.
+        """
+        if not len(queries) or not index.ntotal:
+            return None
+        held = mapped_index.ShardIndex(index, 0)
+        found = min(NEIGHBOURS + 1, index.ntotal)
+        floor = nearest[:, found - 1] - TIE
+        probes = [1 << power for power in range(index.nlist.bit_length()) if 1 << power < index.nlist]
+        recall, step = 0.0, 1
+        for step in [*probes, index.nlist]:
+            index.nprobe = step
+            # the lists that were asked for and no others, unlike a search
+            _, ids = index.search(queries, min(index.ntotal, found * held.rescored))
+            recall = self._recall(queries, ids, floor, found)
+            if recall >= asked:
+                break
+        timed = []
+        for query in queries[:: max(1, len(queries) // TIMED)][:TIMED]:
+            start = time.perf_counter()
+            _, ids = held.search(query[None], min(index.ntotal, found * held.rescored))
+            self._scores(query[None], ids)
+            timed.append(1000 * (time.perf_counter() - start))
+        return Measured(
+            kind=held.kind,
+            images=index.ntotal,
+            settings={"lists": index.nlist, "nprobe": step},
+            asked=asked,
+            recall=round(recall, 4),
+            queries=len(queries),
+            milliseconds=round(statistics.median(timed), 3),
+            exact_milliseconds=None,
+        )
+
+    def _recall(
+        self, queries: NDArray[np.float32], ids: NDArray[np.int64], floor: NDArray[np.float32], found: int
+    ) -> float:
+        """Mean share of the ten nearest, each query itself left out, that ``ids`` (n, m) hold."""
+        scores = -np.sort(-self._scores(queries, ids), axis=1)
+        # the query itself, or a copy of it, is the first of each
+        return float(np.mean((scores[:, 1:found] >= floor[:, None]).sum(axis=1) / max(1, found - 1)))
+
+    def _scores(self, queries: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Exact cosines of candidates ``ids`` (n, m) with their queries, -2 where there is none."""
+        wanted = np.unique(ids[ids >= 0])
+        vectors = self.catalog.vectors_of(wanted, self.dim)
+        scores = np.full(ids.shape, -2, np.float32)
+        for row, candidates in enumerate(ids):
+            there = candidates >= 0
+            scores[row, there] = vectors[np.searchsorted(wanted, candidates[there])] @ queries[row]
+        return scores
+
+    # -- afterwards
+
+    def _tidy(self, tasks: Sequence[parts.PartTask], key: str) -> None:
+        """Remove older indexes and parts, now that nobody begins to read them."""
+        keep = set(mapped_index.files_of(self.folder, self.catalog.generation()))
+        for file in self._indexes():
+            if file not in keep:
+                with contextlib.suppress(OSError):
+                    file.unlink()
+        kept = [file for task in tasks for file in task.files]
+        parts.remove_others(self.folder, [*kept, *parts.trained_files(self.folder, key)])
+
+    def _indexes(self) -> Iterator[Path]:
+        for suffix in (mapped_index.SUFFIX, mapped_index.LISTS):
+            yield from self.folder.glob(f"index-*.{suffix}")
+            yield from self.folder.glob(f".index-*.{suffix}*.tmp")
+
+
+def _batched(shards: Sequence[tuple[Shard, list[Places]]]) -> Iterator[list[tuple[Shard, list[Places]]]]:
+    """Shards that are noted in one transaction: every one costs a wait for the disk, a large one keeps readers out."""
+    batch: list[tuple[Shard, list[Places]]] = []
+    for number, found in enumerate(shards, 1):
+        batch.append(found)
+        if sum(shard.rows for shard, _ in batch) >= ROWS_TOGETHER or number == len(shards):
+            yield batch
+            batch = []

@@ -1,0 +1,204 @@
+"""The index of a sharded collection: inverted lists that stay on the disk and are mapped into memory.
+
+One index is trained on a sample. Each part (some of the shards) is added to an empty copy of it, by itself; FAISS
+merges the parts' lists into one file. Codes do not depend on the company that a vector is added in, so the result
+is that of one process.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import faiss
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from ...core.atomic_files import replacing
+from ...core.errors import UserError
+from ..storage.catalog import Catalog
+from .index_types import LISTS_PER_ROOT, TRAINED_ON, inverted_lists, most_lists
+from .make_index import INDEX_SEAL
+from .vector_index import VectorIndex
+
+AUTO = "ivf-sq8"
+PQ_FROM = 20_000  # vectors; codebooks of 256 entries learn nothing from fewer
+RESCORED = {"ivf": 1, "ivf-sq8": 4, "ivf-pq": 16}  # times as many candidates are compared again with their vectors
+LISTS, SUFFIX = "ivfdata", "faiss"
+PREFETCHING_THREADS = 4  # that read the lists of a query ahead; FAISS's own 32 cost more once lists are in memory
+
+
+def chosen_kind(kind: str, images: int) -> str:
+    """The type that ``kind`` means for so many images."""
+    if kind == "auto" or (kind == "ivf-pq" and images < PQ_FROM):
+        return AUTO
+    return kind
+
+
+def lists_for(images: int) -> int:
+    """How many inverted lists an index of so many images has."""
+    return max(1, min(int(LISTS_PER_ROOT * images**0.5), most_lists(images)))
+
+
+def sample_size(images: int) -> int:
+    """How many vectors k-means sees; with 4 * dim bytes each, what training needs in memory."""
+    return min(images, TRAINED_ON * lists_for(images))
+
+
+def train(kind: str, lists: int, sample: NDArray[np.float32]) -> faiss.IndexIVF:
+    """An empty trained index of this type over unit vectors ``sample`` (n, dim); the same one every time."""
+    index = inverted_lists(kind, sample.shape[1], max(1, min(lists, most_lists(len(sample)))))
+    index.train(sample)
+    return index
+
+
+def ivf(index: faiss.Index) -> faiss.IndexIVF:
+    """``index``, of which only inverted lists make sense here; RuntimeError where it is something else."""
+    if not isinstance(index, faiss.IndexIVF):
+        raise RuntimeError(f"{type(index).__name__}: no inverted lists")
+    return index
+
+
+def code_bytes(index: faiss.IndexIVF) -> int:
+    """Bytes that a vector takes in the lists, with its id."""
+    return index.code_size + 8
+
+
+def save(index: faiss.Index, file: Path) -> None:
+    """Write an index in one step."""
+    with replacing(file) as temporary, temporary.open("wb") as stream:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def load(file: Path) -> faiss.IndexIVF:
+    """An index that was saved with its lists in it; RuntimeError or OSError where it is damaged or gone."""
+    with file.open("rb") as stream:
+        return ivf(faiss.read_index(faiss.PyCallbackIOReader(stream.read)))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def identity_of(file: Path) -> str:
+    """A hash of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
+
+
+def hashes_of(folder: Path, generation: int) -> list[str]:
+    """XXH3 of the two files of a generation's index; "" for one that is not there, as of an index without lists."""
+    return [_hash_of(file) for file in files_of(folder, generation)]
+
+
+def _hash_of(file: Path) -> str:
+    hashed = xxhash.xxh3_128()
+    try:
+        with file.open("rb") as stream:
+            while block := stream.read(2**20):
+                hashed.update(block)
+    except FileNotFoundError:
+        return ""
+    return hashed.hexdigest()
+
+
+def merge(trained: Path, parts: Sequence[Path], index_file: Path, lists_file: Path) -> int:
+    """Merge the lists of all ``parts`` into ``lists_file``, and write the index that goes with it; its vectors.
+
+    In a process of its own: FAISS writes through a memory map, where a disk that gets full kills the process, and
+    prints to stdout. Raises :class:`UserError` then.
+    """
+    wanted = {
+        "trained": str(trained), "parts": [str(part) for part in parts],
+        "index": str(index_file), "lists": str(lists_file),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-P", str(Path(__file__).with_name("merge_lists.py"))],  # FAISS alone, not this package
+        input=json.dumps(wanted), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or [f"signal {-done.returncode}"]
+        full = "; is the disk full?" if done.returncode < 0 or "No space" in reason[0] else "."
+        raise UserError(
+            f"{lists_file.parent}: merging the index failed ({reason[0][:160]}){full} "
+            "Nothing is lost; make room and run it again"
+        )
+    return int(done.stdout.split()[-1])
+
+
+def open_mapped(index_file: Path, lists_file: Path) -> faiss.IndexIVF | None:
+    """An index whose lists stay on the disk, read only; None where a file is missing or damaged."""
+    try:
+        with index_file.open("rb") as stream:
+            reader = faiss.PyCallbackIOReader(stream.read)  # pyright: ignore[reportAttributeAccessIssue]
+            index = ivf(faiss.read_index(reader, faiss.IO_FLAG_SKIP_IVF_DATA))
+        lists = faiss.downcast_InvertedLists(index.invlists)  # pyright: ignore[reportArgumentType]
+        if isinstance(lists, faiss.OnDiskInvertedLists):
+            if lists_file.stat().st_size < lists.totsize:  # reading past the end would kill the process
+                return None
+            lists.filename, lists.read_only = str(lists_file), True
+            lists.prefetch_nthread = PREFETCHING_THREADS
+            lists.do_mmap()
+        return index
+    except (OSError, RuntimeError, AttributeError):
+        return None
+
+
+class ShardIndex(VectorIndex):
+    """Approximate inner-product search in mapped inverted lists. Many threads may search at once."""
+
+    def __init__(self, index: faiss.IndexIVF, generation: int) -> None:
+        super().__init__(index, generation)
+        self._ivf = index
+
+    @classmethod
+    def load(cls, folder: Path, generation: int, seal: str | None = None) -> "ShardIndex | None":
+        """The index of this generation, or None when it is not there or damaged.
+
+        ``seal``: the hash of the file with the centroids. That of the lists, which are only mapped, is for --verify.
+        """
+        if seal is not None and _hash_of(files_of(folder, generation)[0]) != seal:
+            return None
+        index = open_mapped(*files_of(folder, generation))
+        return None if index is None else cls(index, generation)
+
+    @property
+    def rescored(self) -> int:
+        """How many times as many candidates are to be compared again with their vectors."""
+        return RESCORED[self.kind]
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Approximate cosines and ids, each (n, min(k, len)), best first; ``among``: ids (m,), ascending, that count.
+
+        More lists are looked into where those that were tuned for hold too few. Ids are -1 where there are no more.
+        """
+        k = min(k, len(self) if among is None else len(among))
+        if k == 0:
+            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+        selector = None
+        if among is not None:
+            mask = np.zeros((int(among[-1]) // 8 + 1) * 8, bool)
+            mask[among] = True
+            selector = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # pyright: ignore[reportCallIssue]
+        probed = self._ivf.nprobe
+        while True:
+            parameters = faiss.SearchParametersIVF()
+            parameters.sel, parameters.nprobe = selector, probed
+            scores, ids = self._ivf.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
+            if probed >= self._ivf.nlist or not (ids < 0).any():
+                return np.clip(scores, -1, 1), ids
+            probed = min(4 * probed, self._ivf.nlist)
+
+
+def files_of(folder: Path, generation: int) -> tuple[Path, Path]:
+    """The two files of a generation's index: centroids and places, and the lists."""
+    return folder / f"index-{generation}.{SUFFIX}", folder / f"index-{generation}.{LISTS}"
+
+
+def index_hash(catalog: Catalog, generation: int) -> str | None:
+    """What a build noted of the file with the centroids; None where it noted nothing, as older versions did."""
+    match catalog.noted_json(INDEX_SEAL):
+        case [int(of), str(found), str()] if of == generation:
+            return found
+    return None

@@ -1,0 +1,203 @@
+"""A part of a sharded collection: some shards, added to an empty copy of the trained index by one task.
+
+Tasks are independent, may run on other machines that see the collection's folder, and leave a file each, named after
+what went in: a task that is repeated finds it done. A shard of its own index each would be simpler, but every index
+file carries the centroids, and the merge keeps a table of all lists for each.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import UserError
+from ..storage.derived_files import load_arrays, save_arrays
+from ..storage.shard_catalog import Shard
+from ..storage.shard_file import Places, read_places, shard_file
+from ..storage.shard_reader import footer_identity, unit
+from . import mapped_index
+
+FOLDER = "parts"
+PART_BYTES = 128 << 20  # of codes; growing lists take up to twice as much while they are filled
+ADDED_AT_ONCE = 16_384  # vectors
+
+
+class PartTask(NamedTuple):
+    """What one task does, in values that can be sent to another process."""
+
+    collection: str
+    trained: str  # key of the trained index
+    shards: tuple[tuple[str, str, int], ...]  # name, identity of the footer, first id
+
+    @property
+    def key(self) -> str:
+        """Names the result: another one for other shards, other ids or another trained index."""
+        return hashlib.sha256(json.dumps([self.trained, self.shards]).encode()).hexdigest()[:32]
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The index, and what else was found out; the index is written last."""
+        folder = Path(self.collection) / FOLDER
+        return folder / f"part-{self.key}.faiss", folder / f"part-{self.key}.npz"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a task found out besides the index."""
+
+    vectors: int
+    nearest: NDArray[np.float32]  # (queries, up to KEPT): the highest cosines of each, in descending order
+    places: dict[int, list[Places]]  # first id of a shard -> its row groups
+
+
+KEPT = 11  # nearest of each query: ten, and the query itself
+
+
+def trained_files(collection: Path, key: str) -> tuple[Path, Path]:
+    """The empty trained index, and the queries (n, dim) that recall is measured with."""
+    folder = collection / FOLDER
+    return folder / f"trained-{key}.faiss", folder / f"trained-{key}.npz"
+
+
+def add_part(task: PartTask) -> int:
+    """Make the index of a part, unless it is there; how many vectors it holds.
+
+    Memory: :data:`PART_BYTES` of codes and as much again while lists grow, and a row group. Raises
+    :class:`UserError` for a shard that is damaged, gone, or not the one that was meant.
+    """
+    index_file, facts_file = task.files
+    if index_file.exists() and (known := read_part(task)) is not None:  # by a build that was killed
+        return known.vectors
+    collection = Path(task.collection)
+    empty, queries = _trained(collection, task.trained, _stamp(collection, task.trained))
+    index = mapped_index.ivf(faiss.clone_index(empty))
+    nearest = np.full((len(queries), KEPT), -2, np.float32)
+    arrays: dict[str, NDArray] = {}
+    for name, identity, first in task.shards:
+        file = shard_file(collection, name)
+        if footer_identity(file)[1] != identity:
+            raise UserError(f"{file}: has changed since this build began; run it again")
+        nearest = _add_shard(index, queries, nearest, file, first, arrays)
+    arrays |= {"nearest": nearest, "vectors": np.array(index.ntotal)}
+    if not save_arrays(facts_file, arrays):
+        raise UserError(f"{facts_file.parent}: cannot be written; is the disk full? Nothing is lost; run it again")
+    mapped_index.save(index, index_file)
+    return index.ntotal
+
+
+def _add_shard(
+    index: faiss.IndexIVF,
+    queries: NDArray[np.float32],
+    nearest: NDArray[np.float32],
+    file: Path,
+    first: int,
+    arrays: dict[str, NDArray],
+) -> NDArray[np.float32]:
+    places: list[tuple[int, int, int]] = []
+    thumbnails: list[NDArray[np.uint32]] = []
+    blocks: list[NDArray[np.float32]] = []
+    ids: list[NDArray[np.int64]] = []
+    row = first
+
+    def add() -> NDArray[np.float32]:
+        vectors = np.concatenate(blocks)
+        index.add_with_ids(vectors, np.concatenate(ids))
+        blocks.clear()
+        ids.clear()
+        if not len(queries) or not len(vectors):
+            return nearest
+        scores = faiss.knn(queries, vectors, min(KEPT, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)[0]
+        return -np.sort(-np.hstack([nearest, scores]), axis=1)[:, :KEPT]
+
+    for group, vectors in read_places(file):
+        has_one = vectors.any(axis=1)
+        if not np.isfinite(vectors).all():
+            raise UserError(f"{file}: a vector in it is not finite; delete it and embed its images again")
+        blocks.append(unit(vectors[has_one]))
+        ids.append(row + np.flatnonzero(has_one))
+        places.append((group.rows, group.vectors_at, group.thumbnails_at))
+        thumbnails.append(group.thumbnails)
+        row += group.rows
+        if sum(map(len, blocks)) >= ADDED_AT_ONCE:
+            nearest = add()
+    if blocks:
+        nearest = add()
+    arrays[f"places {first}"] = np.array(places, np.int64).reshape(-1, 3)
+    arrays[f"thumbnails {first}"] = np.concatenate([np.zeros((0, 2), np.uint32), *thumbnails])
+    return nearest
+
+
+def read_part(task: PartTask) -> Part | None:
+    """What :func:`add_part` found out, or None where that is not there or damaged."""
+    names = [f"{what} {first}" for _, _, first in task.shards for what in ("places", "thumbnails")]
+    arrays = load_arrays(task.files[1], ["vectors", "nearest", *names])
+    if arrays is None:
+        return None
+    places: dict[int, list[Places]] = {}
+    for _, _, first in task.shards:
+        groups = arrays[f"places {first}"]
+        ends = np.cumsum(groups[:, 0])
+        thumbnails = np.split(arrays[f"thumbnails {first}"], ends[:-1]) if len(groups) else []
+        places[first] = [Places(g[0], g[1], g[2], t) for g, t in zip(groups.tolist(), thumbnails, strict=True)]
+    return Part(int(arrays["vectors"]), arrays["nearest"], places)
+
+
+def tasks_of(collection: Path, trained: str, shards: Sequence[Shard]) -> list[PartTask]:
+    """The tasks that make all parts of ``shards``, in the order of their first ids."""
+    members: dict[int, list[Shard]] = {}
+    for shard in sorted(shards, key=lambda shard: shard.first):
+        members.setdefault(shard.part, []).append(shard)
+    return [
+        PartTask(str(collection), trained, tuple((shard.name, shard.identity, shard.first) for shard in part))
+        for part in members.values()
+    ]
+
+
+def assigned(shards: Sequence[Shard], vectors_a_part: int, *, anew: bool) -> dict[int, int]:
+    """First id -> part, of the shards that have none (part below 0), or of all ``anew``.
+
+    New shards fill the last part up, and then further ones: the other parts stay as they are.
+    """
+    held: dict[int, int] = {}
+    for shard in shards:
+        if shard.part >= 0 and not anew:
+            held[shard.part] = held.get(shard.part, 0) + shard.rows
+    part = max(held, default=0)
+    found: dict[int, int] = {}
+    for shard in shards:
+        if shard.part < 0 or anew:
+            if held.get(part, 0) and held[part] + shard.rows > vectors_a_part:
+                part += 1
+            held[part] = held.get(part, 0) + shard.rows
+            found[shard.first] = part
+    return found
+
+
+def remove_others(collection: Path, keep: Sequence[Path]) -> None:
+    """Remove the files of parts that are no longer needed, and what killed tasks left."""
+    for file in (collection / FOLDER).glob("*"):
+        if file not in keep:
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
+def _stamp(collection: Path, key: str) -> int:
+    return trained_files(collection, key)[0].stat().st_mtime_ns
+
+
+@functools.lru_cache(maxsize=1)
+def _trained(collection: Path, key: str, stamp: int) -> tuple[faiss.IndexIVF, NDArray[np.float32]]:
+    """The empty index and the queries; kept, as a worker has many parts to add. ``stamp``: of the file."""
+    index_file, queries_file = trained_files(collection, key)
+    arrays = load_arrays(queries_file, ["queries"])
+    if arrays is None:
+        raise UserError(f"{queries_file}: gone or damaged; run the build again")
+    return mapped_index.load(index_file), arrays["queries"]

@@ -1,0 +1,229 @@
+"""The FAISS index of a collection: a cache beside the catalog, named after the generation it was built from."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from ...core.atomic_files import replacing
+from .index_types import build, innermost, kind_of, removes, stored_ids
+
+# FAISS's own limits make batches of some ten to two hundred queries up to seven times slower than these
+faiss.cvar.distance_compute_blas_threshold = 1
+faiss.cvar.distance_compute_blas_query_bs = 1024
+faiss.cvar.distance_compute_blas_database_bs = 8192  # times 1024 queries: 32 MB
+
+ROUNDING = 1e-6  # scores of equal vectors differ by less
+EQUALISED = 20_000  # candidates that are compared again, at most
+
+_NAME = re.compile(r"index-(\d+)\.faiss")
+
+
+class VectorIndex:
+    """Inner-product search over unit vectors, exact or approximate. CPU FAISS: many threads may search at once."""
+
+    def __init__(self, index: faiss.Index, generation: int) -> None:
+        self._index = index
+        self.generation = generation
+
+    @classmethod
+    def build(
+        cls, ids: NDArray[np.int64], vectors: NDArray[np.float32], generation: int, kind: str = "flat"
+    ) -> "VectorIndex":
+        """Index ``vectors`` (n, dim) under ``ids`` (n,); ``kind`` is a FAISS type of ``index_types``, not auto."""
+        return cls(build(kind, ids, vectors), generation)
+
+    @classmethod
+    def load(cls, folder: Path, generation: int, seal: str | None = None) -> "VectorIndex | None":
+        """The cached index of this generation, or None when it is not there or damaged.
+
+        ``seal``: what :meth:`save` said of the file; one byte that differs makes it a damaged one.
+        """
+        try:
+            with _file(folder, generation).open("rb") as file:
+                source = _Hashed(file.read)
+                # through Python's file: FAISS itself cannot open names that are not UTF-8
+                reader = faiss.PyCallbackIOReader(source)  # pyright: ignore[reportAttributeAccessIssue]
+                index = cls(faiss.read_index(reader), generation)
+                while source(2**20):
+                    pass  # what is behind the index
+                return index if seal in (None, source.seal) else None
+        # FAISS fails in many ways on damage: a length that is wrong may ask for more memory than there is
+        except (OSError, RuntimeError, MemoryError, ValueError, OverflowError):
+            return None
+
+    @staticmethod
+    def seal_of(folder: Path, generation: int) -> str | None:
+        """What :meth:`save` would say of the file that is there; None where it cannot be read."""
+        try:
+            with _file(folder, generation).open("rb") as file:
+                source = _Hashed(file.read)
+                while source(2**20):
+                    pass
+                return source.seal
+        except OSError:
+            return None
+
+    @classmethod
+    def load_newest(cls, folder: Path) -> "VectorIndex | None":
+        """The cached index of the newest generation that there is, or None."""
+        generations = [int(match[1]) for file in folder.glob("index-*.faiss") if (match := _NAME.fullmatch(file.name))]
+        return cls.load(folder, max(generations)) if generations else None
+
+    @staticmethod
+    def saved(folder: Path, generation: int) -> bool:
+        """Whether there is a cache of this generation; an update that was killed may leave none."""
+        return _file(folder, generation).exists()
+
+    def save(self, folder: Path, on_sealed: Callable[[str], None] = lambda seal: None) -> None:
+        """Write the cache and remove those of other generations, and what a killed writer left of one.
+
+        ``on_sealed`` is told a hash of the file before it takes its place.
+        """
+        file = _file(folder, self.generation)
+        with replacing(file) as temporary:
+            with temporary.open("wb") as stream:
+                hashed = xxhash.xxh3_128()
+
+                def write(block: bytes) -> int:
+                    hashed.update(block)
+                    return stream.write(block)
+
+                writer = faiss.PyCallbackIOWriter(write)  # pyright: ignore[reportAttributeAccessIssue]
+                faiss.write_index(self._index, writer)
+            on_sealed(hashed.hexdigest())
+        for old in folder.glob("index-*.faiss"):
+            if old != file:
+                old.unlink(missing_ok=True)
+        for unfinished in folder.glob(".index-*.tmp"):
+            unfinished.unlink(missing_ok=True)
+
+    def __len__(self) -> int:
+        return self._index.ntotal
+
+    @property
+    def faiss_index(self) -> faiss.Index:
+        """FAISS's own object, for tuning and for the GPU."""
+        return self._index
+
+    @property
+    def kind(self) -> str:
+        """Its type, by the names of ``index_types``."""
+        return kind_of(self._index)
+
+    @property
+    def exact(self) -> bool:
+        """Whether a search compares the query with every vector as it is stored."""
+        return self.kind == "flat"
+
+    @property
+    def rounded(self) -> bool:
+        """Whether it holds vectors of fewer bits, so that scores have to be worked out again."""
+        return self.kind in ("float16", "ivf-sq8", "ivf-pq")
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids it holds (n,), in its own order."""
+        return stored_ids(self._index)
+
+    def holds(self, ids: NDArray[np.int64], dim: int) -> bool:
+        """Whether it holds these ids (n,), ascending, and vectors of ``dim`` values."""
+        if self._index.d != dim or self._index.ntotal != len(ids):
+            return False
+        if not isinstance(self._index, faiss.IndexIDMap2 | faiss.IndexIVF):
+            return False
+        return np.array_equal(np.sort(self.ids), ids)
+
+    def vectors(self, ids: list[int]) -> NDArray[np.float32]:
+        """The vectors it holds of ``ids`` (n,), which it must hold: (n, dim); of a rounded index, rounded."""
+        if isinstance(self._index, faiss.IndexIVF):
+            maps = faiss.DirectMap  # pyright: ignore[reportAttributeAccessIssue]
+            if self._index.direct_map.type == maps.NoMap:
+                self._index.set_direct_map_type(maps.Hashtable)
+        return self._index.reconstruct_batch(np.array(ids, np.int64))
+
+    def can_become(self, kind: str, ids: NDArray[np.int64]) -> bool:
+        """Whether adding and removing is the cheaper way from this index to one of ``kind`` over ``ids``."""
+        if self.kind != kind or kind in ("flat", "float16"):  # those are a copy of the vectors, quickly made anew
+            return False
+        kept = np.isin(self.ids, ids, assume_unique=True).sum()
+        added = len(ids) - kept
+        return (kept == len(self) or removes(kind)) and added + len(self) - kept < kept // 2
+
+    def become(
+        self, generation: int, removed: NDArray[np.int64], added: NDArray[np.int64], vectors: NDArray[np.float32]
+    ) -> "VectorIndex":
+        """The index of another generation, without the ids ``removed`` and with ``added`` (n,), vectors (n, dim).
+
+        This one must not be used any more.
+        """
+        if len(removed):
+            self._index.remove_ids(faiss.IDSelectorBatch(removed))
+        if len(added):
+            self._index.add_with_ids(vectors, added)
+        return VectorIndex(self._index, generation)
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Cosine similarities and ids, each (n, min(k, len)), best first, for unit ``queries`` (n, dim).
+
+        ``among``: only these ids count; of an exact index only. Where fewer are found, ids are -1.
+        """
+        k = min(k, len(self) if among is None else len(among))
+        if k == 0:
+            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+        if among is None and len(queries) == 1 and self.exact:
+            return self._by_product(queries[0], k)
+        parameters = selector = None
+        if among is not None:
+            selector = faiss.IDSelectorBatch(among)  # has to live as long as the search
+            parameters = faiss.SearchParameters()
+            parameters.sel = selector
+        scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
+        return np.clip(scores, -1, 1), ids  # rounding can carry a cosine past 1
+
+    def _by_product(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """:meth:`search` of an exact index for one query (dim,); equal vectors come in the order of their ids.
+
+        FAISS takes one thread for a single query, numpy's BLAS takes all.
+        """
+        flat = innermost(self._index)
+        here = flat.get_xb()  # pyright: ignore[reportAttributeAccessIssue]
+        stored = faiss.rev_swig_ptr(here, flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)  # no copy
+        query = np.ascontiguousarray(query, np.float32)
+        scores = stored @ query
+        least = np.partition(scores, len(scores) - k)[len(scores) - k]
+        rows = np.flatnonzero(scores >= least - ROUNDING)
+        scores = scores[rows]
+        if len(rows) <= EQUALISED:  # BLAS rounds by where a row stands, so that copies differ in the last bit
+            scores = np.einsum("ij,j->i", stored[rows], query)
+        best = np.argsort(-scores, kind="stable")[:k]
+        assert isinstance(self._index, faiss.IndexIDMap2)
+        names = faiss.rev_swig_ptr(self._index.id_map.data(), flat.ntotal)  # ``ids`` would copy all for a few
+        return np.clip(scores[best], -1, 1)[None], names[rows[best]][None]
+
+
+class _Hashed:
+    """A file's ``read`` that hashes what goes by: 50 GB/s, where FAISS reads at 1 to 2."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._hashed = xxhash.xxh3_128()
+
+    def __call__(self, count: int) -> bytes:
+        block = self._read(count)
+        self._hashed.update(block)
+        return block
+
+    @property
+    def seal(self) -> str:
+        return self._hashed.hexdigest()
+
+
+def _file(folder: Path, generation: int) -> Path:
+    return folder / f"index-{generation}.faiss"

@@ -1,0 +1,1 @@
+"""Searching a collection: filters, query vectors, exact scores, contact sheets."""

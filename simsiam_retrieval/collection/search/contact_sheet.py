@@ -1,0 +1,95 @@
+"""A contact sheet: each query and its results in a row, with rank, score and file name."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from ...core.atomic_files import replacing
+from ...core.errors import UserError
+from ...core.text import printable
+from ...images.decode import decode
+from ..collection import Collection, Query
+from ..storage.catalog import Item
+from .searcher import Hit
+
+TILE, GAP, CAPTION = 180, 14, 40  # pixels
+COLUMNS = 6  # results a line
+INK, FAINT, PAPER, ACCENT = "#1c1c1e", "#6b6b70", "white", "#d9480f"
+BLANK = "#eeeeee"
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+
+def draw_sheet(collection: Collection, results: Sequence[tuple[Query, list[Hit]]], file: Path) -> None:
+    """Draw ``results``, pairs of a query (a file, an item or a vector) and its hits, into a .png, .jpg or .webp file.
+
+    Raises :class:`UserError` for another suffix or when the file cannot be written.
+    """
+    if file.suffix.lower() not in FORMATS:
+        raise UserError(f"{file}: --sheet writes {', '.join(FORMATS)}; choose one of these endings")
+    lines = [max(1, -(-len(hits) // COLUMNS)) for _, hits in results]
+    width = GAP + (COLUMNS + 1) * (TILE + GAP) + GAP
+    height = GAP + sum(lines) * (TILE + CAPTION + GAP)
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    top = GAP
+    for (query, hits), line_count in zip(results, lines, strict=True):
+        _tile(sheet, draw, GAP, top, _query_picture(collection, query), "query", _query_name(query), ACCENT)
+        for position, hit in enumerate(hits):
+            line, column = divmod(position, COLUMNS)
+            image = _thumbnail(collection, hit.item)
+            left = 2 * GAP + (column + 1) * (TILE + GAP)
+            above = top + line * (TILE + CAPTION + GAP)
+            _tile(sheet, draw, left, above, image, f"{hit.rank}.  {hit.score:.3f}", hit.path.name, INK)
+        top += line_count * (TILE + CAPTION + GAP)
+    try:
+        with replacing(file) as temporary:
+            sheet.save(temporary, FORMATS[file.suffix.lower()])
+    except OSError as error:
+        raise UserError(f"{file}: cannot write the picture ({error.strerror or error})") from None
+    except ValueError:
+        raise UserError(
+            f"{file}: too many results for one {file.suffix} picture; ask for fewer, or write .png"
+        ) from None
+
+
+def _query_picture(collection: Collection, query: Query) -> Image.Image:
+    if isinstance(query, Item):
+        return _thumbnail(collection, query)
+    return decode(query, short_side=2 * TILE) if isinstance(query, Path) else Image.new("RGB", (TILE, TILE), BLANK)
+
+
+def _query_name(query: Query) -> str:
+    return query.path.name if isinstance(query, Item) else query.name if isinstance(query, Path) else "a vector"
+
+
+def _thumbnail(collection: Collection, item: Item) -> Image.Image:
+    jpeg = collection.thumbnail(item.id)
+    return Image.open(io.BytesIO(jpeg)) if jpeg else Image.new("RGB", (TILE, TILE), BLANK)
+
+
+def _tile(sheet, draw, left: int, top: int, image: Image.Image, title: str, name: str, colour: str) -> None:
+    # not ImageOps.contain: in Pillow 12 it makes a side of 0 pixels of a very long picture
+    scale = TILE / max(image.size)
+    fitted = image.convert("RGB").resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BICUBIC
+    )
+    sheet.paste(fitted, (left + (TILE - fitted.width) // 2, top + (TILE - fitted.height) // 2))
+    draw.text((left, top + TILE + 4), title, fill=colour, font=_font(15))
+    draw.text((left, top + TILE + 22), _shortened(draw, name), fill=FAINT, font=_font(12))
+
+
+def _font(size: int):
+    return ImageFont.load_default(size)
+
+
+def _shortened(draw: ImageDraw.ImageDraw, text: str) -> str:
+    text = printable(text)
+    if draw.textlength(text, font=_font(12)) <= TILE:
+        return text
+    for keep in range(len(text) - 1, 0, -1):
+        short = text[: keep // 2 + keep % 2] + "…" + text[len(text) - keep // 2 :]
+        if draw.textlength(short, font=_font(12)) <= TILE:
+            return short
+    return ""

@@ -1,0 +1,52 @@
+"""Several query vectors -> one direction to search in."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import UserError
+
+UNLIKE = -0.5  # weight of what the results should not look like; Rocchio's feedback also trusts it less
+SHORTEST = 1e-3  # of a combination; below, rounding would choose the direction
+
+
+def combine(vectors: NDArray[np.float32], weights: Sequence[float]) -> NDArray[np.float32]:
+    """The unit vector (dim,) along the weighted sum of unit ``vectors`` (n, dim); negative weights lead away.
+
+    Raises :class:`UserError` for weights that are not finite or that cancel each other out.
+    """
+    factors = np.asarray(weights, np.float64)
+    if factors.shape != (len(vectors),) or not np.isfinite(factors).all():
+        raise UserError(f"give one finite weight for each of {len(vectors)} query images")
+    total = factors @ vectors.astype(np.float64)
+    length = float(np.linalg.norm(total))
+    if length < SHORTEST * np.abs(factors).max(initial=0) or length == 0:
+        raise UserError("the query images cancel each other out; give other weights, or other images")
+    return (total / length).astype(np.float32)
+
+
+def mean_weights(like: int, unlike: int) -> list[float]:
+    """Weights for the mean of ``like`` images, less half the mean of ``unlike`` ones."""
+    return [1 / like] * like + [UNLIKE / unlike] * unlike if unlike else [1 / like] * like
+
+
+def read_vectors(file: Path, dim: int) -> NDArray[np.float32]:
+    """Query vectors (n, dim) from an ``.npy`` file of shape (dim,) or (n, dim); nothing is unpickled.
+
+    Raises :class:`UserError` when it cannot be read, or holds something else.
+    """
+    try:
+        values = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not an .npy file of numbers"
+        raise UserError(f"{file}: {reason}") from None
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape[-1:] != (dim,) or values.ndim > 2:
+        shape = getattr(values, "shape", "no array")
+        raise UserError(f"{file}: expected floats of shape ({dim},) or (n, {dim}), found {shape}")
+    vectors = np.atleast_2d(values).astype(np.float32)
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not len(vectors) or not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise UserError(f"{file}: a vector in it is zero or not finite, or there is none")
+    return vectors

@@ -1,1 +1,0 @@
-"""Collections larger than memory: Parquet shards, a memory-mapped index over them, a catalog without vectors."""

@@ -1,0 +1,1 @@
+"""What a collection stores: the SQLite catalog, Parquet shards, checksums, locks."""

@@ -1,0 +1,341 @@
+"""The catalog of a sharded collection: paths, sizes, dates and reasons in SQLite; vectors and thumbnails in the shards.
+
+The same file and the same columns as a plain collection's, so that listing, filters, duplicates and status are the same
+code. An item's id is the first id of its shard plus its row; ids are never given twice. What is missing here is only
+worked out again: catalog and index are made of the shards.
+"""
+
+import itertools
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.errors import UserError
+from ..index.index_types import SHARDED_KINDS
+from ..search.filters import Filter
+from . import schema, sealing
+from .catalog import Catalog, Item
+from .shard_file import Places
+from .shard_reader import ShardReader
+
+TABLES = f"""
+{schema.META}
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY,         -- first of its shard + row
+    path NOT NULL,                  -- text; bytes where a name is not UTF-8
+    size INTEGER NOT NULL,          -- bytes
+    mtime_ns INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    error TEXT,                     -- why there is no vector, or NULL
+    digest BLOB,                    -- SHA-256 of the file's bytes
+    width INTEGER, height INTEGER,  -- pixels, upright
+    format TEXT,
+    taken TEXT                      -- YYYY-MM-DDTHH:MM:SS by the camera's clock, or NULL
+);
+CREATE INDEX items_path ON items (path);
+CREATE INDEX items_failed ON items (path) WHERE error IS NOT NULL;
+CREATE TABLE shards (
+    first INTEGER PRIMARY KEY,      -- id of its first row
+    name TEXT NOT NULL,
+    identity TEXT NOT NULL,         -- of its footer
+    rows INTEGER NOT NULL,
+    images INTEGER,                 -- rows with a vector; NULL until its rows are in
+    source TEXT NOT NULL,           -- what was named to be indexed
+    part INTEGER NOT NULL,          -- which partial index it goes into
+    generation INTEGER NOT NULL
+);
+CREATE TABLE row_groups (
+    first INTEGER PRIMARY KEY,      -- id of its first row
+    rows INTEGER NOT NULL,
+    shard INTEGER NOT NULL,         -- its first id
+    vectors_at INTEGER NOT NULL,    -- byte of the first vector
+    thumbnails_at INTEGER NOT NULL,
+    thumbnails BLOB NOT NULL        -- uint32 offset and bytes of each
+);
+CREATE TABLE roots (path PRIMARY KEY) WITHOUT ROWID;
+{schema.LABELS}
+"""
+
+BATCH = 4096  # items that a filter looks at together
+
+_PUBLISHED = "generation <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation')"
+_VISIBLE = f"error IS NULL AND {_PUBLISHED}"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A row of the table of shards."""
+
+    first: int
+    name: str
+    identity: str
+    rows: int
+    images: int | None
+    source: str
+    part: int
+    generation: int
+
+    @property
+    def end(self) -> int:
+        """The first id that is no longer its own."""
+        return self.first + max(1, self.rows)
+
+
+class ShardCatalog(Catalog):
+    """Access to the catalog of a sharded collection. One thread at a time."""
+
+    tables, index_kinds = TABLES, SHARDED_KINDS
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        super().__init__(folder, connection)
+        self._reader = ShardReader(folder)
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()
+
+    def migrate(self) -> None:
+        if self.schema() < schema.NEWEST:
+            schema.migrate(self._db, first=schema.SEALED - 1)
+        self.copy_labels()
+
+    # -- reading
+
+    def count(self) -> int:
+        return self._db.execute(f"SELECT coalesce(sum(images), 0) FROM shards WHERE {_PUBLISHED}").fetchone()[0]
+
+    def waiting(self) -> int:
+        query = f"SELECT coalesce(sum(rows), 0) FROM shards WHERE NOT {_PUBLISHED}"
+        return self._db.execute(query).fetchone()[0]
+
+    def shards(self) -> list[Shard]:
+        """All shards, published or not, by their first ids."""
+        names = ", ".join(Shard.__dataclass_fields__)
+        return [Shard(*row) for row in self._db.execute(f"SELECT {names} FROM shards ORDER BY first")]
+
+    def roots(self) -> list[Path]:
+        return [Path(source) for source in self.images_of_sources()]
+
+    def images_of_sources(self) -> dict[str, int]:
+        """What was named to be indexed -> images."""
+        query = f"SELECT source, sum(images) FROM shards WHERE source <> '' AND {_PUBLISHED} GROUP BY source"
+        return dict(self._db.execute(query).fetchall())
+
+    def items(self, limit: int = -1, offset: int = 0) -> Iterator[Item]:
+        """Usable images in the order of ids: of the shards, and within them of the rows. Any offset is near."""
+        query = f"SELECT first, images FROM shards WHERE images > 0 AND {_PUBLISHED} ORDER BY first"
+        start = 0
+        for first, images in self._db.execute(query).fetchall() if offset else ():
+            start = first
+            if offset < images:
+                break
+            offset -= images
+        else:
+            if offset:
+                return
+        yield from self._found(f"id >= ? AND {_VISIBLE} ORDER BY id LIMIT ? OFFSET ?", [start, limit, offset])
+
+    def items_where(self, where: Filter) -> Iterator[Item]:
+        """Usable images that a filter lets through, in the order of ids."""
+        labels = self.labels() if where.labels else {}
+        if where.ids is not None:
+            found: Iterator[Item] = iter(self.items_by_id(sorted(where.ids)).values())
+        else:
+            conditions, values = _narrowed(where)
+            found = self._found(" AND ".join([*conditions, f"{_VISIBLE} ORDER BY id"]), values)
+        while batch := list(itertools.islice(found, BATCH)):
+            wanted = set(where.among(batch, labels))
+            yield from (item for item in batch if item.id in wanted)
+
+    def ids_where(self, where: Filter) -> NDArray[np.int64]:
+        """Ids (n,) of :meth:`items_where`, ascending."""
+        return np.fromiter((item.id for item in self.items_where(where)), np.int64)
+
+    def labels(self) -> dict[int, str]:
+        some = self._db.execute("SELECT EXISTS (SELECT 1 FROM labels)").fetchone()[0]
+        return super().labels() if some else {}
+
+    def sampled_ids(self, count: int) -> NDArray[np.int64]:
+        return self.sample_of([shard for shard in self.shards() if shard.generation <= self.generation()], count)
+
+    def sample_of(self, shards: Sequence[Shard], count: int) -> NDArray[np.int64]:
+        """Ids of ``count`` images of these shards drawn at random, or of all if there are fewer; ascending."""
+        if not shards or count < 1:
+            return np.zeros(0, np.int64)
+        if sum(shard.images or 0 for shard in shards) <= count:
+            ranges = [np.arange(shard.first, shard.first + shard.rows) for shard in shards]
+            return self._usable(np.concatenate(ranges))
+        ends = np.cumsum([shard.rows for shard in shards])
+        firsts = np.array([shard.first for shard in shards])
+        generator = np.random.default_rng(0)
+        drawn = np.zeros(0, np.int64)
+        while len(drawn) < count:
+            places = generator.integers(0, int(ends[-1]), 2 * count)
+            shard = np.searchsorted(ends, places, side="right")
+            ids = firsts[shard] + places - np.where(shard > 0, ends[shard - 1], 0)
+            drawn = np.unique(np.concatenate([drawn, self._usable(ids)]))
+        return np.sort(generator.permutation(drawn)[:count])
+
+    def _usable(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        query = "SELECT 1 FROM items WHERE id = ? AND error IS NULL"
+        there = [id_ for id_ in ids.tolist() if self._db.execute(query, [id_]).fetchone()]
+        return np.array(there, np.int64)
+
+    def _found(self, conditions: str, values: Sequence[object]) -> Iterator[Item]:
+        query = f"SELECT id, path, size, mtime_ns, width, height, format, taken FROM items WHERE {conditions}"
+        yield from map(self.item_of_row, self._db.execute(query, list(values)))
+
+    def check_rows(self, ids: Iterable[int]) -> None:
+        """Rows have no checksums here; shards do, see ``--verify``."""
+
+    # -- vectors and thumbnails
+
+    def vectors(self, dim: int) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]:
+        with self.snapshot():
+            generation, ids = self.generation(), self.ids()
+            return generation, ids, self.vectors_of(ids, dim)
+
+    def vector(self, id_: int) -> NDArray[np.float32] | None:
+        there, vectors = self.vectors_there(np.array([id_]), int(self.meta("dim")))
+        return vectors[0] if len(there) else None
+
+    def vectors_of(self, ids: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
+        """Vectors (n, dim) of the usable images ``ids`` (n,), in their order."""
+        wanted, place = np.unique(ids, return_inverse=True)
+        there, vectors = self.vectors_there(wanted, dim)
+        if len(there) != len(wanted):
+            gone = np.setdiff1d(wanted, there)[0]
+            raise UserError(f"{self.folder}: image {gone} is no longer in it; search again")
+        return vectors[place]
+
+    def vectors_there(self, ids: NDArray[np.int64], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Those of ``ids`` (n,), ascending and each once, that have a vector, and these (m, dim)."""
+        matrix = np.zeros((len(ids), dim), np.float32)
+        at = 0
+        query = (
+            "SELECT row_groups.first, row_groups.rows, vectors_at, name, identity FROM row_groups"
+            " JOIN shards ON shards.first = shard WHERE row_groups.first <= ? ORDER BY row_groups.first DESC LIMIT 1"
+        )
+        while at < len(ids):
+            row = self._db.execute(query, [int(ids[at])]).fetchone()
+            end = at + 1
+            if row is not None and ids[at] < row[0] + row[1]:
+                first, rows, vectors_at, name, identity = row
+                end = int(np.searchsorted(ids, first + rows))
+                matrix[at:end] = self._reader.vectors(name, identity, vectors_at, ids[at:end] - first, dim)
+            at = end
+        has_one = matrix.any(axis=1)
+        return (ids, matrix) if has_one.all() else (ids[has_one], matrix[has_one])
+
+    def thumbnail(self, id_: int) -> bytes | None:
+        row = self._db.execute(
+            "SELECT row_groups.first, row_groups.rows, thumbnails_at, thumbnails, name, identity FROM row_groups"
+            " JOIN shards ON shards.first = shard WHERE row_groups.first <= ? ORDER BY row_groups.first DESC LIMIT 1",
+            [id_],
+        ).fetchone()
+        if row is None or not row[0] <= id_ < row[0] + row[1]:
+            return None
+        offset, count = np.frombuffer(row[3], "<u4").reshape(-1, 2)[id_ - row[0]].tolist()
+        try:
+            return self._reader.content(row[4], row[5], row[2] + offset, count) if count else None
+        except UserError:  # a page of pictures is better off without one than not at all
+            return None
+
+    # -- building
+
+    def register(self, shards: Iterable[Shard]) -> None:
+        """Note shards that are to come, in one transaction."""
+        names = Shard.__dataclass_fields__
+        with self._db:
+            self._db.executemany(
+                f"INSERT INTO shards ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
+                [[getattr(shard, name) for name in names] for shard in shards],
+            )
+
+    def put_into_parts(self, parts: dict[int, int]) -> None:
+        """Note the part that each shard (by its first id) goes into."""
+        with self._db:
+            self._db.executemany("UPDATE shards SET part = ? WHERE first = ?", [(p, f) for f, p in parts.items()])
+
+    def fill(self, contents: Iterable[tuple[Shard, Iterable[dict[str, Any]], Iterable[Places]]]) -> None:
+        """Store the rows of some shards, in one transaction."""
+        with self._db:
+            for shard, rows, places in contents:
+                self._fill(shard, rows, places)
+
+    def _fill(self, shard: Shard, rows: Iterable[dict[str, Any]], places: Iterable[Places]) -> None:
+        self._db.execute("DELETE FROM items WHERE id >= ? AND id < ?", [shard.first, shard.end])
+        self._db.execute("DELETE FROM row_groups WHERE first >= ? AND first < ?", [shard.first, shard.end])
+        self._db.executemany(
+            "INSERT INTO items (id, path, size, mtime_ns, generation, error, digest, width, height, format, taken)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                [shard.first + number, row["path"], row["size"], row["mtime_ns"], shard.generation, row["reason"],
+                 row["digest"], row["width"], row["height"], row["format"], row["taken"]]
+                for number, row in enumerate(rows)
+            ),
+        )  # fmt: skip
+        first = shard.first
+        for group in places:
+            self._db.execute(
+                "INSERT INTO row_groups VALUES (?, ?, ?, ?, ?, ?)",
+                [first, group.rows, shard.first, group.vectors_at, group.thumbnails_at,
+                 group.thumbnails.astype("<u4").tobytes()],
+            )  # fmt: skip
+            first += group.rows
+        query = "SELECT count(*) FROM items WHERE id >= ? AND id < ? AND error IS NULL"
+        images = self._db.execute(query, [shard.first, shard.end]).fetchone()[0]
+        self._db.execute("UPDATE shards SET images = ? WHERE first = ?", [images, shard.first])
+
+    def forget(self, shards: Iterable[Shard]) -> None:
+        """Remove shards that were never published."""
+        with self._db:
+            self._remove(shards)
+
+    def publish_shards(self, gone: Iterable[Shard], notes: dict[str, str]) -> None:
+        """Show the next generation to readers, without the shards ``gone``; settings and measurements with it."""
+        with self._db:
+            self._remove(gone)
+            for key, value in notes.items():
+                sealing.put(self._db, key, value)
+            sealing.put(self._db, "generation", str(self.generation() + 1))
+
+    def _remove(self, shards: Iterable[Shard]) -> None:
+        for shard in shards:
+            self._db.execute("DELETE FROM items WHERE id >= ? AND id < ?", [shard.first, shard.end])
+            self._db.execute("DELETE FROM row_groups WHERE first >= ? AND first < ?", [shard.first, shard.end])
+            self._db.execute("DELETE FROM shards WHERE first = ?", [shard.first])
+
+
+def _narrowed(where: Filter) -> tuple[list[str], list[object]]:
+    """SQL conditions that everything meets which the filter lets through, so that fewer rows are looked at."""
+    conditions: list[str] = []
+    values: list[object] = []
+    if where.folders:
+        clauses = []
+        for folder in map(os.fspath, where.folders):
+            inside = folder.rstrip(os.sep) + os.sep
+            clauses.append("path = ? OR (path >= ? AND path < ?)")
+            values += [folder, inside, inside[:-1] + chr(ord(os.sep) + 1)]
+        conditions.append(f"({' OR '.join(clauses)} OR path >= x'')")  # names that are not UTF-8 come last
+    if where.formats:
+        formats = {name.upper() for name in where.formats}
+        formats |= {"JPEG", "MPO"} if formats & {"JPG", "JPEG"} else set()
+        conditions.append(f"upper(format) IN ({', '.join('?' * len(formats))})")
+        values += sorted(formats)
+    for expression, bound in (
+        ("min(width, height) >=", where.min_side),
+        ("max(width, height) <=", where.max_side),
+        ("size >=", where.min_bytes),
+        ("size <=", where.max_bytes),
+    ):
+        if bound is not None:
+            conditions.append(f"{expression} ?")
+            values.append(bound)
+    return conditions, values

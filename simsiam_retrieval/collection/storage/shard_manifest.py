@@ -1,0 +1,72 @@
+"""``shards.json``: what makes a folder a sharded collection, before anything is built of its shards."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ...core.atomic_files import parse_json, replacing, write_json
+from ...core.errors import UserError
+from ...encoder.onnx_encoder import Encoder
+from . import shard_file
+
+FILE = "shards.json"
+ENCODER_FILE = "encoder.onnx"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Which encoder made the shards, and of what."""
+
+    format: int
+    encoder: str  # identity
+    encoder_file: str  # its copy, in the collection's folder
+    dim: int
+    sources: list[str]  # what was named to be indexed: folders, archives, URLs
+
+
+def is_sharded(collection: Path) -> bool:
+    """Whether this is the folder of a sharded collection, built or not."""
+    return (collection / FILE).is_file()
+
+
+def read_manifest(collection: Path) -> Manifest:
+    """The collection's manifest; raises :class:`UserError` when there is none, or it cannot be used."""
+    file = collection / FILE
+    try:
+        values = parse_json(file.read_text(encoding="utf-8"))
+        found = Manifest(**{name: values[name] for name in Manifest.__dataclass_fields__})
+        if not (isinstance(found.format, int) and isinstance(found.encoder, str) and isinstance(found.dim, int)):
+            raise ValueError
+    except FileNotFoundError:
+        raise UserError(f"{collection}: not a sharded collection ({FILE} is missing)") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(f"{file}: cannot be read; put it back, or embed into a new folder") from None
+    if found.format > shard_file.FORMAT:
+        raise UserError(f"{collection}: made by a newer version of this package (shards {found.format}); upgrade")
+    return found
+
+
+def prepare(collection: Path, encoder: Path, sources: Sequence[str]) -> Manifest:
+    """Make ``collection`` a sharded collection of an encoder (an ``.onnx`` file), or add ``sources`` to one.
+
+    Raises :class:`UserError` for the folder of a plain collection, or of another encoder's shards.
+    """
+    loaded = Encoder(encoder, device="cpu")
+    if is_sharded(collection):
+        before = read_manifest(collection)
+        if before.encoder != loaded.identity:
+            raise UserError(
+                f"{collection}: made by another encoder ({before.encoder}, not {loaded.identity}); "
+                "name a new folder with --collection"
+            )
+        sources = [*before.sources, *(source for source in sources if source not in before.sources)]
+    elif (collection / "catalog.sqlite").exists():
+        raise UserError(f"{collection}: a collection without shards; name a new folder with --collection")
+    (collection / shard_file.FOLDER).mkdir(parents=True, exist_ok=True)
+    if not (collection / ENCODER_FILE).exists():
+        with replacing(collection / ENCODER_FILE) as temporary:
+            shutil.copyfile(encoder, temporary)
+    found = Manifest(shard_file.FORMAT, loaded.identity, ENCODER_FILE, loaded.dim, list(sources))
+    write_json(collection / FILE, asdict(found))
+    return found

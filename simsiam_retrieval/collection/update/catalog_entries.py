@@ -1,0 +1,52 @@
+"""From files to catalog entries: vector, thumbnail, hash and size of each."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from ...encoder import embed_files as embedding
+from ...encoder.onnx_encoder import Encoder
+from ...images.file_facts import facts
+from ...images.files import ImageFile
+from ..storage.catalog import RETRY, Entry
+
+BATCH_SECONDS = 1.0  # what a crash may cost
+BATCH_ENTRIES = 2048  # about 30 MB
+
+
+def embed_files(files: Sequence[ImageFile], encoder: Encoder, *, workers: int | None = None) -> Iterator[list[Entry]]:
+    """Yield catalog entries for ``files``, chunk by chunk, in order."""
+    chunks = embedding.embed_files(files, encoder, facts=facts, workers=workers)
+    for chunk in chunks:
+        yield [
+            Entry(
+                embedded.file.path,
+                embedded.file.size,
+                embedded.file.mtime_ns if embedded.lasting else RETRY,
+                error=embedded.error,
+                vector=embedded.vector,
+                **(embedded.facts or {}),
+            )
+            for embedded in chunk
+        ]
+
+
+def batches(chunks: Iterable[list[Entry]]) -> Iterator[list[Entry]]:
+    """Put chunks together to batches of a second's work: each becomes a transaction, which waits for the disk.
+
+    Whatever ends ``chunks``, Ctrl-C too, is raised again after what came before it was yielded.
+    """
+    batch: list[Entry] = []
+    begun = time.monotonic()
+    try:
+        for chunk in chunks:
+            batch += chunk
+            if len(batch) >= BATCH_ENTRIES or time.monotonic() - begun >= BATCH_SECONDS:
+                ready, batch = batch, []
+                yield ready
+                begun = time.monotonic()
+    except (Exception, KeyboardInterrupt):
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch

@@ -1,0 +1,171 @@
+"""Open or create a collection and bring it up to date; leaves nothing behind when there is nothing to index."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ...core.errors import UserError
+from ...encoder.onnx_encoder import Encoder, check_device, find_encoder
+from ...images.files import Listing, absolute, list_images
+from ...images.worker_pool import check_workers
+from ..collection import AlreadyThere, Collection, Preview, Update, remove_collection
+from ..index.index_types import check_kind
+from ..index.tuning import check_recall
+from .patterns import Patterns, Selection
+
+
+def index_folders(
+    roots: Sequence[Path],
+    folder: Path,
+    encoder: str | None = None,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    prune: bool = False,
+    reread: bool = False,
+    follow_links: bool | None = None,
+    index: str | None = None,
+    recall: float | None = None,
+    on_wait: Callable[[str], None] | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    on_device: Callable[[Encoder], None] = lambda encoder: None,
+    on_start: Callable[[int], None] = lambda total: None,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Update:
+    """Update the collection in ``folder`` with ``roots``; make it first where there is none.
+
+    No ``roots`` means all that the collection was made of. ``encoder`` None means the collection's own, or the shipped
+    one for a new collection. ``index``, ``recall``: see :meth:`Collection.rebuild_index`. ``device`` is that of
+    :class:`Encoder`; ``on_device`` is told the encoder that is on it. The other options are those of
+    :meth:`Collection.update`.
+
+    Raises :class:`UserError` when a root does not exist or holds no usable image, or when the collection was made
+    by another encoder, or the GPU that ``device`` asks for is not used.
+    """
+    check_workers(workers)  # before anything is created
+    check_device(device)
+    check_kind(index or "auto")
+    check_recall(1.0 if recall is None else recall)
+    roots, folder = [absolute(root) for root in roots], absolute(folder)
+    patterns = Patterns(tuple(include), tuple(exclude))
+    is_new = not Collection.exists(folder)
+    found = folder.exists()
+    made, listing = None, Listing()
+    if is_new:
+        listing = _taken(roots, patterns, follow_links=bool(follow_links))
+        if device not in ("auto", "cpu"):
+            Encoder(find_encoder(encoder), device=device)  # without that GPU there is to be no collection either
+        try:
+            made = Collection.create(folder, encoder, on_wait=on_wait)
+        except AlreadyThere:  # another first run was faster: this one is an update
+            is_new = False
+    if made is not None:
+        with made as collection:
+            collection.encoder_device = device
+            on_device(collection.encoder)
+            collection.choose_index(index, recall, on_wait=on_wait)
+            update = collection.update_listed(
+                roots,
+                listing,
+                patterns=patterns,
+                on_wait=on_wait,
+                follow_links=follow_links,
+                workers=workers,
+                on_start=on_start,
+                on_progress=on_progress,
+            )
+    else:
+        with _opened(folder, encoder) as collection:
+            collection.encoder_device = device
+            on_device(collection.encoder)
+            if index is not None or recall is not None:
+                collection.choose_index(index, recall, on_wait=on_wait)
+            update = collection.update(
+                _known_roots(collection, roots),
+                include=include,
+                exclude=exclude,
+                prune=prune,
+                reread=reread,
+                follow_links=follow_links,
+                on_wait=on_wait,
+                workers=workers,
+                on_start=on_start,
+                on_progress=on_progress,
+            )
+    if update.images == 0 and update.finished and update.failed:
+        if is_new:
+            remove_collection(folder, keep_folder=found)
+        path, reason = update.failed[0]
+        named = ", ".join(str(root) for root in roots) or str(folder)
+        raise UserError(f"{named}: none of {len(update.failed)} image files can be read; the first: {path}: {reason}")
+    return update
+
+
+def preview_folders(
+    roots: Sequence[Path],
+    folder: Path,
+    encoder: str | None = None,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    prune: bool = False,
+    reread: bool = False,
+    follow_links: bool | None = None,
+) -> Preview:
+    """What :func:`index_folders` would do, without doing it; raises :class:`UserError` where it would."""
+    roots, folder = [absolute(root) for root in roots], absolute(folder)
+    if Collection.exists(folder):
+        with _opened(folder, encoder) as collection:
+            return collection.preview(
+                _known_roots(collection, roots),
+                include=include,
+                exclude=exclude,
+                prune=prune,
+                reread=reread,
+                follow_links=follow_links,
+            )
+    Encoder(find_encoder(encoder), device="cpu")
+    patterns = Patterns(tuple(include), tuple(exclude))
+    listing = _taken(roots, patterns, follow_links=bool(follow_links))
+    selection = Selection({}).with_asked(roots, patterns)
+    taken = [file.path for file in listing.images if selection.takes(file.path)]
+    return Preview(new=taken, unusable=listing.unreadable, left_out=len(listing.images) - len(taken))
+
+
+def _taken(roots: list[Path], patterns: Patterns, *, follow_links: bool) -> Listing:
+    """The files for a new collection; raises :class:`UserError` when there would be none in it."""
+    if not roots:
+        raise UserError("name a folder of images to index")
+    selection = Selection({}).with_asked(roots, patterns)  # a bad pattern should not wait for a long walk
+    listing = list_images(roots, follow_links=follow_links)
+    named = ", ".join(str(root) for root in roots)
+    if not listing.images:
+        if listing.linked_folders:
+            raise UserError(
+                f"{named}: no image files in there, but {listing.linked_folders} links to folders; "
+                "--follow-links looks into them, or name the folders themselves"
+            )
+        other = f" ({listing.other} other files)" if listing.other else ""
+        raise UserError(f"{named}: no image files in there{other}; name a folder with JPEG, PNG, WebP, ... files")
+    if not any(selection.takes(file.path) for file in listing.images):
+        raise UserError(f"{named}: --include and --exclude leave none of {len(listing.images)} image files")
+    return listing
+
+
+def _known_roots(collection: Collection, roots: list[Path]) -> list[Path] | None:
+    if not roots and not collection.roots:
+        raise UserError("name a folder of images to index")
+    return roots or None
+
+
+def _opened(folder: Path, encoder: str | None) -> Collection:
+    collection = Collection.open(folder)
+    if encoder is not None:
+        asked = Encoder(find_encoder(encoder), device="cpu").identity
+        if asked != collection.encoder_identity:
+            collection.close()
+            raise UserError(
+                f"{folder}: made by another encoder ({collection.encoder_identity}, not {asked}); "
+                "name a new folder with --collection"
+            )
+    return collection

@@ -1,0 +1,28 @@
+"""What computes a comparison."""
+
+import torch
+
+from ..core.errors import UserError
+from ..images.worker_pool import check_workers
+from ..training.loop import pick_device
+from .detection_settings import Settings
+from .finetune import Machine
+
+GPU_WORKERS = 4
+SMALLEST_BFLOAT16 = 128  # pixels: below it maps get so small that oneDNN's bfloat16 gradients are not to be trusted
+
+
+def pick_machine(settings: Settings, device: str, workers: int | None, checkpoint_minutes: float) -> Machine:
+    """The device by name ("auto" takes a GPU that works), and bfloat16 where it helps and is safe.
+
+    Raises :class:`UserError` for a device that is not there, or numbers that make no sense.
+    """
+    check_workers(workers)
+    if checkpoint_minutes < 0:
+        raise UserError(f"--checkpoint-minutes {checkpoint_minutes:g}: give 0 or more")
+    target = pick_device(device)
+    large = settings.image_size >= SMALLEST_BFLOAT16 and settings.roi_size >= 4
+    fast = target.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    if workers is None:
+        workers = GPU_WORKERS if target.type == "cuda" else 0
+    return Machine(target, bfloat16=large and fast, workers=workers, checkpoint_minutes=checkpoint_minutes)

@@ -1,0 +1,112 @@
+"""The shards that a collection has: what their footers and rows say, and which rows can be used once more."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..collection.storage import shard_file
+from ..collection.storage.shard_file import Facts
+from ..core.atomic_files import replacing
+from ..core.errors import UserError
+from .locations import exact
+from .pieces import Piece
+
+
+@dataclass(frozen=True)
+class Known:
+    """A row of a shard."""
+
+    size: int
+    mtime_ns: int
+    usable: bool
+    shard: str
+    number: int  # of the row
+
+
+class Stock:
+    """The shards of one encoder in a collection's folder. Damaged ones count as missing."""
+
+    def __init__(self, folder: Path, encoder: str, dim: int) -> None:
+        self._folder, self._encoder, self._dim = folder, encoder, dim
+        self._facts: dict[str, Facts] = {}
+        for name in shard_file.shard_names(folder):
+            self._look_at(name)
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._facts)
+
+    def source(self, name: str) -> str:
+        """What was named to be indexed, as text."""
+        return self._facts[name].extra.get("source", "")
+
+    def images(self, names: Iterable[str]) -> int:
+        """Images with a vector in these shards."""
+        return sum(self._facts[name].rows - self._count(name, "unusable") for name in names)
+
+    def may_improve(self, name: str) -> bool:
+        """Whether some of a shard's images failed for a reason that may have passed."""
+        return self._count(name, "retry") > 0
+
+    def failures(self, names: Iterable[str]) -> list[tuple[Path, str]]:
+        """Images of these shards without a vector, with the reason."""
+        found = []
+        for name in names:
+            if self._count(name, "unusable"):
+                table = self._columns(name, ["path", "path_bytes", "reason"])
+                for row in table.filter(table["reason"].is_valid()).to_pylist():
+                    path = row["path"] if row["path_bytes"] is None else row["path_bytes"]
+                    found.append((Path(os.fsdecode(path)), row["reason"]))
+        return found
+
+    def rows(self, names: Iterable[str]) -> dict[str | bytes, Known]:
+        """Path -> row, of all rows of these shards."""
+        return {
+            row["path"]: Known(row["size"], row["mtime_ns"], row["reason"] is None, name, number)
+            for name in names
+            for number, row in enumerate(self._rows(name))
+        }
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a shard's file into its place, in one step."""
+        with replacing(shard_file.shard_file(self._folder, name)) as temporary:
+            temporary.write_bytes(content)
+        self._look_at(name)
+
+    def table(self, name: str) -> Any:
+        """All of a shard, an Arrow table."""
+        return self._columns(name, None)
+
+    def remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            shard_file.shard_file(self._folder, name).unlink(missing_ok=True)
+            self._facts.pop(name, None)
+
+    def _columns(self, name: str, columns: list[str] | None) -> Any:
+        with shard_file.opened(shard_file.shard_file(self._folder, name)) as parquet:
+            return parquet.read(columns, use_threads=False)
+
+    def _look_at(self, name: str) -> None:
+        try:
+            file = shard_file.shard_file(self._folder, name)
+            self._facts[name] = shard_file.read_facts(file, self._encoder, self._dim)
+        except UserError:
+            self._facts.pop(name, None)
+
+    def _rows(self, name: str) -> Iterable[dict[str, Any]]:
+        for group in shard_file.read_rows(shard_file.shard_file(self._folder, name)):
+            yield from group
+
+    def _count(self, name: str, key: str) -> int:
+        return int(self._facts[name].extra.get(key, "0"))
+
+
+def keys(piece: Piece) -> list[str | bytes]:
+    """The paths of a piece's images, as :meth:`Stock.rows` has them."""
+    found = []
+    for label in piece.labels:
+        text, raw = exact(label)
+        found.append(text if raw is None else raw)
+    return found

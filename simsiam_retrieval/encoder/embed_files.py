@@ -1,0 +1,183 @@
+"""Many files -> vectors, in worker processes, with a reason for each file that gives none."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import UserError
+from ..core.memory import free_memory
+from ..images.decode import Decoded, ImageError, centre_square, read_image
+from ..images.files import ImageFile, reason
+from ..images.tar_archives import ShardMember, read_member
+from ..images.worker_pool import Workers, map_chunks
+from .onnx_encoder import Encoder
+
+LARGE = 64 * 2**20  # bytes; larger files are looked into before they are read
+LARGEST_FILE = 4 * 2**30  # bytes; 200 megapixels of four 32-bit values
+
+Facts = Callable[[bytes, Decoded], Any]
+Source = ImageFile | bytes | ImageError  # a file to read, what was read already, or why it could not be
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image: a vector, or an error."""
+
+    error: str | None = None
+    lasting: bool = True  # False where the same bytes may well give a vector another time
+    facts: Any = None  # what the caller's function made of the image
+    vector: NDArray[np.float32] | None = None  # (dim,), unit length
+
+
+@dataclass(frozen=True)
+class Embedded(Outcome):
+    """What became of one file."""
+
+    file: ImageFile = field(kw_only=True)
+
+
+class _Worker:
+    """State of a worker process."""
+
+    encoder: Encoder | None = None  # None: this worker only decodes
+    image_size = 0
+    short_side = 0
+    facts: Facts | None = None
+
+
+def embed_files(
+    files: Sequence[ImageFile],
+    encoder: Encoder,
+    *,
+    facts: Facts | None = None,
+    workers: int | None = None,
+) -> Iterator[list[Embedded]]:
+    """Yield a result for each of ``files``, chunk by chunk, in order.
+
+    ``facts`` (a module-level function) is called in the worker with a file's bytes and its decoded image.
+
+    On a CPU each worker process decodes and embeds, with one ONNX Runtime thread: measured faster than one process
+    with many threads. With a GPU the workers decode and this process embeds.
+    """
+    rest = iter(files)
+    for chunk in map_chunks(
+        _process,
+        files,
+        lost=_lost,
+        workers=workers,
+        chunk_size=_chunk_size(encoder),
+        initializer=_start,
+        initargs=_settings(encoder, facts),
+    ):
+        yield [Embedded(**vars(outcome), file=next(rest)) for outcome in _finished(chunk, encoder)]
+
+
+class Embedders:
+    """The worker processes of :func:`embed_files`, kept for several calls; a context manager that ends them.
+
+    Never embeds in this process, however few the images: what crashes the decoder costs one image, not its host.
+    """
+
+    def __init__(self, encoder: Encoder, *, facts: Facts | None = None, workers: int = 1) -> None:
+        self._encoder = encoder
+        self._workers = Workers(workers, initializer=_start, initargs=_settings(encoder, facts))
+
+    def __enter__(self) -> "Embedders":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._workers.__exit__(*exception)
+
+    def embed(self, sources: Iterable[Source]) -> Iterator[list[Outcome]]:
+        """Yield an outcome for each of ``sources``, chunk by chunk, in order; they are drawn a few chunks ahead."""
+        size = _chunk_size(self._encoder)
+        for chunk in self._workers.map_chunks(_process, sources, lost=_lost, chunk_size=size):
+            yield _finished(chunk, self._encoder)
+
+
+def _chunk_size(encoder: Encoder) -> int:
+    return 16 if encoder.device == "cpu" else 64
+
+
+def _settings(encoder: Encoder, facts: Facts | None) -> tuple[Path | None, int, int, Facts | None]:
+    file = encoder.file if encoder.device == "cpu" else None
+    return file, encoder.image_size, encoder.decode_side, facts
+
+
+def _start(encoder_file: Path | None, image_size: int, short_side: int, facts: Facts | None) -> None:
+    _Worker.encoder = None if encoder_file is None else Encoder(encoder_file, device="cpu", threads=1, tested=True)
+    _Worker.image_size, _Worker.short_side, _Worker.facts = image_size, short_side, facts
+
+
+def _lost(source: Source, reason: str) -> tuple[Outcome, None]:
+    return Outcome(error=reason), None
+
+
+def _process(sources: list[Source]) -> list[tuple[Outcome, np.ndarray | None]]:
+    results = [_read(source) for source in sources]
+    if _Worker.encoder is None:
+        return results
+    return [(outcome, None) for outcome in _embed(results, _Worker.encoder)]
+
+
+def _finished(chunk: list[tuple[Outcome, np.ndarray | None]], encoder: Encoder) -> list[Outcome]:
+    """Outcomes of what the workers made of a chunk; with a GPU they left the embedding to this process."""
+    return [outcome for outcome, _ in chunk] if encoder.device == "cpu" else _embed(chunk, encoder)
+
+
+def _embed(results: list[tuple[Outcome, np.ndarray | None]], encoder: Encoder) -> list[Outcome]:
+    squares = [square for _, square in results if square is not None]
+    vectors = iter(_vectors(squares, encoder))
+    return [outcome if square is None else _with(outcome, next(vectors)) for outcome, square in results]
+
+
+def _vectors(squares: list[np.ndarray], encoder: Encoder) -> list[NDArray[np.float32] | None]:
+    """A vector for each; None where the encoder gives none that can be used, as of a picture of its mean colour."""
+    if not squares:
+        return []
+    try:
+        return list(encoder.embed_pixels(np.stack(squares)))
+    except UserError:
+        return [None] if len(squares) == 1 else [vector for one in squares for vector in _vectors([one], encoder)]
+
+
+def _with(outcome: Outcome, vector: NDArray[np.float32] | None) -> Outcome:
+    if vector is None:
+        return Outcome(error="the encoder gives no usable vector for it")
+    return replace(outcome, vector=vector)
+
+
+def _read(source: Source) -> tuple[Outcome, np.ndarray | None]:
+    try:
+        content, decoded = _decoded(source)
+    except ImageError as error:
+        return Outcome(error=str(error), lasting=error.lasting), None
+    except OSError as error:
+        return Outcome(error=reason(error), lasting=False), None
+    except MemoryError:
+        return Outcome(error="not enough memory to read it", lasting=False), None
+    facts = None if _Worker.facts is None else _Worker.facts(content, decoded)
+    return Outcome(facts=facts), np.asarray(centre_square(decoded.image, _Worker.image_size))
+
+
+def _decoded(source: Source) -> tuple[bytes, Decoded]:
+    """An image's bytes and pixels. Of a large file the bytes are read only when the pixels were decoded."""
+    if isinstance(source, ImageError):
+        raise source
+    if isinstance(source, bytes):
+        return source, read_image(source, _Worker.short_side)
+    if isinstance(source, ShardMember):
+        content = read_member(source)
+    elif source.path.stat().st_size > LARGE:
+        decoded = read_image(source.path, _Worker.short_side)  # which takes what it needs of the file
+        size = source.path.stat().st_size
+        if size > LARGEST_FILE or size > free_memory() // 2:
+            raise ImageError(f"too large: a file of {size / 1e9:.1f} GB", lasting=size > LARGEST_FILE)
+        return source.path.read_bytes(), decoded
+    else:
+        content = source.path.read_bytes()
+    return content, read_image(content, _Worker.short_side)

@@ -1,0 +1,324 @@
+"""Images -> unit vectors through ONNX Runtime; no torch here, so that it starts fast and runs anywhere."""
+
+import contextlib
+import ctypes
+import hashlib
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..core.errors import UserError
+from ..core.text import printable
+from ..images.decode import ImageError, centre_square, decode, upright_rgb
+from ..images.files import absolute
+
+FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX file this package writes
+
+DEVICES = {"cpu": "CPU", "cuda": "GPU (CUDA)", "tensorrt": "GPU (TensorRT)"}
+PROVIDERS = {"cuda": ["CUDAExecutionProvider"], "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider"]}
+RUN_FILES = ("encoder.onnx", "encoder_fp16.onnx", "encoder_int8.onnx")  # in a run folder, the first is taken
+LARGEST_SIDE, LARGEST_DIM = 4096, 65_536  # of images, in pixels, and of vectors; more is damage
+LARGEST_FILE = 2**31  # bytes; ONNX itself allows no more
+UNIT = 4e-3  # a vector's squared length may differ from 1 by this
+HEAVY = ("Conv", "Gemm", "MatMul")  # what a GPU is for
+
+ImageLike = Image.Image | np.ndarray | Path | str | bytes
+
+
+class Encoder:
+    """An ONNX encoder with its own preprocessing: uint8 RGB in, unit float32 vectors out.
+
+    Safe to share between threads. ``identity`` is a hash of the file: vectors of encoders with different
+    identities cannot be compared.
+    """
+
+    def __init__(self, file: Path, *, device: str = "auto", threads: int | None = None, tested: bool = False) -> None:
+        """Load ``file``.
+
+        ``device``: "cpu"; "cuda" or "tensorrt", an error when the GPU is not used in the end; or "auto": CUDA where it
+        can be used, else the CPU. ``device`` and ``took`` say what it came to.
+        ``threads``: threads for one batch; by default ONNX Runtime's choice, one per core. ``tested``: another one of
+        this file was loaded before, so two images need not be embedded to see that it gives vectors.
+
+        Raises :class:`UserError` when the file is missing, damaged, or not an encoder of this package.
+        """
+        self.file = file
+        content = _read(file)
+        self.identity = hashlib.sha256(content).hexdigest()[:16]
+        self._session, self.device = open_session(file, content, device, threads)
+        del content
+        _return_freed_memory()
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        if self.metadata.get("format") != FORMAT:
+            found = self.metadata.get("format", "none")
+            raise UserError(f"{file}: not an encoder of this package (format: {found}); make one with export")
+        try:
+            self.image_size = int(self.metadata["image_size"])  # pixels
+            self.dim = int(self.metadata["dim"])
+        except (KeyError, ValueError):
+            raise UserError(f"{file}: its metadata are incomplete; export the encoder again") from None
+        if not (0 < self.image_size <= LARGEST_SIDE and 0 < self.dim <= LARGEST_DIM):
+            raise UserError(
+                f"{file}: cannot be an encoder: images of {self.image_size} px, vectors of {self.dim} values"
+            )
+        # files are decoded no smaller than this, wherever they are embedded: the same pixels, the same vector
+        self.decode_side = max(2 * self.image_size, 256)
+        if not tested:
+            # two, as a graph may have been exported for one at a time; not of one colour, which may have no direction
+            noise = np.random.default_rng(0).integers(0, 256, (2, self.image_size, self.image_size, 3), np.uint8)
+            self.embed_pixels(noise)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Encoder {self.identity} from {str(self.file)!r}: images of {self.image_size} px -> {self.dim} numbers, "
+            f"{self.device}>"
+        )
+
+    @property
+    def took(self) -> str:
+        """One line for people: what computes."""
+        return f"computing on the {DEVICES[self.device]}"
+
+    def embed_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed a batch of equally sized images.
+
+        ``pixels``: uint8 (n, height, width, 3), RGB. The graph takes the largest centred square, resamples it to
+        ``image_size`` and normalises. Returns float32 (n, dim), rows of length 1.
+
+        Raises :class:`UserError` where the graph gives anything else.
+        """
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
+            raise ValueError(f"expected uint8 (n, height, width, 3), got {pixels.dtype} {pixels.shape}")
+        if len(pixels) == 0:
+            return np.zeros((0, self.dim), np.float32)
+        try:
+            vectors = np.asarray(self._session.run(["vectors"], {"images": pixels})[0])
+        # ONNX Runtime's exceptions share no base class but Exception
+        except Exception as error:  # noqa: BLE001
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(f"{self.file}: does not work as an encoder ({reason}); export it again") from None
+        if vectors.dtype != np.float32 or vectors.shape != (len(pixels), self.dim):
+            raise UserError(
+                f"{self.file}: gives {vectors.dtype} {vectors.shape} for {len(pixels)} images, not float32 "
+                f"({len(pixels)}, {self.dim}); export it again"
+            )
+        lengths = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+        if not (np.abs(lengths - 1) <= UNIT).all():  # so that NaN counts
+            raise UserError(f"{self.file}: gives vectors that are not of unit length; export it again")
+        return vectors
+
+    def embed(self, images: Iterable[ImageLike], *, batch_size: int = 8) -> NDArray[np.float32]:
+        """Embed images of any size: paths, encoded bytes, Pillow images or uint8 arrays (h, w) or (h, w, 3).
+
+        Returns float32 (n, dim), rows of length 1, in the order given.
+        Raises :class:`UserError` naming the first image that cannot be decoded.
+        """
+        batches = _batched((self.square(image) for image in images), batch_size)
+        vectors = [self.embed_pixels(np.stack(batch)) for batch in batches]
+        return np.concatenate(vectors) if vectors else np.zeros((0, self.dim), np.float32)
+
+    def square(self, image: ImageLike) -> NDArray[np.uint8]:
+        """The (image_size, image_size, 3) pixels that the encoder sees of ``image``."""
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8:
+                raise ValueError(f"expected a uint8 array, got {image.dtype}")
+            image = Image.fromarray(image)
+        name = str(image) if isinstance(image, Path | str) else "the image"
+        try:
+            if isinstance(image, Image.Image):
+                image = upright_rgb(image)
+            else:
+                source = image if isinstance(image, bytes) else absolute(image)
+                image = decode(source, short_side=self.decode_side)
+        except ImageError as error:
+            raise UserError(f"{printable(name)}: {error}") from None
+        return np.asarray(centre_square(image, self.image_size))
+
+
+def _read(file: Path) -> bytes:
+    """The bytes of an encoder's file, which may be whatever a user names."""
+    try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{file}: not a regular file")  # a FIFO would block, a device never end
+        if status.st_size > LARGEST_FILE:
+            raise UserError(f"{file}: too large for an ONNX file")
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such encoder file") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot read the encoder ({error.strerror})") from None
+    except MemoryError:
+        raise UserError(f"{file}: not enough memory to read it") from None
+
+
+def stored_features(file: Path) -> str | None:
+    """What the vectors of an encoder's file are made of, without loading it to compute; None where nobody can tell.
+
+    The text of a feature description (``methods/feature_description.py``), or other words where there is none.
+    """
+    import onnx  # here, as it takes its time to import
+
+    from ..methods.feature_description import METADATA_KEY, described
+
+    try:
+        model = onnx.load(file, load_external_data=False)
+    # protobuf's errors share no base class but Exception
+    except Exception:  # noqa: BLE001
+        return None
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    features = described(metadata)
+    return metadata.get(METADATA_KEY) if features is None else str(features)
+
+
+def default_encoder_file() -> Path:
+    """The encoder that is shipped with the package."""
+    return Path(str(resources.files("simsiam_retrieval.encoder.shipped").joinpath("encoder.onnx")))
+
+
+def find_encoder(encoder: str | Path | None) -> Path:
+    """The ONNX file that an ENCODER argument means: a run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]``,
+    or nothing (the shipped one).
+
+    Raises :class:`UserError` when there is none.
+    """
+    if encoder is None:
+        return default_encoder_file()
+    if isinstance(encoder, str) and encoder.startswith("hf://"):
+        from .hub import fetch  # here, as the Hub's client takes its time to import
+
+        return fetch(encoder)
+    if "://" in str(encoder) or str(encoder).startswith(("http:/", "https:/")):
+        raise UserError(f"{encoder}: a URL; name a file, a run folder, or a model on the Hub: hf://OWNER/NAME")
+    path = absolute(encoder)
+    if path.is_dir():
+        for name in RUN_FILES:
+            if (path / name).exists():
+                return path / name
+        if (path / "config.json").exists():
+            raise UserError(f"{path}: not exported yet; run: python -m simsiam_retrieval.export {path}")
+        raise UserError(f"{path}: neither a run folder nor an .onnx file")
+    if not path.exists():
+        raise UserError(f"{path}: no such run folder or encoder file")
+    return path
+
+
+def load_encoder(encoder: str | Path | None = None, *, device: str = "auto", threads: int | None = None) -> Encoder:
+    """Load an encoder: a run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]`` (see :func:`hub.fetch`), or by
+    default the one shipped with the package.
+
+    Raises :class:`UserError` when it is missing, damaged, or the GPU that ``device`` asks for is not used.
+    """
+    return Encoder(find_encoder(encoder), device=device, threads=threads)
+
+
+def check_device(device: str) -> None:
+    """Raise :class:`UserError` for a --device that does not exist."""
+    if device != "auto" and device not in DEVICES:
+        raise UserError(f"--device {device}: choose auto, {', '.join(DEVICES)}")
+
+
+def open_session(file: Path, content: bytes, device: str, threads: int | None) -> tuple[Any, str]:
+    """An ONNX Runtime session of the model ``content``, and the device that computes it.
+
+    Raises :class:`UserError` when the model cannot be loaded, or the GPU that ``device`` asks for is not used.
+    """
+    check_device(device)
+    asked = device
+    if device == "auto":
+        device = "cuda" if gpu_present() else "cpu"
+    session, reason = _try_session(file, content, device, threads)
+    if device == "cpu" or reason is None:
+        return session, device
+    if asked == "auto":
+        return _try_session(file, content, "cpu", threads)[0], "cpu"
+    raise UserError(f"--device {device}: {reason}; leave it out, or check the GPU's libraries")
+
+
+def _try_session(file: Path, content: bytes, device: str, threads: int | None) -> tuple[Any, str | None]:
+    """A session, and why the GPU that ``device`` means is not used, where it is not."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # ORT logs to stderr what is raised, or checked, here anyway
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    wanted = PROVIDERS.get(device, [])
+    if wanted:
+        if hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
+        if wanted[0] not in onnxruntime.get_available_providers():
+            return None, f"this ONNX Runtime has no {wanted[0]}"
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    try:
+        with _no_chatter(onnxruntime):  # of a damaged file, too
+            session = onnxruntime.InferenceSession(content, options, providers=[*wanted, "CPUExecutionProvider"])
+    # ONNX Runtime's exceptions share no base class but Exception
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split())[:120]
+        if wanted:
+            _try_session(file, content, "cpu", threads)  # is it the file, or the GPU?
+            return None, f"ONNX Runtime fails there ({reason})"
+        raise UserError(f"{file}: damaged, or not an ONNX model ({reason})") from None
+    return session, unused(session, wanted[0]) if wanted else None
+
+
+def unused(session: Any, provider: str) -> str | None:
+    """Why ``provider`` does not compute the model; None where it does.
+
+    Registering a provider is not enough: operations that it lacks stay on the CPU, with no more than a log line.
+    """
+    if provider not in session.get_providers():
+        return "ONNX Runtime cannot use a GPU here"
+    parts = session.get_provider_graph_assignment_info()
+    placed = [(part.ep_name, node.op_type) for part in parts for node in part.get_nodes()]
+    heavy = [name for name, operation in placed if operation in HEAVY]
+    left = heavy.count("CPUExecutionProvider")
+    if left or not any(name == provider for name, _ in placed):
+        return (
+            f"ONNX Runtime leaves {left or len(placed)} of {len(heavy or placed)} operations of this model to the CPU"
+        )
+    return None
+
+
+@contextlib.contextmanager
+def _no_chatter(onnxruntime: Any) -> Iterator[None]:
+    """Providers that cannot be loaded make ONNX Runtime print to stdout and log; what is wrong is raised here."""
+    onnxruntime.set_default_logger_severity(4)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        onnxruntime.set_default_logger_severity(2)
+
+
+def _return_freed_memory() -> None:
+    """Hand what loading took and freed back to the system: 100 MB in every process, which glibc would keep."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def gpu_present() -> bool:
+    """Whether this machine shows an NVIDIA GPU; asking CUDA itself would cost every start a second."""
+    return any(Path(node).exists() for node in ("/dev/nvidia0", "/dev/dxg")) or os.name == "nt"
+
+
+def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,148 @@
+"""Finding near-duplicates: are altered copies of a picture closer to it than other pictures are?"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ..images.decode import centre_square, decode
+from ..images.files import ImageFile
+from .centre_squares import decode_side
+from .extractors import Extractor, unit_rows
+
+KINDS = ("rescaled", "recompressed", "cropped", "EXIF-rotated")
+PRECISION = 0.99
+
+# what is stored, and the EXIF orientation that makes viewers turn it upright again
+_TURNS = ((Image.Transpose.ROTATE_90, 6), (Image.Transpose.ROTATE_180, 3), (Image.Transpose.ROTATE_270, 8))
+
+
+def altered(image: Image.Image, rng: np.random.Generator) -> dict[str, bytes]:
+    """One near-duplicate of each of ``KINDS``, as encoded files.
+
+    Rescaled to 0.3 to 0.8 of its size; recompressed as JPEG of quality 15 to 60; cropped to 0.8 to 0.95 of each side,
+    anywhere; its pixels turned by a quarter, half or three quarters, with the EXIF tag that says so (JPEG, quality 90).
+    ``image``: upright RGB.
+    """
+    width, height = image.size
+    factor = rng.uniform(0.3, 0.8)
+    small = image.resize((max(1, round(width * factor)), max(1, round(height * factor))), Image.Resampling.LANCZOS)
+    w, h = (max(1, round(side * rng.uniform(0.8, 0.95))) for side in (width, height))
+    left, top = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+    turn, orientation = _TURNS[int(rng.integers(len(_TURNS)))]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return {
+        "rescaled": _encoded(small, "PNG"),
+        "recompressed": _encoded(image, "JPEG", quality=int(rng.integers(15, 61))),
+        "cropped": _encoded(image.crop((left, top, left + w, top + h)), "PNG"),
+        "EXIF-rotated": _encoded(image.transpose(turn), "JPEG", quality=90, exif=exif),
+    }
+
+
+def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pictures and their altered copies, as files."""
+
+    originals: list[bytes]
+    copies: dict[str, list[bytes]]  # kind -> one copy of each original
+
+
+def make_pairs(files: Sequence[ImageFile], images: int, seed: int = 0) -> Pairs:
+    """Altered copies of ``images`` of the files, drawn with ``seed``; files of equal bytes count once."""
+    rng = np.random.default_rng(seed)
+    originals: dict[bytes, None] = {}
+    copies: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
+    for index in rng.permutation(len(files)):
+        if len(originals) == images:
+            break
+        content = files[index].path.read_bytes()
+        if content not in originals:
+            originals[content] = None
+            for kind, copy in altered(decode(content), rng).items():
+                copies[kind].append(copy)
+    return Pairs(list(originals), copies)
+
+
+def embed_bytes(extractor: Extractor, contents: Sequence[bytes]) -> Tensor:
+    """Unit features (n, d) of encoded images, decoded as files are."""
+    side = extractor.side
+    squares: list[NDArray[np.uint8]] = [
+        np.asarray(centre_square(decode(content, short_side=decode_side(side)), side)) for content in contents
+    ]
+    return unit_rows(extractor.embed_squares(np.stack(squares)))
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Precision and recall of calling every pair a near-duplicate whose cosine reaches a threshold."""
+
+    average_precision: float
+    best_f1: float
+    best_threshold: float
+    threshold: float | None  # the lowest at which precision reaches PRECISION; None where none does
+    recall: float  # there, 0 where there is none
+    recall_by_kind: dict[str, float]
+    positives: int
+    pairs: int
+
+    @property
+    def prevalence(self) -> float:
+        """Part of the pairs that are near-duplicates."""
+        return self.positives / self.pairs
+
+
+def detect(originals: Tensor, copies: dict[str, Tensor]) -> Detection:
+    """Compare each original with each copy: n * kinds pairs are near-duplicates, n * (n - 1) * kinds are not.
+
+    ``originals`` (n, d) and each of ``copies`` (n, d) have unit rows; row i of both is the same picture. Precision
+    depends on the prevalence 1/n of near-duplicates among the pairs: in a larger collection it is lower at the same
+    threshold. Average precision: sum over thresholds of precision times the rise in recall, ties together.
+    """
+    own = {kind: (originals * features).sum(dim=1).double() for kind, features in copies.items()}
+    n = len(originals)
+    other = ~torch.eye(n, dtype=torch.bool)
+    negatives = torch.cat([(originals @ features.T)[other].double() for features in copies.values()])
+    positives = torch.cat(list(own.values()))
+    threshold, precision, recall = precision_recall(positives, negatives)
+    f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-12)
+    best = int(f1.argmax())
+    steps = torch.diff(recall, prepend=torch.zeros(1, dtype=recall.dtype))
+    good = (precision >= PRECISION).nonzero()[:, 0]
+    chosen = float(threshold[good[-1]]) if len(good) else None
+    by_kind = {
+        kind: 0.0 if chosen is None else float((cosine >= chosen).double().mean()) for kind, cosine in own.items()
+    }
+    return Detection(
+        average_precision=float((precision * steps).sum()),
+        best_f1=float(f1[best]),
+        best_threshold=float(threshold[best]),
+        threshold=chosen,
+        recall=float(recall[good[-1]]) if len(good) else 0.0,
+        recall_by_kind=by_kind,
+        positives=len(positives),
+        pairs=len(positives) + len(negatives),
+    )
+
+
+def precision_recall(positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Thresholds, falling, and precision and recall of "score >= threshold" at each; one for each distinct score."""
+    scores = torch.cat([positives, negatives])
+    truth = torch.cat([torch.ones(len(positives)), torch.zeros(len(negatives))]).double()
+    order = scores.argsort(descending=True)
+    scores, truth = scores[order], truth[order]
+    last = torch.cat([scores[1:] != scores[:-1], torch.ones(1, dtype=torch.bool)])  # of each run of equal scores
+    hits = truth.cumsum(0)[last]
+    called = torch.arange(1, len(scores) + 1, dtype=torch.float64)[last]
+    return scores[last], hits / called, hits / len(positives)

@@ -1,0 +1,265 @@
+"""The probe: everything that is measured of one extractor's features over two labelled folders."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..core import cli
+from ..core.errors import UserError
+from ..core.progress import bar
+from ..encoder.onnx_encoder import Encoder
+from ..images.files import ImageFile
+from ..methods.feature_description import described
+from ..metrics.accuracy import top_1_and_5
+from ..metrics.knn import nearest, sweep, vote
+from ..metrics.retrieval import retrieve
+from ..metrics.spectrum import alignment, alpha_req, explained_variance_auc, lidar, rankme, uniformity
+from ..metrics.whitening import Whitening, fit_whitening
+from ..training.pixel_store import load_store
+from .extractors import EncoderExtractor, Extractor, NetworkExtractor, unit_rows
+from .fewshot import few_shot
+from .linear_probe import common_scale, fit
+from .near_duplicates import detect, embed_bytes, make_pairs
+from .paper_protocol import paper_scores
+from .probe_options import Options
+from .protocols import QUALITY_IMAGES, SMALL_K, SWEEP_K, SWEEP_TEMPERATURES, TEMPERATURE
+from .random_views import view_features
+from .stored_predictions import Guesses
+
+VIEWS = 10  # of each image, for LiDAR
+BARELY = 0.8  # of the first epoch's loss: above it the paper's classifier has hardly been trained
+VIEW_SIDE = 96  # at least, of the stored squares that views are cut from
+
+
+@dataclass
+class Split:
+    """One side of the probe: files and what they are."""
+
+    files: list[ImageFile]
+    labels: Tensor  # int64 (n,)
+
+
+@dataclass
+class Task:
+    """The question that every extractor is asked."""
+
+    train: Split
+    test: Split
+    classes: list[str]
+    options: Options = field(default_factory=Options)
+    workers: int | None = None
+
+
+def probe(
+    extractor: Extractor, train: NDArray, test: NDArray, task: Task, backbone: nn.Module | None
+) -> tuple[dict[str, Any], dict[str, Guesses]]:
+    """All that ``task`` asks, of an extractor whose stored vectors of the task's files are ``train`` and ``test``.
+
+    ``backbone``: the torch network behind the extractor, for the paper's protocol; None leaves that out.
+
+    Returns what goes into the report, and what each classifier took the test images for.
+    """
+    x, queries = unit_rows(train), unit_rows(test)
+    guesses: dict[str, Guesses] = {}
+    measured: dict[str, Any] = {
+        "name": extractor.name,
+        "encoder": extractor.identity,
+        "about": extractor.about,
+        "dim": extractor.dim,
+        "results": _classifiers(x, queries, task, guesses),
+    }
+    if task.options.shots:
+        measured["few_shot"] = _few_shot(x, queries, task)
+    measured["retrieval"] = _retrieval(queries, task.test.labels)
+    measured["quality"] = _quality(queries)
+    del x
+    if task.options.views:
+        measured["quality"] |= _view_quality(extractor, task)
+    if task.options.duplicates:
+        measured["duplicates"] = _duplicates(extractor, task)
+    if task.options.paper and backbone is not None:
+        measured["results"]["linear-paper"] = _paper(extractor, backbone, task, guesses)
+    return measured, guesses
+
+
+def _classifiers(x: Tensor, queries: Tensor, task: Task, guesses: dict[str, Guesses]) -> dict[str, Any]:
+    labels, truth, classes = task.train.labels, task.test.labels, len(task.classes)
+    k = min(task.options.k, len(x))
+    similarity, index = nearest(x, queries, max(k, SMALL_K, *SWEEP_K))
+    voters = labels[index]
+
+    def knn(name: str, similarity: Tensor, voters: Tensor, k: int) -> dict[str, Any]:
+        scores = vote(similarity[:, :k], voters[:, :k], classes, TEMPERATURE)
+        guesses[name] = _guesses(scores / scores.sum(dim=1, keepdim=True))
+        return {**top_1_and_5(scores, truth), "k": min(k, len(x)), "temperature": TEMPERATURE}
+
+    swept = sweep(similarity, voters, truth, classes, [k for k in SWEEP_K if k <= len(x)], SWEEP_TEMPERATURES)
+    results = {"knn": {**knn("knn", similarity, voters, k), "sweep": swept}}
+    results[f"knn-{SMALL_K}"] = knn(f"knn-{SMALL_K}", similarity, voters, SMALL_K)
+    whitening = fit_whitening(x)
+    similarity, index = nearest(whitening(x), whitening(queries), SMALL_K)
+    components = whitening.projection.shape[1]
+    whitened = knn("knn-whitened", similarity, labels[index], SMALL_K)
+    results["knn-whitened"] = {**whitened, "components": components}
+    linear = fit(x, labels, classes, seed=task.options.seed)
+    chosen = {"lr": linear.lr, "weight_decay": linear.weight_decay, "seed": task.options.seed}
+    scores = linear.scores(queries)
+    results["linear"] = {**top_1_and_5(scores, truth), **chosen}
+    guesses["linear"] = _guesses(scores.softmax(dim=1))
+    return results
+
+
+def _guesses(probability: Tensor) -> Guesses:
+    """The likeliest class of each row of (n, classes)."""
+    confidence, predicted = probability.max(dim=1)
+    return Guesses(predicted.numpy().astype(np.int32), confidence.numpy().astype(np.float16))
+
+
+def _few_shot(x: Tensor, queries: Tensor, task: Task) -> list[dict[str, Any]]:
+    smallest = int(torch.bincount(task.train.labels, minlength=len(task.classes)).min())
+    shots = [number for number in task.options.shots if number <= smallest]
+    if not shots:
+        return []
+    scale = common_scale(x)
+    results = few_shot(
+        x, task.train.labels, queries, task.test.labels, len(task.classes), shots, scale, seed=task.options.seed
+    )
+    return [
+        {"shots": one.shots, "top1": one.top1, "top1_interval": list(one.interval), "draws": one.draws}
+        for one in results
+    ]
+
+
+def _retrieval(queries: Tensor, labels: Tensor) -> dict[str, Any] | None:
+    if int(torch.bincount(labels).max()) < 2:
+        return None
+    found = {}
+    for name, own in (("own_left_out", False), ("own_included", True)):
+        result = retrieve(queries, labels, own=own)
+        found[name] = {f"recall@{k}": value for k, value in result.recall.items()}
+        found[name] |= {"map@r": result.map_at_r, "queries": result.queries, "left_out": result.left_out}
+    return found
+
+
+def _spaced(count: int, most: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def _quality(queries: Tensor) -> dict[str, Any]:
+    x = queries[torch.from_numpy(_spaced(len(queries), QUALITY_IMAGES))]
+    if len(x) < 2:
+        return {"images": len(x)}
+    return {
+        "images": len(x),
+        "rankme": rankme(x),
+        "alpha_req": alpha_req(x),
+        "explained_variance_auc": explained_variance_auc(x),
+        "uniformity": uniformity(x),
+    }
+
+
+def _view_quality(extractor: Extractor, task: Task) -> dict[str, Any]:
+    picked = [task.test.files[index] for index in _spaced(len(task.test.files), task.options.views)]
+    # larger than the view: small crops still have pixels to show
+    store = load_store(picked, max(VIEW_SIDE, round(1.5 * extractor.side)), workers=task.workers)
+    features = view_features(extractor, store, VIEWS, task.options.seed)
+    if len(features) < 2:
+        return {}
+    return {
+        "view_images": len(features),
+        "views": VIEWS,
+        "alignment": alignment(features[:, 0], features[:, 1]),
+        "lidar": lidar(features),
+    }
+
+
+def _duplicates(extractor: Extractor, task: Task) -> dict[str, Any]:
+    pairs = make_pairs(task.test.files, task.options.duplicates, task.options.seed)
+    if len(pairs.originals) < 2:
+        raise UserError("--duplicates needs at least two different images in the test folder")
+    copies = {kind: embed_bytes(extractor, contents) for kind, contents in pairs.copies.items()}
+    found = detect(embed_bytes(extractor, pairs.originals), copies)
+    return {
+        "images": len(pairs.originals),
+        "prevalence": found.prevalence,
+        "average_precision": found.average_precision,
+        "best_f1": found.best_f1,
+        "best_f1_threshold": found.best_threshold,
+        "threshold_at_99_precision": found.threshold,
+        "recall_at_99_precision": found.recall,
+        "recall_by_kind": found.recall_by_kind,
+        "seed": task.options.seed,
+    }
+
+
+def _paper(extractor: Extractor, backbone: nn.Module, task: Task, guesses: dict[str, Guesses]) -> dict[str, Any]:
+    options = task.options
+    with bar(f"linear evaluation, {extractor.name}", options.epochs) as shown:
+
+        def on_epoch(loss: float) -> None:
+            shown.note(f"loss {loss:.4f}")
+            shown.advance()
+
+        scores, trained = paper_scores(
+            backbone,
+            extractor.side,
+            (task.train.files, task.train.labels),
+            task.test.files,
+            len(task.classes),
+            epochs=options.epochs,
+            seed=options.seed,
+            workers=task.workers,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            on_epoch=on_epoch,
+        )
+    if trained.losses[-1] > BARELY * trained.losses[0]:
+        cli.remark(
+            f"remark: linear evaluation of {extractor.name}: the loss went only from {trained.losses[0]:.3f} to "
+            f"{trained.losses[-1]:.3f}; LARS needs many images or more --epochs, the linear column does not"
+        )
+    settings = {"epochs": options.epochs, "batch": trained.batch, "lr": trained.lr, "seed": options.seed}
+    guesses["linear-paper"] = _guesses(scores.softmax(dim=1))
+    return {**top_1_and_5(scores, task.test.labels), **settings, "loss": trained.losses[-1]}
+
+
+def network_behind(extractor: Extractor, encoder: str | Path | None) -> nn.Module | None:
+    """The torch backbone behind an extractor that ``encoder`` named; None where there is none.
+
+    Raises :class:`UserError` when the encoder's weights cannot be had, or are not those of its run's checkpoint.
+    """
+    if isinstance(extractor, NetworkExtractor):
+        return extractor.network
+    if not isinstance(extractor, EncoderExtractor):
+        return None
+    from ..methods.bn_folding import backbone_from_onnx
+    from ..methods.pooling import PooledStages
+    from ..training.run_folder import load_backbone
+
+    run = None if encoder is None else Path(encoder).expanduser()
+    if run is not None and (run / "checkpoint.pt").exists():
+        backbone = load_backbone(run)[0]
+    else:
+        backbone = backbone_from_onnx(extractor.encoder.file).eval()
+    features = described(extractor.encoder.metadata)
+    if features is not None and not features.plain:
+        backbone = PooledStages(backbone, features, extractor.encoder.image_size)
+    _same_network(backbone, extractor.encoder)
+    return backbone
+
+
+def _same_network(backbone: nn.Module, encoder: Encoder) -> None:
+    from ..methods.bn_folding import reduction_from_onnx
+
+    noise = np.random.default_rng(0).integers(0, 256, (4, encoder.image_size, encoder.image_size, 3), np.uint8)
+    features = unit_rows(NetworkExtractor(backbone, encoder.image_size, "", "").embed_squares(noise))
+    reduction = reduction_from_onnx(encoder.file)
+    if reduction is not None and len(reduction[0]) == features.shape[1]:
+        features = Whitening(*reduction)(features)
+    vectors = torch.from_numpy(encoder.embed_pixels(noise))
+    if features.shape != vectors.shape or float((features * vectors).sum(dim=1).min()) < 0.999:
+        raise UserError(f"{encoder.file}: not the network of this run's checkpoint; run export again")

@@ -1,0 +1,83 @@
+"""Probe reports: what was measured, of what, on what and how; JSON files that the app and the model card read."""
+
+import hashlib
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.atomic_files import write_json
+from ..core.errors import UserError
+from ..core.text import printable
+from ..core.version import __version__
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMAT = "simsiam-retrieval-probe/2"
+
+
+def fingerprint(pixels: "NDArray", names: list[str]) -> str:
+    """A short hash of a labelled set: the pixel baseline's rows and the classes, in the order of the files."""
+    digest = hashlib.sha256(str(pixels.shape).encode())
+    digest.update(pixels.tobytes())
+    digest.update("\0".join(names).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def build(measured: list[dict[str, Any]], data: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The report: the first of ``measured`` is what was asked about, the others are its baselines."""
+    from .protocols import PROTOCOLS  # imports torch, which reading and printing reports can do without
+
+    used = set(measured[0]["results"]) | set(measured[0])
+    return {
+        "format": FORMAT,
+        **measured[0],
+        "baselines": measured[1:],
+        **data,
+        "protocols": {name: text for name, text in PROTOCOLS.items() if name in used},
+        "seed": seed,
+        "version": __version__,
+        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def save_report(run: Path, content: dict[str, Any]) -> Path:
+    """Keep a report in the run folder's ``eval/``; returns the file."""
+    folder = run / "eval"
+    folder.mkdir(exist_ok=True)
+    file = folder / f"probe-{datetime.now().strftime('%Y%m%d-%H%M%S-%f')[:-3]}.json"
+    write_json(file, content)
+    return file
+
+
+def load_reports(paths: list[Path]) -> list[dict[str, Any]]:
+    """The reports in files, in folders of them, or in the ``eval/`` of runs.
+
+    Raises :class:`UserError` naming the first that is not a report of this version.
+    """
+    reports = []
+    for path in paths:
+        reports += [_load(file) for file in (_in_folder(path) if path.is_dir() else [path])]
+    return reports
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found = sorted((folder / "eval").glob("*.json")) or sorted(folder.glob("*.json"))
+    if not found:
+        raise UserError(
+            f"{folder}: no reports in it; run: python -m simsiam_retrieval.probe {folder} --train … --test …"
+        )
+    return found
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such report") from None
+    except (OSError, ValueError):
+        raise UserError(f"{file}: damaged, not JSON") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{printable(file)}: not a probe report of this version; run probe again")
+    return content

@@ -1,0 +1,33 @@
+"""Random views of images, the same ones for every extractor: for measures that ask how an image's views agree."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..images.normalisation import IMAGENET
+from ..training.augmentation import Augmentation, apply, draw
+from ..training.pixel_store import ImageStore
+from .extractors import Extractor, unit_rows
+
+
+def view_features(extractor: Extractor, store: ImageStore, views: int, seed: int = 0) -> Tensor:
+    """Features of ``views`` random views, SimSiam's augmentation, of each image in ``store``: float32 (n, views, d).
+
+    Unit rows. View i is drawn with seed ``seed + i``: crops, flips and colours are the same for every extractor.
+    """
+    found = [unit_rows(extractor.embed_squares(squares)) for squares in _views(extractor.side, store, views, seed)]
+    return torch.stack(found, dim=1)
+
+
+def _views(side: int, store: ImageStore, views: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+    scale = side / 224  # blur is given in pixels of a 224 px view
+    settings = Augmentation(side, blur_sigma=(0.1 * scale, 2.0 * scale))
+    pixels, aspect = torch.from_numpy(store.take(np.arange(len(store)))), torch.from_numpy(store.aspect)
+    mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
+    for view in range(views):
+        x = apply(settings, pixels, draw(settings, aspect, torch.Generator().manual_seed(seed + view)))
+        squares = (x * std + mean).mul(255).round().clamp(0, 255).byte()
+        yield squares.permute(0, 2, 3, 1).contiguous().numpy()

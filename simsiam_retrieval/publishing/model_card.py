@@ -1,0 +1,293 @@
+"""The model card: README.md with YAML in front, made from a run's own files. What they do not say is left out."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from ..core.text import printable
+from ..evaluation.probe_table import markdown, markdown_table
+from ..training.config import belongs
+from .card_metadata import PAPERS, Stated, front_matter, licence_of, method_of
+from .evaluation_results import HubDataset
+from .load_rgb import load_rgb
+from .run_facts import Facts, OnnxFile, public_name
+
+# settings that the card shows, in words
+SETTINGS = {
+    "recipe": "recipe",
+    "method": "method",
+    "backbone": "backbone",
+    "stem": "stem",
+    "image_size": "image size, px",
+    "batch_size": "batch size",
+    "epochs": "epochs",
+    "base_lr": "learning rate at batch 256",
+    "momentum": "momentum",
+    "weight_decay": "weight decay",
+    "projector_layers": "projector layers",
+    "projector_dim": "projector width",
+    "predictor_dim": "predictor width",
+    "min_scale": "smallest crop, part of the area",
+    "blur": "blur probability",
+    "stop_gradient": "stop-gradient",
+    "temperature": "temperature",
+    "target_momentum": "momentum of the second encoder",
+    "queue_size": "keys in the queue",
+    "prototypes": "prototypes",
+    "seed": "seed",
+}
+# figures of export's report, in words
+PARITY = {
+    "images": ("images", "{:.0f}"),
+    "largest difference": ("largest_difference", "{:.1e}"),
+    "mean difference": ("mean_difference", "{:.1e}"),
+    "smallest cosine": ("smallest_cosine", "{:.6f}"),
+    "recall@10": ("recall_at_10", "{:.3f}"),
+    "kNN top-1": ("knn", "{:.3f}"),
+    "torch's": ("knn_torch", "{:.3f}"),
+}
+
+
+def model_card(
+    facts: Facts,
+    stated: Stated,
+    datasets: Mapping[str, HubDataset],
+    checksums: Mapping[str, str],
+    *,
+    picture: str | None,
+) -> str:
+    """The whole README.md.
+
+    ``datasets``: data sets on the Hub by test folder; ``checksums``: SHA-256 by path; ``picture``: path of the curves.
+    """
+    sections = [
+        _introduction(facts, stated),
+        _usage(facts, stated),
+        _data(facts, stated),
+        _recipe(facts, picture),
+        _evaluation(facts),
+        _files(facts, checksums),
+        _use_and_limits(facts),
+        _licence(facts, stated),
+    ]
+    front = front_matter(facts, stated, dict(datasets))
+    return f"---\n{front}\n---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _introduction(facts: Facts, stated: Stated) -> str:
+    encoder, beyond = facts.default.encoder, facts.default.beyond_backbone
+    network = facts.config.backbone.replace("resnet", "ResNet-").replace("-3stages", " without its last stage")
+    network += "" if facts.config.stem == "imagenet" else ", 3x3 stem"
+    method = method_of(facts)
+    if method in PAPERS:
+        trained = f"trained without labels by [{PAPERS[method].name}]({PAPERS[method].address})"
+        if facts.converted is None and "images" in facts.described.get("data", {}):
+            trained += f" on {facts.described['data']['images']:,} images"
+    else:
+        trained = f"converted from other people's weights; trained by: {printable(method)}"
+    return (
+        f"# {stated.repository.split('/')[1]}\n\n"
+        f"An image encoder: {network}, {trained}. Pictures go in, vectors of "
+        f"length 1 with {encoder.dim} numbers come out; the more alike two pictures are to the encoder, the larger the "
+        f"cosine of their vectors. Images are looked at with {encoder.image_size} x {encoder.image_size} pixels."
+        f"{f' The vectors are made of: {printable(beyond)}.' if beyond else ''}\n\n"
+        f"Identity `{encoder.identity}`. Made with simsiam-retrieval "
+        f"{facts.described.get('versions', {}).get('simsiam-retrieval', '')}".rstrip()
+        + "."
+    )
+
+
+def _usage(facts: Facts, stated: Stated) -> str:
+    name = stated.repository
+    parts = [
+        f"""## How to use it
+
+With simsiam-retrieval (checksums are verified; EXIF orientation is obeyed):
+
+```python
+from simsiam_retrieval import load_encoder
+encoder = load_encoder("hf://{name}")
+vectors = encoder.embed(["a.jpg", "b.jpg"])
+print(vectors[0] @ vectors[1])
+```
+
+To index a folder: `python -m simsiam_retrieval.index FOLDER --encoder hf://{name}`
+
+With ONNX Runtime alone; crop, resampling and normalisation are in the graph:
+
+```python
+import io
+import huggingface_hub
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageCms, ImageOps
+
+{inspect.getsource(load_rgb)}
+file = huggingface_hub.hf_hub_download("{name}", "{facts.default.path}")
+encoder = onnxruntime.InferenceSession(file)
+vectors = encoder.run(["vectors"], {{"images": load_rgb("a.jpg")[None]}})[0]
+```"""
+    ]
+    if facts.timm:
+        after = "what else the graph does" if facts.default.beyond_backbone else "they are scaled to length 1"
+        parts.append(
+            f"""With timm, as a network to go on with; the backbone's features, before {after}:
+
+```python
+import timm
+from PIL import Image
+model = timm.create_model("hf-hub:{name}", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+features = model(transform(Image.open("a.jpg").convert("RGB"))[None])
+```"""
+        )
+    return "\n\n".join(parts)
+
+
+def _data(facts: Facts, stated: Stated) -> str:
+    lines = []
+    data = facts.described.get("data", {})
+    if stated.data:
+        lines.append(printable(stated.data))
+    elif data.get("roots"):
+        folders = ", ".join(f"`{public_name(root)}`" for root in data["roots"])
+        lines.append(f"Folders of images on the publisher's machine: {folders}. Their licence is not stated.")
+    if "images" in data:
+        rejected = f", {data['rejected']:,} more could not be read" if data.get("rejected") else ""
+        lines.append(f"{data['images']:,} images, labels unused{rejected}. Fingerprint: `{data['fingerprint']}`.")
+    converted = facts.converted
+    if converted is not None:
+        lines.append(
+            f"The weights are from `{printable(str(converted.get('file')))}` (SHA-256 `{converted.get('sha256')}`, "
+            f"{converted.get('layout')} layout). What they were trained on is not in that file."
+        )
+    return "## Training data\n\n" + "\n\n".join(lines) if lines else ""
+
+
+def _recipe(facts: Facts, picture: str | None) -> str:
+    rows = [
+        [words, f"`{facts.known[key]}`"]
+        for key, words in SETTINGS.items()
+        if key in facts.known and belongs(key, str(facts.known.get("method", "simsiam")))
+    ]
+    parts = ["## Training", markdown_table(["setting", "value"], rows)]
+    described, environment = facts.described, []
+    if described.get("init"):
+        init = str(described["init"])
+        environment.append(f"started from `{init if init.startswith('hf://') else public_name(init)}`")
+    if described.get("commit"):
+        environment.append(f"code at commit `{described['commit']}`")
+    versions = described.get("versions", {})
+    environment += [f"{name} {versions[name]}" for name in ("torch", "torchvision", "python") if name in versions]
+    if "device" in described:
+        environment.append(f"on {printable(str(described['device'].get('name')))}")
+    if environment:
+        parts.append(f"Made with: {', '.join(environment)}.")
+    last = _last(facts.metrics)
+    if last:
+        epochs = facts.known.get("epochs")
+        ended = (
+            f"after {last['epoch']:g} of {epochs} epochs" if epochs is not None else f"after {last['epoch']:g} epochs"
+        )
+        parts.append(
+            f"At the end ({ended}): "
+            + ", ".join(f"{words} {last[key]:.3g}" for key, words in _CURVES.items() if key in last)
+            + "."
+        )
+    if picture is not None:
+        parts.append(f"![Curves of the training run]({picture})")
+        if any("rankme" in row for row in facts.metrics):
+            parts.append("RankMe and view retrieval are measured on held-out images, without labels.")
+    return "\n\n".join(parts)
+
+
+_CURVES = {
+    "loss": "loss",
+    "std": "std of z (1 is healthy)",
+    "rankme": "RankMe of z",
+    "rankme_features": "RankMe of features",
+    "view_retrieval": "view retrieval",
+    "knn": "kNN top-1",
+}
+
+
+def _last(metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """The newest value of every key."""
+    merged: dict[str, Any] = {}
+    for row in metrics:
+        merged |= row
+    return merged
+
+
+def _evaluation(facts: Facts) -> str:
+    if not facts.reports:
+        return ""
+    protocols = {key: text for report in facts.reports for key, text in report["protocols"].items()}
+    listed = "\n".join(f"- {key}: {text}" for key, text in protocols.items())
+    return (
+        "## What the features are worth\n\nEverything is measured on frozen features, beside the same network with "
+        f"random weights and raw pixels.\n\n{markdown(facts.reports)}\n\nProtocols:\n\n{listed}"
+    )
+
+
+def _files(facts: Facts, checksums: Mapping[str, str]) -> str:
+    rows = [[f"`{path}`", f"`{digest}`"] for path, digest in checksums.items()]
+    parts = [
+        "## Files",
+        markdown_table(["file", "SHA-256"], rows),
+        "`config.json` repeats the checksums; simsiam-retrieval verifies them when it loads a file.",
+    ]
+    figures = {encoder.precision: _parity(encoder) for encoder in facts.encoders}
+    names = [name for name in PARITY if any(name in one for one in figures.values())]
+    if names:
+        body = [
+            [
+                f"`{encoder.path}`",
+                f"{encoder.size / 1e6:.1f}",
+                *(figures[encoder.precision].get(name, "–") for name in names),
+            ]
+            for encoder in facts.encoders
+        ]
+        images = printable(str(facts.default.report.get("checked_on", "real images")))
+        parts += [f"The ONNX files against the torch model, on {images}:", markdown_table(["file", "MB", *names], body)]
+    for encoder in facts.encoders:
+        if encoder.report.get("below_bound"):
+            reason = printable(str(encoder.report["below_bound"]))
+            parts.append(f"`{encoder.path}` is below the bound that export asks for: {reason}.")
+    return "\n\n".join(parts)
+
+
+def _parity(encoder: OnnxFile) -> dict[str, str]:
+    report = encoder.report
+    return {
+        name: form.format(report[key])
+        for name, (key, form) in PARITY.items()
+        if isinstance(report.get(key), int | float)
+    }
+
+
+def _use_and_limits(facts: Facts) -> str:
+    side = facts.default.encoder.image_size
+    lines = [
+        "For finding pictures alike, near-duplicates and groups in collections that resemble the training data, and as "
+        "a start for a classifier on few labels.",
+        f"It sees the centre square at {side} px: details that vanish at that size are invisible to it.",
+        "Cosines are not calibrated: what counts as alike must be chosen on one's own images.",
+        "It was trained without labels and knows nothing of names; what is alike to it may not be alike to a person. "
+        "It repeats whatever bias the training images have.",
+    ]
+    if not facts.reports:
+        lines.append("No evaluation on labelled images was made of it.")
+    else:
+        lines.append("On data other than those in the tables above nothing was measured.")
+    lines.append(
+        "Not for recognising people, and not for medical or safety decisions without a validation of one's own."
+    )
+    return "## Intended use and limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _licence(facts: Facts, stated: Stated) -> str:
+    licence = licence_of(facts, stated)
+    if licence is None:
+        return "## Licence\n\nNot stated: ask the owner before you use the weights."
+    return f"## Licence\n\nWeights: {printable(licence)}."

@@ -1,0 +1,369 @@
+"""The MoCo v2 augmentation of the paper (section 4.1) on whole batches, with parameters per image, on any device.
+
+All random numbers come from a CPU generator, so a seed gives the same views on every device, up to rounding. On a GPU
+cropping, resizing, flipping and blurring are products with small per-image matrices: exact, antialiased, batched. On a
+CPU there are quicker ways to the same result.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..images.normalisation import IMAGENET, Normalisation
+
+GREY = (0.299, 0.587, 0.114)  # ITU-R 601 luma, as in Pillow and torchvision
+RADIUS = 6  # of the blur's kernel, in pixels: 3 sigma at the paper's largest sigma of 2
+SMALL = 48  # pixels; the crops of such images are quicker made by one product for all, on a CPU too
+CACHED_PIXELS = 262_144  # of a group of images on a CPU; jitter takes a quarter of them at a time
+ALONE_PIXELS = 8_192  # of an image on a CPU, from which jitter takes it alone
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What varies between two views; the defaults are the paper's for 224 px."""
+
+    image_size: int = 224
+    min_scale: float = 0.2  # smallest crop, as a part of the image's area
+    max_scale: float = 1.0  # largest crop
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1
+    jitter_probability: float = 0.8
+    grey_probability: float = 0.2
+    blur_probability: float = 0.5
+    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels of the output
+    flip_probability: float = 0.5
+    cutout: float = 0.0  # side of a square that is blanked, as a part of the view's side
+    normalisation: Normalisation = IMAGENET
+
+
+class Parameters(NamedTuple):
+    """One draw for a batch of n images; CPU tensors."""
+
+    box: Tensor  # float (n, 4): left, top, width, height in units of the image's width and height
+    flip: Tensor  # bool (n,)
+    jitter: Tensor  # bool (n,)
+    order: Tensor  # int64 (n, 4): which of brightness, contrast, saturation, hue comes 1st ... 4th
+    factors: Tensor  # float (n, 4): brightness, contrast, saturation factors, hue shift (part of a turn)
+    grey: Tensor  # bool (n,)
+    sigma: Tensor  # float (n,), 0 for no blur
+    hole: Tensor  # float (n, 3): left, top, side of a blank square in units of the view's side; side 0 for none
+
+
+def draw(settings: Augmentation, aspect: Tensor, generator: torch.Generator) -> Parameters:
+    """Draw parameters for images of the given width/height ratios, (n,)."""
+    n = len(aspect)
+
+    def uniform(low: float, high: float, shape: tuple[int, ...] = (n,)) -> Tensor:
+        return torch.empty(shape).uniform_(low, high, generator=generator)
+
+    factors = torch.stack(
+        [
+            *(
+                uniform(max(0.0, 1 - strength), 1 + strength)
+                for strength in (settings.brightness, settings.contrast, settings.saturation)
+            ),
+            uniform(-settings.hue, settings.hue),
+        ],
+        dim=1,
+    )
+    blurred = uniform(0, 1) < settings.blur_probability
+    return Parameters(
+        box=_draw_boxes(aspect, (settings.min_scale, settings.max_scale), uniform),
+        flip=uniform(0, 1) < settings.flip_probability,
+        jitter=uniform(0, 1) < settings.jitter_probability,
+        order=uniform(0, 1, (n, 4)).argsort(dim=1),
+        factors=factors,
+        grey=uniform(0, 1) < settings.grey_probability,
+        sigma=torch.where(blurred, uniform(*settings.blur_sigma), 0.0),
+        # drawn last: views without a hole are those that they always were
+        hole=_draw_holes(n, settings.cutout, uniform),
+    )
+
+
+def _draw_holes(n: int, side: float, uniform) -> Tensor:
+    """A square of the given side anywhere within each view."""
+    if not side:
+        return torch.zeros(n, 3)
+    corner = uniform(0, 1, (n, 2)) * (1 - side)
+    return torch.cat([corner, torch.full((n, 1), side)], dim=1)
+
+
+def _draw_boxes(aspect: Tensor, scale: tuple[float, float], uniform, tries: int = 10) -> Tensor:
+    """RandomResizedCrop's boxes: area within ``scale``, ratio log-uniform in [3/4, 4/3], ten tries, else centre."""
+    n = len(aspect)
+    area = uniform(*scale, (tries, n))
+    ratio = torch.exp(uniform(math.log(3 / 4), math.log(4 / 3), (tries, n)))
+    # in units of the image's own sides: crop width/height over image width/height is ratio/aspect
+    width = (area * ratio / aspect).sqrt()
+    height = (area / ratio * aspect).sqrt()
+    fits = (width <= 1) & (height <= 1)
+    first = fits.int().argmax(dim=0, keepdim=True)
+    width, height = width.gather(0, first)[0], height.gather(0, first)[0]
+    none = ~fits.any(dim=0)
+    limited = aspect.clamp(3 / 4, 4 / 3)  # the fallback keeps as much of the image as a ratio in range allows
+    width = torch.where(none, (limited / aspect).clamp(max=1), width)
+    height = torch.where(none, (aspect / limited).clamp(max=1), height)
+    left = torch.where(none, (1 - width) / 2, uniform(0, 1) * (1 - width))
+    top = torch.where(none, (1 - height) / 2, uniform(0, 1) * (1 - height))
+    return torch.stack([left, top, width, height], dim=1)
+
+
+def centre(aspect: Tensor) -> Parameters:
+    """Parameters of the largest centred square of each image, otherwise as it is: what an encoder sees."""
+    n, no = len(aspect), torch.zeros(len(aspect), dtype=torch.bool)
+    width, height = (1 / aspect).clamp(max=1), aspect.clamp(max=1)
+    return Parameters(
+        box=torch.stack([(1 - width) / 2, (1 - height) / 2, width, height], dim=1),
+        flip=no,
+        jitter=no,
+        order=torch.arange(4).expand(n, 4),
+        factors=torch.ones(n, 4),
+        grey=no,
+        sigma=torch.zeros(n),
+        hole=torch.zeros(n, 3),
+    )
+
+
+def apply(settings: Augmentation, images: Tensor, parameters: Parameters) -> Tensor:
+    """Make one view of each image.
+
+    ``images``: uint8 (n, 3, h, w) on any device, quickest on a CPU when channels are last in memory. Returns float32
+    (n, 3, image_size, image_size), normalised, on the same device, channels last in memory.
+    """
+    size = settings.image_size
+    x = torch.empty(
+        (len(images), 3, size, size), device=images.device, memory_format=torch.channels_last, dtype=torch.float32
+    )
+    # on a CPU a few images at a time: what one operation leaves in the cache the next one finds there
+    group = max(8, CACHED_PIXELS // size**2) if images.device.type == "cpu" else len(images)
+    for start in range(0, len(images), group):
+        part = slice(start, start + group)
+        _apply(settings, images[part], Parameters(*(tensor[part] for tensor in parameters)), out=x[part])
+    return x
+
+
+def _apply(settings: Augmentation, images: Tensor, drawn: Parameters, out: Tensor) -> None:
+    device = images.device
+    p = Parameters(*(tensor.to(device, non_blocking=True) for tensor in drawn))
+    boxes = pixel_boxes(drawn.box, images.shape[2], images.shape[3])
+    one_by_one = device.type == "cpu" and images.shape[2] > SMALL
+    crop = crop_one_by_one if one_by_one else crop_by_matrices
+    x = crop(images, boxes, drawn.flip, settings.image_size)
+    x = _jitter(x, drawn, p)
+    _on_subset(x, drawn.grey, lambda part, _: luma(part).expand(-1, 3, -1, -1))
+    _on_subset(x, drawn.sigma > 0, lambda part, index: gaussian_blur(part, p.sigma[index]))
+    scale, shift = _channels(settings.normalisation, device)
+    x = x.mul_(scale).add_(shift)
+    _on_subset(x, drawn.hole[:, 2] > 0, lambda part, index: cut_out(part, p.hole[index]))
+    out.copy_(x)
+
+
+@functools.cache
+def _channels(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """1 / std and -mean / std, each (3, 1, 1); kept, since making them on a GPU waits for all that it is doing."""
+    with torch.inference_mode(False):  # whoever asks first
+        mean, std = (torch.tensor(values, device=device)[:, None, None] for values in normalisation)
+        return 1 / std, -mean / std
+
+
+def pixel_boxes(box: Tensor, height: int, width: int) -> Tensor:
+    """Boxes in whole pixels, as torchvision draws them: int64 (n, 4), left, top, width, height, on the CPU."""
+    scale = torch.tensor([width, height, width, height])
+    left, top, wide, high = (box * scale).round().long().unbind(1)
+    wide, high = wide.clamp(1, width), high.clamp(1, height)
+    left, top = torch.minimum(left, width - wide), torch.minimum(top, height - high)
+    return torch.stack([left, top, wide, high], dim=1)
+
+
+def crop_one_by_one(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
+    """Crop, resize and flip uint8 images (n, 3, h, w) on a CPU; float32 (n, 3, size, size) in [0, 1].
+
+    PyTorch's antialiased resampling of uint8 has the fixed-point arithmetic of Pillow's, and its speed.
+    """
+    x = torch.empty((len(images), 3, size, size), dtype=torch.uint8)
+    for index, (left, top, width, height) in enumerate(boxes.tolist()):
+        part = images[index : index + 1, :, top : top + height, left : left + width]
+        x[index] = F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
+    chosen = flip.nonzero()[:, 0]
+    x[chosen] = x[chosen].flip(3)
+    return x.float().div_(255)
+
+
+def crop_by_matrices(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
+    """The same for a whole batch at once, on any device, without rounding to grey levels."""
+    left, top, width, height = boxes.to(images.device, non_blocking=True).float().unbind(1)
+    rows = resize_matrix(top / images.shape[2], height / images.shape[2], images.shape[2], size)
+    columns = resize_matrix(left / images.shape[3], width / images.shape[3], images.shape[3], size)
+    flip = flip.to(images.device, non_blocking=True)
+    columns = torch.where(flip[:, None, None], columns.flip(1), columns)
+    n, c, h, w = images.shape
+    x = images.to(torch.float32, memory_format=torch.contiguous_format).view(n, c * h, w)
+    x = torch.bmm(x, columns.transpose(1, 2)).view(n, c, h, size)
+    return torch.matmul((rows / 255)[:, None].expand(n, c, size, h), x)
+
+
+def resize_matrix(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:
+    """Antialiased bilinear resampling of a crop along one axis, as a matrix per image.
+
+    ``start``, ``length``: (n,), in units of the axis. Returns float32 (n, size_out, size_in); its rows sum to 1.
+    The filter is the triangle of Pillow and of torchvision's ``antialias=True``: as wide as an output pixel when
+    shrinking, as an input pixel when enlarging, and cut off at the crop's borders.
+    """
+    start, length = (start * size_in)[:, None, None], (length * size_in)[:, None, None]
+    scale = length / size_out
+    centre = start + (torch.arange(size_out, device=start.device)[None, :, None] + 0.5) * scale
+    pixel = torch.arange(size_in, device=start.device)[None, None, :] + 0.5
+    weight = (pixel - centre).div_(scale.clamp(min=1)).abs_().neg_().add_(1).clamp_(min=0)
+    # pixels outside count for nothing; a crop that starts inside a pixel keeps that pixel
+    inside = torch.minimum(pixel + 0.5 - start, start + length - pixel + 0.5)
+    weight *= inside.sub_(1e-3).mul_(1e4).clamp_(0, 1)
+    return weight.div_(weight.sum(dim=2, keepdim=True))
+
+
+def luma(x: Tensor) -> Tensor:
+    """Grey value of RGB images: (n, 3, h, w) -> (n, 1, h, w)."""
+    r, g, b = x.split(1, dim=1)
+    return (r * GREY[0]).add_(g, alpha=GREY[1]).add_(b, alpha=GREY[2])
+
+
+def adjust_brightness(x: Tensor, factor: Tensor) -> Tensor:
+    """Blend with black, in place; ``x`` in [0, 1], ``factor`` (n,)."""
+    return x.mul_(factor[:, None, None, None]).clamp_(0, 1)
+
+
+def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the image's mean grey value, in place."""
+    means = x.mean(dim=(2, 3))  # of each channel: cheaper than a grey image
+    mean = (means[:, 0] * GREY[0]).add_(means[:, 1], alpha=GREY[1]).add_(means[:, 2], alpha=GREY[2])
+    return x.mul_(factor[:, None, None, None]).add_((mean * (1 - factor))[:, None, None, None]).clamp_(0, 1)
+
+
+def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
+    """Blend with the grey image, in place."""
+    factor = factor[:, None, None, None]
+    grey = luma(x).mul_(1 - factor)
+    return x.mul_(factor).add_(grey).clamp_(0, 1)
+
+
+def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue by ``shift`` (n,), in turns, at equal HSV saturation and value, in place.
+
+    Masks are sums of products: on a CPU torch's comparisons and ``where`` take ten times as long as its arithmetic.
+    """
+    r, g, b = x.unbind(1)
+    value, low = torch.maximum(r, g), torch.minimum(r, g)
+    torch.maximum(value, b, out=value)
+    chroma = value - torch.minimum(low, b, out=low)
+    red = torch.eq(value, r, out=low)  # 1.0 where red is the largest
+    green = torch.eq(value, g, out=torch.empty_like(value))
+    green -= green * red
+    # hue in sixths of a turn, times chroma: 4c + r - g where blue is the largest, 2c + b - r green, g - b red
+    hue = (r - g).add_(chroma, alpha=4)
+    if_red, if_green = g - b, (b - r).add_(chroma, alpha=2)
+    if_red.sub_(hue).mul_(red)
+    hue.add_(if_green.sub_(hue).mul_(green)).add_(if_red)
+    hue.mul_(torch.clamp(chroma, min=1e-12, out=red).reciprocal_()).add_(6 * shift[:, None, None])
+    distance, turns = green, if_red  # their memory is free now
+    for channel in range(3):
+        # a channel is at its largest within a sixth of a turn of its own hue, and falls to its least in the next
+        torch.sub(hue, 2 * channel, out=distance)
+        torch.mul(distance, 1 / 6, out=turns).round_()
+        distance.sub_(turns, alpha=6).abs_().sub_(1).clamp_(0, 1)
+        torch.addcmul(value, chroma, distance, value=-1, out=x[:, channel])
+    return x
+
+
+_JITTER = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+
+
+def _jitter(x: Tensor, drawn: Parameters, on_device: Parameters) -> Tensor:
+    for position in range(4):
+        for which, operation in enumerate(_JITTER):
+            chosen = drawn.jitter & (drawn.order[:, position] == which)
+            _on_subset(
+                x,
+                chosen,
+                lambda part, index, op=operation, which=which: op(part, on_device.factors[index, which]),
+                alone=True,
+            )
+    return x
+
+
+def _on_subset(x: Tensor, chosen: Tensor, operation, *, alone: bool = False) -> None:
+    """Apply ``operation(part, index)`` to the chosen images of ``x``; ``chosen`` lives on the CPU: no device sync.
+
+    ``alone``: the operation works in place; large images then go through it one by one on a CPU, where each alone
+    stays in the cache and needs no gathering.
+    """
+    index = chosen.nonzero()[:, 0]
+    if not len(index):
+        return
+    if alone and x.device.type == "cpu" and x.shape[2] * x.shape[3] >= ALONE_PIXELS:
+        for number in index.tolist():
+            one = slice(number, number + 1)
+            operation(x[one], one)
+    else:
+        index = index.to(x.device, non_blocking=True)
+        x[index] = operation(x[index], index)
+
+
+def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur with a sigma per image, in pixels, borders reflected.
+
+    ``x``: (n, c, h, w); ``sigma``: (n,), > 0. Kernels reach 6 pixels to each side: 3 sigma at the paper's largest, 2.
+    """
+    return _blur_by_convolution(x, sigma) if x.device.type == "cpu" else _blur_by_matrices(x, sigma)
+
+
+def cut_out(x: Tensor, hole: Tensor) -> Tensor:
+    """Blank a square of each view: zero, the mean colour after normalisation.
+
+    ``x``: (n, c, s, s); ``hole``: (n, 3), left, top and side in units of the view's side, rounded to whole pixels.
+    """
+    size = x.shape[3]
+    left, top, side = (hole * size).round().unbind(1)
+    pixel = torch.arange(size, device=x.device)
+    columns, rows = ((pixel >= start[:, None]) & (pixel < (start + side)[:, None]) for start in (left, top))
+    return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
+def _blur_kernel(sigma: Tensor, radius: int) -> Tensor:
+    offset = torch.arange(-radius, radius + 1, device=sigma.device)
+    kernel = torch.exp(-(offset**2) / (2 * sigma[:, None] ** 2))
+    return kernel / kernel.sum(dim=1, keepdim=True)
+
+
+def _blur_by_convolution(x: Tensor, sigma: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    for axis, size in ((2, h), (3, w)):
+        radius = min(RADIUS, size - 1)
+        kernel = _blur_kernel(sigma, radius).repeat_interleave(c, dim=0)
+        padding = (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0)
+        padded = F.pad(x.reshape(1, n * c, h, w), padding, mode="reflect")
+        shape = (n * c, 1, -1, 1) if axis == 2 else (n * c, 1, 1, -1)
+        x = F.conv2d(padded, kernel.view(shape), groups=n * c).view(n, c, h, w)
+    return x
+
+
+def _blur_by_matrices(x: Tensor, sigma: Tensor) -> Tensor:
+    rows, columns = (_blur_matrix(sigma, size) for size in x.shape[2:])
+    x = torch.einsum("nyh,nchw->ncyw", rows, x)
+    return torch.einsum("nxw,ncyw->ncyx", columns, x)
+
+
+def _blur_matrix(sigma: Tensor, size: int) -> Tensor:
+    radius = min(RADIUS, size - 1)
+    kernel = _blur_kernel(sigma, radius)
+    offset = torch.arange(-radius, radius + 1, device=sigma.device)
+    source = (torch.arange(size, device=sigma.device)[:, None] + offset[None, :]).abs()
+    source = torch.where(source > size - 1, 2 * (size - 1) - source, source)
+    matrix = torch.zeros(len(sigma), size, size, device=sigma.device)
+    index = source[None].expand(len(sigma), -1, -1)
+    return matrix.scatter_add_(2, index, kernel[:, None, :].expand(-1, size, -1).contiguous())

@@ -1,0 +1,334 @@
+"""Decoded training images on disk, for later runs: ``pixels.bin`` holds squares in rows, a SQLite catalog says whose.
+
+A row counts once the catalog names it, and the catalog names it once its pixels are flushed, so that a process may be
+killed at any time. Rows are only ever added: what other processes have mapped stays as it is.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from ..core.atomic_files import replacing
+from ..core.errors import UserError
+from ..images.decode import DECODER
+from ..images.files import Identity, ImageFile, absolute, reason
+from .decode_squares import DIGEST_BYTES, Refused, Square, decode_squares
+
+FORMAT = 1  # of the files, and of how a square is made: another one gets folders of its own
+CATALOG, PIXELS, LOCK = "catalog.sqlite", "pixels.bin", ".lock"
+COMMIT_BYTES, COMMIT_SECONDS = 64 << 20, 5.0  # what a killed process loses at most
+LOCK_SECONDS = 60  # a commit waits this long for readers to finish, and they for it
+CATALOG_BYTES = 500  # an image in the catalog and its journal, about
+SPOT_CHECKS = 16  # rows whose digests are compared when a cache is opened
+
+_TABLES = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE images (
+    path BLOB NOT NULL,             -- of the file or archive
+    member BLOB NOT NULL,           -- name inside the archive; empty for a file of its own
+    offset INTEGER NOT NULL,        -- inside the archive, bytes
+    size INTEGER NOT NULL,          -- of the file or archive, bytes
+    mtime_ns INTEGER NOT NULL,
+    row INTEGER UNIQUE CHECK (row >= 0),  -- in pixels.bin, or NULL
+    aspect REAL,                    -- width / height
+    digest BLOB CHECK (length(digest) = {DIGEST_BYTES}),  -- SHA-256 of the row
+    reason TEXT,                    -- why there is no row
+    decoder TEXT,                   -- whose verdict that is; NULL where it may not last
+    PRIMARY KEY (path, member, offset, size, mtime_ns),
+    CHECK (CASE WHEN row IS NULL THEN reason IS NOT NULL ELSE reason IS NULL AND aspect > 0 AND digest IS NOT NULL END)
+) WITHOUT ROWID;
+"""
+_FIND = "SELECT row, aspect, digest, reason, decoder FROM images WHERE " + " AND ".join(
+    f"{column} = ?" for column in ("path", "member", "offset", "size", "mtime_ns")
+)
+
+
+@dataclass
+class Found:
+    """What a cache knows of n images."""
+
+    rows: NDArray[np.int64]  # (n,), in pixels.bin; -1 where there is none
+    aspect: NDArray[np.float32]  # (n,), width / height
+    digests: NDArray[np.uint8]  # (n, 32), SHA-256 of the pixels
+    reasons: dict[int, str]  # index -> why the image cannot be used
+
+    @property
+    def missing(self) -> NDArray[np.int64]:
+        """Indices of images of which nothing is known."""
+        unknown = self.rows < 0
+        unknown[list(self.reasons)] = False
+        return np.flatnonzero(unknown)
+
+
+class PixelCache:
+    """The squares of one side in a cache folder."""
+
+    def __init__(self, root: Path, side: int) -> None:
+        self.side = side
+        self.folder = absolute(root) / f"side-{side}-v{FORMAT}"
+        self._row_bytes = 3 * side * side
+
+    def find(self, files: Sequence[ImageFile]) -> Found:
+        """Look ``files`` up; needs no permission to write.
+
+        Raises :class:`UserError` when there is no cache or it is damaged.
+        """
+        with _explained(self.folder), closing(self._connect()) as db:
+            return self._find(db, files, retry=False)
+
+    def fill(
+        self,
+        files: Sequence[ImageFile],
+        *,
+        workers: int | None = None,
+        progress: Callable[[int], None] = lambda done: None,
+        remark: Callable[[str], None] = lambda text: None,
+    ) -> Found:
+        """Look ``files`` up, after decoding those that are missing.
+
+        What was decoded is kept when that is interrupted. While another process fills the cache, this one waits.
+        Images that could not be read for a reason that may have passed are tried again.
+
+        Raises :class:`UserError` when the folder cannot be written, is damaged, or the disk is full.
+        """
+        with _explained(self.folder):
+            if (self.folder / CATALOG).exists():
+                with closing(self._connect()) as db:
+                    found = self._find(db, files, retry=True)
+                if not len(found.missing):
+                    progress(len(files))
+                    return found
+            with self._writing(remark), closing(self._connect_or_create()) as db:
+                if lost := self._forget_lost_rows(db):
+                    remark(f"{self.folder / PIXELS}: shorter than its catalog says; {lost} images are decoded again")
+                missing = self._find(db, files, retry=True).missing
+                progress(len(files) - len(missing))
+                self._check_room(len(missing))
+                self._decode(db, [files[index] for index in missing], workers, progress)
+                return self._find(db, files, retry=False)
+
+    def pixels(self, rows: NDArray[np.int64], digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """All of ``pixels.bin`` up to the last of ``rows``, (m, side, side, 3), mapped read-only.
+
+        A few of ``rows`` are compared with their ``digests``; raises :class:`UserError` when they differ.
+        """
+        if not len(rows):
+            return np.empty((0, self.side, self.side, 3), np.uint8)
+        shape = (int(rows.max()) + 1, self.side, self.side, 3)
+        with _explained(self.folder):
+            mapped = np.memmap(self.folder / PIXELS, np.uint8, "r", shape=shape)
+        for index in np.linspace(0, len(rows) - 1, min(SPOT_CHECKS, len(rows))).astype(int):
+            if hashlib.sha256(mapped[rows[index]].tobytes()).digest() != digests[index].tobytes():
+                raise UserError(f"{self.folder / PIXELS}: damaged; {_DELETE.format(self.folder)}")
+        return mapped
+
+    # -- reading
+
+    def _connect(self) -> sqlite3.Connection:
+        file = self.folder / CATALOG
+        if not file.is_file():
+            raise UserError(f"{self.folder}: no decoded images in there")
+        # rw: a reader, too, rolls back what a killed writer left; SQLite falls back to reading where it may not write
+        db = sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=LOCK_SECONDS)
+        try:
+            meta = dict(db.execute("SELECT key, value FROM meta"))
+            if meta != {"format": FORMAT, "side": self.side}:
+                raise sqlite3.DatabaseError(f"made for {meta}")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _find(self, db: sqlite3.Connection, files: Sequence[ImageFile], *, retry: bool) -> Found:
+        n = len(files)
+        rows, aspect = np.full(n, -1, np.int64), np.zeros(n, np.float32)
+        digests, reasons = np.zeros((n, DIGEST_BYTES), np.uint8), {}
+        db.execute("BEGIN")  # one snapshot
+        try:
+            for index, file in enumerate(files):
+                known = db.execute(_FIND, _key(file.identity)).fetchone()
+                if known is None:
+                    continue
+                row, ratio, digest, why, decoder = known
+                if why is not None:
+                    if not retry or decoder == DECODER:
+                        reasons[index] = why
+                else:
+                    rows[index], aspect[index] = row, ratio
+                    digests[index] = np.frombuffer(digest, np.uint8)
+        finally:
+            db.rollback()
+        rows[rows >= self._whole_rows()] = -1  # looked at last: what is committed was flushed before
+        return Found(rows, aspect, digests, reasons)
+
+    def _whole_rows(self) -> int:
+        try:
+            return (self.folder / PIXELS).stat().st_size // self._row_bytes
+        except FileNotFoundError:
+            return 0
+
+    # -- writing
+
+    @contextmanager
+    def _writing(self, remark: Callable[[str], None]) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            remark(f"{self.folder}: another process is decoding into this cache; waiting until it is done")
+            lock.acquire(poll_interval=0.2)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _connect_or_create(self) -> sqlite3.Connection:
+        if not (self.folder / CATALOG).exists():
+            # pixels without a catalog are nobody's; a new file, since others may have mapped the old one
+            (self.folder / PIXELS).unlink(missing_ok=True)
+            with replacing(self.folder / CATALOG) as temporary, closing(sqlite3.connect(temporary)) as db, db:
+                db.executescript("BEGIN;" + _TABLES)
+                db.executemany("INSERT INTO meta VALUES (?, ?)", [("format", FORMAT), ("side", self.side)])
+        return self._connect()
+
+    def _forget_lost_rows(self, db: sqlite3.Connection) -> int:
+        """Drop what ``pixels.bin`` is too short for: rows added later would be taken for it."""
+        with db:
+            return db.execute("DELETE FROM images WHERE row >= ?", [self._whole_rows()]).rowcount
+
+    def _check_room(self, count: int) -> None:
+        need, free = count * (self._row_bytes + CATALOG_BYTES), shutil.disk_usage(self.folder).free
+        if need > free:
+            raise UserError(
+                f"{self.folder}: {count} images at {self.side} px need {_bytes(need)}, {_bytes(free)} are "
+                f"free; make room, name a folder on another disk with --cache, or set a smaller --image-size"
+            )
+
+    def _decode(
+        self, db: sqlite3.Connection, files: list[ImageFile], workers: int | None, progress: Callable[[int], None]
+    ) -> None:
+        first = db.execute("SELECT coalesce(max(row) + 1, 0) FROM images").fetchone()[0]
+        file = self.folder / PIXELS
+        file.touch()
+        with (
+            file.open("r+b", buffering=0) as out,
+            closing(decode_squares(files, self.side, workers=workers)) as chunks,
+        ):
+            rows = _Rows(db, out, first, self._row_bytes)
+            done = 0
+            try:
+                for results in chunks:
+                    rows.add(files[done : done + len(results)], results)
+                    done += len(results)
+                    progress(len(results))
+            finally:  # Ctrl-C and a full disk, too, keep what is there
+                rows.close()
+
+
+class _Rows:
+    """Adds rows to ``pixels.bin``, and to the catalog in batches."""
+
+    def __init__(self, db: sqlite3.Connection, out: FileIO, first: int, row_bytes: int) -> None:
+        self._db, self._out, self._next, self._row_bytes = db, out, first, row_bytes
+        self._committed = first  # rows from here on are pending
+        self._pending: list[tuple] = []
+        self._committed_at = time.monotonic()
+
+    def add(self, files: Sequence[ImageFile], results: Sequence[Square | Refused]) -> None:
+        squares = [result.pixels for result in results if isinstance(result, Square)]
+        if squares:
+            self._write(np.stack(squares))
+        for file, result in zip(files, results, strict=True):
+            if isinstance(result, Square):
+                facts = (self._next, result.aspect, result.digest, None, None)
+                self._next += 1
+            else:
+                facts = (None, None, None, result.reason, DECODER if result.lasting else None)
+            self._pending.append((*_key(file.identity), *facts))
+        late = time.monotonic() - self._committed_at > COMMIT_SECONDS
+        if late or (self._next - self._committed) * self._row_bytes >= COMMIT_BYTES:
+            self.commit()
+
+    def commit(self) -> None:
+        os.fsync(self._out.fileno())
+        with self._db:
+            self._db.executemany(f"INSERT OR REPLACE INTO images VALUES ({', '.join('?' * 10)})", self._pending)
+        self._pending, self._committed, self._committed_at = [], self._next, time.monotonic()
+
+    def close(self) -> None:
+        """Commit what is pending, or as much of it as a full disk has room for."""
+        while True:
+            try:
+                return self.commit()
+            except (OSError, sqlite3.Error):
+                if not self._pending:
+                    raise
+                self._db.rollback()
+                self._pending = self._pending[: len(self._pending) // 2]
+                rows = [row for *_, row, _aspect, _digest, _reason, _decoder in self._pending if row is not None]
+                self._next = rows[-1] + 1 if rows else self._committed
+                with contextlib.suppress(OSError):
+                    self._out.truncate(self._next * self._row_bytes)  # makes room for the catalog
+
+    def _write(self, squares: NDArray[np.uint8]) -> None:
+        start = self._next * self._row_bytes
+        self._out.seek(start)
+        left = memoryview(squares.tobytes())
+        try:
+            while left:
+                left = left[self._out.write(left) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._out.truncate(start)  # room for the catalog to take in the rows before
+            raise
+
+
+_DELETE = "delete {}, it is made anew from the images"
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn errors of the system and of SQLite into one line for the user."""
+    full = f"{folder}: the disk is full; what fits is kept; make room or name another folder with --cache"
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error)
+        if "full" in text:
+            raise UserError(full) from None
+        if "readonly" in text or "unable to open" in text:
+            raise UserError(f"{folder}: no permission to write there; name another folder with --cache") from None
+        if "locked" in text:
+            raise UserError(f"{folder}: another program holds the catalog; try again when it is done") from None
+        if "I/O" in text:
+            raise UserError(f"{folder}: cannot be read or written ({text}); is the disk full or failing?") from None
+        raise UserError(f"{folder / CATALOG}: damaged ({text}); {_DELETE.format(folder)}") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UserError(full) from None
+        raise UserError(f"{folder}: cannot be used ({reason(error)}); name another folder with --cache") from None
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _key(identity: Identity) -> tuple[bytes, bytes, int, int, int]:
+    member = identity.member.encode("utf-8", "surrogateescape")
+    # SQLite's integers end in the year 2262, file systems' do not
+    mtime = (identity.mtime_ns + 2**63) % 2**64 - 2**63
+    return os.fsencode(identity.path), member, identity.offset, identity.size, mtime

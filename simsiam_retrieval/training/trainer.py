@@ -1,0 +1,388 @@
+"""A whole pretraining run: find images, decode them, train, leave a run folder."""
+
+import contextlib
+import dataclasses
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from ..core import cli
+from ..core.checkout import code_commit
+from ..core.errors import UserError
+from ..core.example_photos import example_photos
+from ..core.progress import bar
+from ..core.version import __version__
+from ..images.files import absolute
+from .config import Config
+from .data_split import Plan, make_plan
+from .duration import fit_into
+from .experiment_trackers import tracking
+from .freed_memory import keep_freed_memory
+from .initial_weights import initial_backbone, initial_features
+from .knn_monitor import can_check, folder_labels
+from .loop import Collapsed, Interrupted, augmentation_of, pick_device, train
+from .pixel_store import ImageStore
+from .run_files import read_metrics, stored_config
+from .run_folder import Run
+from .run_options import USUAL, Options
+from .torchrun_processes import Processes, joined
+from .training_images import data_facts, find_images, load_images, report_rejected
+from .training_report import Progress
+from .view_sheet import write_views
+
+TRIAL = {"image_size": 64, "batch_size": 32, "epochs": 80}
+LINE_SECONDS = 30  # between progress lines where stderr is no terminal
+
+
+def pretrain(config: Config, data: Sequence[Path], options: Options = USUAL, *, began: float | None = None) -> bool:
+    """Train on the images in ``data``; returns whether the run came to its end.
+
+    ``began``: ``time.monotonic()`` at the command's start, from which ``options.minutes`` count; by default now.
+
+    Under ``torchrun`` every process calls this. The first one writes and speaks; when the launcher starts all of them
+    anew after a failure, the run goes on from its last checkpoint.
+
+    Prints the run folder to stdout. Raises :class:`UserError` for anything the user can mend; a run folder is
+    only made once there are images to train on.
+    """
+    config.check()
+    options.check()
+    began = time.monotonic() if began is None else began
+    with joined() as processes:
+        return _pretrain(config, data, options, processes, began)
+
+
+def _pretrain(config: Config, data: Sequence[Path], options: Options, processes: Processes, began: float) -> bool:
+    target = pick_device(options.device, processes)
+    if target.type == "cpu":
+        keep_freed_memory()
+    new = processes.from_first(options.out or _new_folder(config, trial=not data))
+    resume = options.resume
+    if resume is None and processes.restarts and _begun(new):
+        resume = new
+    if resume is not None:
+        if options.out is not None and options.resume is not None:
+            raise UserError("--resume writes to the run that it goes on with; leave out --out")
+        if options.init is not None and options.resume is not None:
+            raise UserError("--resume goes on with the run's own weights; leave out --init")
+        if options.minutes is not None and options.resume is not None:
+            raise UserError("--resume goes on to the run's own end; leave out --minutes")
+        if options.minutes is not None:  # after a restart by the launcher: the run has its epochs
+            kept = Run(resume).config()
+            config = dataclasses.replace(config, epochs=kept.epochs, steps=kept.steps)
+        run, roots, config = _resumed(resume, config, data)
+        if _broke_off(run.path):
+            _remark(processes, f"{run.path}: ended before its first checkpoint; starting over")
+    else:
+        roots = [Path(root) for root in data]
+        if not roots:
+            roots = [example_photos()]
+            config = _trial(config, processes)
+        run = Run(new)
+        if not processes.restarts:
+            _refuse_used(run.path)
+    stored = {} if resume is None else run.read()
+    going_on = resume is not None and not _broke_off(run.path)
+    # a run that has no checkpoint starts over, from the same weights
+    init = options.init if resume is None else None if going_on else stored.get("init")
+    initial = None if init is None else initial_backbone(init, config)
+
+    described = stored.get("data", {})
+    cache = options.cache or (Path(described["cache"]) if described.get("cache") else None)
+    listing = find_images(roots)
+    store = load_images(
+        listing.images,
+        config.store_side,
+        processes,
+        cache=cache,
+        known_bad={} if resume is None else run.read_rejected(),
+        workers=options.workers,
+    )
+    if processes.first:
+        report_rejected(listing, store)
+    if len(store) < 2:
+        raise UserError("one image is not enough to train on: batch normalisation needs at least two")
+    fingerprint = store.fingerprint()
+    if fingerprint != processes.from_first(fingerprint):
+        raise UserError("this process finds other images than the first one; all machines need the same folders")
+    if resume is not None and not store.has_fingerprint(described.get("fingerprint")):
+        raise UserError(f"{run.path}: the images have changed since this run began; start a new run")
+    plan = make_plan(config, len(store), processes.count)
+    labels = _labels(options, store, roots, plan, processes)
+    if options.minutes is not None and resume is None:
+        config = _fitted(config, store, target, initial, options, labels, processes, began)
+        plan = make_plan(config, len(store), processes.count)
+    with _writing(run, processes):
+        if resume is None and processes.first:
+            if run.config_file.exists() and not processes.restarts:  # perhaps another process was faster
+                _refuse_used(run.path)
+            facts = {"data": data_facts(roots, store, fingerprint, cache), **_environment(target, processes)}
+            if initial is not None and options.init is not None:
+                kept = initial_features(options.init)
+                facts |= {} if kept is None else {"features": str(kept)}
+            run.write(config, init=options.init, **facts)
+            try:
+                write_views(run, augmentation_of(config), store, plan)
+            except OSError as error:  # nothing but a picture for people
+                cli.remark(f"{run.path}: no picture of the views ({error.strerror})")
+        elif processes.first and config != run.config():
+            _note_more_epochs(run, config)
+        elif processes.first and going_on and _finished(run):
+            cli.remark(f"{run.path}: at its end already; to train it on, add a larger --epochs")
+        if processes.first:
+            run.write_rejected(store.rejected)
+        _remark(
+            processes,
+            f"{len(store)} images, {config.backbone} at {config.image_size} px, batch {plan.batch_size}, "
+            f"{_epochs(config, plan)}, on {target}{_shared(plan, processes)}; run folder {run.path}",
+        )
+        finished = _train_with_bar(
+            config,
+            store,
+            run,
+            target,
+            initial,
+            plan,
+            labels,
+            options,
+            processes,
+            resuming=going_on,
+        )
+    if finished:
+        _remark(processes, f"done; next: python -m simsiam_retrieval.export {run.path}")
+    else:
+        _remark(processes, f"stopped; go on with: python -m simsiam_retrieval.pretrain --resume {run.path}")
+    if processes.first:
+        print(run.path)
+    return finished
+
+
+def _train_with_bar(
+    config: Config,
+    store: ImageStore,
+    run: Run,
+    device: torch.device,
+    initial: nn.Module | None,
+    plan: Plan,
+    labels: Tensor | None,
+    options: Options,
+    processes: Processes,
+    *,
+    resuming: bool,
+) -> bool:
+    spoken_at = time.monotonic()
+    tracker = options.tracker if processes.first else None
+
+    with bar("training", plan.total_steps, show=processes.first) as shown, tracking(tracker, run.path, config) as log:
+
+        def on_progress(now: Progress) -> None:
+            nonlocal spoken_at
+            note = f"epoch {now.epoch}/{config.epochs}  loss {now.loss:+.4f}  std {now.std:.2f}"
+            note += f"  {now.images_per_second:.0f} images/s"
+            shown.at(now.step)
+            shown.note(note)
+            if now.alarm:
+                cli.remark(f"warning: {now.alarm}")
+            if not sys.stderr.isatty() and (time.monotonic() - spoken_at > LINE_SECONDS or now.step == now.total_steps):
+                cli.remark(f"step {now.step}/{now.total_steps}  {note}")
+                spoken_at = time.monotonic()
+
+        try:
+            train(
+                config,
+                store,
+                run,
+                device=device,
+                resume=resuming,
+                initial=initial,
+                processes=processes,
+                options=options,
+                labels=labels,
+                log=log,
+                on_progress=on_progress,
+            )
+        except Interrupted:
+            return False
+        except Collapsed as collapse:
+            raise UserError(f"stopped at a {collapse}") from None
+    return True
+
+
+def _fitted(
+    config: Config,
+    store: ImageStore,
+    device: torch.device,
+    initial: nn.Module | None,
+    options: Options,
+    labels: Tensor | None,
+    processes: Processes,
+    began: float,
+) -> Config:
+    """The settings with as many epochs as ``options.minutes`` leave time for."""
+    assert options.minutes is not None
+    ends = began + 60 * options.minutes
+    _remark(processes, "measuring the speed, for --minutes")
+    return fit_into(
+        lambda: ends - time.monotonic(),
+        config,
+        store,
+        device=device,
+        initial=initial,
+        processes=processes,
+        options=options,
+        labels=labels,
+    )
+
+
+def _epochs(config: Config, plan: Plan) -> str:
+    if plan.total_steps == config.epochs * plan.steps_per_epoch:
+        return f"{config.epochs} epochs"
+    return f"{plan.total_steps / plan.steps_per_epoch:.2f} epochs"
+
+
+def _finished(run: Run) -> bool:
+    """Whether a run's checkpoint is that of its last step."""
+    config, images = run.config(), run.read().get("data", {}).get("images", 0)
+    if not _begun(run.path):
+        return False
+    done = run.load_checkpoint().get("step")
+    return images >= 2 and done == make_plan(config, images).total_steps
+
+
+def _note_more_epochs(run: Run, config: Config) -> None:
+    """Write down that a finished run is trained on; what it was before stays in ``trained_on``."""
+    facts = run.read()
+    before = {name: facts["config"].get(name, 0) for name in ("epochs", "steps")}
+    facts.pop("config")
+    facts["trained_on"] = [*facts.get("trained_on", []), before]
+    run.write(config, **facts)
+
+
+def _broke_off(path: Path) -> bool:
+    """Whether a run ended before its first checkpoint: it starts over, and nothing is lost by that."""
+    if _begun(path) or (path / "encoder.onnx").exists():
+        return False
+    rows = read_metrics(path)
+    return not rows or rows[-1]["epoch"] < stored_config(path).epochs
+
+
+def _begun(path: Path) -> bool:
+    """Whether a run folder has something to go on from."""
+    return (path / "checkpoint.pt").exists()
+
+
+@contextlib.contextmanager
+def _writing(run: Run, processes: Processes) -> Iterator[None]:
+    """Hold the run's lock in the first process; raises :class:`UserError` when another program writes to the run."""
+    if not processes.first:
+        yield
+        return
+    run.path.mkdir(parents=True, exist_ok=True)
+    lock = run.lock()
+    run.tidy()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _labels(
+    options: Options, store: ImageStore, roots: Sequence[Path], plan: Plan, processes: Processes
+) -> Tensor | None:
+    if not options.labels:
+        return None
+    labels = folder_labels([file.label for file in store.files], [absolute(root) for root in roots])
+    if can_check(plan, labels):
+        return labels
+    _remark(
+        processes,
+        "--labels: no kNN accuracy, for lack of held-out images with labels; it needs two folders of images or more, "
+        "and 640 images or more",
+    )
+    return None
+
+
+def _remark(processes: Processes, text: str) -> None:
+    if processes.first:
+        cli.remark(text)
+
+
+def _shared(plan: Plan, processes: Processes) -> str:
+    if processes.count == 1:
+        return ""
+    return f" in {processes.count} processes, {plan.batch_size // processes.count} images each"
+
+
+def _resumed(resume: Path, config: Config, data: Sequence[Path]) -> tuple[Run, list[Path], Config]:
+    run = Run(resume)
+    stored = run.config()
+    if "converted" in run.read():
+        raise UserError(f"{resume}: converted weights, no training to go on with; start from them: --init {resume}")
+    changed = [
+        f"--{field.name.replace('_', '-')}"
+        for field in dataclasses.fields(Config)
+        if getattr(stored, field.name) != getattr(config, field.name)
+    ]
+    if changed == ["--epochs"] and config.epochs > stored.epochs:
+        if not _finished(run):
+            raise UserError(
+                f"{resume}: not at its end yet, and --resume goes on with the run's own settings; leave out --epochs, "
+                "and give it again when the run has finished"
+            )
+        stored = dataclasses.replace(stored, epochs=config.epochs, steps=0)
+    elif changed:
+        hint = "; a finished run is trained on with a larger --epochs" if "--epochs" in changed else ""
+        raise UserError(f"--resume goes on with the run's own settings; leave out {', '.join(changed)}{hint}")
+    roots = list(data) or [Path(root) for root in run.read().get("data", {}).get("roots", [])]
+    return run, roots, stored
+
+
+def _trial(config: Config, processes: Processes) -> Config:
+    _remark(
+        processes,
+        "No folder given: this is a short trial on the example photos, to see it run; it teaches an encoder little.\n"
+        "For your own images: python -m simsiam_retrieval.pretrain FOLDER",
+    )
+    untouched = {name: value for name, value in TRIAL.items() if getattr(config, name) == getattr(Config(), name)}
+    return dataclasses.replace(config, **untouched)
+
+
+def _new_folder(config: Config, *, trial: bool) -> Path:
+    # a launcher's id is the same after a restart, the time is not
+    launched = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S") if launched == "none" else launched
+    return Path("runs") / f"{'trial' if trial else config.method}-{config.backbone}-{stamp}"
+
+
+def _refuse_used(path: Path) -> None:
+    if (path / "config.json").exists():
+        if not _broke_off(path):
+            raise UserError(f"{path}: already a run; go on with --resume {path}, or choose another --out")
+        return
+    if path.exists() and (not path.is_dir() or any(file.name != ".lock" for file in path.iterdir())):
+        raise UserError(f"{path}: exists and is not empty; choose another --out")
+
+
+def _environment(device: torch.device, processes: Processes) -> dict:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    commit = code_commit()
+    return {
+        **({"commit": commit} if commit else {}),
+        "versions": {
+            "simsiam-retrieval": __version__,
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "python": platform.python_version(),
+        },
+        "device": {"type": device.type, "name": name},
+        "processes": processes.count,
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }

@@ -1,0 +1,90 @@
+"""The images of a run: found, decoded or taken from a cache, reported on."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..core import cli
+from ..core.errors import UserError
+from ..core.paths import default_cache
+from ..core.progress import bar
+from ..core.text import printable
+from ..images.files import Identity, ImageFile, Listing, absolute
+from ..images.tar_archives import list_training_images
+from .pixel_store import ImageStore, fits_in_memory, load_store, open_store
+from .torchrun_processes import Processes
+
+
+def find_images(roots: Sequence[Path]) -> Listing:
+    """The images below ``roots``, in tar archives too; raises :class:`UserError` when there are none."""
+    listing = list_training_images(roots)
+    if not listing.images:
+        named = ", ".join(str(root) for root in roots)
+        other = f" ({listing.other} other files)" if listing.other else ""
+        if listing.unreadable:
+            path, reason = listing.unreadable[0]
+            raise UserError(f"no image files that can be read{other}; {path}: {reason}")
+        raise UserError(f"{named}: no image files in there{other}; name a folder with JPEG, PNG, WebP, ... files")
+    return listing
+
+
+def load_images(
+    files: Sequence[ImageFile],
+    side: int,
+    processes: Processes,
+    *,
+    cache: Path | None,
+    known_bad: Mapping[Identity, str],
+    workers: int | None,
+) -> ImageStore:
+    """The decoded ``files``; with a cache one process of each machine fills it and the others open it.
+
+    Without one, each process decodes into its own memory, or a cache in the user's data directory is used where
+    that is too small. Raises :class:`UserError` as :func:`load_store` does.
+    """
+    if cache is None and processes.from_first(not fits_in_memory(len(files) * processes.count, side)):
+        cache = default_cache()
+        if processes.first:
+            cli.remark(f"too many images for half of the free memory: decoded ones are kept in {cache}")
+
+    def load() -> ImageStore:
+        with bar("decoding", len(files), show=processes.first) as shown:
+            return load_store(
+                files,
+                side,
+                cache=cache,
+                known_bad=known_bad,
+                workers=workers,
+                progress=shown.advance,
+                remark=cli.remark,
+            )
+
+    if cache is None or processes.count == 1:
+        return load()
+    with processes.one_by_machine() as leads:
+        return load() if leads else open_store(files, side, cache, known_bad)
+
+
+def report_rejected(listing: Listing, store: ImageStore) -> None:
+    """Say which images the run goes without, and why."""
+    if listing.skipped:
+        cli.remark(f"{listing.skipped} members of tar archives skipped: links, devices, hidden or sparse")
+    rejected = [*listing.unreadable, *((file.label, reason) for file, reason in store.rejected)]
+    if rejected:
+        cli.remark(f"{len(rejected)} files left out:")
+        for path, reason in rejected[:5]:
+            cli.remark(f"  {printable(path)}: {printable(reason)}")
+        rest = Counter(reason for _, reason in rejected[5:])
+        for reason, count in rest.most_common(5):
+            cli.remark(f"  {count} more: {reason}")
+
+
+def data_facts(roots: Sequence[Path], store: ImageStore, fingerprint: str, cache: Path | None) -> dict:
+    """What ``config.json`` says of the images."""
+    return {
+        "roots": [str(absolute(root)) for root in roots],
+        "images": len(store),
+        "rejected": len(store.rejected),
+        "fingerprint": fingerprint,
+        "cache": None if cache is None else str(absolute(cache)),
+    }

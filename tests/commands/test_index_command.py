@@ -1,0 +1,512 @@
+"""``python -m simsiam_retrieval.index``: what it prints, and what it says of what cannot work."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from simsiam_retrieval import Collection
+from tests.support.commands import refused
+from tests.support.small_encoder import expected_vector, paint, set_meta, small_encoder
+
+
+def index(folder: Path, encoder: Path | None, collection: Path) -> list[str]:
+    return [str(folder), "--collection", str(collection), *(["--encoder", str(encoder)] if encoder else [])]
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    return small_encoder(tmp_path / "small.onnx")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(3):
+        paint(tmp_path / "pictures" / f"{number}.jpg", number)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def made(folder: Path, encoder: Path, tmp_path: Path) -> Path:
+    """The folder of a collection of ``folder``."""
+    with Collection.create(tmp_path / "made", encoder) as collection:
+        collection.update([folder], workers=0)
+    return tmp_path / "made"
+
+
+# -- what it prints
+
+
+def test_indexing_twice(run_command, folder, encoder, tmp_path):
+    (folder / "notes.txt").touch()
+    target = tmp_path / "collection"
+    done = run_command("index", *index(folder, encoder, target))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"3 images in {target} (3 new, 0 changed, 0 gone, 1 other files passed over: 1 .txt)\n"
+    (folder / "notes.txt").unlink()
+    (folder / "0.jpg").unlink()
+    paint(folder / "1.jpg", 50)
+    paint(folder / "3.jpg", 51)
+    done = run_command("index", *index(folder, None, target))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"3 images in {target} (1 new, 1 changed, 1 gone)\n"
+    with Collection.open(target) as collection:
+        assert [item.path.name for item in collection] == ["1.jpg", "2.jpg", "3.jpg"]
+        assert collection.search(expected_vector(folder / "3.jpg"), k=1)[0].path == folder / "3.jpg"
+
+
+def test_without_collection_it_is_the_default_one(run, folder, encoder, home_dir):
+    done = run("index", folder, "--encoder", encoder)
+    target = home_dir / "collections" / "default"
+    assert (done.returncode, done.stdout) == (0, f"3 images in {target} (3 new, 0 changed, 0 gone)\n")
+    with Collection.open(target) as collection:
+        assert len(collection) == 3
+    assert run("index", folder).stdout == f"3 images in {target} (0 new, 0 changed, 0 gone)\n"
+
+
+def test_a_run_folder_is_an_encoder(run, folder, run_dir, encoder_file, tmp_path):
+    done = run("index", *index(folder, run_dir, tmp_path / "collection"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "collection" / "encoder.onnx").read_bytes() == encoder_file.read_bytes()
+
+
+def test_relative_paths_and_the_home_folder(run, folder, encoder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = run("index", "pictures", "--encoder", "small.onnx", "--collection", "~/col")
+    assert done.returncode == 0, done.stderr
+    for spelling in ("./pictures/", "~/pictures", "pictures/../pictures", folder):
+        (folder / "0.jpg").unlink(missing_ok=True)
+        done = run("index", spelling, "--collection", "../" + tmp_path.name + "/col")
+        assert done.stdout.startswith("2 images in ")
+    with Collection.open(tmp_path / "col") as collection:
+        assert collection.roots == [folder]
+        assert [item.path for item in collection] == [folder / "1.jpg", folder / "2.jpg"]
+
+
+def test_broken_files_are_remarks(run_command, folder, encoder, tmp_path):
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("no image")
+    (folder / os.fsdecode(b"not utf-8 \xff.jpg")).touch()
+    (folder / "<img src=x onerror=alert(1)>.jpg").touch()
+    target = tmp_path / "collection"
+    for facts in ("3 new", "0 new"):
+        done = run_command("index", *index(folder, encoder, target))
+        assert done.returncode == 0
+        assert done.stdout == f"3 images in {target} ({facts}, 0 changed, 0 gone, 4 unusable)\n"
+        remarks = done.stderr.splitlines()
+        assert len(remarks) == 4
+        assert all(remark.startswith(f"left out: {folder}/") for remark in remarks)
+        assert f"left out: {folder}/empty.jpg: " in done.stderr
+        assert "<img src=x onerror=alert(1)>.jpg: " in done.stderr
+
+
+def test_thousands_of_broken_files_are_summed_up(run, folder, encoder, tmp_path):
+    for number in range(1000):
+        (folder / f"x{number}.jpg").touch()
+    done = run("index", *index(folder, encoder, tmp_path / "collection"))
+    assert done.returncode == 0
+    assert "1000 unusable" in done.stdout
+    remarks = done.stderr.splitlines()
+    assert len(remarks) == 11
+    assert remarks[-1].startswith("left out: 990 more: ")
+
+
+def test_help(run):
+    done = run("index", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for option in ("FOLDER", "--collection", "--encoder", "--workers", "--engine"):
+        assert option in done.stdout
+
+
+HEAVY = {"torch", "torchvision", "streamlit", "faiss", "onnxruntime", "numpy", "PIL"}
+
+
+@pytest.mark.parametrize("command", ["index", "search", "status", "duplicates", "hand_over"])
+def test_help_loads_nothing_heavy(command):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", f"simsiam_retrieval.{command}", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "tyro" in loaded
+    assert not loaded & HEAVY
+
+
+def test_neither_indexing_nor_searching_needs_torch(folder, encoder, tmp_path):
+    script = """
+import runpy, sys
+for command, *arguments in ["index", *sys.argv[1:]], ["search", sys.argv[1] + "/0.jpg"]:
+    sys.argv = [command, *arguments]
+    try:
+        runpy.run_module("simsiam_retrieval." + command, run_name="__main__")
+    except SystemExit as end:
+        assert end.code == 0, end.code
+print(*sorted({"torch", "torchvision", "streamlit", "onnx", "faiss"} & set(sys.modules)))
+"""
+    arguments = index(folder, encoder, tmp_path / "collection")
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "faiss"
+
+
+# -- what cannot work
+
+
+def test_no_folder(run, home_dir):
+    done = run("index")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "error: :" not in done.stderr  # a folder without a name
+    assert "folder" in done.stderr.lower()
+    assert list(home_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["empty", "missing", "text", "broken", "text file", "~nobody-of-this-name/x"])
+def test_nothing_to_index(run, encoder, tmp_path, home_dir, kind):
+    folder = tmp_path / "folder"
+    if kind != "missing":
+        folder.mkdir()
+    if kind == "text":
+        (folder / "a.txt").write_text("text")
+    if kind == "broken":
+        (folder / "a.jpg").write_text("text")
+        (folder / "b.png").touch()
+    if kind == "text file":
+        folder = paint(folder / "x.jpg", 1).rename(folder / "x.txt")
+    if kind.startswith("~"):
+        folder = Path(kind)
+    before = sorted(tmp_path.rglob("*"))
+    refused(run("index", folder, "--encoder", encoder), folder.name)
+    refused(run("index", *index(folder, encoder, tmp_path / "collection")), folder.name)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not (home_dir / "collections" / "default").exists()
+    assert not (home_dir / "last.json").exists()
+
+
+def test_a_missing_folder_beside_a_good_one(run, folder, encoder, tmp_path):
+    done = run("index", folder, tmp_path / "missing", "--collection", tmp_path / "c", "--encoder", encoder)
+    refused(done, "missing")
+    assert not (tmp_path / "c").exists()
+
+
+def test_broken_images_do_not_take_a_collection_away(run, made, folder, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.jpg").touch()
+    done = run("index", tmp_path / "bad", "--collection", made)
+    assert done.returncode == 0
+    assert done.stdout == f"3 images in {made} (0 new, 0 changed, 0 gone, 1 unusable)\n"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    (folder / "x.jpg").touch()
+    refused(run("index", folder, "--collection", made), "none of 1")
+    assert Collection.exists(made)
+
+
+def test_an_empty_folder_made_beforehand_stays(run, encoder, tmp_path):
+    """Only what was made is taken away: the empty folder may be a mount point."""
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "x.jpg").touch()
+    (tmp_path / "collection").mkdir()
+    refused(run("index", *index(tmp_path / "bad", encoder, tmp_path / "collection")))
+    assert list((tmp_path / "collection").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "folder", "no encoder"])
+def test_encoders_that_are_none(run, folder, tmp_path, kind):
+    encoder = tmp_path / "other"
+    if kind == "text":
+        encoder.write_text("no model")
+    if kind == "folder":
+        encoder.mkdir()
+    if kind == "no encoder":
+        import onnx
+
+        model = onnx.load(small_encoder(encoder))
+        del model.metadata_props[:]
+        onnx.save(model, encoder)
+    refused(run("index", *index(folder, encoder, tmp_path / "collection")), "other")
+    assert not (tmp_path / "collection").exists()
+
+
+def test_another_encoder(run_command, made, folder, tmp_path):
+    other = small_encoder(tmp_path / "other.onnx", grey=100)
+    paint(folder / "new.jpg", 50)
+    refused(run_command("index", *index(folder, other, made)), "another encoder", "--collection")
+    with Collection.open(made) as collection:
+        assert len(collection) == 3
+    same = shutil.copy(tmp_path / "small.onnx", tmp_path / "same.onnx")
+    assert run_command("index", *index(folder, Path(same), made)).returncode == 0
+
+
+@pytest.mark.parametrize("damage", ["garbage", "truncated", "cut to a page", "zero bytes", "foreign"])
+@pytest.mark.parametrize("command", ["index", "search"])
+def test_a_damaged_catalog(run, made, folder, damage, command):
+    catalog = made / "catalog.sqlite"
+    content = catalog.read_bytes()
+    new = {"garbage": b"garbage " * 1000, "truncated": content[: len(content) // 2], "cut to a page": content[:4096]}
+    catalog.write_bytes(new.get(damage, b""))
+    if damage == "foreign":
+        database = sqlite3.connect(catalog)
+        database.execute("CREATE TABLE cookies (name)")
+        database.close()
+    for cache in made.glob("*.faiss"):
+        cache.unlink()
+    argument = folder if command == "index" else folder / "0.jpg"
+    refused(run(command, argument, "--collection", made), "damaged", "catalog.sqlite")
+    assert sorted(path.name for path in made.iterdir() if path.suffix in (".onnx", ".sqlite")) == [
+        "catalog.sqlite",
+        "encoder.onnx",
+    ]
+
+
+@pytest.mark.parametrize("content", ["missing", "other", "garbage", "empty"])
+def test_a_damaged_encoder_inside(run, made, folder, content):
+    encoder = made / "encoder.onnx"
+    encoder.unlink()
+    if content == "other":
+        small_encoder(encoder, grey=100)
+    elif content != "missing":
+        encoder.write_bytes(b"garbage" if content == "garbage" else b"")
+    refused(run("search", folder / "0.jpg", "--collection", made), "encoder.onnx")
+    paint(folder / "new.jpg", 50)
+    refused(run("index", folder, "--collection", made), "encoder.onnx")
+    with Collection.open(made) as collection:
+        assert len(collection) == 3
+
+
+@pytest.mark.parametrize("command", ["index", "search"])
+def test_a_collection_of_a_newer_version(run, made, folder, command):
+    set_meta(made, "schema", "99")
+    argument = folder if command == "index" else folder / "0.jpg"
+    refused(run(command, argument, "--collection", made), "newer", "upgrade")
+
+
+@pytest.mark.parametrize("command", ["index", "search"])
+@pytest.mark.parametrize("kind", ["file", "folder in use", "below a file"])
+def test_a_collection_that_is_none(run, folder, tmp_path, command, kind):
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "thesis.tex").write_text("precious")
+    target = {"file": tmp_path / "file", "folder in use": tmp_path / "used", "below a file": tmp_path / "file/x"}[kind]
+    argument = folder if command == "index" else folder / "0.jpg"
+    encoder = ["--encoder", small_encoder(tmp_path / "e.onnx")] if command == "index" else []
+    refused(run(command, argument, "--collection", target, *encoder), str(target))
+    assert (tmp_path / "file").read_text() == "precious"
+    assert [path.name for path in (tmp_path / "used").iterdir()] == ["thesis.tex"]
+
+
+def test_an_unknown_user(run, folder, encoder):
+    """A shell leaves ~NAME as it is when there is nobody of that name."""
+    refused(run("index", *index(folder, encoder, Path("~nobody-of-this-name/x"))), "~nobody-of-this-name")
+
+
+@pytest.mark.parametrize("workers", ["-1", "x"])
+def test_workers_that_are_no_number_of_workers(encoder, tmp_path, workers):
+    for number in range(30):
+        paint(tmp_path / "many" / f"{number}.jpg", number)
+    arguments = [*index(tmp_path / "many", encoder, tmp_path / "c"), "--workers", workers]
+    command = [sys.executable, "-m", "simsiam_retrieval.index", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "--workers" in done.stderr
+    assert not (tmp_path / "c").exists()
+
+
+def test_an_unknown_option(run_command, folder):
+    done = run_command("index", folder, "--colection", "x")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--colection" in done.stderr
+    assert "--collection" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# -- permissions and room
+
+
+@pytest.fixture(scope="module")
+def plain() -> list[str]:
+    """What to put before a command so that file permissions count for it, also where the tests run as root."""
+    if os.getuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root, and no setpriv to run as less")
+    caps = "-dac_override,-dac_read_search"
+    prefix = ["setpriv", "--bounding-set", caps, "--inh-caps", caps]
+    if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no right to give up rights")
+    return prefix
+
+
+def run_plain(plain: list[str], command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    program = [*plain, sys.executable, "-m", f"simsiam_retrieval.{command}", *map(str, arguments)]
+    return subprocess.run(program, capture_output=True, text=True, check=False, timeout=100)
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Path]:
+    """A folder with nothing in it, and no permission to write there."""
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o555)
+    yield folder
+    folder.chmod(0o755)
+
+
+def test_no_permission_to_make_a_collection(plain, folder, encoder, locked):
+    for target in (locked, locked / "collection"):
+        refused(run_plain(plain, "index", *index(folder, encoder, target)), "locked")
+    assert list(locked.iterdir()) == []
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
+def test_no_permission_to_read_the_folder(plain, folder, encoder, tmp_path, mode):
+    folder.chmod(mode)
+    done = run_plain(plain, "index", *index(folder, encoder, tmp_path / "collection"))
+    folder.chmod(0o755)
+    refused(done, "pictures")
+    assert not (tmp_path / "collection").exists()
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
+def test_no_permission_to_read_a_subfolder(plain, folder, encoder, tmp_path, mode):
+    paint(folder / "sub" / "x.jpg", 50)
+    target = tmp_path / "collection"
+    assert run_plain(plain, "index", *index(folder, encoder, target)).returncode == 0
+    (folder / "sub").chmod(mode)
+    (folder / "0.jpg").unlink()
+    done = run_plain(plain, "index", *index(folder, None, target))
+    (folder / "sub").chmod(0o755)
+    assert (done.returncode, done.stdout) == (0, f"3 images in {target} (0 new, 0 changed, 1 gone, 1 unusable)\n")
+    assert done.stderr.startswith(f"left out: {folder}/sub")
+    with Collection.open(target) as collection:
+        assert [item.path.name for item in collection] == ["1.jpg", "2.jpg", "x.jpg"]
+
+
+def test_no_permission_to_read_a_file(plain, folder, encoder, tmp_path):
+    (folder / "0.jpg").chmod(0o000)
+    target = tmp_path / "collection"
+    done = run_plain(plain, "index", *index(folder, encoder, target))
+    assert done.stdout == f"2 images in {target} (2 new, 0 changed, 0 gone, 1 unusable)\n"
+    assert "permission" in done.stderr
+    with Collection.open(target) as collection:
+        generation = collection.generation
+        assert run_plain(plain, "index", "--collection", target).stdout == done.stdout.replace("2 new", "0 new")
+        assert collection.generation == generation
+        (folder / "0.jpg").chmod(0o644)  # neither its time nor its size changes
+        done = run_plain(plain, "index", "--collection", target)
+        assert done.stdout == f"3 images in {target} (0 new, 1 changed, 0 gone)\n"
+        assert collection.failures() == []
+
+
+def test_a_collection_that_may_only_be_read(plain, made, folder):
+    for path in (*made.iterdir(), made):
+        path.chmod(path.stat().st_mode & ~0o222)
+    done = run_plain(plain, "search", folder / "1.jpg", "--collection", made, "-k", 1)
+    paint(folder / "new.jpg", 50)
+    update = run_plain(plain, "index", folder, "--collection", made)
+    made.chmod(0o755)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{folder}/1.jpg\n   1   1.000  {folder}/1.jpg\n"
+    refused(update, "permission")
+
+
+READER = """
+import sys
+from simsiam_retrieval import Collection
+collection = Collection.open(sys.argv[1])
+print(len(collection), flush=True)
+sys.stdin.readline()
+print(len(collection), len(collection.search(sys.argv[2], k=1000)))
+"""
+
+
+def test_a_reader_without_permission_to_write_beside_an_update(plain, made, folder):
+    for path in (*made.iterdir(), made):
+        path.chmod(path.stat().st_mode & ~0o222)
+    reader = subprocess.Popen(
+        [*plain, sys.executable, "-c", READER, made, folder / "0.jpg"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "3\n"
+    for path in (made, *made.iterdir()):
+        path.chmod(path.stat().st_mode | 0o200)
+    for number in range(100, 150):
+        paint(folder / f"{number}.jpg", number)
+    with Collection.open(made) as collection:
+        assert collection.update([folder], workers=0).images == 53
+    output, errors = reader.communicate("\n", timeout=60)
+    assert "damaged" not in errors
+    assert output in ("3 3\n", "53 53\n")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A mounted disk that ``resize`` can make larger."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tests", disk]
+    if os.getuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no right to mount a disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def resize(disk: Path, size: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """40 pictures with 15 to 20 KB of thumbnail each."""
+    (tmp_path / "large").mkdir()
+    for number in range(40):
+        noise = np.random.default_rng(number).integers(0, 256, (200, 200, 3), np.uint8)
+        noise[:, :, number % 3] = 255
+        Image.fromarray(noise).save(tmp_path / "large" / f"{number}.jpg", quality=95)
+    return tmp_path / "large"
+
+
+@pytest.mark.parametrize("size", ["4k", "64k", "200k", "500k", "700k"])
+def test_a_full_disk(run, large, encoder, small_disk, size):
+    resize(small_disk, size)
+    target = small_disk / "collection"
+    refused(run("index", *index(large, encoder, target)), str(target))
+    resize(small_disk, "30m")
+    done = run("index", *index(large, encoder, target))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"40 images in {target} (")
+    with Collection.open(target) as collection:
+        assert len(collection) == 40
+        for item in collection.items()[::8]:
+            hit = collection.search(expected_vector(item.path), k=1)[0]
+            assert hit.item == item
+            assert hit.score == pytest.approx(1, abs=1e-5)
+            assert collection.thumbnail(item.id) is not None
+
+
+def test_a_disk_that_fills_up_in_an_update(run, large, encoder, made, small_disk, folder, tmp_path):
+    resize(small_disk, "700k")
+    target = Path(shutil.copytree(made, small_disk / "collection"))
+    refused(run("index", *index(large, encoder, target)), "full")
+    done = run("search", folder / "1.jpg", "--collection", target, "-k", 1)
+    assert done.stdout.splitlines()[1:] == [f"   1   1.000  {folder}/1.jpg"], done.stderr
+    resize(small_disk, "30m")
+    assert run("index", large, "--collection", target).stdout.startswith(f"43 images in {target} (")
+
+
+def test_a_disk_too_small_for_the_encoder(run, folder, encoder_file, small_disk):
+    resize(small_disk, "6m")
+    refused(run("index", *index(folder, encoder_file, small_disk / "collection")), "space")
+    assert list(small_disk.iterdir()) == []

@@ -1,0 +1,332 @@
+"""``python -m simsiam_retrieval.search``: what it prints, draws, and says of what cannot work."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from simsiam_retrieval import Collection
+from tests.support.commands import refused
+from tests.support.small_encoder import paint, small_encoder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(5):
+        paint(tmp_path / "pictures" / f"{number}.jpg", number)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def made(folder: Path, tmp_path: Path) -> Path:
+    """The folder of a collection of ``folder``."""
+    with Collection.create(tmp_path / "made", small_encoder(tmp_path / "small.onnx")) as collection:
+        collection.update([folder], workers=0)
+    return tmp_path / "made"
+
+
+def table(made: Path, query: object, k: int) -> str:
+    """What the command should print."""
+    with Collection.open(made) as collection:
+        hits = collection.search(Path(str(query)), k=k)
+    weak = {False: "~", True: " ", None: " "}
+    lines = (f"{hit.rank:4d}  {hit.score:6.3f}{weak[hit.above_noise]} {hit.path}\n" for hit in hits)
+    return f"{query}\n" + "".join(lines)
+
+
+# -- what it prints
+
+
+def test_the_table(run_command, made, folder):
+    done = run_command("search", folder / "2.jpg", "--collection", made, "-k", 3)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == table(made, folder / "2.jpg", 3)
+    assert done.stdout.splitlines()[1] == f"   1   1.000  {folder}/2.jpg"
+
+
+def test_ten_results_for_each_query(run, collection_dir, photos):
+    queries = sorted(photos.glob("pets/*.jpg"))[:2]
+    done = run("search", *queries, "--collection", collection_dir)
+    assert done.stdout == table(collection_dir, queries[0], 10) + table(collection_dir, queries[1], 10)
+    assert len(done.stdout.splitlines()) == 22
+
+
+def test_json(run_command, collection_dir, photos):
+    queries = sorted(photos.glob("*/*.jpg"))[::60]
+    done = run_command("search", *queries, "--collection", collection_dir, "--json", "-k", 4)
+    assert (done.returncode, done.stderr) == (0, "")
+    results = json.loads(done.stdout)
+    assert [result["query"] for result in results] == [str(query) for query in queries]
+    with Collection.open(collection_dir) as collection:
+        for query, result in zip(queries, results, strict=True):
+            hits = collection.search(query, k=4)
+            assert [(hit["rank"], hit["path"]) for hit in result["hits"]] == [(h.rank, str(h.path)) for h in hits]
+            assert [hit["score"] for hit in result["hits"]] == pytest.approx([h.score for h in hits], abs=2e-6)
+
+
+def test_the_query_need_not_be_in_the_collection(run, made, folder, tmp_path):
+    query = tmp_path / "outside.jpg"
+    with Image.open(folder / "3.jpg") as image:
+        image.save(query, quality=95)
+    done = run("search", "outside.jpg", "--collection", "made", "-k", 1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"outside.jpg\n   1   1.000  {folder}/3.jpg\n"
+
+
+def test_a_photo_of_the_collection_finds_itself_first(run, collection_dir, photos):
+    queries = sorted(photos.glob("*/*.jpg"))[::5]
+    done = run("search", *queries, "--collection", collection_dir, "--json", "-k", 200)
+    for result in json.loads(done.stdout):
+        # the tiny encoder gives some pictures the same vector up to rounding: first, then, but for a tie
+        [own] = [hit["score"] for hit in result["hits"] if hit["path"] == result["query"]]
+        assert own == pytest.approx(1, abs=1e-5)
+        assert own == pytest.approx(result["hits"][0]["score"], abs=1e-5)
+
+
+def test_an_empty_collection(run, folder, tmp_path):
+    Collection.create(tmp_path / "empty", small_encoder(tmp_path / "small.onnx")).close()
+    done = run("search", folder / "0.jpg", "--collection", tmp_path / "empty")
+    assert (done.returncode, done.stdout) == (0, f"{folder}/0.jpg: nothing in the collection\n")
+    done = run("search", folder / "0.jpg", "--collection", tmp_path / "empty", "--json", "--sheet", "s.png")
+    assert json.loads(done.stdout) == [{"query": str(folder / "0.jpg"), "noise_level": None, "hits": []}]
+    assert Image.open(tmp_path / "s.png").width > 0
+
+
+def test_the_one_indexed_last(run, made, folder, tmp_path):
+    encoder = tmp_path / "small.onnx"
+    refused(run("search", folder / "0.jpg"), "nothing is indexed", "simsiam_retrieval.index")
+    paint(tmp_path / "other" / "x.jpg", 50)
+    run("index", "other", "--encoder", encoder)  # the default collection
+    assert f"{tmp_path}/other/x.jpg" in run("search", folder / "0.jpg").stdout
+    run("index", folder, "--collection", "made")
+    assert run("search", folder / "0.jpg", "-k", 2).stdout == table(made, folder / "0.jpg", 2)
+    run("index", "other")
+    assert f"{tmp_path}/other/x.jpg" in run("search", folder / "0.jpg").stdout
+
+
+NAMES = {
+    "accents": "Grüße aus Łódź 写真.jpg".encode(),
+    "newline": b"two\nlines.jpg",
+    "markup": b"<img src=x onerror=alert(1)>.jpg",
+    "not utf-8": b"caf\xe9.jpg",
+    "escape": b"\x1b[31mred\x1b[0m.jpg",
+    "dash": b"-k.jpg",
+    "percent": b"100%s.jpg",
+    "colon": b"x:y:.jpg",
+}
+
+
+@pytest.fixture
+def named(made: Path, folder: Path) -> dict[str, Path]:
+    """Pictures with such names, in the collection."""
+    paths = {kind: folder / os.fsdecode(name) for kind, name in NAMES.items()}
+    for number, path in enumerate(paths.values()):
+        paint(path, 10 + number)
+    with Collection.open(made) as collection:
+        collection.update([folder], workers=0)
+    return paths
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_names_of_every_kind(run, made, named, tmp_path, kind):
+    path = named[kind]
+    done = run("search", path, "--collection", made, "-k", 1, "--sheet", tmp_path / "sheet.png")
+    assert (done.returncode, done.stderr) == (0, f"drew {tmp_path}/sheet.png\n")
+    assert "   1   1.000  " in done.stdout
+    if kind not in ("not utf-8", "newline", "escape"):
+        assert done.stdout == f"{str(path).rstrip(':')}\n   1   1.000  {path}\n"
+    done = run("search", path, "--collection", made, "-k", 1, "--json")
+    assert json.loads(done.stdout)[0]["hits"][0]["path"] == str(path)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""},
+    ],
+)
+def test_terminals_that_are_not_utf_8(run_command, made, named, folder, environment):
+    done = run_command("search", folder / "0.jpg", "--collection", made, "-k", 20, **environment)
+    assert done.returncode == 0, done.stderr
+    assert "".join(done.stdout).count(str(folder)) == 1 + 13
+    done = run_command("index", folder, "--collection", made, **environment)
+    assert done.stdout == f"13 images in {made} (0 new, 0 changed, 0 gone)\n"
+
+
+@pytest.mark.parametrize("name", ["newline", "escape"])
+def test_a_name_does_not_break_the_table(run, made, folder, name):
+    """One line a result, and nothing that a terminal would obey."""
+    path = (folder / "1.jpg").rename(folder / os.fsdecode(NAMES[name]))
+    with Collection.open(made) as collection:
+        collection.update([folder], workers=0)
+    done = run("search", path, "--collection", made, "-k", 2)
+    assert len(done.stdout.splitlines()) == 3
+    assert "\x1b" not in done.stdout
+
+
+def test_output_to_a_reader_that_leaves(collection_dir, photos):
+    queries = " ".join(f"'{path}'" for path in sorted(photos.glob("*/*.jpg"))[:8])
+    command = (
+        f"'{sys.executable}' -m simsiam_retrieval.search {queries} -k 126 --collection '{collection_dir}' | head -1"
+    )
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("where", ["> /dev/full", ">&-"])
+def test_output_that_goes_nowhere(made, folder, where):
+    command = f"'{sys.executable}' -m simsiam_retrieval.search '{folder}/0.jpg' --collection '{made}' {where}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 2)
+    assert len(done.stderr.splitlines()) <= 1
+
+
+# -- the sheet
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "webp"])
+def test_a_sheet(run, made, folder, tmp_path, suffix):
+    done = run("search", folder / "0.jpg", "--collection", made, "--sheet", f"sheet.{suffix}")
+    assert (done.returncode, done.stderr) == (0, f"drew sheet.{suffix}\n")
+    assert done.stdout == table(made, folder / "0.jpg", 10)
+    with Image.open(tmp_path / f"sheet.{suffix}") as sheet:
+        assert sheet.format == {"png": "PNG", "webp": "WEBP"}.get(suffix, "JPEG")
+        assert 800 <= sheet.width <= 3000
+        assert 150 <= sheet.height <= 500
+
+
+def test_a_sheet_shows_queries_and_results(run, tmp_path):
+    colours = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+    for name, colour in colours.items():
+        for folder in ("queries", "pictures"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.new("RGB", (300, 300), colour).save(tmp_path / folder / f"{name}.jpg", quality=95)
+    small_encoder(tmp_path / "small.onnx")
+    run("index", "pictures", "--encoder", "small.onnx", "--collection", "c")
+    heights = []
+    for queries in (["red"], ["red", "green", "blue"]):
+        files = [tmp_path / "queries" / f"{name}.jpg" for name in queries]
+        done = run("search", *files, "--collection", "c", "-k", 1, "--sheet", "sheet.png")
+        assert done.returncode == 0, done.stderr
+        with Image.open(tmp_path / "sheet.png") as sheet:
+            heights.append(sheet.height)
+            pixels = np.asarray(sheet.convert("RGB"), int)
+        for name, colour in colours.items():
+            near = (np.abs(pixels - colour).max(axis=2) < 12).sum()
+            # query and first result, each on a tile of at least 150 pixels
+            assert near >= 2 * 150**2 if name in queries else near < 100
+    assert 2.5 <= heights[1] / heights[0] <= 3.5
+
+
+def test_a_sheet_of_odd_shapes(run, tmp_path):
+    for size in ((1, 5000), (5000, 1), (1, 1)):
+        paint(tmp_path / "odd" / f"{size[0]}x{size[1]}.jpg", 1, size)
+        paint(tmp_path / "odd" / f"{size[0]}x{size[1]}.bmp", 1, size)
+    small_encoder(tmp_path / "small.onnx")
+    done = run("index", "odd", "--encoder", "small.onnx", "--collection", "c")
+    assert (done.returncode, done.stderr) == (0, "")
+    queries = sorted((tmp_path / "odd").iterdir())
+    done = run("search", *queries, "--collection", "c", "--sheet", "sheet.png")
+    assert (done.returncode, done.stderr) == (0, "drew sheet.png\n")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_sheet_of_very_many(run, made, folder, tmp_path, suffix):
+    """Formats have a limit of height: 16383 px for WebP, 65535 px for JPEG."""
+    with Collection.open(made) as collection:
+        for number in range(5, 520):
+            (folder / f"{number}.jpg").write_bytes((folder / "0.jpg").read_bytes())
+        collection.update([folder], workers=0)
+    sheet = tmp_path / f"sheet.{suffix}"
+    done = run("search", folder / "0.jpg", "--collection", made, "-k", 500, "--sheet", sheet)
+    assert "Traceback" not in done.stderr
+    if done.returncode == 0:
+        assert Image.open(sheet).height > 1000
+    else:
+        refused(done, sheet.name)
+
+
+@pytest.mark.parametrize("sheet", ["sheet.bmp", "sheet", "missing/sheet.png", "/proc/sheet.png", "pictures"])
+def test_sheets_that_cannot_be(run, made, folder, tmp_path, sheet):
+    before = sorted(tmp_path.rglob("*"))
+    refused(run("search", folder / "0.jpg", "--collection", made, "--sheet", sheet), sheet)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_failed_sheet_keeps_the_old_one(run, made, folder, tmp_path):
+    (tmp_path / "sheet.png").mkdir()
+    refused(run("search", folder / "0.jpg", "--collection", made, "--sheet", "sheet.png"), "sheet.png")
+    assert [path.name for path in tmp_path.iterdir() if "sheet" in path.name] == ["sheet.png"]
+
+
+# -- what cannot work
+
+
+def test_no_query(run, made):
+    done = run("search", "--collection", made)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert "image" in done.stderr.lower()
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "truncated", "folder", "~nobody-of-this-name/x.jpg"])
+def test_queries_that_cannot_be_read(run, made, folder, tmp_path, kind):
+    query = tmp_path / "query.jpg"
+    if kind == "folder":
+        query.mkdir()
+    elif kind.startswith("~"):
+        query = Path(kind)
+    elif kind != "missing":
+        content = {"empty": b"", "text": b"text", "truncated": (folder / "0.jpg").read_bytes()[:300]}
+        query.write_bytes(content[kind])
+    done = run("search", query, "--collection", made)
+    refused(done, str(query))
+    assert "Errno" not in done.stderr
+    done = run("search", folder / "0.jpg", query, "--collection", made)  # the others are answered
+    assert done.returncode == 2 and str(query) in done.stderr and str(folder / "0.jpg") in done.stdout
+
+
+def test_a_query_that_would_block(made, tmp_path):
+    """Somebody points at a pipe that nobody writes to."""
+    os.mkfifo(tmp_path / "fifo.jpg")
+    command = [sys.executable, "-m", "simsiam_retrieval.search", tmp_path / "fifo.jpg", "--collection", made]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    refused(done, "fifo.jpg")
+
+
+@pytest.mark.parametrize("k", ["0", "-1"])
+def test_k_below_one(run, made, folder, k):
+    refused(run("search", folder / "0.jpg", "--collection", made, "-k", k), "-k", "at least one")
+
+
+@pytest.mark.parametrize("k", ["x", "1.5", "9" * 30])
+def test_k_that_is_no_sensible_number(run, made, folder, k):
+    done = run("search", folder / "0.jpg", "--collection", made, "-k", k)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == (0 if k.startswith("9") else 2)
+    if k.startswith("9"):
+        assert done.stdout == table(made, folder / "0.jpg", 5)
+
+
+def test_an_unknown_option(run, made, folder):
+    done = run("search", folder / "0.jpg", "--colection", made)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--colection" in done.stderr
+    assert "--collection" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help(run):
+    done = run("search", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for option in ("--collection", "-k", "--json", "--sheet"):
+        assert option in done.stdout
