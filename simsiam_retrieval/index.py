@@ -25,39 +25,9 @@ SHOWN_KINDS = 5
 # suffixes of pictures and clips that this package does not read; other files are of no concern
 UNREAD = frozenset(
     (
-        *(
-            ".cr2",
-            ".cr3",
-            ".nef",
-            ".nrw",
-            ".arw",
-            ".srf",
-            ".sr2",
-            ".dng",
-            ".orf",
-            ".rw2",
-            ".raf",
-            ".pef",
-            ".srw",
-            ".x3f",
-        ),
-        *(
-            ".psd",
-            ".psb",
-            ".xcf",
-            ".kra",
-            ".ai",
-            ".eps",
-            ".svg",
-            ".pdf",
-            ".jxl",
-            ".jp2",
-            ".jpx",
-            ".j2k",
-            ".jxr",
-            ".tga",
-        ),
-        *(".dcm", ".exr", ".hdr", ".ico", ".ppm", ".pgm", ".pbm", ".nii", ".svs", ".ndpi", ".heics"),
+        *(".srf", ".sr2", ".x3f"),
+        *(".psd", ".psb", ".xcf", ".kra", ".ai", ".eps", ".svg", ".pdf", ".jxr", ".tga"),
+        *(".exr", ".hdr", ".ico", ".nii", ".svs", ".ndpi", ".heics"),
         *(".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".insv"),
     )
 )

@@ -587,10 +587,9 @@ class Catalog:
             self._db.executemany("INSERT OR IGNORE INTO roots VALUES (?)", [[_stored(moved(root))] for root in roots])
             selection = Selection({moved(root): patterns for root, patterns in self.selection().by_root.items()})
             mounts = json.dumps(sorted(str(mount) for mount in self.mounts() if moved(mount) == mount))
-            self._db.executemany(
-                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                [("patterns", selection.to_json()), ("mounts", mounts)],
-            )
+            sealing.seal_roots(self._db)
+            sealing.put(self._db, "patterns", selection.to_json())
+            sealing.put(self._db, "mounts", mounts)
 
     def seal(self) -> None:
         """Give rows of older versions, which have none, a checksum of what they hold now."""
