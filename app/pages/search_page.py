@@ -43,7 +43,7 @@ def show() -> None:
     try:
         collection = open_collection(settings.collection())
         images = len(collection)
-        address = Address.read(st.query_params)
+        address = _here()
         _header(collection, images, address)
         if not images:
             markup.notice("This collection holds no images yet. Index a folder of photos:", INDEX, kind="info")
@@ -64,6 +64,11 @@ def show() -> None:
 
 def _go(address: Address) -> None:
     st.query_params.from_dict(address.parameters())
+
+
+def _here() -> Address:
+    """Where the visitor is now: after the browser's Back, a button may still be there that an older address made."""
+    return Address.read(st.query_params)
 
 
 # -- above everything: what the collection is, what can be given to it
@@ -163,7 +168,8 @@ def _pages(pages: int, page: int, address: Address) -> None:
 
 def _grid(found: list[tiles.Tile], label: str, view: str, address: Address) -> None:
     def more(id_: int) -> None:
-        _go(address.with_more(id_) if address.is_query else address.of_image(id_))
+        here = _here()
+        _go(here.with_more(id_) if here.is_query else here.of_image(id_))
 
     def paste(value: object) -> None:
         if uploads.paste(value):
@@ -178,7 +184,7 @@ def _grid(found: list[tiles.Tile], label: str, view: str, address: Address) -> N
         on_pick=lambda id_: _go(address.of_image(id_)),
         on_mark=selection.toggle,
         on_more=more,
-        on_less=lambda id_: _go(address.with_less(id_)),
+        on_less=lambda id_: _go(_here().with_less(id_)),
         on_paste=paste,
     )
 
@@ -261,11 +267,15 @@ def _about(collection: Collection, query: Query, address: Address) -> None:
             markup.picture(jpeg, name)
     with right:
         markup.facts([(what, str(value)) for what, value in facts], name, remark)
-        _refinement(collection, query, address)
+        _refinement(query)
         spread(collection, query.vector, collection.noise_level_of(query.vector), address.cut / 100)
 
 
-def _refinement(collection: Collection, query: Query, address: Address) -> None:
+def _take_out(id_: int) -> None:
+    _go(_here().without(id_))
+
+
+def _refinement(query: Query) -> None:
     """The images that were added to the query; a click takes one away."""
     rows = [("More like", [one for one in query.like[1:] if isinstance(one, Item)]), ("Less like", query.unlike)]
     for title, items in rows:
@@ -280,8 +290,8 @@ def _refinement(collection: Collection, query: Query, address: Address) -> None:
                     key=f"{title} {item.id}",
                     icon=":material/close:",
                     help="Take it out of the search",
-                    on_click=_go,
-                    args=(address.without(item.id),),
+                    on_click=_take_out,
+                    args=(item.id,),
                 )
 
 

@@ -136,7 +136,10 @@ class _Rows(NamedTuple):
 def _read_rows(path: Path, changed: int, size: int) -> _Rows:
     kept = []
     verdict, judged = None, False
-    for row in read_metrics(path):
+    rows = read_metrics(path)
+    if not rows:
+        (path / "metrics.jsonl").read_text(encoding="utf-8")  # raises where not even one line is left to read
+    for row in rows:
         numbers = {key: float(row[key]) for key in ("step", "epoch", *CURVES) if _is_number(row, key)}
         if "epoch" in numbers:
             kept.append(numbers)

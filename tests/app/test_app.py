@@ -168,7 +168,7 @@ def test_an_image_shows_its_neighbours_with_scores(collection_dir: Path) -> None
     test = search_page(collection_dir, image=str(item.id))
     assert [tile["id"] for tile in grid(test)] == [hit.item.id for hit in hits]
     assert [tile["weak"] for tile in grid(test)] == [not hit.above_noise for hit in hits]
-    assert [tile["note"].removesuffix(" ~") for tile in grid(test)] == [f"{hit.score:.3f}" for hit in hits]
+    assert [tile["note"].removesuffix(" · may be chance") for tile in grid(test)] == [f"{hit.score:.3f}" for hit in hits]
     assert grid(test)[0]["label"].startswith(f"{hits[0].path.name}, similarity {hits[0].score:.3f}")
     page = said(test)
     assert str(item.path) in page.replace("<wbr>", "")
