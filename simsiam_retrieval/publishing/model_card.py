@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core.text import printable
 from ..evaluation.probe_table import markdown, markdown_table
+from ..images.decode import LONG
 from ..training.config import belongs
 from .card_metadata import PAPERS, Stated, front_matter, licence_of, method_of
 from .evaluation_results import HubDataset
@@ -271,7 +272,8 @@ def _use_and_limits(facts: Facts) -> str:
     lines = [
         "For finding pictures alike, near-duplicates and groups in collections that resemble the training data, and as "
         "a start for a classifier on few labels.",
-        f"It sees the centre square at {side} px: details that vanish at that size are invisible to it.",
+        f"It sees the centre square at {side} px, of pictures over {LONG} times as long as wide the whole, squeezed "
+        "into the square: details that vanish at that size are invisible to it.",
         "Cosines are not calibrated: what counts as alike must be chosen on one's own images.",
         "It was trained without labels and knows nothing of names; what is alike to it may not be alike to a person. "
         "It repeats whatever bias the training images have.",

@@ -97,10 +97,14 @@ def test_the_page_runs_and_gives_the_vectors_of_the_package(tmp_path: Path, monk
     assert ((scope["vectors"] * expected).sum(axis=1) > 0.9999).all()
 
 
-def test_a_batch_through_an_encoder_of_one_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", [(120, 90), (250, 100), (251, 100), (40, 300)])
+def test_a_batch_through_an_encoder_of_one_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    """Photos and long pictures."""
     monkeypatch.chdir(tmp_path)
     small_encoder(tmp_path / "encoder.onnx")
-    paint(tmp_path / "a.jpg", 1, (120, 90))
+    paint(tmp_path / "a.jpg", 1, size)
     (tmp_path / "b.png").write_bytes(FILES["colour profile and alpha"])
     scope: dict[str, Any] = {}
     for block in (BLOCKS[0], *(block.replace("vector = ", "# ") for block in BLOCKS[1:])):
