@@ -10,6 +10,7 @@ from ...core.atomic_files import replacing
 from ...core.errors import UserError
 from ...core.text import printable
 from ...images.decode import decode
+from ...images.files import absolute
 from ..collection import Collection, Query
 from ..storage.catalog import Item
 from .searcher import Hit
@@ -22,7 +23,7 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def draw_sheet(collection: Collection, results: Sequence[tuple[Query, list[Hit]]], file: Path) -> None:
-    """Draw ``results``, pairs of a query (a file, an item or a vector) and its hits, into a .png, .jpg or .webp file.
+    """Draw ``results``, pairs of a query (a path, an item or a vector) and its hits, into a .png, .jpg or .webp file.
 
     Raises :class:`UserError` for another suffix or when the file cannot be written.
     """
@@ -57,11 +58,15 @@ def draw_sheet(collection: Collection, results: Sequence[tuple[Query, list[Hit]]
 def _query_picture(collection: Collection, query: Query) -> Image.Image:
     if isinstance(query, Item):
         return _thumbnail(collection, query)
-    return decode(query, short_side=2 * TILE) if isinstance(query, Path) else Image.new("RGB", (TILE, TILE), BLANK)
+    if isinstance(query, str | Path):
+        return decode(absolute(query), short_side=2 * TILE)
+    return Image.new("RGB", (TILE, TILE), BLANK)
 
 
 def _query_name(query: Query) -> str:
-    return query.path.name if isinstance(query, Item) else query.name if isinstance(query, Path) else "a vector"
+    if isinstance(query, Item):
+        return query.path.name
+    return Path(query).name if isinstance(query, str | Path) else "a vector"
 
 
 def _thumbnail(collection: Collection, item: Item) -> Image.Image:
