@@ -168,7 +168,9 @@ def test_an_image_shows_its_neighbours_with_scores(collection_dir: Path) -> None
     test = search_page(collection_dir, image=str(item.id))
     assert [tile["id"] for tile in grid(test)] == [hit.item.id for hit in hits]
     assert [tile["weak"] for tile in grid(test)] == [not hit.above_noise for hit in hits]
-    assert [tile["note"].removesuffix(" · may be chance") for tile in grid(test)] == [f"{hit.score:.3f}" for hit in hits]
+    said_of_weak = [" · may be chance" if hit.above_noise is False else "" for hit in hits]
+    scores = [f"{hit.score:.3f}{words}" for hit, words in zip(hits, said_of_weak, strict=True)]
+    assert [tile["note"] for tile in grid(test)] == scores
     assert grid(test)[0]["label"].startswith(f"{hits[0].path.name}, similarity {hits[0].score:.3f}")
     page = said(test)
     assert str(item.path) in page.replace("<wbr>", "")
@@ -186,6 +188,15 @@ def test_the_number_of_results_can_be_chosen(collection_dir: Path) -> None:
     assert len(grid(test)) == 48
     test.query_params["results"] = "12"  # the browser's Back
     assert run(test).button_group[0].value == 12
+
+
+def test_a_button_of_before_the_browsers_back_acts_on_the_address_that_is_open(collection_dir: Path) -> None:
+    """The page shows Back's address at once, its buttons are those of the address before until the server answers."""
+    test = search_page(collection_dir, image="5", more="6,7", less="8")
+    test.query_params["more"] = "6"
+    del test.query_params["less"]
+    run(next(one for one in test.button if one.key == "More like 6").click())
+    assert test.query_params == {"image": "5"}
 
 
 def test_all_images_leads_back(collection_dir: Path) -> None:

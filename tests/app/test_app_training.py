@@ -172,6 +172,13 @@ def test_one_damaged_run_does_not_hide_the_others(root: Path) -> None:
     assert "not text" in text and "-0.400" in text
 
 
+def test_a_damaged_line_costs_no_other(root: Path) -> None:
+    file = root / "first" / "metrics.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[0] + b"\xff" + lines[1] + lines[2])
+    assert [row["step"] for row in runs.read_run(root / "first").rows] == [1, 3]
+
+
 def test_the_views_of_a_run_are_shown(root: Path, run_dir: Path) -> None:
     assert "What the network sees" not in said(page(root, "first"))
     shutil.copy(run_dir / "views.jpg", root / "first")
