@@ -9,6 +9,7 @@ from onnx import ModelProto
 from torch import nn
 
 from simsiam_retrieval.encoder.onnx_encoder import FORMAT
+from simsiam_retrieval.images.decode import LONG
 from simsiam_retrieval.methods.bn_folding import METADATA_KEY, pack_batch_norm, pack_normalisation
 
 from .exported_network import UnitVectors
@@ -17,22 +18,39 @@ OPSET = 20  # Resize has antialias from 18; 20 is the newest that ONNX Runtime 1
 PIXELS = "network_pixels"  # input of the network's graph: float32 (batch, 3, size, size) in [0, 255]
 VECTORS = "vectors"  # its output, and the whole graph's
 
-# uint8 in Resize and exclude_outside=1 make ONNX Runtime's resampling equal to Pillow's, within a grey level.
+# The geometry of centre_square in images/decode.py; with LONG as a fraction, whole numbers decide what is long.
+# uint8 in Resize and exclude_outside=1 make ONNX Runtime's resampling equal to Pillow's, within a grey level. One side is
+# resampled first and rounded, as in Pillow: the width, but the height where a tall picture is made smaller.
 _PREPROCESSING = """
 <ir_version: 10, opset_import: ["" : {opset}]>
 preprocessing (uint8[batch, height, width, 3] images) => (float[batch, 3, {size}, {size}] pixels)
-<int64[1] two = {{2}}, int64[2] axes = {{1, 2}}, int64[3] target = {{{size}, {size}, 3}}>
+<int64[1] two = {{2}}, int64[1] three = {{3}}, int64[2] axes = {{1, 2}}, int64[1] size = {{{size}}},
+ int64[1] times = {{{times}}}, int64[1] parts = {{{parts}}}>
 {{
   extent = Shape <start = 1, end = 3> (images)
-  side = ReduceMin <keepdims = 1> (extent)
+  shorter = ReduceMin <keepdims = 1> (extent)
+  longer = ReduceMax <keepdims = 1> (extent)
+  most = Mul (shorter, times)
+  length = Mul (longer, parts)
+  is_long = Greater (length, most)
+  side = Where (is_long, extent, shorter)
   over = Sub (extent, side)
   begin = Div (over, two)
   end = Add (begin, side)
   square = Slice (images, begin, end, axes)
   count = Shape <start = 0, end = 1> (images)
-  sizes = Concat <axis = 0> (count, target)
+  rows, columns = Split <num_outputs = 2> (side)
+  tall = Greater (rows, columns)
+  shrinks = Greater (rows, size)
+  down_first = And (tall, shrinks)
+  first_rows = Where (down_first, size, rows)
+  first_columns = Where (down_first, columns, size)
+  first = Concat <axis = 0> (count, first_rows, first_columns, three)
+  second = Concat <axis = 0> (count, size, size, three)
+  half_resized = Resize <antialias = 1, exclude_outside = 1, mode = "linear",
+                         coordinate_transformation_mode = "half_pixel"> (square, , , first)
   resized = Resize <antialias = 1, exclude_outside = 1, mode = "linear",
-                    coordinate_transformation_mode = "half_pixel"> (square, , , sizes)
+                    coordinate_transformation_mode = "half_pixel"> (half_resized, , , second)
   planes = Transpose <perm = [0, 3, 1, 2]> (resized)
   pixels = Cast <to = 1> (planes)
 }}
@@ -90,7 +108,9 @@ def with_preprocessing(network: ModelProto, image_size: int, metadata: dict[str,
 
     Preprocessing stays exact whatever the network's precision: it works on uint8.
     """
-    preprocessing = onnx.parser.parse_model(_PREPROCESSING.format(opset=OPSET, size=image_size))
+    times, parts = LONG.as_integer_ratio()
+    text = _PREPROCESSING.format(opset=OPSET, size=image_size, times=times, parts=parts)
+    preprocessing = onnx.parser.parse_model(text)
     preprocessing.ir_version = network.ir_version
     facts = {entry.key: entry.value for entry in network.metadata_props}
     bare = ModelProto()

@@ -91,8 +91,9 @@ class Encoder:
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed a batch of equally sized images.
 
-        ``pixels``: uint8 (n, height, width, 3), RGB. The graph takes the largest centred square, resamples it to
-        ``image_size`` and normalises. Returns float32 (n, dim), rows of length 1.
+        ``pixels``: uint8 (n, height, width, 3), RGB. The graph takes the largest centred square, or the whole
+        of a long picture (``images/decode.py``), resamples it to ``image_size`` and normalises. Returns float32
+        (n, dim), rows of length 1.
 
         Raises :class:`UserError` where the graph gives anything else.
         """
