@@ -19,8 +19,8 @@ PIXELS = "network_pixels"  # input of the network's graph: float32 (batch, 3, si
 VECTORS = "vectors"  # its output, and the whole graph's
 
 # The geometry of centre_square in images/decode.py; with LONG as a fraction, whole numbers decide what is long.
-# uint8 in Resize and exclude_outside=1 make ONNX Runtime's resampling equal to Pillow's, within a grey level. One side is
-# resampled first and rounded, as in Pillow: the width, but the height where a tall picture is made smaller.
+# uint8 in Resize and exclude_outside=1 make ONNX Runtime's resampling equal to Pillow's, within a grey level. One side
+# is resampled first and rounded, as in Pillow: the width, but the height where a tall picture is made smaller.
 _PREPROCESSING = """
 <ir_version: 10, opset_import: ["" : {opset}]>
 preprocessing (uint8[batch, height, width, 3] images) => (float[batch, 3, {size}, {size}] pixels)
