@@ -113,12 +113,15 @@ class Run:
     def load_checkpoint(self, device: str | torch.device = "cpu") -> dict[str, Any]:
         """Read ``checkpoint.pt`` without unpickling anything but tensors and plain values."""
         try:
-            return torch.load(self.checkpoint_file, map_location=device, weights_only=True)
+            found = torch.load(self.checkpoint_file, map_location=device, weights_only=True)
         except FileNotFoundError:
             raise UserError(f"{self.path}: no checkpoint.pt in it; is this a run folder?") from None
         # a damaged file makes torch's reader raise nearly anything, and none of it is about us
         except Exception:  # noqa: BLE001
-            raise UserError(f"{self.checkpoint_file}: damaged or not a checkpoint of this package") from None
+            found = None
+        if not isinstance(found, dict):
+            raise UserError(f"{self.checkpoint_file}: damaged or not a checkpoint of this package")
+        return found
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``; raises :class:`UserError` when the disk is full."""

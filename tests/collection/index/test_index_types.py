@@ -160,13 +160,9 @@ def collection(original: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(index_types, "APPROXIMATE_FROM", 40)
     shutil.copytree(original.folder, tmp_path / "made")
     shutil.copytree(original.roots[0], tmp_path / "pictures", copy_function=shutil.copy2)
-    database = sqlite3.connect(tmp_path / "made" / "catalog.sqlite")
-    with database:
-        old, new = str(original.roots[0]), f"{tmp_path}/pictures"
-        database.execute("UPDATE items SET path = replace(path, ?, ?), checksum = NULL", [old, new])
-        database.execute("UPDATE roots SET path = ?", [new])
-    database.close()
-    return Collection.open(tmp_path / "made")
+    copy = Collection.open(tmp_path / "made")
+    copy.move(original.roots[0], tmp_path / "pictures")
+    return copy
 
 
 @pytest.mark.parametrize("kind", STORED)
