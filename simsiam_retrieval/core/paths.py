@@ -64,7 +64,9 @@ def find_collection(given: Path | str | None) -> Path:
     if not others:
         raise UserError("nothing is indexed yet; run: python -m simsiam_retrieval.index FOLDER")
     named = ", ".join(known.name for known in others[:5]) + (", ..." if len(others) > 5 else "")
+    noted = (home() / "last.json").exists()
+    missing = f"{last}: the collection used last is not there any more" if noted else "no collection was chosen yet"
     raise UserError(
-        f"{last}: the collection used last is not there any more; there are: {named}; "
+        f"{missing}; there are: {named}; "
         f"choose one: python -m simsiam_retrieval.collections use {others[0].name}"
     )

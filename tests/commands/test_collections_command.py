@@ -83,6 +83,12 @@ def test_removing(run, two: tuple[Path, Path], tmp_path: Path) -> None:
     refused(run("collections", "remove", "c1"), "no such collection", "c2")
 
 
+def test_collections_of_which_none_was_chosen(run, two: tuple[Path, Path], home_dir: Path) -> None:
+    """The demo's, say, which other commands do not take by themselves."""
+    (home_dir / "last.json").unlink()
+    refused(run("status"), "no collection was chosen yet", "c1", "c2", "collections use")
+
+
 def test_a_last_collection_that_is_gone(run, two: tuple[Path, Path]) -> None:
     shutil.rmtree(two[1])
     refused(run("status"), str(two[1]), "not there any more", "c1", "collections use c1")
