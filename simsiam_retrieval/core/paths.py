@@ -67,6 +67,5 @@ def find_collection(given: Path | str | None) -> Path:
     noted = (home() / "last.json").exists()
     missing = f"{last}: the collection used last is not there any more" if noted else "no collection was chosen yet"
     raise UserError(
-        f"{missing}; there are: {named}; "
-        f"choose one: python -m simsiam_retrieval.collections use {others[0].name}"
+        f"{missing}; there are: {named}; choose one: python -m simsiam_retrieval.collections use {others[0].name}"
     )
