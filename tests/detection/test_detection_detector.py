@@ -184,7 +184,7 @@ def start() -> Initialisation:
 
 
 def test_a_detector_learns_discs_and_squares(blobs: Parts, tmp_path: Path) -> None:
-    """From the shipped weights, which have no fourth stage: the head's own begins at random, and takes twice the steps."""
+    """From the shipped weights, which lack a fourth stage: the head's own begins at random."""
     settings = dataclasses.replace(
         SMALL, steps=90, warmup_steps=10, batch_size=4, smallest=1.0, decay=(0.8, 0.95), bn_batches=4
     )
