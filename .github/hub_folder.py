@@ -1,4 +1,4 @@
-"""Write the shipped encoder as a model repository that ``load_encoder("hf://OWNER/NAME")`` loads: python hub_folder.py OUT.
+"""Write the shipped encoder as a model repository that ``load_encoder("hf://OWNER/NAME")`` loads: hub_folder.py OUT.
 
 Run by the release workflow. The card becomes the README; its links lead to the tagged files on GitHub.
 """
