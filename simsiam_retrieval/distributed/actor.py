@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from ..core.version import __version__
 from ..collection.storage.shard_manifest import ENCODER_FILE
 from ..core.atomic_files import replacing
 from ..core.errors import UserError

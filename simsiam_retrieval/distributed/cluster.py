@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from ..core.version import __version__
 from ..core.errors import UserError
 from ..images.worker_pool import available_cpus
 from .actor import Counter, Embedder, EncoderCopy, packed
