@@ -19,13 +19,14 @@ BEGAN = time.monotonic()  # --minutes counts from here
 
 @dataclass(frozen=True)
 class Arguments(Config, Options):
-    """Pretrain an encoder on a folder of unlabelled images, with SimSiam or one of its relatives.
+    """Pretrain an encoder on a folder of unlabelled images, with SimSiam or a related method.
 
-    Ctrl-C stops after the current step and keeps a checkpoint; --resume goes on from it.
+    Ctrl-C stops after the current step and writes a checkpoint; --resume continues from it.
     """
 
     data: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Folders of images, nested or flat, and .tar shards; no labels needed. None: a trial on the example photos."""
+    """Folders of images, nested or flat, and .tar archives; no labels needed.
+    Default: a trial on the example photos."""
 
 
 def main() -> int:
