@@ -15,7 +15,7 @@ class Settings:
     """Named set of settings: small (a few hundred images on a CPU), or the paper's for VOC and COCO.
     Options override it."""
     head: Literal["c4", "fpn"] = "c4"
-    """RoI head: c4 (on the fourth stage, with the fifth as its network, as in the paper), or fpn (a feature pyramid)."""
+    """RoI head: c4 (on the fourth stage, with the fifth as its network; the paper's), or fpn (a feature pyramid)."""
     masks: bool = False
     """Train Mask R-CNN, for COCO files with segmentations."""
     image_size: int = 240
