@@ -16,7 +16,8 @@ class Options:
     resume: Path | None = None
     """Run folder to go on with, under its own settings."""
     init: str | None = None
-    """Weights to start from: a run folder, an .onnx encoder of this package, hf://OWNER/NAME, or default."""
+    """Weights to start from: a run folder, an .onnx encoder of this package, hf://OWNER/NAME, default for the shipped
+    one, or None for random weights. The recipe own-folder takes default."""
     minutes: float | None = None
     """Time for the whole command; a short trial measures the speed, and the number of epochs follows."""
     device: str = "auto"
