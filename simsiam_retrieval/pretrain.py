@@ -14,6 +14,7 @@ from .training.config import Config, recipe
 from .training.run_options import Options
 
 T = TypeVar("T")
+ON_FROM_SHIPPED = "own-folder"  # the recipe that begins with the shipped encoder's weights unless --init says otherwise
 BEGAN = time.monotonic()  # --minutes counts from here
 
 
@@ -50,9 +51,9 @@ def _defaults(argv: list[str]) -> Arguments:
 
     given = _value_of(argv, "--resume")
     name = _value_of(argv, "--recipe") or "photos"
-    method = _value_of(argv, "--method") or "simsiam"
-    settings = recipe(name, method) if given is None else stored_config(Path(given))
-    return Arguments(**dataclasses.asdict(settings))
+    settings = recipe(name, _value_of(argv, "--method")) if given is None else stored_config(Path(given))
+    init = "default" if given is None and name == ON_FROM_SHIPPED else None
+    return Arguments(**dataclasses.asdict(settings), init=init)
 
 
 def _value_of(argv: list[str], option: str) -> str | None:

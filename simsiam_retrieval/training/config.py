@@ -106,6 +106,10 @@ class Config:
     """End the run with exit code 2 when the monitor detects collapse."""
     blur: float = 0.5
     """Probability of Gaussian blur (sigma 0.1 to 2 pixels at 224 px, in proportion below)."""
+    jitter: float = 1
+    """Strength of changes of brightness, contrast, saturation and hue, relative to the paper's; 0 for none."""
+    grey: float = 0.2
+    """Probability that a view is grey."""
     seed: int = 0
     """Seed of weights, order of images and augmentation."""
 
@@ -172,6 +176,8 @@ class Config:
             "cutout_views": (0, 64),
             "cutout": (0.01, 0.99),
             "blur": (0, 1),
+            "jitter": (0, 2),
+            "grey": (0, 1),
             "seed": (0, 2**31 - 1),
             "mean": (0, 1),
             "std": (0.001, 1),
@@ -246,18 +252,6 @@ _CIFAR: dict[str, Any] = {
     "weight_decay": 5e-4, "projector_layers": 2, "blur": 0.0,
 }  # fmt: skip
 
-RECIPES: dict[str, Config] = {
-    # our default for a person's own photos
-    "photos": Config(),
-    # a few thousand photos: the best of what docs/pretraining.md tells of
-    "small-data": Config(recipe="small-data", image_size=64, batch_size=64, base_lr=0.1, weight_decay=5e-4),
-    # the paper's section 4.1
-    "imagenet": Config(recipe="imagenet", backbone="resnet50", image_size=224, batch_size=512, epochs=100),
-    # the paper's appendix D
-    "cifar": Config(recipe="cifar", **_CIFAR),
-}
-
-
 # What the methods have for SimSiam's own heads and loss: those of their papers, with the three layers that the SimSiam
 # paper's reproduction gave to the projectors of SimCLR and SwAV (its table 4).
 METHODS: dict[str, dict[str, Any]] = {
@@ -280,6 +274,27 @@ METHODS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+# As the shipped encoder was trained, at a lower learning rate.
+_OWN_FOLDER: dict[str, Any] = {
+    **METHODS["simclr"],
+    "method": "simclr", "backbone": "resnet18-3stages", "image_size": 32, "store_size": 72, "min_scale": 0.05,
+    "batch_size": 256, "epochs": 40, "base_lr": 0.03, "weight_decay": 5e-4, "temperature": 0.2, "projector_layers": 2,
+    "projector_hidden_dim": 1024, "warmup_epochs": 0.5, "jitter": 0.4, "grey": 0.0,
+}  # fmt: skip
+
+RECIPES: dict[str, Config] = {
+    # our default for a person's own photos
+    "photos": Config(),
+    # a few thousand photos: the best of what docs/pretraining.md tells of
+    "small-data": Config(recipe="small-data", image_size=64, batch_size=64, base_lr=0.1, weight_decay=5e-4),
+    # on from the shipped encoder, on one's own images: as that was trained, see docs/pretrain.md
+    "own-folder": Config(recipe="own-folder", **_OWN_FOLDER),
+    # the paper's section 4.1
+    "imagenet": Config(recipe="imagenet", backbone="resnet50", image_size=224, batch_size=512, epochs=100),
+    # the paper's appendix D
+    "cifar": Config(recipe="cifar", **_CIFAR),
+}
+
 # Optimisers for 100 epochs of ImageNet: of the methods' papers and published settings.
 _LARGE_BATCH = {"optimizer": "lars", "batch_size": 4096, "weight_decay": 1e-6, "warmup_epochs": 10.0}
 _IMAGENET: dict[str, dict[str, Any]] = {
@@ -290,14 +305,21 @@ _IMAGENET: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(name: str, method: str = "simsiam") -> Config:
-    """The settings of a named recipe with a method's own; raises :class:`UserError` for an unknown name."""
+def recipe(name: str, method: str | None = None) -> Config:
+    """The settings of a named recipe, with a method's own where ``method`` is another than the recipe's.
+
+    Raises :class:`UserError` for an unknown name.
+    """
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}; choose from {', '.join(RECIPES)}")
+    if method is None or method == RECIPES[name].method:
+        return RECIPES[name]
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
-    own = METHODS[method] | (_IMAGENET.get(method, {}) if name == "imagenet" else {})
-    return dataclasses.replace(RECIPES[name], method=method, **own)  # type: ignore[arg-type]
+    base = RECIPES[name]
+    undone = {setting: getattr(_UNTOUCHED, setting) for setting in METHODS[base.method]}
+    own = undone | METHODS[method] | (_IMAGENET.get(method, {}) if name == "imagenet" else {})
+    return dataclasses.replace(base, method=method, **own)  # type: ignore[arg-type]
 
 
 def from_dict(values: dict[str, Any]) -> Config:

@@ -17,7 +17,7 @@ class Options:
     """Continue this run folder, with its own settings."""
     init: str | None = None
     """Weights to start from: a run folder, an .onnx encoder, hf://OWNER/NAME, or default (the shipped encoder).
-    Default: random weights."""
+    None means random weights. Default: random weights; with --recipe own-folder the shipped encoder."""
     minutes: float | None = None
     """Train for this many minutes, decoding included; a trial measures the speed and sets the number of epochs."""
     device: str = "auto"
