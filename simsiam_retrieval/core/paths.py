@@ -1,4 +1,4 @@
-"""Where collections live when nobody names a place, and which one was used last."""
+"""Default locations of collections and caches, and the collection that was used last."""
 
 import os
 from pathlib import Path
@@ -13,23 +13,39 @@ HOME_VARIABLE = "SIMSIAM_RETRIEVAL_HOME"
 
 
 def home() -> Path:
-    """The user's data directory for this package; ``SIMSIAM_RETRIEVAL_HOME`` moves it."""
+    """Return the user's data directory for this package.
+
+    Returns:
+        The directory; ``SIMSIAM_RETRIEVAL_HOME`` changes it.
+    """
     moved = os.environ.get(HOME_VARIABLE)
     return absolute(moved) if moved else Path(platformdirs.user_data_dir("simsiam-retrieval", appauthor=False))
 
 
 def default_collection() -> Path:
-    """The collection that ``index`` writes to without ``--collection``."""
+    """Return the collection that ``index`` writes without ``--collection``.
+
+    Returns:
+        Its folder.
+    """
     return home() / "collections" / "default"
 
 
 def default_cache() -> Path:
-    """Where decoded training images are kept that do not fit into memory; it may be deleted at any time."""
+    """Return the folder for decoded training images that do not fit into memory.
+
+    Returns:
+        The folder. It may be deleted at any time.
+    """
     return home() / "cache"
 
 
 def remember(collection: Path) -> None:
-    """Make ``collection`` the one that other commands find by themselves."""
+    """Make a collection the default for other commands.
+
+    Args:
+        collection: Its folder.
+    """
     from .known_collections import note_use
 
     try:
@@ -37,11 +53,15 @@ def remember(collection: Path) -> None:
         write_json(home() / "last.json", {"collection": str(collection.absolute())})
         note_use(collection.absolute())
     except OSError:
-        pass  # a convenience; the collection itself is safe
+        pass  # only a convenience; the collection itself is safe
 
 
 def last_collection() -> Path:
-    """The collection that commands find by themselves, whether it is there or not."""
+    """Return the collection that commands use by default.
+
+    Returns:
+        Its folder, which may not exist any more.
+    """
     try:
         return Path(parse_json((home() / "last.json").read_text(encoding="utf-8"))["collection"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -49,9 +69,16 @@ def last_collection() -> Path:
 
 
 def find_collection(given: Path | str | None) -> Path:
-    """The collection to read: ``given``, a folder or a name that ``collections`` shows, else the one used last.
+    """Find the collection to read.
 
-    Raises :class:`UserError` when there is none yet, or when the one used last is gone.
+    Args:
+        given: A folder, a name that ``collections`` lists, or None for the collection used last.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        UserError: There is no collection yet, or the one used last does not exist any more.
     """
     from .known_collections import known_collections, path_of
 

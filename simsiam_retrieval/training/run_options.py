@@ -1,4 +1,4 @@
-"""What decides how a run is carried out, and not what comes out of it; beside ``Config``, which does."""
+"""Runtime options that do not change the result, in contrast to ``Config``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +9,12 @@ from ..core.errors import UserError
 
 @dataclass(frozen=True)
 class Options:
-    """Options of one call; they may differ each time that a run is resumed."""
+    """Options of one call. They may be different each time a run is resumed."""
 
     out: Path | None = None
     """Run folder to create; by default a new one under runs/."""
     resume: Path | None = None
-    """Run folder to go on with, under its own settings."""
+    """Run folder to continue, with its own settings."""
     init: str | None = None
     """Weights to start from: a run folder, an .onnx encoder of this package, hf://OWNER/NAME, or default."""
     minutes: float | None = None
@@ -22,9 +22,9 @@ class Options:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: int | None = None
-    """Processes that decode images at the start; by default one per core."""
+    """Processes that decode images at the start; default: one per core."""
     cache: Path | None = None
-    """Folder that keeps decoded images for later runs; by default they are kept in memory where they fit."""
+    """Folder that keeps decoded images for later runs; default: memory, if they fit."""
     labels: bool = False
     """Folder names are classes: the monitor also measures kNN accuracy. Training does not see them."""
     tracker: Literal["tensorboard", "wandb", "trackio"] | None = None
@@ -34,14 +34,18 @@ class Options:
     checkpoint_epochs: int = 0
     """Also write a checkpoint after every so many epochs."""
     bfloat16: bool = True
-    """Compute in bfloat16 where the device is faster in it; --no-bfloat16 keeps to float32."""
+    """Compute in bfloat16 if the device is faster with it; --no-bfloat16 always uses float32."""
     compile: bool = False
     """Compile the network with torch.compile: a minute to start, and slower on the CPUs that were tried."""
     fast_convolutions: bool = True
     """On a CPU, compute convolutions on small maps as matrix products; equal up to rounding, and faster."""
 
     def check(self) -> None:
-        """Raise :class:`UserError` for values that cannot work."""
+        """Check all values.
+
+        Raises:
+            UserError: A value cannot work.
+        """
         if self.minutes is not None and not 0 < self.minutes <= 1_000_000:
             raise UserError(f"--minutes {self.minutes:g} is out of range; give more than 0")
 
