@@ -8,19 +8,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
 from .errors import UserError
 from .text import printable
 
-if TYPE_CHECKING:
-    from ..encoder.onnx_encoder import Encoder
-
 T = TypeVar("T")
 
 DONE, USER_CAN_MEND, CTRL_C = 0, 2, 130  # exit codes; Python itself exits with 1 after a traceback (a bug)
+TRAIN = frozenset(("torch", "torchvision", "onnxscript", "safetensors", "matplotlib", "yaml"))  # of the extra "train"
 
 
 def parse(
@@ -96,15 +94,18 @@ def run(main: Callable[[], int | None]) -> None:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # a character that the terminal cannot show must not end the program
+            stream.reconfigure(errors="backslashreplace")  # never fail on a character that the terminal cannot show
     try:
         code = main() or DONE
         if sys.stdout is not None:  # None if it was closed: >&-
             sys.stdout.flush()
     except UserError as error:
         remark(f"{_process_prefix()}error: {printable(str(error))}")
+        code = USER_CAN_MEND
+    except ModuleNotFoundError as error:
+        if error.name not in TRAIN:
+            raise
+        remark(f"error: this needs {error.name}, of the training extra; run: pip install 'simsiam-retrieval[train]'")
         code = USER_CAN_MEND
     except KeyboardInterrupt:
         remark("stopped")
@@ -122,19 +123,6 @@ def _process_prefix() -> str:
     """Prefix for messages of a process other than the first, if a launcher started several."""
     rank = os.environ.get("RANK", "0") if "TORCHELASTIC_RUN_ID" in os.environ else "0"
     return "" if rank == "0" else f"[process {rank}] "
-
-
-def remark_device(encoder: "Encoder", asked: str | None) -> None:
-    """Print which device computes, if ``--device`` was given or a GPU is present.
-
-    Args:
-        encoder: The loaded encoder.
-        asked: Value of ``--device``; None if it was not given.
-    """
-    from ..encoder.onnx_encoder import gpu_present
-
-    if asked is not None or encoder.device != "cpu" or gpu_present():
-        remark(encoder.took)
 
 
 def remark(text: str) -> None:

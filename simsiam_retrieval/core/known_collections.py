@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ..images.files import absolute
-from .atomic_files import write_json
+from .atomic_files import parse_json, write_json
 from .errors import UserError
-from .paths import home
+from .paths import absolute, default_collection, home
 
 FILE = "collections.json"
+LAST = "last.json"
 MARKS = ("catalog.sqlite", "shards.json")  # a folder that has one of these is a collection
 
 
@@ -131,6 +131,60 @@ def forget(known: KnownCollection) -> None:
     noted = _read()
     if noted.pop(known.path, None) is not None:
         _write(noted)
+
+
+def remember(collection: Path) -> None:
+    """Make a collection the default for other commands.
+
+    Args:
+        collection: Its folder.
+    """
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        write_json(home() / LAST, {"collection": str(collection.absolute())})
+        note_use(collection.absolute())
+    except OSError:
+        pass  # only a convenience; the collection itself is safe
+
+
+def last_collection() -> Path:
+    """Return the collection that commands use by default.
+
+    Returns:
+        Its folder, which may not exist any more.
+    """
+    try:
+        return Path(parse_json((home() / LAST).read_text(encoding="utf-8"))["collection"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return default_collection()
+
+
+def find_collection(given: Path | str | None) -> Path:
+    """Find the collection to read.
+
+    Args:
+        given: A folder, a name that ``collections`` lists, or None for the collection used last.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        UserError: There is no collection yet, or the one used last does not exist any more.
+    """
+    if given is not None:
+        return path_of(given)
+    last = last_collection()
+    if last.exists():
+        return last
+    others = [known for known in known_collections() if known.present]
+    if not others:
+        raise UserError("nothing is indexed yet; run: python -m simsiam_retrieval.index FOLDER")
+    named = ", ".join(known.name for known in others[:5]) + (", ..." if len(others) > 5 else "")
+    noted = (home() / LAST).exists()
+    missing = f"{last}: the collection used last is not there any more" if noted else "no collection was chosen yet"
+    raise UserError(
+        f"{missing}; there are: {named}; choose one: python -m simsiam_retrieval.collections use {others[0].name}"
+    )
 
 
 def _free(name: str, taken: set[str]) -> str:

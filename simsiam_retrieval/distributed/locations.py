@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from ..core.errors import UserError
-from ..images.files import absolute
+from ..core.paths import absolute
 
 # names under which storage systems give a file's version and its time of change
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "checksum")

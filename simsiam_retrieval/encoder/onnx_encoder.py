@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..core.errors import UserError
+from ..core.paths import absolute
 from ..core.text import printable
 from ..images.decode import ImageError, centre_square, decode, upright_rgb
-from ..images.files import absolute
+from .previous_encoder import PREVIOUS, previous_encoder
 
 FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX file this package writes
 
@@ -231,8 +232,8 @@ def find_encoder(encoder: str | Path | None) -> Path:
     """Find the ONNX file that an ENCODER argument stands for.
 
     Args:
-        encoder: A run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]``, or None for the encoder of the
-            package.
+        encoder: A run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]``, "previous" (the encoder that was
+            shipped before the current one, if it is found), or None for the encoder of the package.
 
     Returns:
         The ONNX file.
@@ -249,6 +250,8 @@ def find_encoder(encoder: str | Path | None) -> Path:
     if "://" in str(encoder) or str(encoder).startswith(("http:/", "https:/")):
         raise UserError(f"{encoder}: a URL; name a file, a run folder, or a model on the Hub: hf://OWNER/NAME")
     path = absolute(encoder)
+    if str(encoder) == PREVIOUS and not path.exists():
+        return previous_encoder()
     if path.is_dir():
         for name in RUN_FILES:
             if (path / name).exists():

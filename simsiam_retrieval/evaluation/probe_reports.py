@@ -33,26 +33,25 @@ def fingerprint(pixels: "NDArray", names: list[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def build(measured: list[dict[str, Any]], data: dict[str, Any], seed: int) -> dict[str, Any]:
+def build(measured: list[dict[str, Any]], data: dict[str, Any], seed: int, protocols: dict[str, str]) -> dict[str, Any]:
     """Build a report.
 
     Args:
         measured: Results: first the encoder's, then the baselines'.
         data: Facts about the data.
         seed: Seed of the probe.
+        protocols: How each measurement is done, in words; those that were used are stored.
 
     Returns:
         The report.
     """
-    from .protocols import PROTOCOLS  # imported here because it imports torch, which reading and printing do not need
-
     used = set(measured[0]["results"]) | set(measured[0])
     return {
         "format": FORMAT,
         **measured[0],
         "baselines": measured[1:],
         **data,
-        "protocols": {name: text for name, text in PROTOCOLS.items() if name in used},
+        "protocols": {name: text for name, text in protocols.items() if name in used},
         "seed": seed,
         "version": __version__,
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import UserError
+from ..core.paths import absolute
 from .companions import is_companion
 from .mounts import mount_above
 from .system_folders import system_folder
@@ -109,42 +110,6 @@ class Listing:
     companions: int = 0
     system_folders: Counter[str] = field(default_factory=Counter)
     linked_folders: int = 0
-
-
-def absolute(path: str | Path) -> Path:
-    """Normalise a path: absolute, without ``~`` and ``..``. Links are kept.
-
-    Args:
-        path: A path.
-
-    Returns:
-        The absolute path.
-
-    Raises:
-        UserError: It is in the home of a user who does not exist.
-    """
-    try:
-        return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
-    except RuntimeError:
-        raise UserError(f"{path}: no such user; write ./~... for a name that begins with ~") from None
-
-
-def is_missing(path: Path) -> bool:
-    """Return whether no file or folder has this name. If that cannot be checked, the answer is False.
-
-    Args:
-        path: A path.
-
-    Returns:
-        True if it does not exist.
-    """
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
 
 
 def list_images(roots: Sequence[Path], *, follow_links: bool = False) -> Listing:
