@@ -533,7 +533,7 @@ def without(name: str) -> State:
         ({f"{side}.{name}": value for side in "ab" for name, value in bare().items()}, r"2 ResNets \(a., b.\)"),
         (bare() | {f"module.{name}": value for name, value in bare().items()}, "the same weights twice"),
         ({f"{'012356'['cbl'.index(k[0]) if k[0] != 'l' else int(k[5]) + 1]}.{k.partition('.')[2]}": v
-          for k, v in bare().items()}, "as in no program known"),
+          for k, v in bare().items()}, "no known program"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
