@@ -14,6 +14,7 @@ from .core.text import printable, without_detail
 
 if TYPE_CHECKING:
     from .collection.collection import Update
+    from .encoder.onnx_encoder import Encoder
 
 EXAMPLES = """examples:
   index ./photos                           make or update the default collection
@@ -122,6 +123,15 @@ def main() -> int:
     return _watch(arguments, folder, update) if arguments.watch else cli.DONE
 
 
+def _remark_encoder(encoder: "Encoder", device: str | None) -> None:
+    from .encoder.previous_encoder import advice
+
+    cli.remark_device(encoder, device)
+    line = advice(encoder.identity)
+    if line is not None:
+        cli.remark(line)
+
+
 def _check_watching(arguments: Arguments) -> None:
     if arguments.poll is not None and not (arguments.watch and 0 < arguments.poll < 1e6):
         raise UserError("--poll goes with --watch, and takes a number of seconds, such as 60")
@@ -208,7 +218,7 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
             on_wait=cli.remark if arguments.wait or arguments.watch else None,
             workers=arguments.workers,
             device=arguments.device or "auto",
-            on_device=lambda encoder: cli.remark_device(encoder, arguments.device),
+            on_device=lambda encoder: _remark_encoder(encoder, arguments.device),
             on_start=shown.of,
             on_progress=shown.advance,
         )
