@@ -40,7 +40,7 @@ def main() -> None:
         raise UserError("name one collection, with --collection or without")
     # imported here so that --help answers at once
     from .collection.status import read_status
-    from .core.paths import find_collection
+    from .core.known_collections import find_collection
 
     status = read_status(find_collection(arguments.place or arguments.collection))
     if arguments.json:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..core.errors import UserError
+from ..core.paths import absolute
 from ..core.text import printable
 from ..images.decode import ImageError, centre_square, decode, upright_rgb
-from ..images.files import absolute
 
 FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX file this package writes
 
