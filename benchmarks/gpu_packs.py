@@ -1,12 +1,14 @@
 """Images and results small enough to travel: ``gpu_packs.py pack DATA OUT``, ``gpu_packs.py join FOLDER OUT``.
 
-``pack`` writes the training images of the shipped encoder as WebP, short side 80 px at most, into tar files:
-``photos.tar`` (Imagenette, Caltech-101, single images of further synsets) and ``tiny.tar`` (Tiny-ImageNet, as many as
-``--megabytes`` leave room for, drawn by ``--seed``). ``pretrain`` reads the archives as they are. ``split`` cuts a file
-into parts of at most 15 MiB beside a list of checksums; ``join`` puts such parts together and checks each file.
+``pack`` writes the training images of the shipped encoder as WebP, short side 64 px at most, into ``photos.tar.gz``
+(Imagenette, Caltech-101, single images of further synsets) and ``tiny.tar.gz`` (Tiny-ImageNet, as many as
+``--megabytes`` leave room for, drawn by ``--seed``). gzip does not shrink WebP, but it shrinks the headers of a tar
+archive, which are half of it here. ``pretrain`` reads such archives once they are unpacked to ``.tar``. ``split`` cuts
+a file into parts of at most 15 MiB beside a list of checksums; ``join`` puts such parts together and checks each file.
 """
 
 import argparse
+import gzip
 import hashlib
 import io
 import json
@@ -22,6 +24,7 @@ PHOTOS = ("imagenette-160/train", "caltech101-128", "imagenet-singles-160")
 TINY = "tiny-imagenet-200/train"
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 PART_BYTES = 15 << 20
+HELD_BACK = 1 << 15  # bytes that gzip may still keep to itself
 CHECKSUMS = "parts.json"
 
 
@@ -49,10 +52,15 @@ def _one(task: tuple[Path, int, int]) -> bytes:
 def write_tar(target: Path, root: Path, files: list[Path], side: int, quality: int, room: int) -> int:
     """Pack ``files`` until ``room`` bytes are used; returns the bytes of the archive."""
     count = 0
-    with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as archive, ProcessPoolExecutor() as pool:
+    with (
+        target.open("wb") as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=6, mtime=0) as squeezed,
+        tarfile.open(fileobj=squeezed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ProcessPoolExecutor() as pool,
+    ):
         tasks = ((file, side, quality) for file in files)
         for file, content in zip(files, pool.map(_one, tasks, chunksize=64), strict=True):
-            if archive.offset + len(content) + 1536 > room:  # a header, padding and the end
+            if raw.tell() + len(content) + HELD_BACK > room:
                 break
             member = tarfile.TarInfo(str(file.relative_to(root).with_suffix(".webp")))
             member.size = len(content)
@@ -70,7 +78,7 @@ def pack(data: Path, out: Path, *, megabytes: float, side: int, quality: int, se
     photos = [file for folder in PHOTOS for file in _there(data / folder)]
     tiny = _there(data / TINY) or _there(data / "tiny" / TINY)
     random.Random(seed).shuffle(tiny)
-    for name, files in (("photos.tar", photos), ("tiny.tar", tiny)):
+    for name, files in (("photos.tar.gz", photos), ("tiny.tar.gz", tiny)):
         if files:
             room -= write_tar(out / name, data, files, side, quality, room)
 
@@ -126,7 +134,7 @@ def main() -> None:
     one.add_argument("data", type=Path)
     one.add_argument("out", type=Path)
     one.add_argument("--megabytes", type=float, default=40, help="of both archives together, in MiB")
-    one.add_argument("--side", type=int, default=80)
+    one.add_argument("--side", type=int, default=64)
     one.add_argument("--quality", type=int, default=30)
     one.add_argument("--seed", type=int, default=0)
     other = commands.add_parser("join")

@@ -13,6 +13,7 @@ together and checks. ``--toy`` runs everything at a size for a CPU, as a rehears
 """
 
 import argparse
+import gzip
 import os
 import shlex
 import shutil
@@ -116,10 +117,20 @@ class Lease:
     def unpack(self) -> Path:
         """The packed photos as files, for contenders that read files; returns their folder."""
         begun, folder = time.monotonic(), self.work / "photos"
-        with tarfile.open(self.packs / "photos.tar") as archive:
+        with tarfile.open(self.packs / "photos.tar.gz") as archive:
             archive.extractall(folder, filter="data")
         print(f"photos unpacked in {time.monotonic() - begun:.1f} s", flush=True)
         return folder
+
+    def archives(self) -> list[Path]:
+        """The packed images as plain tar archives, which ``pretrain`` reads."""
+        begun, found = time.monotonic(), []
+        for packed in sorted(self.packs.glob("*.tar.gz")):
+            found.append(self.work / packed.stem)
+            with gzip.open(packed) as source, found[-1].open("wb") as target:
+                shutil.copyfileobj(source, target)
+        print(f"{len(found)} archives unpacked in {time.monotonic() - begun:.1f} s", flush=True)
+        return found
 
     def bring_back(self, name: str) -> None:
         """Pack results and logs into one file."""
@@ -181,7 +192,7 @@ def first(lease: Lease) -> None:
 def second(lease: Lease, options: list[str]) -> None:
     """Call b: an encoder, trained until the time is over."""
     run, results = lease.work / "encoder", lease.results
-    archives = [str(lease.packs / name) for name in ("photos.tar", "tiny.tar") if (lease.packs / name).exists()]
+    archives = [str(archive) for archive in lease.archives()]
     training = lease.left() - EXPORT_SECONDS
     command = [
         sys.executable,
