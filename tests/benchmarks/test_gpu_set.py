@@ -71,7 +71,7 @@ def test_archives_keep_to_their_room(packs: ModuleType, tmp_path: Path) -> None:
     data = tmp_path / "data"
     pictures(data / "caltech101-128/a", 6, (300, 200))
     pictures(data / "tiny-imagenet-200/train/n01", 300, (64, 64))
-    packs.pack(data, tmp_path / "packs", megabytes=0.15, side=80, quality=30, seed=0)
+    packs.pack(data, tmp_path / "packs", megabytes=0.15, side=64, quality=30, seed=0)
     sizes, files = {}, 0
     for name in ("photos.tar.gz", "tiny.tar.gz"):
         with tarfile.open(tmp_path / "packs" / name) as archive:
