@@ -75,23 +75,23 @@ class Settings:
         if self.features is not None:
             asked = Features.parse(self.features)
             if self.layer is not None or self.with_projector:
-                raise UserError("--features says all about the features; leave out --layer and --with-projector")
+                raise UserError("--features describes the features completely; leave out --layer and --with-projector")
             if asked.dim is not None and (self.dim is not None or self.whiten):
                 raise UserError(f"--features {self.features} has PCA in it; leave out --dim and --whiten")
         if self.layer is not None and self.with_projector:
-            raise UserError("--layer and --with-projector exclude each other: the projector reads the last layer")
+            raise UserError("--layer cannot be combined with --with-projector: the projector reads the last layer")
         if self.dim is not None and self.dim < 1:
             raise UserError(f"--dim {self.dim}: give at least 1")
         if self.images < 20:
-            raise UserError(f"--images {self.images}: give at least 20; neighbours among fewer say nothing")
+            raise UserError(f"--images {self.images}: give at least 20; recall among fewer means nothing")
         if self.float_layers is not None and self.float_layers < 0:
             raise UserError(f"--float-layers {self.float_layers}: give 0 or more")
         if self.fit is not None and not self.reduces:
-            raise UserError("--fit names images for PCA; add --dim or --whiten")
+            raise UserError("--fit needs --dim or --whiten")
         if self.whiten_power is not None and not 0 < self.whiten_power <= 1:
             raise UserError(f"--whiten-power {self.whiten_power:g}: give more than 0 and at most 1")
         if self.whiten_power not in (None, 1) and not self.whiten:
-            raise UserError("--whiten-power says how far to whiten; add --whiten")
+            raise UserError("--whiten-power needs whitening; add --whiten")
 
     @property
     def reduces(self) -> bool:
@@ -167,7 +167,7 @@ class _Job:
         if refused is not None:
             return exported
         if fault is not None:
-            say(f"{file}: written as --force asks, although {fault}")
+            say(f"{file}: written because of --force; {fault}")
         try:
             with replacing(file) as temporary:
                 temporary.write_bytes(content)

@@ -67,7 +67,7 @@ def with_projector(run: Path) -> nn.Module:
     """The trained projector of a run, in eval mode; raises :class:`UserError` where the run has none."""
     projector = load_projector(run)
     if projector is None:
-        raise UserError(f"{run}: it holds a backbone alone, without a projector; leave out --with-projector")
+        raise UserError(f"{run}: it has only a backbone, no projector; leave out --with-projector")
     return projector
 
 

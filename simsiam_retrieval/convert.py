@@ -74,7 +74,7 @@ def report(converted: "Conversion") -> None:
     cli.remark(f"{network.layout} layout: {title}, {network.stem} stem, images at {converted.image_size} px")
     if network.heads is None:
         unfit = any(reason.startswith("head: ") for reason in network.left_out.values())
-        cli.remark(f"heads: {'none that fit' if unfit else 'none in it'}; the run holds the backbone alone")
+        cli.remark(f"heads: {'none that fit' if unfit else 'none in it'}; the run has only the backbone")
     else:
         sizes = network.heads.settings
         cli.remark(

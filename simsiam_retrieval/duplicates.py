@@ -71,7 +71,7 @@ def main() -> None:
         sure = SURE.get(collection.encoder_identity) if arguments.threshold is None else None
     lost = sum(file.state in ("gone", "changed") for group in groups for file in group)
     if lost:
-        cli.remark(f"{lost} of the files below are gone or changed since they were indexed; run index to catch up")
+        cli.remark(f"{lost} of the files below are gone or changed since they were indexed; run index to update")
     if arguments.json:
         print(as_json(groups, sure))
     elif arguments.csv:
@@ -117,7 +117,7 @@ def _print_tables(groups: list[list["Duplicate"]], images: int, sure: float | No
     if surely:
         _print_groups(surely, "group")
     if possibly:
-        print(f"possibly: below a cosine of {sure:g}; some of these may be different pictures, look at them")
+        print(f"possibly: below a cosine of {sure:g}; some of these may be different pictures; look before you delete")
         print()
         _print_groups(possibly, "possibly")
 

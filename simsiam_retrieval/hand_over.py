@@ -60,7 +60,7 @@ def _print(handed: "Handed", collection) -> None:
     print(f"{change.written} written, {change.kept} as they were, {change.removed} removed")
     print(f"vectors of {collection.dim} values by the encoder {collection.encoder_identity}, compared by cosine")
     if handed.unsettled:
-        cli.remark("the collection was being updated all the while; run this again when it is done")
+        cli.remark("the collection was updated during the whole run; run this again when the update has ended")
     print("\nTo search there, in Python:\n")
     for line in handed.query:
         print(f"    {line}")

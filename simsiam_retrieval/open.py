@@ -34,7 +34,7 @@ class Arguments:
 def main() -> int:
     arguments = cli.parse(Arguments, "open", examples=EXAMPLES)
     if not arguments.folders:
-        raise UserError("name a folder of images; the app alone opens with: python -m simsiam_retrieval.app")
+        raise UserError("name a folder of images; to open only the app: python -m simsiam_retrieval.app")
     which = [] if arguments.collection is None else ["--collection", str(arguments.collection)]
     encoder = [] if arguments.encoder is None else ["--encoder", arguments.encoder]
     indexed = _run("index", *arguments.folders, *which, *encoder)

@@ -64,7 +64,7 @@ def main() -> None:
         from .evaluation.probe_reports import load_reports
 
         if arguments.train or arguments.test or arguments.encoder:
-            raise UserError("--table prints reports that are there; leave out the encoder, --train and --test")
+            raise UserError("--table prints stored reports; leave out the encoder, --train and --test")
         print(markdown(load_reports(list(arguments.table))))
         return
     if arguments.train is None or arguments.test is None:
@@ -107,7 +107,7 @@ def main() -> None:
     if arguments.encoder is not None and Path(arguments.encoder).expanduser().is_dir():
         kept = save_report(Path(arguments.encoder).expanduser(), content)
         save_predictions(kept, predictions)
-        cli.remark(f"kept in {kept}")
+        cli.remark(f"report: {kept}")
     if arguments.out is not None:
         write_json(arguments.out, content)
         save_predictions(arguments.out, predictions)

@@ -61,7 +61,7 @@ def main() -> None:
     out = arguments.out or arguments.run / "hub"
     refuse_used(out)
     if not (arguments.run / "encoder.onnx").exists():
-        cli.remark("no encoder.onnx in it yet: exporting")
+        cli.remark("no encoder.onnx yet: exporting")
         # export stands outside and looks in; this is the one place that looks back
         from .export.export_run import export_run  # pyright: ignore[reportMissingImports]
 
@@ -121,11 +121,11 @@ def print_plan(arguments: Arguments, out: Path, files: "Sequence[File]") -> None
         print(f"{file.path:{width}}  {file.size:>12,}  sha256 {file.sha256[:16]}")
     visible = "public" if arguments.public else "private"
     print(f"{len(files)} files, {_megabytes(files)}, in {printable(out)}")
-    print(f"would go to {arguments.repository}: made {visible} where there is none;")
+    print(f"target: {arguments.repository}, created as a {visible} repository if there is none;")
     if arguments.replace:
-        print("where there is one, its main branch changes")
+        print("if there is one, its main branch changes")
     else:
-        print("where there is one, as a pull request, which changes nothing by itself")
+        print("if there is one, this becomes a pull request, which changes nothing by itself")
 
 
 def _megabytes(files: "Sequence[File]") -> str:

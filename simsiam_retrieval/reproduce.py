@@ -101,7 +101,7 @@ def _run(arguments: Arguments, tables: "Sequence[Table]", scale: "Scale", out: P
         )
     jobs = [job for job in jobs if job not in large]
     if not jobs:
-        raise UserError("no row is left to run; give more images")
+        raise UserError("no row can be run; give more images")
     # all mistakes before the first row, which may take days
     done = [job for job in jobs if finished(job, protocol, data.digest) is not None]
     if done:
@@ -119,7 +119,7 @@ def _run(arguments: Arguments, tables: "Sequence[Table]", scale: "Scale", out: P
     if not completed:
         cli.remark("stopped; run the same command to continue")
         return cli.CTRL_C
-    cli.remark(f"kept in {out}: {', '.join(table.name for table in tables)} as .json, .md and .png")
+    cli.remark(f"results in {out}: {', '.join(table.name for table in tables)} as .json, .md and .png")
     return cli.DONE
 
 
@@ -132,7 +132,7 @@ def _alone(out: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{out}: another process is running rows there; wait, or choose another --out") from None
+        raise UserError(f"{out}: another process is running rows in it; wait, or choose another --out") from None
     try:
         yield
     finally:

@@ -104,7 +104,7 @@ def main() -> int:
         cli.remark(f"stopped; run the same command{'' if arguments.out else f' with --out {out}'} to continue")
         return cli.CTRL_C
     print(json.dumps(content, indent=2) if arguments.json else markdown(content))
-    cli.remark(f"kept in {out}")
+    cli.remark(f"results in {out}")
     return cli.DONE
 
 
