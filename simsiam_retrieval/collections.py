@@ -37,6 +37,11 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     arguments = cli.parse(Arguments, "collections", examples=EXAMPLES)
     wanted = {"list": 0, "use": 1, "rename": 2, "remove": 1}[arguments.action]
     if len(arguments.names) != wanted:

@@ -34,8 +34,9 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command."""
     arguments = cli.parse(Arguments, "hand_over")
-    # imported here so that --help answers at once
+    # imported here, so that --help is fast
     from .collection import Collection
     from .core.known_collections import find_collection
     from .core.progress import bar

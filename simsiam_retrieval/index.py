@@ -23,7 +23,7 @@ EXAMPLES = """examples:
   index --moved ./photos /mnt/photos       the folder is elsewhere now"""
 SHOWN_FAILURES = 10
 SHOWN_KINDS = 5
-# suffixes of pictures and clips that this package does not read; other files are of no concern
+# suffixes of pictures and clips that this package does not read; the report mentions only these
 UNREAD = frozenset(
     (
         *(".srf", ".sr2", ".x3f"),
@@ -98,8 +98,13 @@ class Arguments:
 
 
 def main() -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+    """
     arguments = cli.parse(Arguments, "index", examples=EXAMPLES)
-    # imported here so that --help answers at once
+    # imported here, so that --help is fast
     from .core.known_collections import path_of
     from .core.paths import default_collection
 
@@ -117,7 +122,7 @@ def main() -> int:
     if arguments.dry_run:
         return _preview(arguments, folder)
     if arguments.watch:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # services are stopped with SIGTERM
     update = _update(arguments, folder)
     print(f"{update.images} images in {printable(folder)} ({', '.join(_facts(update))})", flush=True)
     if not update.finished:
@@ -338,7 +343,7 @@ def _watch(arguments: Arguments, folder: Path, last: "Update") -> int:
                     return cli.CTRL_C
                 last = update
         except KeyboardInterrupt:
-            pass  # between two updates: everything is done
+            pass  # between two updates everything is finished
     return cli.DONE
 
 
@@ -364,7 +369,7 @@ def _remove(arguments: Arguments, folder: Path) -> int:
     others = (arguments.folders, arguments.include, arguments.exclude, arguments.prune, arguments.dry_run)
     if any(others) or arguments.index is not None or arguments.recall is not None:
         raise UserError("--remove goes with --collection and --wait only; update the other folders in a second run")
-    if "" in arguments.remove:  # an unset variable of a shell; as a path it would be the current folder
+    if "" in arguments.remove:  # probably an unset shell variable; as a path it would mean the current folder
         raise UserError("--remove '': name a path")
     from .collection import Collection
     from .core.paths import absolute
@@ -398,7 +403,7 @@ def _maintain(arguments: Arguments, folder: Path) -> int:
     except UserError:
         if not arguments.verify or not Collection.exists(folder):
             raise
-        mended = Collection.mend(folder, on_wait=on_wait)  # what keeps it from being opened
+        mended = Collection.mend(folder, on_wait=on_wait)  # repairs what prevents opening it
         collection = Collection.open(folder)
     with collection:
         if arguments.rebuild_index:

@@ -57,6 +57,11 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     arguments = cli.parse(Arguments, "probe")
     from .evaluation.probe_table import markdown
 
@@ -84,11 +89,11 @@ def main() -> None:
     options.check()
     if arguments.out is not None and not arguments.out.absolute().parent.is_dir():
         raise UserError(f"--out {arguments.out}: its folder does not exist")
-    # the test folder is small: a misspelt one should not wait for the training folder
+    # the test folder first: it is small, so a wrong name is reported before the long listing of the training folder
     test = labelled_files(arguments.test, arguments.labels)
     train = labelled_files(arguments.train, arguments.labels)
     common_classes(train, test)
-    # torch takes seconds to import: help and mistakes should not
+    # imported here, because torch takes seconds and --help must be fast
     from .core.atomic_files import write_json
     from .evaluation.probe_reports import save_report
     from .evaluation.run_probe import run_probe
@@ -115,7 +120,17 @@ def main() -> None:
 
 
 def parse_shots(text: str) -> tuple[int, ...]:
-    """``1,5,10`` as sorted numbers, each once. Raises :class:`UserError` for anything else."""
+    """Parse ``--shots``.
+
+    Args:
+        text: For example ``1,5,10``.
+
+    Returns:
+        The numbers, sorted, each once.
+
+    Raises:
+        UserError: The text has another form.
+    """
     try:
         numbers = sorted({int(part) for part in text.split(",")} if text.strip() else ())
     except ValueError:
