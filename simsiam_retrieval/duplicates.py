@@ -23,31 +23,36 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class Arguments:
-    """List the images of a collection that are copies of each other, or nearly; nothing is deleted.
+    """List the images of a collection that are copies of each other, or nearly; delete nothing.
 
-    In groups, the largest first; the best file of each (most pixels, then most bytes) is marked. Pairs that may be
-    different pictures come last, as "possibly".
+    Groups come with the largest first. The best file of each (most pixels, then most bytes) is marked. Pairs that may
+    be different pictures come last, as "possibly".
     """
 
     folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="[FOLDER ...]")]] = ()
-    """Only groups with a file at or below one of these indexed folders; by default all."""
+    """List only groups with a file at or below one of these indexed folders. Default: all groups."""
     collection: Path | None = None
-    """Collection folder, or a name that the command collections shows; by default the one used last."""
+    """Name or folder of the collection. Default: the one used last."""
     threshold: float | None = None
-    """Lowest cosine similarity with the best file; by default the one calibrated for the shipped encoder."""
+    """Lowest cosine similarity with the best file of the group. Default: the one calibrated for the shipped encoder."""
     exact: bool = False
-    """Only files that are equal in every byte."""
+    """List only files that are equal in every byte."""
     json: bool = False
     """Print JSON."""
     csv: bool = False
-    """Print CSV: one line per file."""
+    """Print CSV, one line a file."""
 
 
 def main() -> None:
+    """Run the command.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     arguments = cli.parse(Arguments, "duplicates", examples=EXAMPLES)
     if arguments.json and arguments.csv:
         raise UserError("--json or --csv: choose one")
-    # imported here so that --help answers at once
+    # imported here, so that --help is fast
     from .collection import Collection
     from .collection.duplicates.duplicate_list import as_json
     from .collection.duplicates.find_duplicates import SURE
@@ -67,7 +72,7 @@ def main() -> None:
         if folders:
             groups = [group for group in groups if any(_is_below(file.path, folders) for file in group)]
         images = len(collection)
-        # whoever names a threshold has chosen what counts
+        # a user who gives a threshold has decided what counts as a duplicate
         sure = SURE.get(collection.encoder_identity) if arguments.threshold is None else None
     lost = sum(file.state in ("gone", "changed") for group in groups for file in group)
     if lost:
@@ -81,7 +86,7 @@ def main() -> None:
 
 
 def _checked(collection: "Collection", given: tuple[Path, ...]) -> list[Path]:
-    """Absolute folders; raises :class:`UserError` for one that the collection has nothing of."""
+    """Absolute folders; raises ``UserError`` for one that the collection has nothing of."""
     from .core.paths import absolute
 
     folders = [absolute(folder) for folder in given]
@@ -100,7 +105,7 @@ def _is_below(path: Path, folders: list[Path]) -> bool:
 def _print_csv(groups: list[list["Duplicate"]], sure: float | None) -> None:
     from .collection.duplicates.duplicate_list import as_csv
 
-    # names as they are, byte for byte, for programs; a terminal obeys what is in them, so it gets them cleaned
+    # programs get names byte for byte; a terminal gets them cleaned, because it would interpret control characters
     shown = printable if sys.stdout.isatty() else str
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape", newline="")  # pyright: ignore[reportAttributeAccessIssue]

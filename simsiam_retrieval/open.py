@@ -20,11 +20,11 @@ class Arguments:
     """Index folders of images, or bring their index up to date, and open the app. Ctrl-C ends it."""
 
     folders: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="FOLDER ...")]] = ()
-    """Folders to index; the app shows them together with those that were indexed before."""
+    """Folders to index. The app shows them together with those that were indexed before."""
     collection: Path | None = None
-    """Collection folder, or a name that the command collections shows; by default one in your data directory."""
+    """Name or folder of the collection. Default: one in your data directory."""
     encoder: str | None = None
-    """Run folder, .onnx file or hf://OWNER/NAME; by default the encoder shipped with the package."""
+    """Encoder: a run folder, an .onnx file or hf://OWNER/NAME. Default: the shipped one."""
     port: int = 8501
     """Port of the page; 0 takes any free one."""
     browser: bool = True
@@ -32,6 +32,14 @@ class Arguments:
 
 
 def main() -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     arguments = cli.parse(Arguments, "open", examples=EXAMPLES)
     if not arguments.folders:
         raise UserError("name a folder of images; the app alone opens with: python -m simsiam_retrieval.app")
@@ -45,12 +53,12 @@ def main() -> int:
 
 
 def _run(command: str, *options: str) -> int:
-    # the app stands outside and looks in: commands are started, not imported
+    # both are started as commands, because nothing may import the app
     with subprocess.Popen([sys.executable, "-m", f"simsiam_retrieval.{command}", *options]) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            process.wait()  # it got the same Ctrl-C and is closing
+            process.wait()  # it got the same Ctrl-C and is ending
             return cli.DONE if command == "app" else cli.CTRL_C
 
 

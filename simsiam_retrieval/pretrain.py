@@ -14,25 +14,31 @@ from .training.config import Config, recipe
 from .training.run_options import Options
 
 T = TypeVar("T")
-ON_FROM_SHIPPED = "own-folder"  # the recipe that begins with the shipped encoder's weights unless --init says otherwise
+ON_FROM_SHIPPED = "own-folder"  # recipe that starts with the shipped encoder's weights, unless --init is given
 BEGAN = time.monotonic()  # --minutes counts from here
 
 
 @dataclass(frozen=True)
 class Arguments(Config, Options):
-    """Pretrain an encoder on a folder of unlabelled images, with SimSiam or one of its relatives.
+    """Pretrain an encoder on a folder of unlabelled images, with SimSiam or a related method.
 
-    Ctrl-C stops after the current step and keeps a checkpoint; --resume goes on from it.
+    Ctrl-C stops after the current step and writes a checkpoint; --resume continues from it.
     """
 
     data: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Folders of images, nested or flat, and .tar shards; no labels needed. None: a trial on the example photos."""
+    """Folders of images, nested or flat, and .tar archives; no labels needed.
+    Default: a trial on the example photos."""
 
 
 def main() -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+    """
     argv = sys.argv[1:]
     arguments = cli.parse(Arguments, "pretrain", argv, default=_defaults(argv))
-    # torch takes seconds to import: help and typing errors should not
+    # imported here, because torch takes seconds and --help must be fast
     from .training.trainer import pretrain
 
     finished = pretrain(_part(arguments, Config), arguments.data, _part(arguments, Options), began=BEGAN)

@@ -25,28 +25,29 @@ class Arguments:
     """
 
     run: tyro.conf.Positional[Path]
-    """Run folder; what export and probe left in it is published, too."""
+    """Run folder; what export and probe wrote into it is published, too."""
     repository: tyro.conf.Positional[str]
-    """OWNER/NAME on the Hub."""
+    """Model repository on the Hub: OWNER/NAME."""
     dry_run: bool = False
-    """Write the exact folder, print the plan, and use no network."""
+    """Write the folder, print the plan, and use no network."""
     out: Path | None = None
-    """Where the folder is written; by default RUN/hub."""
+    """Folder to write. Default: RUN/hub."""
     public: bool = False
-    """Let everybody see a new repository."""
+    """Make a new repository public."""
     replace: bool = False
-    """Change an existing repository's main branch, instead of opening a pull request."""
+    """Change the main branch of an existing repository, instead of opening a pull request."""
     licence: str | None = None
-    """Licence of the weights, such as apache-2.0; this command cannot know it."""
+    """Licence of the weights: an identifier of the Hub such as apache-2.0, or any text. Default: not stated."""
     data: str | None = None
-    """What the training images are, and under which licence, for the card; by default the folders' names."""
+    """Training data and its licence, in words, for the model card. Default: the folders' names."""
     eval_dataset: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """TEST=OWNER/DATASET[#TASK]: a test folder that probe measured on is this data set on the Hub; may be repeated."""
+    """TEST=OWNER/DATASET[#TASK]: say that a test folder of probe is this data set on the Hub. May be repeated."""
 
 
 def main() -> None:
+    """Run the command."""
     arguments = cli.parse(Arguments, "publish")
-    # torch and the Hub's client take their time: help and slips of the keyboard should not
+    # imported here, because torch and the Hub's client are slow and --help must be fast
     from .publishing.run_facts import gather
     from .publishing.upload import check_name, check_token, upload
     from .training.run_files import stored_config
@@ -62,7 +63,7 @@ def main() -> None:
     refuse_used(out)
     if not (arguments.run / "encoder.onnx").exists():
         cli.remark("no encoder.onnx in it yet: exporting")
-        # export stands outside and looks in; this is the one place that looks back
+        # the only place in the package that imports export
         from .export.export_run import export_run  # pyright: ignore[reportMissingImports]
 
         export_run(arguments.run, arguments.run / "encoder.onnx")
@@ -86,7 +87,7 @@ def main() -> None:
             say=cli.remark,
         )
     except KeyboardInterrupt:
-        cli.remark(f"the files are in {printable(out)}; the same command goes on from there")
+        cli.remark(f"the files are in {printable(out)}; run the same command to continue")
         raise
     reference = f"hf://{arguments.repository}" + (f"@{outcome.revision}" if outcome.revision else "")
     cli.remark(f"{outcome.what}; to use it: load_encoder('{reference}')")
@@ -94,7 +95,12 @@ def main() -> None:
 
 
 def remark_gaps(facts: "Facts", arguments: Arguments) -> None:
-    """Say what the card lacks, and how it gets it."""
+    """Print what the card lacks, and how to add it.
+
+    Args:
+        facts: The run.
+        arguments: The command's arguments.
+    """
     from .publishing.card_metadata import Stated, licence_of
 
     run = printable(arguments.run)
@@ -115,7 +121,13 @@ def remark_gaps(facts: "Facts", arguments: Arguments) -> None:
 
 
 def print_plan(arguments: Arguments, out: Path, files: "Sequence[File]") -> None:
-    """The files, and what would be done with them."""
+    """Print the files, and what would be done with them.
+
+    Args:
+        arguments: The command's arguments.
+        out: The folder.
+        files: Its files.
+    """
     width = max(len(file.path) for file in files)
     for file in files:
         print(f"{file.path:{width}}  {file.size:>12,}  sha256 {file.sha256[:16]}")
