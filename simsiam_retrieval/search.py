@@ -40,6 +40,8 @@ class Only:
     """Size of the file at least."""
     max_bytes: int | None = None
     """Size of the file at most."""
+    measure: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """NAME=LOW..HIGH, such as brightness=..0.2; sharpness, brightness, contrast, detail, ...; may be repeated."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _results(
     arguments: Arguments, collection: "Collection", queries: list[tuple[str, Any]], failed: list[str]
 ) -> list[tuple[str, Any, list["Hit"]]]:
     """Name, query and hits, of each; of several queries those that cannot be used go to ``failed``, with a remark."""
-    from .collection.search.filters import Filter
+    from .collection.search.filters import Filter, Range
 
     only = arguments.only
     where = Filter(
@@ -183,6 +185,7 @@ def _results(
         max_side=only.max_side,
         min_bytes=only.min_bytes,
         max_bytes=only.max_bytes,
+        measures=tuple(map(Range.parse, only.measure)),
     )
 
     _check_folders(collection, only.folder)

@@ -85,6 +85,7 @@ class Decoded(NamedTuple):
     height: int
     format: str  # as Pillow names it: JPEG, PNG, ...
     taken: datetime | None = None  # by the camera's clock, where EXIF says so
+    mode: str = ""  # how the file stores its pixels, as Pillow calls it: RGB, L, P, ...; "" where it was not asked
 
 
 def decode(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Image.Image:
@@ -267,6 +268,7 @@ def _one_line(error: Exception) -> str:
 
 def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> Decoded:
     width, height = image.size
+    mode = image.mode  # before draft() and conversions
     file_format = image.format or "unknown"
     check_size(width, height)
     if short_side is not None and image.format in ("JPEG", "MPO"):
@@ -292,7 +294,7 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> D
     if _is_deep(image):
         image = _scale_grey(image)
     factor = min(image.size) // short_side if by_strips and short_side else 1
-    return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken)
+    return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken, mode)
 
 
 def _is_deep(image: Image.Image) -> bool:
