@@ -13,7 +13,7 @@ THUMBNAIL_SIDE = 240  # pixels of the longer side, at least, of a larger picture
 
 
 def facts(content: bytes, decoded: Decoded) -> dict[str, Any]:
-    """Hash, size, format, date, thumbnail and measures of a file with these bytes, by the names of a catalog's entry."""
+    """What a catalog's entry takes of a file with these bytes: hash, size, format, date, thumbnail and measures."""
     small = reduced(decoded.image)
     return {
         "digest": hashlib.sha256(content).digest(),
