@@ -13,6 +13,7 @@ COMMANDS = {
     "status": "what a collection holds, and where from",
     "collections": "list the collections of this machine, choose one, name one, remove one",
     "duplicates": "groups of images that are copies of each other, or nearly",
+    "check": "what is wrong with the images: blurred, dark, damaged, twice, unlike all others",
     "app": "browse and search a collection in a web page",
     "convert": "other people's SimSiam or ResNet weights -> a run folder",
     "probe": "measure features on labelled folders, beside raw pixels and random weights",

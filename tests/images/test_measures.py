@@ -15,7 +15,7 @@ PHOTOS = sorted((Path(__file__).parents[2] / "examples" / "photos").rglob("*.jpg
 
 def test_a_picture_of_one_colour() -> None:
     found = measure(Image.new("RGB", (200, 100), (51, 51, 51)))
-    assert found == Measures(0, 0.2, 0.2, 0.2, 0, 0, 0, "")
+    assert found == Measures(0, 0.2, 0.2, 0.2, 0, 0, "")
 
 
 def test_values_of_half_black_and_half_white() -> None:
@@ -23,12 +23,7 @@ def test_values_of_half_black_and_half_white() -> None:
     pixels[:, 32:] = 255
     found = measure(Image.fromarray(pixels), "L")
     assert (found.brightness, found.contrast, found.shadows, found.highlights) == (0.5, 0.5, 0, 1)
-    assert (found.detail, found.colour, found.mode) == (1, 0, "L")  # two values, as frequent: one bit
-
-
-def test_colour_is_the_mean_difference_of_neighbouring_channels() -> None:
-    assert measure(Image.new("RGB", (50, 50), (255, 0, 0))).colour == pytest.approx(0.5)
-    assert measure(Image.new("RGB", (50, 50), (90, 60, 60))).colour == pytest.approx(15 / 255, abs=1e-6)
+    assert (found.detail, found.mode) == (1, "L")  # two values, as frequent: one bit
 
 
 def test_sharpness_is_what_numpy_makes_of_the_middle() -> None:
