@@ -1,4 +1,4 @@
-"""What a collection keeps of a decoded file beside its vector; worker processes import this, so nothing heavy."""
+"""What a collection stores about a file beside its vector. Worker processes import this, so it imports little."""
 
 import hashlib
 import io
@@ -9,11 +9,19 @@ from PIL import Image
 from .decode import Decoded
 from .measures import measure
 
-THUMBNAIL_SIDE = 240  # pixels of the longer side, at least, of a larger picture
+THUMBNAIL_SIDE = 240  # smallest longer side in pixels of a thumbnail, unless the picture is smaller
 
 
 def facts(content: bytes, decoded: Decoded) -> dict[str, Any]:
-    """What a catalog's entry takes of a file with these bytes: hash, size, format, date, thumbnail and measures."""
+    """Compute hash, size, format, date, thumbnail and measures of a file.
+
+    Args:
+        content: Bytes of the file.
+        decoded: The decoded file.
+
+    Returns:
+        Values by the names of the catalog's entries.
+    """
     small = reduced(decoded.image)
     return {
         "digest": hashlib.sha256(content).digest(),
@@ -27,14 +35,28 @@ def facts(content: bytes, decoded: Decoded) -> dict[str, Any]:
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """A JPEG of an RGB image, as large as :func:`reduced` makes it."""
+    """Make a JPEG thumbnail of the size that :func:`reduced` gives.
+
+    Args:
+        image: RGB.
+
+    Returns:
+        JPEG.
+    """
     return _jpeg(reduced(image))
 
 
 def reduced(image: Image.Image) -> Image.Image:
-    """An image reduced by the whole number that leaves its longer side ``THUMBNAIL_SIDE`` or more.
+    """Reduce an image by the whole number that keeps its longer side at ``THUMBNAIL_SIDE`` or more.
 
-    Averages of whole pixels are sharp and take a fifth of a resize's time; the longer side stays below twice as many.
+    Averages of whole pixels are sharp and take a fifth of the time of a resize. The longer side stays below twice
+    ``THUMBNAIL_SIDE``.
+
+    Args:
+        image: RGB.
+
+    Returns:
+        The reduced image, or the same one where it is small.
     """
     factor = max(image.size) // THUMBNAIL_SIDE
     return image.reduce(factor) if factor > 1 else image
@@ -42,6 +64,6 @@ def reduced(image: Image.Image) -> Image.Image:
 
 def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    # a photo's own comment, which may be 64 KB, would be copied
+    # otherwise the photo's own comment (up to 64 KB) would be copied
     image.save(buffer, "JPEG", quality=75, comment=b"")
     return buffer.getvalue()
