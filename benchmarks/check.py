@@ -18,12 +18,12 @@ import numpy as np
 
 # name -> folder, whose subfolders are the classes, and how many images at most
 SETS = {
-    "imagenette": ("imagenette-160/val", 2000),
-    "clothing": ("clothing-160/train", 2000),
-    "rsscn7": ("rsscn7", 2000),
-    "xray": ("xray/data", 2000),
-    "cifar10": ("cifar10/test", 2000),
-    "caltech101": ("caltech101-128", 2000),
+    "imagenette": ("imagenette-160/val", 1000),
+    "clothing": ("clothing-160/train", 1000),
+    "rsscn7": ("rsscn7", 1000),
+    "xray": ("xray/data", 1000),
+    "cifar10": ("cifar10/test", 1000),
+    "caltech101": ("caltech101-128", 1000),
 }
 HOSTS = ("imagenette", "clothing", "rsscn7", "xray", "cifar10")  # caltech101 was looked at when choosing
 SEEDS = range(5)
