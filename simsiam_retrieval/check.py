@@ -61,6 +61,7 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command with ``sys.argv``."""
     arguments = cli.parse(Arguments, "check", examples=EXAMPLES)
     if arguments.json and arguments.csv:
         raise UserError("--json or --csv: choose one")
