@@ -1,6 +1,7 @@
 """``python -m simsiam_retrieval.index FOLDER``."""
 
 import signal
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ EXAMPLES = """examples:
   index ./photos                           make or update the default collection
   index                                    update all its folders
   index ./photos --exclude private         without folders and files of this name
+  index ./dem --range 0 2500               one grey scale for all elevations
   index --moved ./photos /mnt/photos       the folder is elsewhere now"""
 SHOWN_FAILURES = 10
 SHOWN_KINDS = 5
@@ -73,6 +75,13 @@ class Arguments:
     """FAISS type: auto, flat (exact), float16, ivf, ivf-sq8 or hnsw; kept for later updates. A new one means auto."""
     recall: float | None = None
     """Recall@10 that an approximate index is tuned to, 0.95 unless said; kept as well."""
+    range: str | None = None
+    """Which values of samples beyond 8 bits are black and white: auto (what the file declares, else what it uses),
+    per-image (what each uses), or LOW HIGH for all images, as for elevation. Kept with a new collection."""
+    bands: str | None = None
+    """Bands of TIFF files that are taken, in order, such as 4,3,2; the first is 1. Kept with a new collection."""
+    pages: str | None = None
+    """Pages of TIFF files: first (the default), or all, each an image of its own; kept for later updates."""
     watch: bool = False
     """Go on until Ctrl-C: update whenever something has changed below the folders."""
     poll: float | None = None
@@ -94,7 +103,9 @@ class Arguments:
 
 
 def main() -> int:
-    arguments = cli.parse(Arguments, "index", examples=EXAMPLES)
+    from .images.reading import join_range
+
+    arguments = cli.parse(Arguments, "index", join_range(sys.argv[1:]), examples=EXAMPLES)
     # imported here so that --help answers at once
     from .core.known_collections import path_of
     from .core.paths import default_collection
@@ -142,9 +153,10 @@ def _check_local(arguments: Arguments) -> None:
 
 def _on_cluster(arguments: Arguments, folder: Path) -> int:
     others = (arguments.remove, arguments.verify, arguments.rebuild_index, arguments.dry_run, arguments.watch)
-    if any(others) or arguments.include or arguments.exclude:
+    if any(others) or arguments.include or arguments.exclude or arguments.pages or arguments.range or arguments.bands:
         raise UserError(
-            "--engine ray goes without --include, --exclude, --dry-run, --remove, --verify, --rebuild-index and --watch"
+            "--engine ray goes without --include, --exclude, --dry-run, --remove, --verify, --rebuild-index, --watch, "
+            "--range, --bands and --pages"
         )
     if arguments.num_gpus is not None and not 0 <= arguments.num_gpus < 1e6:
         raise UserError(f"--num-gpus {arguments.num_gpus:g}: give 0 or more")
@@ -205,6 +217,9 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
             follow_links=_links(arguments),
             index=arguments.index,
             recall=arguments.recall,
+            value_range=arguments.range,
+            bands=arguments.bands,
+            pages=arguments.pages,
             on_wait=cli.remark if arguments.wait or arguments.watch else None,
             workers=arguments.workers,
             device=arguments.device or "auto",
@@ -261,6 +276,11 @@ def _remark_passed_over(update: "Update") -> None:
         cli.remark(f"passed over {count} trash and system folders ({named}); name one to index it all the same")
     if update.linked_folders:
         cli.remark(f"passed over {update.linked_folders} links to folders; --follow-links looks into them")
+    if update.pages_left_out:
+        files = f"{update.paged_files} file{'' if update.paged_files == 1 else 's'}"
+        cli.remark(
+            f"{update.pages_left_out} further pages or frames of {files} left out; --pages all takes those of TIFFs"
+        )
     unread = {kind: count for kind, count in update.kinds.items() if kind in UNREAD}
     if unread:
         cli.remark(f"pictures and clips of kinds that are not read: {_named(unread)}")

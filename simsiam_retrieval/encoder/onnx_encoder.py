@@ -18,8 +18,9 @@ from PIL import Image
 
 from ..core.errors import UserError
 from ..core.text import printable
-from ..images.decode import ImageError, centre_square, decode, upright_rgb
+from ..images.decode import Decoded, ImageError, centre_planes, centre_square, read_image, square_of, upright_rgb
 from ..images.files import absolute
+from ..images.reading import Reading
 
 FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX file this package writes
 
@@ -31,7 +32,7 @@ LARGEST_FILE = 2**31  # bytes; ONNX itself allows no more
 UNIT = 4e-3  # a vector's squared length may differ from 1 by this
 HEAVY = ("Conv", "Gemm", "MatMul")  # what a GPU is for
 
-ImageLike = Image.Image | np.ndarray | Path | str | bytes
+ImageLike = Image.Image | np.ndarray | Path | str | bytes | Decoded
 
 
 class Encoder:
@@ -66,6 +67,9 @@ class Encoder:
             self.dim = int(self.metadata["dim"])
         except (KeyError, ValueError):
             raise UserError(f"{file}: its metadata are incomplete; export the encoder again") from None
+        # how the run that made it read its files; what an index of it does unless told otherwise
+        self.reading = Reading.of(self.metadata.get("reading"))
+        self.channels = self.reading.channels
         if not (0 < self.image_size <= LARGEST_SIDE and 0 < self.dim <= LARGEST_DIM):
             raise UserError(
                 f"{file}: cannot be an encoder: images of {self.image_size} px, vectors of {self.dim} values"
@@ -74,7 +78,9 @@ class Encoder:
         self.decode_side = max(2 * self.image_size, 256)
         if not tested:
             # two, as a graph may have been exported for one at a time; not of one colour, which may have no direction
-            noise = np.random.default_rng(0).integers(0, 256, (2, self.image_size, self.image_size, 3), np.uint8)
+            noise = np.random.default_rng(0).integers(
+                0, 256, (2, self.image_size, self.image_size, self.channels), np.uint8
+            )
             self.embed_pixels(noise)
 
     def __repr__(self) -> str:
@@ -91,14 +97,16 @@ class Encoder:
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed a batch of equally sized images.
 
-        ``pixels``: uint8 (n, height, width, 3), RGB. The graph takes the largest centred square, or the whole
-        of a long picture (``images/decode.py``), resamples it to ``image_size`` and normalises. Returns float32
+        ``pixels``: uint8 (n, height, width, channels), RGB unless the encoder takes other bands. The graph takes the
+        largest centred square, or the whole of a long picture (``images/decode.py``), resamples it to ``image_size``
+        and normalises. Returns float32
         (n, dim), rows of length 1.
 
         Raises :class:`UserError` where the graph gives anything else.
         """
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
-            raise ValueError(f"expected uint8 (n, height, width, 3), got {pixels.dtype} {pixels.shape}")
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != self.channels:
+            shape = f"(n, height, width, {self.channels})"
+            raise ValueError(f"expected uint8 {shape}, got {pixels.dtype} {pixels.shape}")
         if len(pixels) == 0:
             return np.zeros((0, self.dim), np.float32)
         try:
@@ -117,18 +125,28 @@ class Encoder:
             raise UserError(f"{self.file}: gives vectors that are not of unit length; export it again")
         return vectors
 
-    def embed(self, images: Iterable[ImageLike], *, batch_size: int = 8) -> NDArray[np.float32]:
-        """Embed images of any size: paths, encoded bytes, Pillow images or uint8 arrays (h, w) or (h, w, 3).
+    def embed(
+        self, images: Iterable[ImageLike], *, batch_size: int = 8, reading: Reading | None = None
+    ) -> NDArray[np.float32]:
+        """Embed images of any size: paths, encoded bytes, Pillow images, what :func:`read_image` gave, or uint8 arrays
+        (h, w) or (h, w, 3); (h, w, channels) where the encoder takes other bands. ``reading``: how files become pixels;
+        the encoder's own by default.
 
         Returns float32 (n, dim), rows of length 1, in the order given.
         Raises :class:`UserError` naming the first image that cannot be decoded.
         """
-        batches = _batched((self.square(image) for image in images), batch_size)
+        batches = _batched((self.square(image, reading) for image in images), batch_size)
         vectors = [self.embed_pixels(np.stack(batch)) for batch in batches]
         return np.concatenate(vectors) if vectors else np.zeros((0, self.dim), np.float32)
 
-    def square(self, image: ImageLike) -> NDArray[np.uint8]:
-        """The (image_size, image_size, 3) pixels that the encoder sees of ``image``."""
+    def square(self, image: ImageLike, reading: Reading | None = None) -> NDArray[np.uint8]:
+        """The (image_size, image_size, channels) pixels that the encoder sees of ``image``."""
+        if isinstance(image, Decoded):
+            return square_of(image, self.image_size)
+        if isinstance(image, np.ndarray) and image.ndim == 3 and not self.reading.is_rgb:
+            if image.dtype != np.uint8 or image.shape[2] != self.channels:
+                raise ValueError(f"expected uint8 (h, w, {self.channels}), got {image.dtype} {image.shape}")
+            return centre_planes(image, self.image_size)
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8:
                 raise ValueError(f"expected a uint8 array, got {image.dtype}")
@@ -139,9 +157,13 @@ class Encoder:
                 image = upright_rgb(image)
             else:
                 source = image if isinstance(image, bytes) else absolute(image)
-                image = decode(source, short_side=self.decode_side)
+                return square_of(read_image(source, self.decode_side, reading or self.reading), self.image_size)
         except ImageError as error:
             raise UserError(f"{printable(name)}: {error}") from None
+        if self.channels == 1:
+            return centre_planes(np.asarray(image.convert("L"))[:, :, None], self.image_size)
+        if not self.reading.is_rgb:
+            raise UserError(f"the encoder takes {self.channels} bands; a picture of red, green and blue has too few")
         return np.asarray(centre_square(image, self.image_size))
 
 

@@ -10,14 +10,17 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import PIL
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from ..core.memory import free_memory
 from . import dicom, raw, tiff
 from .metadata import date, exif, patched
+from .page_paths import file_and_page
 from .pngs import PngHeader, sixteen_bit_colours
 from .problems import ImageError as ImageError  # its home for everybody else
 from .ranges import to_eight_bits
+from .reading import AS_THEY_ARE, AUTO, Range, Reading
 
 try:
     import pi_heif
@@ -85,14 +88,22 @@ class Decoded(NamedTuple):
     height: int
     format: str  # as Pillow names it: JPEG, PNG, ...
     taken: datetime | None = None  # by the camera's clock, where EXIF says so
+    # uint8 (height, width, channels) of the image's size, for an encoder of other channels than RGB
+    planes: NDArray[np.uint8] | None = None
+    page: int = 1  # of a TIFF that this is
+    pages: int = 1  # of the file: pages of a TIFF in full resolution, frames of a DICOM file
 
 
-def decode(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Image.Image:
+def decode(
+    source: Path | BinaryIO | bytes, short_side: int | None = None, reading: Reading = AS_THEY_ARE
+) -> Image.Image:
     """The image of :func:`read_image`, without the facts about its file."""
-    return read_image(source, short_side).image
+    return read_image(source, short_side, reading).image
 
 
-def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Decoded:
+def read_image(
+    source: Path | BinaryIO | bytes, short_side: int | None = None, reading: Reading = AS_THEY_ARE, page: int = 1
+) -> Decoded:
     """Decode a file to an RGB image as a viewer would show it.
 
     EXIF orientation is applied, an embedded colour profile is converted to sRGB, transparency goes over white (over
@@ -103,38 +114,57 @@ def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -
     side keeps at least that many pixels. It saves most of the time for large photos. Other large pictures are
     reduced by a whole number, within the same limit, which saves most of the memory.
 
+    ``reading``: the range and the bands that are taken (:mod:`.reading`). Where its channels are not RGB, ``planes``
+    has them, and ``image`` is a picture for people. ``page``: of a TIFF, from 1 on; a path may name it as well
+    (:mod:`.page_paths`).
+
     Raises :class:`ImageError` for everything that keeps a file from being decoded.
     """
     if isinstance(source, bytes):
         if not source:
             raise ImageError("an empty file, not an image")
         source = io.BytesIO(source)
-    elif isinstance(source, Path) and source.exists() and not source.is_file():
+    elif isinstance(source, Path):
+        source, page = file_and_page(source, page)
+    if isinstance(source, Path) and source.exists() and not source.is_file():
         raise ImageError("a folder" if source.is_dir() else "not a regular file")  # a FIFO would block
     with _reasons(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
         with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
-            return _read(file, short_side)
+            return _with_planes(_read(file, short_side, reading, page), reading)._replace(page=page)
 
 
-def _read(file: BinaryIO, short_side: int | None) -> Decoded:
+def _with_planes(decoded: Decoded, reading: Reading) -> Decoded:
+    if reading.is_rgb or decoded.planes is not None:
+        return decoded
+    if reading.channels == 1:
+        return decoded._replace(planes=np.asarray(decoded.image.convert("L"))[:, :, None])
+    raise ImageError(f"has red, green and blue, and the encoder takes {reading.channels} bands, of TIFF files")
+
+
+def _read(file: BinaryIO, short_side: int | None, reading: Reading, page: int) -> Decoded:
     start = file.tell()
     head = file.read(132)
     file.seek(start)
     if dicom.is_dicom(head):  # before TIFF: a DICOM file may begin as one
-        image, width, height = dicom.read(file.read(), check_size)
-        return _as_decoded(image, width, height, "DICOM", short_side)
+        image, width, height, frames = dicom.read(file.read(), check_size, reading.range)
+        return _as_decoded(image, width, height, "DICOM", short_side)._replace(pages=frames)
+    if head[:4] in tiff.MAGIC and reading.wants_bands and tiff.tifffile is None:
+        raise ImageError(f"a TIFF, of which bands are chosen: {tiff.EXTRA}", lasting=False)
+    pages = 1
     if head[:4] in tiff.MAGIC and tiff.tifffile is not None:
-        found = _by_tifffile(file.read(), short_side)
+        found, pages = _by_tifffile(file.read(), short_side, reading, page)
         if found is not None:
-            return found
+            return found._replace(pages=pages)
         file.seek(start)
+    elif page > 1:
+        raise ImageError(f"has no page {page}")
     if raw.is_raw(head):
         return _raw(file.read(), short_side)
     file.seek(start)
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return _decoded(image, short_side, head)
+            return _decoded(image, short_side, head, reading.range)._replace(pages=pages)
     except ImageError:
         raise
     except UnidentifiedImageError:
@@ -150,7 +180,7 @@ def _read(file: BinaryIO, short_side: int | None) -> Decoded:
         if better is None:
             raise
         with Image.open(io.BytesIO(better), formats=FORMATS) as image:
-            return _decoded(image, short_side, head)
+            return _decoded(image, short_side, head, reading.range)._replace(pages=pages)
 
 
 def check_size(width: int, height: int) -> None:
@@ -164,25 +194,48 @@ def check_size(width: int, height: int) -> None:
         raise ImageError(f"too large: {width} x {height} takes {gigabytes:.1f} GB of memory to decode", lasting=False)
 
 
-def _by_tifffile(content: bytes, short_side: int | None) -> Decoded | None:
-    """A TIFF that Pillow would read wrongly or whose first page is not its picture; None for all others."""
-    found = tiff.find_page(content)
+def _by_tifffile(content: bytes, short_side: int | None, reading: Reading, number: int) -> tuple[Decoded | None, int]:
+    """A TIFF that Pillow would read wrongly or whose first page is not its picture; None for all others.
+
+    And how many pages in full resolution it has.
+    """
+    found = tiff.find_page(content, number)
     if found is None:
-        return None
+        if number > 1:
+            raise ImageError(f"has no page {number}, or is damaged")
+        return None, 1
     opened, page = found
     with opened:
         if page.raw:
-            return _raw(content, short_side)
+            return _raw(content, short_side), 1
+        if reading.bands or reading.channels not in (1, 3):
+            return _bands(page.page, len(content), short_side, reading), page.count
         if not page.plain or page.number < 0:
-            image = tiff.read_page(content, page, check_size)
+            image = tiff.read_page(page.page, len(content), check_size, reading)
             return _as_decoded(
                 image, image.width, image.height, "TIFF", short_side, _tag(page.page, 274), _icc(page.page)
-            )
+            ), page.count
     if page.number == 0:
-        return None  # Pillow's
+        return None, page.count  # Pillow's
     with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
         image.seek(page.number)
-        return _decoded(image, short_side, content[:32])
+        return _decoded(image, short_side, content[:32], reading.range), page.count
+
+
+def _bands(page: Any, size: int, short_side: int | None, reading: Reading) -> Decoded:
+    """Chosen or all bands of a TIFF's page."""
+    eight, colours = tiff.read_bands(page, size, check_size, reading)
+    height, width = eight.shape[:2]
+    shown = Image.fromarray(np.ascontiguousarray(eight[:, :, list(colours)]))
+    turn = _tag(page, 274)
+    decoded = _as_decoded(shown, width, height, "TIFF", short_side, turn)
+    if reading.is_rgb:
+        return decoded
+    planes = [
+        _as_decoded(Image.fromarray(eight[:, :, band]), width, height, "TIFF", short_side, turn, keep_grey=True).image
+        for band in range(eight.shape[2])
+    ]
+    return decoded._replace(planes=np.stack([np.asarray(plane) for plane in planes], axis=2))
 
 
 def _tag(page: Any, number: int) -> int:
@@ -207,12 +260,17 @@ def _as_decoded(
     short_side: int | None,
     orientation: int = 1,
     profile: bytes | None = None,
+    *,
+    keep_grey: bool = False,
 ) -> Decoded:
     """What another reader gave, made small and upright as Pillow's own pictures are."""
     if profile:
         image.info["icc_profile"] = profile
     factor = 1 if short_side is None or image.width * image.height <= STRIP_PIXELS else min(image.size) // short_side
-    rgb = _to_rgb(image) if factor <= 1 else _reduced_rgb(image, factor)
+    if keep_grey:
+        rgb = image if factor <= 1 else image.reduce(factor)
+    else:
+        rgb = _to_rgb(image) if factor <= 1 else _reduced_rgb(image, factor)
     turn = _UPRIGHT.get(orientation)
     if orientation in _SIDEWAYS:
         width, height = height, width
@@ -265,7 +323,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> Decoded:
+def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"", wanted: Range = AUTO) -> Decoded:
     width, height = image.size
     file_format = image.format or "unknown"
     check_size(width, height)
@@ -276,7 +334,7 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> D
     taken = None
     if file_format == "PNG" and (header := PngHeader.of(head)) is not None:
         if header.is_deep_colour:
-            deep = sixteen_bit_colours(image, header)
+            deep = sixteen_bit_colours(image, header, wanted)
             turn = exif(image).get(0x0112, 1)
             found = _as_decoded(deep, width, height, "PNG", short_side, turn, image.info.get("icc_profile"))
             return found._replace(taken=date(image))
@@ -290,7 +348,7 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> D
     # deep greys are scaled by the range of the whole picture
     by_strips = short_side is not None and image.width * image.height > STRIP_PIXELS
     if _is_deep(image):
-        image = _scale_grey(image)
+        image = _scale_grey(image, wanted)
     factor = min(image.size) // short_side if by_strips and short_side else 1
     return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken)
 
@@ -381,7 +439,7 @@ def _to_rgb(image: Image.Image, background: str | None = "") -> Image.Image:
     return rgb
 
 
-def _scale_grey(image: Image.Image) -> Image.Image:
+def _scale_grey(image: Image.Image, wanted: Range = AUTO) -> Image.Image:
     tags = getattr(image, "tag_v2", {})
     declared = None
     if 281 in tags and 280 in tags and tags[281] > tags[280] and tags[281] not in (65535, 4294967295):
@@ -393,7 +451,9 @@ def _scale_grey(image: Image.Image) -> Image.Image:
     key = image.info.get("transparency")
     no_data = float(key) if no_data is None and isinstance(key, int) else no_data
     inverted = tags.get(262) == tiff.MIN_IS_WHITE
-    eight, valid = to_eight_bits(np.asarray(image), declared=declared, no_data=no_data, inverted=inverted)
+    eight, valid = to_eight_bits(
+        np.asarray(image), declared=declared, no_data=no_data, inverted=inverted, wanted=wanted
+    )
     scaled = Image.fromarray(eight)
     if valid is not None:
         scaled = Image.merge("LA", (scaled, Image.fromarray(valid.astype(np.uint8) * np.uint8(255))))
@@ -412,6 +472,19 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image  # a broken profile is common and never a reason to lose the picture
     return converted if converted is not None else image
+
+
+def centre_planes(planes: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """:func:`centre_square` of each channel of (height, width, channels): uint8 (size, size, channels)."""
+    squares = [np.asarray(centre_square(Image.fromarray(plane), size)) for plane in np.moveaxis(planes, 2, 0)]
+    return np.stack(squares, axis=2)
+
+
+def square_of(decoded: Decoded, size: int) -> NDArray[np.uint8]:
+    """What an encoder sees of a decoded file: uint8 (size, size, channels)."""
+    if decoded.planes is not None:
+        return centre_planes(decoded.planes, size)
+    return np.asarray(centre_square(decoded.image, size))
 
 
 def centre_square(image: Image.Image, size: int) -> Image.Image:

@@ -14,6 +14,7 @@ from PIL import Image
 from ..core.memory import free_memory
 from .problems import ImageError
 from .ranges import to_eight_bits
+from .reading import AUTO, Range
 
 EXTRA = "pip install 'simsiam-retrieval[medical]'"
 
@@ -28,11 +29,15 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.Image, int, int]:
-    """The picture of a DICOM file in modes L, LA or RGB, with its width and height; of several frames the middle one.
+def read(
+    content: bytes, check_size: Callable[[int, int], None], wanted: Range = AUTO
+) -> tuple[Image.Image, int, int, int]:
+    """The picture of a DICOM file in modes L, LA or RGB, its width and height and how many frames it has; of several
+    the middle one counts.
 
     The modality's rescale, the first window or VOI table and MONOCHROME1 are applied as pydicom does. Without a
-    window the range that is used counts. ``check_size`` refuses a width and height that are too large.
+    window the range that is used counts. ``wanted``: a range of the values after rescale, in place of windows; colours
+    and plain 8-bit greys stay as they are. ``check_size`` refuses a width and height that are too large.
 
     Raises :class:`ImageError`.
     """
@@ -58,7 +63,7 @@ def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.
     if needed > 100_000_000 and needed > free_memory():
         raise ImageError(f"too large: {width} x {height} takes {needed / 1e9:.1f} GB of memory", lasting=False)
     try:
-        return _shown(data, frames), width, height
+        return _shown(data, frames, wanted), width, height, frames
     except ImageError:
         raise
     except MemoryError:
@@ -80,7 +85,7 @@ def _frames(data: Any) -> int:
         return 1
 
 
-def _shown(data: Any, frames: int) -> Image.Image:
+def _shown(data: Any, frames: int, wanted: Range) -> Image.Image:
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
     from pydicom.pixels.utils import pixel_array
 
@@ -97,22 +102,22 @@ def _shown(data: Any, frames: int) -> Image.Image:
     if data.get("PixelPaddingValue") is not None and data.get("PixelPaddingRangeLimit") is None:
         padding = values == int(data.PixelPaddingValue)
     stored_values, values = values, apply_modality_lut(values, data)
-    declared = _window(data)
-    if data.get("VOILUTSequence") or (declared and str(data.get("VOILUTFunction", "")) == "SIGMOID"):
+    plain = values is stored_values and data.get("BitsStored") == 8 and not data.get("PixelRepresentation")
+    wanted = AUTO if plain else wanted
+    declared = _window(data) if wanted == AUTO else None
+    by_table = wanted == AUTO and data.get("VOILUTSequence")
+    if by_table or (declared and str(data.get("VOILUTFunction", "")) == "SIGMOID"):
         values = apply_voi_lut(values, data)
         declared = (float(values.min()), float(values.max())) if values.min() < values.max() else None
     values = np.asarray(values)
     if declared is None and padding is not None and not padding.all():
         values = np.where(padding, values[~padding].min(), values)
-    if (
-        declared is None
-        and values is stored_values
-        and data.get("BitsStored") == 8
-        and not data.get("PixelRepresentation")
-    ):
+    if declared is None and plain and values is stored_values:
         declared = (0.0, 255.0)
     inverted = photometric == "MONOCHROME1"
-    eight, _ = to_eight_bits(values, declared=declared, no_data=float("nan"), inverted=inverted, photo=False)
+    eight, _ = to_eight_bits(
+        values, declared=declared, no_data=float("nan"), inverted=inverted, photo=False, wanted=wanted
+    )
     return Image.fromarray(eight)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from .decode import Decoded
+from .page_paths import mark_page
 
 THUMBNAIL_SIDE = 240  # pixels of the longer side, at least, of a larger picture
 
@@ -14,7 +15,7 @@ THUMBNAIL_SIDE = 240  # pixels of the longer side, at least, of a larger picture
 def facts(content: bytes, decoded: Decoded) -> dict[str, Any]:
     """Hash, size, format, date and thumbnail of a file with these bytes, by the names of a catalog's columns."""
     return {
-        "digest": hashlib.sha256(content).digest(),
+        "digest": mark_page(hashlib.sha256(content), decoded.page),
         "width": decoded.width,
         "height": decoded.height,
         "format": decoded.format,

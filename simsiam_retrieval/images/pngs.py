@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from .ranges import to_eight_bits
+from .reading import AUTO, Range
 
 _HIGH_TO_LOW = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 
@@ -37,8 +38,8 @@ class PngHeader:
             image.info["transparency"] = key * (255 // (2**self.depth - 1))
 
 
-def sixteen_bit_colours(image: Image.Image, header: PngHeader) -> Image.Image:
-    """An opened 16-bit RGB or RGBA PNG, scaled to 8 bits by the range that is used.
+def sixteen_bit_colours(image: Image.Image, header: PngHeader, wanted: Range = AUTO) -> Image.Image:
+    """An opened 16-bit RGB or RGBA PNG, scaled to 8 bits by the range that is used, or ``wanted``.
 
     Pillow unpacks a sample's high byte alone; told that the low byte came first, it unpacks that one.
     """
@@ -57,7 +58,7 @@ def sixteen_bit_colours(image: Image.Image, header: PngHeader) -> Image.Image:
     image.info.update(again.info)  # text and EXIF may follow the pixels
     values = parts[0] << 8 | parts[1]
     colours, alpha = values[:, :, :3], values[:, :, 3] / 65535 if values.shape[2] == 4 else None
-    eight, _ = to_eight_bits(np.ascontiguousarray(colours))
+    eight, _ = to_eight_bits(np.ascontiguousarray(colours), wanted=wanted)
     if isinstance(key, tuple) and alpha is None:
         alpha = (colours != np.array(key, np.uint16)).any(axis=2).astype(float)
     shown = Image.fromarray(eight)

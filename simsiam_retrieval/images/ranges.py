@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from .reading import AUTO, PER_IMAGE, Range
+
 TAIL = 0.001  # of the pixels on either side may lie outside a range that nobody declared: hot and dead pixels
 SAMPLES = 1_000_000  # values that percentiles are taken of; more are thinned out evenly
 BLOCK = 4_000_000  # values that are converted at a time
@@ -17,6 +19,7 @@ def to_eight_bits(
     no_data: float | None = None,
     inverted: bool = False,
     photo: bool = True,
+    wanted: Range = AUTO,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Scale samples to 0..255 by the range that is used, not by their container's.
 
@@ -26,6 +29,8 @@ def to_eight_bits(
         no_data: the value of pixels without a measurement; NaN is always one.
         inverted: whether the lowest value is white.
         photo: whether unsigned integers may be a photo's, see :func:`used_range`; a measurement's bits mean nothing.
+        wanted: "auto", or what somebody asked for instead of ``declared``: "per-image" for the range that the samples
+            use, or the values for black and white.
 
     Returns:
         The uint8 array of the same shape, and a (height, width) mask that is False where there is no measurement, or
@@ -35,7 +40,12 @@ def to_eight_bits(
         eight = values.astype(np.uint8) * np.uint8(255)
         return (255 - eight if inverted else eight), None
     valid = _valid(values, no_data)
-    low, high = declared or used_range(values, valid, photo=photo)
+    if isinstance(wanted, tuple):
+        low, high = wanted
+    elif wanted == PER_IMAGE:
+        low, high = used_range(values, valid, photo=False)
+    else:
+        low, high = declared or used_range(values, valid, photo=photo)
     # halves: the span of two floats need not be a float
     scale = 255.0 / ((high / 2 - low / 2) or 1.0) / 2
     eight = np.empty(values.shape, np.uint8)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UserError
+from ...images.page_paths import file_and_page
 from ..storage.catalog import Catalog, Item
 from .follow_leaders import follow_leaders
 
@@ -194,6 +195,7 @@ def read_files(catalog: Catalog) -> Files:
 
 
 def _state(path: Path, size: int, mtime_ns: int) -> str:
+    path = file_and_page(path)[0]
     try:
         status = path.lstat()
         is_link = stat.S_ISLNK(status.st_mode)
@@ -219,7 +221,7 @@ def _hard_links_marked(group: list[Duplicate]) -> list[Duplicate]:
     for file in group:
         if file.state == PRESENT:
             try:
-                status = file.path.stat()
+                status = file_and_page(file.path)[0].stat()
             except OSError:
                 file = file._replace(state=GONE)
             else:

@@ -68,6 +68,7 @@ class Entry:
     taken: datetime | None = None
     vector: NDArray[np.float32] | None = None  # (dim,)
     thumbnail: bytes | None = None  # JPEG
+    pages: int = 1  # of its file; for the report, not stored
 
 
 class Record(NamedTuple):
