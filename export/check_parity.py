@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from simsiam_retrieval.encoder.onnx_encoder import Encoder
-from simsiam_retrieval.images.decode import centre_square, decode
+from simsiam_retrieval.images.decode import read_image, square_of
 
 from .exported_network import UnitVectors
 from .held_out_images import Squares
@@ -53,7 +53,7 @@ class Reference:
 
 
 def torch_vectors(network: UnitVectors, pixels: NDArray[np.uint8], *, batch_size: int = 32) -> NDArray[np.float32]:
-    """Unit vectors (n, dim) of ``pixels`` (n, s, s, 3) through torch, in float32 on the CPU."""
+    """Unit vectors (n, dim) of ``pixels`` (n, s, s, channels) through torch, in float32 on the CPU."""
     vectors = []
     with torch.inference_mode():
         for start in range(0, len(pixels), batch_size):
@@ -91,7 +91,7 @@ def measure(reference: Reference, encoder: Encoder) -> Parity:
 
 
 def in_batches(encoder: Encoder, pixels: NDArray[np.uint8], size: int = 32) -> NDArray[np.float32]:
-    """Vectors of ``pixels`` (n, s, s, 3), ``size`` at a time."""
+    """Vectors of ``pixels`` (n, s, s, channels), ``size`` at a time."""
     return np.concatenate([encoder.embed_pixels(pixels[at : at + size]) for at in range(0, len(pixels), size)])
 
 
@@ -131,9 +131,10 @@ def _whole(encoder: Encoder, files: Sequence[Path]) -> float:
     """The graph's resampling equals Pillow's but for a grey level here and there; this shows what that matters."""
     cosines = []
     for file in files:
-        image = decode(file, short_side=encoder.decode_side)
-        square = centre_square(image, encoder.image_size)
-        whole, cut = (encoder.embed_pixels(np.asarray(pixels)[None])[0] for pixels in (image, square))
+        decoded = read_image(file, encoder.decode_side, encoder.reading)
+        image = np.asarray(decoded.image) if decoded.planes is None else decoded.planes
+        square = square_of(decoded, encoder.image_size)
+        whole, cut = (encoder.embed_pixels(pixels[None])[0] for pixels in (image, square))
         cosines.append(float(whole @ cut))
     return min(cosines)
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.core.example_photos import example_photos
 from simsiam_retrieval.core.progress import bar
-from simsiam_retrieval.images.decode import ImageError, centre_square, decode
+from simsiam_retrieval.images.decode import ImageError, read_image, square_of
 from simsiam_retrieval.images.files import absolute, list_images
+from simsiam_retrieval.images.reading import AS_THEY_ARE, Reading
 
 CALIBRATION_IMAGES = 512  # 1,024 gave the same recall of neighbours
 HELD_OUT_IMAGES = 512
@@ -34,7 +35,7 @@ class Split:
 class Squares:
     """Decoded files: what the encoder sees of them."""
 
-    pixels: NDArray[np.uint8]  # (n, side, side, 3)
+    pixels: NDArray[np.uint8]  # (n, side, side, channels)
     files: list[Path]  # those that could be decoded
 
 
@@ -74,14 +75,14 @@ def choose(
     return Split(calibration, fitting, checked, labels, examples)
 
 
-def decoded(files: Sequence[Path], side: int, label: str) -> Squares:
+def decoded(files: Sequence[Path], side: int, label: str, reading: Reading = AS_THEY_ARE) -> Squares:
     """The centred squares of ``files`` at ``side`` pixels, as every encoder sees them; broken files are left out."""
     pixels, usable = [], []
     with bar(label, len(files)) as shown:
         for file in files:
             shown.advance()
             try:
-                pixels.append(np.asarray(centre_square(decode(file, short_side=max(2 * side, 256)), side)))
+                pixels.append(square_of(read_image(file, max(2 * side, 256), reading), side))
             except ImageError:
                 continue
             usable.append(file)

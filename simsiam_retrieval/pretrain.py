@@ -10,6 +10,7 @@ from typing import TypeVar
 import tyro
 
 from .core import cli
+from .images.reading import join_range
 from .training.config import Config, recipe
 from .training.run_options import Options
 
@@ -29,7 +30,7 @@ class Arguments(Config, Options):
 
 
 def main() -> int:
-    argv = sys.argv[1:]
+    argv = join_range(sys.argv[1:])
     arguments = cli.parse(Arguments, "pretrain", argv, default=_defaults(argv))
     # torch takes seconds to import: help and typing errors should not
     from .training.trainer import pretrain

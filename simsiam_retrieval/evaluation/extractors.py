@@ -8,13 +8,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from ..encoder.embed_files import embed_files
 from ..encoder.onnx_encoder import Encoder, load_encoder
+from ..images.decode import centre_planes
 from ..images.files import ImageFile
 from ..images.normalisation import IMAGENET, Normalisation
+from ..images.reading import AS_THEY_ARE, Reading
 from ..methods.feature_description import described
 from ..metrics.whitening import Whitening
 from .centre_squares import read_squares
@@ -34,13 +35,14 @@ class Extractor(Protocol):
     side: int  # of the squares that it looks at, in pixels
     dim: int
     stored: np.dtype
+    reading: Reading  # how it reads files
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
         """One row for each file, chunk by chunk, in order."""
         ...
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
-        """Stored vectors (n, dim) of uint8 squares (n, s, s, 3); s is ``side``, or larger where it does not matter."""
+        """Stored vectors (n, dim) of uint8 squares (n, s, s, c); s is ``side``, or larger where it does not matter."""
         ...
 
 
@@ -50,7 +52,7 @@ class EncoderExtractor:
     def __init__(self, encoder: Encoder, name: str) -> None:
         self.encoder, self.name = encoder, name
         self.identity, self.side, self.dim = encoder.identity, encoder.image_size, encoder.dim
-        self.stored = np.dtype(np.float32)
+        self.stored, self.reading = np.dtype(np.float32), encoder.reading
         self.about = f"encoder {encoder.identity}, {encoder.image_size} px"
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
@@ -64,32 +66,33 @@ class EncoderExtractor:
 class PixelExtractor:
     """Raw pixels: the centre square at ``PIXEL_SIDE``, as one long vector."""
 
-    def __init__(self) -> None:
-        self.name = "raw pixels"
-        self.side, self.dim, self.stored = PIXEL_SIDE, 3 * PIXEL_SIDE**2, np.dtype(np.uint8)
-        self.identity = f"pixels-{PIXEL_SIDE}"
-        self.about = f"centre square at {PIXEL_SIDE} x {PIXEL_SIDE} px, RGB values as one vector of length 1"
+    def __init__(self, reading: Reading = AS_THEY_ARE) -> None:
+        self.name, self.reading = "raw pixels", reading
+        self.side, self.dim, self.stored = PIXEL_SIDE, reading.channels * PIXEL_SIDE**2, np.dtype(np.uint8)
+        self.identity = f"pixels-{PIXEL_SIDE}{_suffix(reading)}"
+        values = "RGB values" if reading.is_rgb else f"{reading.channels} values a pixel"
+        self.about = f"centre square at {PIXEL_SIDE} x {PIXEL_SIDE} px, {values} as one vector of length 1"
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
-        for chunk in read_squares(files, self.side, workers=workers):
+        for chunk in read_squares(files, self.side, workers=workers, reading=self.reading):
             yield [(None, square) if isinstance(square, str) else (square.reshape(-1), "") for square in chunk]
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
-        size = (self.side, self.side)
-        small = [np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BILINEAR)) for square in squares]
+        small = [centre_planes(square, self.side) for square in squares]
         return np.stack(small).reshape(len(squares), -1)
 
 
 class NetworkExtractor:
     """A torch backbone in eval mode on the CPU, fed the centre square as an exported encoder is."""
 
-    def __init__(self, network: nn.Module, side: int, name: str, about: str) -> None:
+    def __init__(self, network: nn.Module, side: int, name: str, about: str, reading: Reading = AS_THEY_ARE) -> None:
+        self.reading = reading
         self.network, self.side, self.name, self.about = network.eval(), side, name, about
         self.dim, self.stored = int(network.feature_dim), np.dtype(np.float32)  # type: ignore[arg-type]
-        self.identity = f"{weights_hash(network)}-{side}"
+        self.identity = f"{weights_hash(network)}-{side}{_suffix(reading)}"
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
-        for chunk in read_squares(files, self.side, workers=workers):
+        for chunk in read_squares(files, self.side, workers=workers, reading=self.reading):
             squares = [square for square in chunk if not isinstance(square, str)]
             vectors = iter(self.embed_squares(np.stack(squares)) if squares else ())
             yield [(None, square) if isinstance(square, str) else (next(vectors), "") for square in chunk]
@@ -103,7 +106,7 @@ class ReducedExtractor:
     """Another extractor's features behind PCA, as an encoder has it in its graph."""
 
     def __init__(self, inner: Extractor, reduction: Whitening, name: str, about: str) -> None:
-        self.inner, self.reduction = inner, reduction
+        self.inner, self.reduction, self.reading = inner, reduction, inner.reading
         self.name, self.side, self.about = name, inner.side, about
         self.dim, self.stored = reduction.projection.shape[1], np.dtype(np.float32)
         axes = np.concatenate([reduction.mean.numpy()[:, None], reduction.projection.numpy()], axis=1)
@@ -121,8 +124,13 @@ class ReducedExtractor:
         return self.reduction(unit_rows(stored)).numpy()
 
 
+def _suffix(reading: Reading) -> str:
+    """What tells features of differently read files apart; nothing for the usual way."""
+    return "".join(f"-{name}-{value.replace(' ', '-')}" for name, value in reading.described().items())
+
+
 def normalised(squares: NDArray[np.uint8], network: nn.Module) -> Tensor:
-    """uint8 (n, s, s, 3) -> float32 (n, 3, s, s), as the backbone ``network`` expects it."""
+    """uint8 (n, s, s, c) -> float32 (n, c, s, s), as the backbone ``network`` expects it."""
     x = torch.from_numpy(squares).permute(0, 3, 1, 2).float().div_(255)
     mean, std = (torch.tensor(values)[:, None, None] for values in normalisation_of(network))
     return x.sub_(mean).div_(std)
@@ -183,7 +191,7 @@ def random_weights(encoder: Encoder) -> NetworkExtractor | None:
     if features is not None and not features.plain:
         network = PooledStages(network, features, encoder.image_size)
         about += f", features {features.reduced(None, 0)}"
-    return NetworkExtractor(network, encoder.image_size, "random weights", about)
+    return NetworkExtractor(network, encoder.image_size, "random weights", about, encoder.reading)
 
 
 def _parts(squares: NDArray[np.uint8], size: int = 64) -> Iterator[NDArray[np.uint8]]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError
 from ..images.files import ImageFile
+from ..images.reading import AS_THEY_ARE, Reading
 from ..training.augmentation import Augmentation, Parameters, apply, draw
 from ..training.lars import LARS
 from ..training.pixel_store import ImageStore, load_store
@@ -122,6 +123,7 @@ def paper_scores(
     seed: int = 0,
     workers: int | None = None,
     device: str = "cpu",
+    reading: Reading = AS_THEY_ARE,
     on_epoch: Callable[[float], None] = lambda loss: None,
 ) -> tuple[Tensor, Trained]:
     """Train on the files and labels of ``train``; class scores (m, classes) of the centre crops of ``test``.
@@ -129,7 +131,7 @@ def paper_scores(
     Raises :class:`UserError` when a file can no longer be read.
     """
     files, labels = train
-    store = load_store(files, round(1.5 * image_size), workers=workers)
+    store = load_store(files, round(1.5 * image_size), workers=workers, reading=reading)
     if store.rejected:
         path, reason = store.rejected[0]
         raise UserError(f"{path}: {reason}; it could be read a moment ago")
@@ -138,7 +140,7 @@ def paper_scores(
     )
     scores = []
     position = 0
-    for chunk in read_squares(test, image_size, workers=workers):
+    for chunk in read_squares(test, image_size, workers=workers, reading=reading):
         for square in chunk:
             if isinstance(square, str):
                 raise UserError(f"{test[position].path}: {square}; it could be read a moment ago")

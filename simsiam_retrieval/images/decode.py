@@ -476,8 +476,8 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 def centre_planes(planes: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """:func:`centre_square` of each channel of (height, width, channels): uint8 (size, size, channels)."""
-    squares = [np.asarray(centre_square(Image.fromarray(plane), size)) for plane in np.moveaxis(planes, 2, 0)]
-    return np.stack(squares, axis=2)
+    parts = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(planes, 2, 0)]
+    return np.stack([np.asarray(centre_square(part, size)) for part in parts], axis=2)
 
 
 def square_of(decoded: Decoded, size: int) -> NDArray[np.uint8]:

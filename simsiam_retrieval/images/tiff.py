@@ -145,14 +145,14 @@ def read_bands(
     eight = np.empty((*values.shape[:2], len(asked)), np.uint8)
     for place, band in enumerate(asked):
         eight[:, :, place], _ = to_eight_bits(values[:, :, band - 1], **options)
-    return eight, _as_colours(asked, natural=_photometric(page) == RGB or bool(reading.bands and reading.is_rgb))
+    return eight, as_colours(asked, natural=_photometric(page) == RGB or bool(reading.bands and reading.is_rgb))
 
 
 def _bands(count: int) -> str:
     return f"{count} band{'' if count == 1 else 's'}"
 
 
-def _as_colours(bands: tuple[int, ...], *, natural: bool) -> tuple[int, ...]:
+def as_colours(bands: tuple[int, ...], *, natural: bool) -> tuple[int, ...]:
     """Which of ``bands`` a person would call red, green and blue.
 
     Without the file's own word: instruments count from short waves on. Of ten bands and more the fourth is red

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..images.decode import ImageError, read_image
+from ..images.decode import Decoded, ImageError, read_image
 from ..images.files import ImageFile
+from ..images.reading import AS_THEY_ARE, Reading
 from ..images.tar_archives import ShardMember, read_member
 from ..images.worker_pool import map_chunks
 
@@ -20,7 +21,7 @@ CHUNK_SIZE = 32
 class Square(NamedTuple):
     """A decoded image, squashed to a square."""
 
-    pixels: NDArray[np.uint8]  # (side, side, 3)
+    pixels: NDArray[np.uint8]  # (side, side, channels)
     aspect: float  # original width / height
     digest: bytes  # SHA-256 of the pixels
 
@@ -33,28 +34,34 @@ class Refused(NamedTuple):
 
 
 def decode_squares(
-    files: Sequence[ImageFile], side: int, *, workers: int | None
+    files: Sequence[ImageFile], side: int, *, workers: int | None, reading: Reading = AS_THEY_ARE
 ) -> Generator[list[Square | Refused], None, None]:
     """Yield what becomes of each of ``files``, in order, in lists of up to ``CHUNK_SIZE``."""
     yield from map_chunks(
         _decode_chunk,
-        [(file, side) for file in files],
+        [(file, side, reading) for file in files],
         lost=lambda item, reason: Refused(reason, False),  # it may have been a suspended machine, or lack of memory
         workers=workers,
         chunk_size=CHUNK_SIZE,
     )
 
 
-def _decode_chunk(items: list[tuple[ImageFile, int]]) -> list[Square | Refused]:
+def _decode_chunk(items: list[tuple[ImageFile, int, Reading]]) -> list[Square | Refused]:
     results: list[Square | Refused] = []
-    for file, side in items:
+    for file, side, reading in items:
         try:
             source = read_member(file) if isinstance(file, ShardMember) else file.path
-            decoded = read_image(source, short_side=2 * side)
+            decoded = read_image(source, 2 * side, reading)
         except ImageError as error:
             results.append(Refused(str(error), error.lasting))
             continue
-        square = decoded.image.resize((side, side), Image.Resampling.BILINEAR)
-        pixels = np.asarray(square)
+        pixels = _squashed(decoded, side)
         results.append(Square(pixels, decoded.width / decoded.height, hashlib.sha256(pixels.tobytes()).digest()))
     return results
+
+
+def _squashed(decoded: Decoded, side: int) -> NDArray[np.uint8]:
+    if decoded.planes is None:
+        return np.asarray(decoded.image.resize((side, side), Image.Resampling.BILINEAR))
+    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(decoded.planes, 2, 0)]
+    return np.stack([np.asarray(plane.resize((side, side), Image.Resampling.BILINEAR)) for plane in planes], axis=2)

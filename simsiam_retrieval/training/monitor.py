@@ -62,7 +62,7 @@ class Monitor:
         generator: torch.Generator,
         knn: KnnCheck | None = None,
     ) -> None:
-        """``pixels``: uint8 (n, 3, s, s) on the CPU; ``aspect``: (n,). The views are drawn once, from ``generator``."""
+        """``pixels``: uint8 (n, c, s, s) on the CPU; ``aspect``: (n,). The views are drawn once, from ``generator``."""
         self._views, self._pixels, self._knn = views, pixels, knn
         self._drawn = [draw(views, aspect, generator) for _ in range(2)]
 

@@ -25,6 +25,7 @@ from ..core.atomic_files import replacing
 from ..core.errors import UserError
 from ..images.decode import DECODER
 from ..images.files import Identity, ImageFile, absolute, reason
+from ..images.reading import AS_THEY_ARE, Reading
 from .decode_squares import DIGEST_BYTES, Refused, Square, decode_squares
 
 FORMAT = 1  # of the files, and of how a square is made: another one gets folders of its own
@@ -74,12 +75,13 @@ class Found:
 
 
 class PixelCache:
-    """The squares of one side in a cache folder."""
+    """The squares of one side, read in one way, in a cache folder."""
 
-    def __init__(self, root: Path, side: int) -> None:
-        self.side = side
-        self.folder = absolute(root) / f"side-{side}-v{FORMAT}"
-        self._row_bytes = 3 * side * side
+    def __init__(self, root: Path, side: int, reading: Reading = AS_THEY_ARE) -> None:
+        self.side, self.reading = side, reading
+        said = "-".join(f"{name}-{value}" for name, value in reading.described().items())
+        self.folder = absolute(root) / "-".join(filter(None, [f"side-{side}", said.replace(" ", "-"), f"v{FORMAT}"]))
+        self._row_bytes = reading.channels * side * side
 
     def find(self, files: Sequence[ImageFile]) -> Found:
         """Look ``files`` up; needs no permission to write.
@@ -121,13 +123,13 @@ class PixelCache:
                 return self._find(db, files, retry=False)
 
     def pixels(self, rows: NDArray[np.int64], digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """All of ``pixels.bin`` up to the last of ``rows``, (m, side, side, 3), mapped read-only.
+        """All of ``pixels.bin`` up to the last of ``rows``, (m, side, side, channels), mapped read-only.
 
         A few of ``rows`` are compared with their ``digests``; raises :class:`UserError` when they differ.
         """
         if not len(rows):
-            return np.empty((0, self.side, self.side, 3), np.uint8)
-        shape = (int(rows.max()) + 1, self.side, self.side, 3)
+            return np.empty((0, self.side, self.side, self.reading.channels), np.uint8)
+        shape = (int(rows.max()) + 1, self.side, self.side, self.reading.channels)
         with _explained(self.folder):
             mapped = np.memmap(self.folder / PIXELS, np.uint8, "r", shape=shape)
         for index in np.linspace(0, len(rows) - 1, min(SPOT_CHECKS, len(rows))).astype(int):
@@ -226,7 +228,7 @@ class PixelCache:
         file.touch()
         with (
             file.open("r+b", buffering=0) as out,
-            closing(decode_squares(files, self.side, workers=workers)) as chunks,
+            closing(decode_squares(files, self.side, workers=workers, reading=self.reading)) as chunks,
         ):
             rows = _Rows(db, out, first, self._row_bytes)
             done = 0

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..core.errors import UserError
 from ..core.memory import free_memory
 from ..images.files import Identity, ImageFile
+from ..images.reading import AS_THEY_ARE, Reading
 from .decode_squares import DIGEST_BYTES, Refused, decode_squares
 from .pixel_cache import Found, PixelCache
 
@@ -41,7 +42,7 @@ class ImageStore:
     and mapped into the square, so that nothing the network sees is distorted.
     """
 
-    # uint8 (n, side, side, 3); to be indexed, since it may be larger than memory
+    # uint8 (n, side, side, channels); to be indexed, since it may be larger than memory
     pixels: NDArray[np.uint8] | OrderedRows
     aspect: NDArray[np.float32]  # (n,), original width / height
     digests: NDArray[np.uint8]  # (n, 32), SHA-256 of each image's pixels
@@ -52,7 +53,7 @@ class ImageStore:
         return len(self.files)
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """A copy of the images with these indices: (len(indices), 3, side, side), channels last in memory."""
+        """A copy of the images with these indices: (len(indices), channels, side, side), channels last in memory."""
         return self.pixels[indices].transpose(0, 3, 1, 2)
 
     @property
@@ -90,6 +91,7 @@ def load_store(
     side: int,
     *,
     cache: Path | None = None,
+    reading: Reading = AS_THEY_ARE,
     known_bad: Mapping[Identity, str] | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -97,8 +99,9 @@ def load_store(
 ) -> ImageStore:
     """Decode ``files`` into an :class:`ImageStore` of ``side`` x ``side`` squares.
 
-    Memory: 3 * side**2 bytes an image, see :func:`fits_in_memory`. With ``cache``, a folder, squares are kept
-    and looked up there instead, and memory holds what the system's page cache cares to.
+    ``reading``: how files become pixels. Memory: 3 * side**2 bytes an RGB image, see :func:`fits_in_memory`. With
+    ``cache``, a folder, squares are kept and looked up there instead, and memory holds what the system's page cache
+    cares to.
 
     ``known_bad`` are images not to be tried, with the reason. ``progress`` is told how many more files are done,
     ``remark`` what a person who waits may want to know.
@@ -108,9 +111,9 @@ def load_store(
     tried, rejected = _without(files, known_bad)
     progress(len(rejected))
     if cache is None:
-        store = _decode_to_memory(tried, side, workers, progress)
+        store = _decode_to_memory(tried, side, workers, progress, reading)
     else:
-        pixel_cache = PixelCache(cache, side)
+        pixel_cache = PixelCache(cache, side, reading)
         store = _cached(tried, pixel_cache, pixel_cache.fill(tried, workers=workers, progress=progress, remark=remark))
     _add_rejected(store, rejected, files)
     if not len(store):
@@ -120,7 +123,11 @@ def load_store(
 
 
 def open_store(
-    files: Sequence[ImageFile], side: int, cache: Path, known_bad: Mapping[Identity, str] | None = None
+    files: Sequence[ImageFile],
+    side: int,
+    cache: Path,
+    known_bad: Mapping[Identity, str] | None = None,
+    reading: Reading = AS_THEY_ARE,
 ) -> ImageStore:
     """The :class:`ImageStore` that :func:`load_store` gave for ``files`` with this cache and ``known_bad``.
 
@@ -129,7 +136,7 @@ def open_store(
     Raises :class:`UserError` when there is no such cache, it is damaged, or lacks some of ``files``.
     """
     wanted, rejected = _without(files, known_bad)
-    pixel_cache = PixelCache(cache, side)
+    pixel_cache = PixelCache(cache, side, reading)
     found = pixel_cache.find(wanted)
     if len(found.missing):
         first = wanted[int(found.missing[0])].label
@@ -139,20 +146,20 @@ def open_store(
     return store
 
 
-def fits_in_memory(count: int, side: int) -> bool:
+def fits_in_memory(count: int, side: int, channels: int = 3) -> bool:
     """Whether ``count`` squares take less than half of the memory that is free now."""
-    return count * 3 * side * side < free_memory() / 2
+    return count * channels * side * side < free_memory() / 2
 
 
 def _decode_to_memory(
-    files: Sequence[ImageFile], side: int, workers: int | None, progress: Callable[[int], None]
+    files: Sequence[ImageFile], side: int, workers: int | None, progress: Callable[[int], None], reading: Reading
 ) -> ImageStore:
-    pixels = np.empty((len(files), side, side, 3), np.uint8)
+    pixels = np.empty((len(files), side, side, reading.channels), np.uint8)
     aspect = np.zeros(len(files), np.float32)
     digests = np.empty((len(files), DIGEST_BYTES), np.uint8)
     kept: list[ImageFile] = []
     rejected: list[tuple[ImageFile, str]] = []
-    with closing(decode_squares(files, side, workers=workers)) as chunks:
+    with closing(decode_squares(files, side, workers=workers, reading=reading)) as chunks:
         for results in chunks:
             for result in results:
                 file = files[len(kept) + len(rejected)]

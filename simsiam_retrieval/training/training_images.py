@@ -10,6 +10,7 @@ from ..core.paths import default_cache
 from ..core.progress import bar
 from ..core.text import printable
 from ..images.files import Identity, ImageFile, Listing, absolute
+from ..images.reading import AS_THEY_ARE, Reading
 from ..images.tar_archives import list_training_images
 from .pixel_store import ImageStore, fits_in_memory, load_store, open_store
 from .torchrun_processes import Processes
@@ -36,13 +37,14 @@ def load_images(
     cache: Path | None,
     known_bad: Mapping[Identity, str],
     workers: int | None,
+    reading: Reading = AS_THEY_ARE,
 ) -> ImageStore:
     """The decoded ``files``; with a cache one process of each machine fills it and the others open it.
 
     Without one, each process decodes into its own memory, or a cache in the user's data directory is used where
     that is too small. Raises :class:`UserError` as :func:`load_store` does.
     """
-    if cache is None and processes.from_first(not fits_in_memory(len(files) * processes.count, side)):
+    if cache is None and processes.from_first(not fits_in_memory(len(files) * processes.count, side, reading.channels)):
         cache = default_cache()
         if processes.first:
             cli.remark(f"too many images for half of the free memory: decoded ones are kept in {cache}")
@@ -53,6 +55,7 @@ def load_images(
                 files,
                 side,
                 cache=cache,
+                reading=reading,
                 known_bad=known_bad,
                 workers=workers,
                 progress=shown.advance,
@@ -62,7 +65,7 @@ def load_images(
     if cache is None or processes.count == 1:
         return load()
     with processes.one_by_machine() as leads:
-        return load() if leads else open_store(files, side, cache, known_bad)
+        return load() if leads else open_store(files, side, cache, known_bad, reading)
 
 
 def report_rejected(listing: Listing, store: ImageStore) -> None:

@@ -5,6 +5,7 @@ from PIL import Image
 
 from ..core.atomic_files import replacing
 from ..core.randomness import generator
+from ..images.tiff import as_colours
 from .augmentation import Augmentation, apply, centre, draw
 from .data_split import Plan
 from .pixel_store import ImageStore
@@ -14,11 +15,13 @@ from .run_folder import Run
 IMAGES = 6  # rows of the sheet
 
 
-def write_views(run: Run, settings: Augmentation, store: ImageStore, plan: Plan) -> None:
+def write_views(run: Run, settings: Augmentation, store: ImageStore, plan: Plan, bands: tuple[int, ...] = ()) -> None:
     """Write ``views.jpg``: squares of ``settings.image_size`` pixels without gaps, a row for each image.
 
     The first images of the first batch: first the centre, as the encoder will see it, then ``VIEWS`` random views,
-    of which the first are those that the first step trains on. Raises ``OSError``.
+    of which the first are those that the first step trains on. ``bands``: of the channels, where they are not RGB.
+
+    Raises ``OSError``.
     """
     rows = plan.order(0)[: plan.batch_size]
     aspect = torch.from_numpy(store.aspect)[rows]  # of the whole batch: what is drawn depends on it
@@ -29,7 +32,9 @@ def write_views(run: Run, settings: Augmentation, store: ImageStore, plan: Plan)
         apply(settings, pixels, type(one)(*(tensor[shown] for tensor in one))) for one in (centre(aspect), *drawn)
     ]
     mean, std = (torch.tensor(values)[:, None, None] for values in settings.normalisation)
-    seen = (torch.stack(columns, dim=1) * std + mean).clamp(0, 1)  # (images, columns, 3, side, side)
+    seen = (torch.stack(columns, dim=1) * std + mean).clamp(0, 1)  # (images, columns, channels, side, side)
+    if seen.shape[2] != 3:
+        seen = seen[:, :, list(as_colours(bands or tuple(range(1, seen.shape[2] + 1)), natural=False))]
     count, width, _, side, _ = seen.shape
     sheet = (seen * 255).round().byte().permute(0, 3, 1, 4, 2).reshape(count * side, width * side, 3)
     with replacing(run.path / VIEWS_FILE) as temporary:

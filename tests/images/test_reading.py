@@ -31,6 +31,10 @@ def grey(content: bytes, reading: Reading) -> np.ndarray:
     return np.asarray(decode(content, reading=reading), float)[:, :, 0]
 
 
+def pixels_of(content: bytes, reading: Reading) -> bytes:
+    return decode(content, reading=reading).tobytes()
+
+
 # -- options
 
 
@@ -106,7 +110,7 @@ def test_ranges_of_sixteen_bit_pngs():
 def test_eight_bit_pictures_stay_as_they_are(tmp_path):
     eight = (HEIGHTS // 8).astype(np.uint8)
     for content in (tiff(eight), paint(tmp_path / "a.jpg", 1).read_bytes()):
-        assert np.array_equal(decode(content, reading=FIXED), decode(content))
+        assert pixels_of(content, FIXED) == pixels_of(content, Reading())
 
 
 def test_hounsfield_units(tmp_path):
@@ -157,7 +161,9 @@ def test_all_bands_for_an_encoder_of_as_many():
     decoded = read_image(content, reading=Reading((0.0, 1300.0), channels=13))
     assert decoded.planes is not None and decoded.planes.dtype == np.uint8
     assert np.abs(decoded.planes - levels(BANDS, 0, 1300)).max() <= 0.5
-    assert np.array_equal(decoded.image, decoded.planes[:, :, [3, 2, 1]])  # shown as Sentinel-2's red, green and blue
+    assert np.array_equal(
+        np.asarray(decoded.image), decoded.planes[:, :, [3, 2, 1]]
+    )  # shown as Sentinel-2's red, green and blue
     some = read_image(content, reading=Reading((0.0, 1300.0), (13, 1), 2)).planes
     assert some is not None and np.array_equal(some, decoded.planes[:, :, [12, 0]])
 
@@ -166,7 +172,7 @@ def test_bands_lie_as_the_orientation_says():
     values = np.random.default_rng(0).integers(0, 256, (20, 30, 5), np.uint8)
     content = tiff(values, photometric="minisblack", planarconfig="contig", extratags=[(274, 3, 1, 6, True)])
     planes = read_image(content, reading=Reading(channels=5)).planes
-    assert np.array_equal(planes, np.rot90(values, -1))
+    assert planes is not None and np.array_equal(planes, np.rot90(values, -1))
 
 
 def test_large_bands_are_made_small(monkeypatch):
@@ -174,7 +180,8 @@ def test_large_bands_are_made_small(monkeypatch):
     values = np.repeat(np.random.default_rng(0).integers(0, 256, (40, 60, 5), np.uint8), 2, axis=0).repeat(2, axis=1)
     content = tiff(values, photometric="minisblack", planarconfig="contig")
     decoded = read_image(content, 40, Reading(channels=5))
-    assert np.array_equal(decoded.planes, values[::2, ::2]) and (decoded.width, decoded.height) == (120, 80)
+    assert decoded.planes is not None and np.array_equal(decoded.planes, values[::2, ::2])
+    assert (decoded.width, decoded.height) == (120, 80)
 
 
 def test_other_bands_than_those_that_are_there(tmp_path):
@@ -186,9 +193,10 @@ def test_other_bands_than_those_that_are_there(tmp_path):
     photo = paint(tmp_path / "a.jpg", 1).read_bytes()
     with pytest.raises(ImageError, match="red, green and blue, and the encoder takes 13"):
         decode(photo, reading=Reading(channels=13))
-    assert np.array_equal(decode(photo, reading=Reading(bands=(4, 3, 2))), decode(photo))  # a photo has no others
+    assert pixels_of(photo, Reading(bands=(4, 3, 2))) == pixels_of(photo, Reading())  # a photo has no others
     grey_planes = read_image(photo, reading=Reading(channels=1)).planes
-    assert np.array_equal(grey_planes[:, :, 0], decode(photo).convert("L"))
+    assert grey_planes is not None
+    assert np.array_equal(grey_planes[:, :, 0], np.asarray(decode(photo).convert("L")))
 
 
 # -- pages
@@ -234,7 +242,7 @@ def test_small_copies_are_no_pages(tmp_path):
         writer.write(large[::-1], photometric="rgb", metadata=None)
         writer.write(large[::4, ::4], photometric="rgb", subfiletype=1, metadata=None)
     assert count_pages(tmp_path / "a.tif") == read_image(tmp_path / "a.tif").pages == 2
-    assert np.array_equal(read_image(tmp_path / "a.tif" / "page 2").image, large[::-1])
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.tif" / "page 2").image), large[::-1])
     (tmp_path / "b.tif").write_bytes(b"II*\0 damaged")
     assert count_pages(tmp_path / "b.tif") == 1
 
