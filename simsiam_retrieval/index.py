@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   index --moved ./photos /mnt/photos       the folder is elsewhere now"""
 SHOWN_FAILURES = 10
 SHOWN_KINDS = 5
+EXTRA = ": pip install 'simsiam-retrieval["  # in the reason of a file whose kind needs one
 # suffixes of pictures and clips that this package does not read; other files are of no concern
 UNREAD = frozenset(
     (
@@ -305,7 +306,7 @@ def _facts(update: "Update") -> list[str]:
     if update.left_out:
         facts.append(f"{update.left_out} left out by patterns")
     if update.companions:
-        facts.append(f"{update.companions} sidecars and clips of pictures")
+        facts.append(f"{update.companions} sidecars, clips and raw files of pictures")
     others = update.other_files - update.companions
     if others:
         kinds = f": {_named(update.kinds)}" if update.kinds else ""
@@ -480,6 +481,14 @@ def _preview(arguments: Arguments, folder: Path) -> int:
 
 
 def _remark_failures(failed: list[tuple[Path, str]]) -> None:
+    """Files of a kind whose extra is missing are summed up, the others named."""
+    lacking = Counter(reason for _, reason in failed if EXTRA in reason)
+    for reason, count in lacking.most_common():
+        kind, install = reason.removeprefix("a ").split(": ", 1)
+        if count > 1:  # "12 DICOM files", "3 TIFFs compressed as JPEG2000"
+            kind = kind.replace("file", "files", 1) if "file" in kind else kind.replace("TIFF", "TIFFs", 1)
+        cli.remark(f"left out: {count} {kind}: {install}")
+    failed = [(path, reason) for path, reason in failed if EXTRA not in reason]
     kinds = Counter(without_detail(reason) for _, reason in failed[SHOWN_FAILURES:])
     summed = {kind for kind, count in kinds.items() if count > 1}
     for number, (path, reason) in enumerate(failed):

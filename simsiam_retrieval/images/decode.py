@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from ..core.memory import free_memory
-from . import dicom, raw, tiff
+from . import dicom, jxl, raw, tiff
 from .metadata import date, exif, patched
 from .page_paths import file_and_page
 from .pngs import PngHeader, sixteen_bit_colours
@@ -29,16 +29,10 @@ except ImportError:  # no wheel for this platform: HEIC files are then reported 
 else:
     pi_heif.register_heif_opener()
 
-try:
-    import pillow_jxl  # registers itself with Pillow
-except ImportError:
-    pillow_jxl = None
-
 # "MPO" (phones' several-pictures JPEG) is opened by the JPEG plugin; a name Pillow does not know would be an error
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM"),
     *(("HEIF",) if pi_heif else ()),
-    *(("JXL",) if pillow_jxl else ()),
 )
 # who says that a file is damaged: another version may read it
 DECODER = ", ".join(
@@ -46,7 +40,7 @@ DECODER = ", ".join(
     for name, version in (
         ("Pillow", PIL.__version__),
         ("pi-heif", pi_heif and pi_heif.__version__),
-        ("pillow-jxl", pillow_jxl and "there"),
+        ("imagecodecs", jxl.version()),
         ("tifffile", tiff.version()),
         ("pydicom", dicom.version()),
         ("rawpy", raw.version()),
@@ -159,6 +153,9 @@ def _read(file: BinaryIO, short_side: int | None, reading: Reading, page: int) -
         file.seek(start)
     elif page > 1:
         raise ImageError(f"has no page {page}")
+    if jxl.is_jxl(head):
+        image = jxl.read(file.read(), check_size, reading.range)
+        return _as_decoded(image, image.width, image.height, "JXL", short_side)
     if raw.is_raw(head):
         return _raw(file.read(), short_side)
     file.seek(start)
@@ -168,8 +165,6 @@ def _read(file: BinaryIO, short_side: int | None, reading: Reading, page: int) -
     except ImageError:
         raise
     except UnidentifiedImageError:
-        if head[:2] == b"\xff\x0a" or head[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
-            raise ImageError("a JPEG XL file: pip install 'simsiam-retrieval[jxl]'", lasting=False) from None
         if head[:4] in tiff.MAGIC and tiff.tifffile is None:
             raise ImageError(f"a TIFF that Pillow does not read: {tiff.EXTRA}", lasting=False) from None
         raise
@@ -278,11 +273,12 @@ def _as_decoded(
 
 
 def _raw(content: bytes, short_side: int | None) -> Decoded:
-    preview = raw.preview(content, check_size)
+    preview, width, height = raw.preview(content, check_size)
     if isinstance(preview, bytes):
         with Image.open(io.BytesIO(preview), formats=("JPEG",)) as image:
-            return _decoded(image, short_side, preview[:32])._replace(format="RAW")
-    return _as_decoded(preview, preview.width, preview.height, "RAW", short_side)
+            decoded = _decoded(image, short_side, preview[:32])
+            return decoded._replace(format="RAW", width=width, height=height)
+    return _as_decoded(preview, width, height, "RAW", short_side)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -362,14 +358,15 @@ def _first_that_shows(image: Image.Image) -> Image.Image:
     for number in range(min(getattr(image, "n_frames", 1), FRAMES)):
         image.seek(number)
         image.load()
-        if not _is_plain(image.convert("RGBA" if image.has_transparency_data else "RGB")):
+        if not is_plain(image.convert("RGBA" if image.has_transparency_data else "RGB")):
             return image
     image.seek(0)
     image.load()
     return image
 
 
-def _is_plain(image: Image.Image) -> bool:
+def is_plain(image: Image.Image) -> bool:
+    """Whether all pixels have one colour, but for ``PLAIN`` grey levels."""
     extrema = image.getextrema()
     bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
     return all(high - low <= PLAIN for low, high in bands)  # pyright: ignore[reportOperatorIssue, reportGeneralTypeIssues]
@@ -407,7 +404,7 @@ def _background(image: Image.Image) -> str | None:
     low, high = alpha.getextrema()
     if high == 0:
         return None  # some programs leave the fourth byte of a pixel empty
-    if low == high or not _is_plain(_over(rgba, "white")) or _is_plain(_over(rgba, "black")):
+    if low == high or not is_plain(_over(rgba, "white")) or is_plain(_over(rgba, "black")):
         return "white"
     return "black"
 

@@ -46,7 +46,7 @@ def read(
     import pydicom
     from pydicom.errors import InvalidDicomError
 
-    _quiet()
+    _prepare()
     try:
         data = pydicom.dcmread(io.BytesIO(content))
         if "PixelData" not in data and "FloatPixelData" not in data and "DoubleFloatPixelData" not in data:
@@ -149,7 +149,10 @@ def _kind(error: Exception) -> str:
 
 
 @functools.cache
-def _quiet() -> None:
-    """pydicom's log quotes values of the file."""
+def _prepare() -> None:
+    """pydicom's log quotes values of the file, and it lacks a decoder."""
+    from .dicom_codecs import register
+
     for name in ("pydicom", "pylibjpeg", "openjpeg"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    register()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import UserError
-from .companions import is_companion
+from .companions import is_companion, is_raw_of_a_pair
 from .mounts import mount_above
 from .system_folders import system_folder
 
@@ -77,7 +77,9 @@ class Listing:
     skipped: int = 0  # members of archives that are links, devices, hidden or sparse; see ``tar_archives.py``
     mounts: set[Path] = field(default_factory=set)  # mount points at, above or below the roots, "/" aside
     kinds: Counter[str] = field(default_factory=Counter)  # suffix -> how many of ``other``, companions aside
-    companions: int = 0  # those of ``other`` that belong to an image beside them: sidecars, clips of live photos
+    companions: int = (
+        0  # those of ``other`` that belong to an image beside them: sidecars, clips of live photos, raw files
+    )
     system_folders: Counter[str] = field(default_factory=Counter)  # trash, snapshots, thumbnails that were passed over
     linked_folders: int = 0  # links to folders that were passed over
 
@@ -162,6 +164,11 @@ def list_images(roots: Sequence[Path], *, follow_links: bool = False) -> Listing
             listing.companions += 1
         else:
             listing.kinds[path.suffix.lower()] += 1
+    pairs = {image.path for image in listing.images if is_raw_of_a_pair(image.path, seen)}
+    if pairs:
+        listing.images = [image for image in listing.images if image.path not in pairs]
+        listing.other += len(pairs)
+        listing.companions += len(pairs)
     listing.images.sort(key=lambda image: os.fsencode(image.path))
     listing.archives = sorted(archives, key=os.fsencode)
     listing.tables = sorted(tables, key=os.fsencode)

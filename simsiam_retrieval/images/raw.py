@@ -27,8 +27,11 @@ def is_raw(head: bytes) -> bool:
     )
 
 
-def preview(content: bytes, check_size: Callable[[int, int], None]) -> bytes | Image.Image:
-    """The bytes of the embedded JPEG, or an RGB image of half the size. Raises :class:`ImageError`."""
+def preview(content: bytes, check_size: Callable[[int, int], None]) -> tuple[bytes | Image.Image, int, int]:
+    """The bytes of the embedded JPEG, or an RGB image of half the size; and the picture's full width and height, upright.
+
+    LibRaw notes in the JPEG how it is to be turned. Raises :class:`ImageError`.
+    """
     if version() is None:
         raise ImageError(f"a camera's raw file: {EXTRA}", lasting=False)
     import rawpy
@@ -36,6 +39,9 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> bytes | I
     try:
         with rawpy.imread(io.BytesIO(content)) as file:
             check_size(int(file.sizes.raw_width), int(file.sizes.raw_height))
+            width, height = int(file.sizes.width), int(file.sizes.height)
+            if file.sizes.flip in (5, 6):  # a quarter of a turn
+                width, height = height, width
             try:
                 embedded = file.extract_thumb()
             except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
@@ -44,7 +50,7 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> bytes | I
                 content = bytes(embedded.data)
                 with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
                     if max(image.size) >= 320:  # smaller ones are for the camera's list of files
-                        return content
-            return Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True))
+                        return content, width, height
+            return Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True)), width, height
     except rawpy.LibRawError as error:
         raise ImageError(f"damaged: LibRaw says {' '.join(str(error).split())[:100]}") from None

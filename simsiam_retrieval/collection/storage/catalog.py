@@ -413,6 +413,12 @@ class Catalog:
         row = self._db.execute("SELECT jpeg FROM thumbnails WHERE item = ?", [id_]).fetchone()
         return None if row is None else row[0]
 
+    def thumbnail_lengths(self) -> Iterator[tuple[int, int, int, int]]:
+        """Id, width and height of each image with a thumbnail, and the thumbnail's length in bytes."""
+        # SQLite knows a blob's length without reading it
+        query = "SELECT items.id, width, height, length(jpeg) FROM thumbnails JOIN items ON items.id = item WHERE "
+        yield from self._db.execute(query + _VISIBLE)
+
     def labels(self) -> dict[int, str]:
         """Id -> label of the usable images that have one."""
         if self.schema() < _TAKEN_SCHEMA:
