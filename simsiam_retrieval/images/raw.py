@@ -28,7 +28,7 @@ def is_raw(head: bytes) -> bool:
 
 
 def preview(content: bytes, check_size: Callable[[int, int], None]) -> tuple[bytes | Image.Image, int, int]:
-    """The bytes of the embedded JPEG, or an RGB image of half the size; and the picture's full width and height, upright.
+    """The bytes of the embedded JPEG, or an RGB image of half the size; and the full width and height, upright.
 
     LibRaw notes in the JPEG how it is to be turned. Raises :class:`ImageError`.
     """
