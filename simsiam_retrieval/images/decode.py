@@ -448,9 +448,10 @@ def _scale_grey(image: Image.Image, wanted: Range = AUTO) -> Image.Image:
     key = image.info.get("transparency")
     no_data = float(key) if no_data is None and isinstance(key, int) else no_data
     inverted = tags.get(262) == tiff.MIN_IS_WHITE
-    eight, valid = to_eight_bits(
-        np.asarray(image), declared=declared, no_data=no_data, inverted=inverted, wanted=wanted
-    )
+    values = np.asarray(image)
+    if getattr(image, "format", None) == "PPM" and image.mode == "I":  # 16 unsigned bits, in 32
+        values = values.astype(np.uint16)
+    eight, valid = to_eight_bits(values, declared=declared, no_data=no_data, inverted=inverted, wanted=wanted)
     scaled = Image.fromarray(eight)
     if valid is not None:
         scaled = Image.merge("LA", (scaled, Image.fromarray(valid.astype(np.uint8) * np.uint8(255))))

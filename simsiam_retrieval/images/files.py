@@ -77,9 +77,7 @@ class Listing:
     skipped: int = 0  # members of archives that are links, devices, hidden or sparse; see ``tar_archives.py``
     mounts: set[Path] = field(default_factory=set)  # mount points at, above or below the roots, "/" aside
     kinds: Counter[str] = field(default_factory=Counter)  # suffix -> how many of ``other``, companions aside
-    companions: int = (
-        0  # those of ``other`` that belong to an image beside them: sidecars, clips of live photos, raw files
-    )
+    companions: int = 0  # those of ``other`` that belong to an image beside them: sidecars, clips, raw files
     system_folders: Counter[str] = field(default_factory=Counter)  # trash, snapshots, thumbnails that were passed over
     linked_folders: int = 0  # links to folders that were passed over
 
