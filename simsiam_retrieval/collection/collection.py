@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from ..core.atomic_files import replacing
 from ..core.errors import UserError
+from ..core.paths import absolute, is_missing
 from ..encoder.hub import source_of
 from ..encoder.onnx_encoder import Encoder, ImageLike, find_encoder, gpu_present
-from ..images.files import ImageFile, Listing, absolute, is_missing, list_images
+from ..images.files import ImageFile, Listing, list_images
 from ..images.page_listing import FIRST, check_pages, with_pages
 from ..images.reading import Reading
 from .duplicates.comparison import Comparison, compare

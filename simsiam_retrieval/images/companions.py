@@ -1,4 +1,4 @@
-"""Files that belong to a picture beside them: sidecars with edits, the clip of a live photo, a camera's raw file."""
+"""Files that belong to a picture in the same folder: sidecars with edits, clips of live photos, raw files."""
 
 from collections.abc import Container
 from pathlib import Path
@@ -18,7 +18,15 @@ def is_raw_of_a_pair(path: Path, pictures: Container[Path]) -> bool:
 
 
 def is_companion(path: Path, pictures: Container[Path]) -> bool:
-    """Whether ``path`` belongs to one of ``pictures``, as ``a.jpg.xmp``, ``a.xmp`` and ``a.mov`` do to ``a.jpg``."""
+    """Return whether a file belongs to a picture, as ``a.jpg.xmp``, ``a.xmp`` and ``a.mov`` belong to ``a.jpg``.
+
+    Args:
+        path: The file.
+        pictures: All pictures.
+
+    Returns:
+        True for a companion.
+    """
     suffix = path.suffix.lower()
     if suffix not in SIDECARS and suffix not in CLIPS:
         return False

@@ -1,4 +1,4 @@
-"""DICOM files through pydicom (the extra ``medical``). Only pixels leave this module: nothing about a patient does."""
+"""DICOM files, read by pydicom (extra ``medical``). Only pixels leave this module, no data about patients."""
 
 import functools
 import importlib.metadata
@@ -20,26 +20,43 @@ EXTRA = "pip install 'simsiam-retrieval[medical]'"
 
 
 def version() -> str | None:
-    """The version of pydicom; None where it is not installed."""
+    """Return the version of pydicom.
+
+    Returns:
+        The version; None if it is not installed.
+    """
     return importlib.metadata.version("pydicom") if importlib.util.find_spec("pydicom") else None
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether a file that begins with these 132 bytes is DICOM (PS3.10, section 7.1)."""
+    """Return whether a file is DICOM, by its first bytes (PS3.10, section 7.1).
+
+    Args:
+        head: The first 132 bytes.
+
+    Returns:
+        True for DICOM.
+    """
     return head[128:132] == b"DICM"
 
 
 def read(
     content: bytes, check_size: Callable[[int, int], None], wanted: Range = AUTO
 ) -> tuple[Image.Image, int, int, int]:
-    """The picture of a DICOM file in modes L, LA or RGB, its width and height and how many frames it has; of several
-    the middle one counts.
+    """Read the picture of a DICOM file; of several frames the middle one.
 
-    The modality's rescale, the first window or VOI table and MONOCHROME1 are applied as pydicom does. Without a
-    window the range that is used counts. ``wanted``: a range of the values after rescale, in place of windows; colours
-    and plain 8-bit greys stay as they are. ``check_size`` refuses a width and height that are too large.
+    pydicom applies the modality's rescale, the first window or VOI table, and MONOCHROME1. Without a window, the values
+    are scaled by the range that is used.
 
-    Raises :class:`ImageError`.
+    Args:
+        content: The file.
+        check_size: Raises ``ImageError`` for a width and height that are too large.
+
+    Returns:
+        The picture in mode L, LA or RGB, its width and its height.
+
+    Raises:
+        ImageError: The file cannot be decoded.
     """
     if version() is None:
         raise ImageError(f"a DICOM file: {EXTRA}", lasting=False)
@@ -56,7 +73,7 @@ def read(
         samples, bits = int(data.get("SamplesPerPixel", 1)), int(data.get("BitsAllocated", 16))
     except ImageError:
         raise
-    except (InvalidDicomError, Exception) as error:  # noqa: BLE001  # its parser raises nearly anything
+    except (InvalidDicomError, Exception) as error:  # noqa: BLE001  # its parser can raise almost any exception
         raise ImageError(f"damaged: {_kind(error)}") from None
     check_size(width, height)
     needed = width * height * samples * (max(8, bits) // 8) + width * height * 24
@@ -71,7 +88,7 @@ def read(
     except Exception as error:  # noqa: BLE001
         if _lacks_decoder(data):
             raise ImageError(f"a compressed DICOM file: {EXTRA}", lasting=False) from None
-        if isinstance(error, RuntimeError):  # all its decoders gave up; others may read it
+        if isinstance(error, RuntimeError):  # all its decoders failed; other versions may read it
             name = str(data.file_meta.TransferSyntaxUID.name)
             raise ImageError(f"not decoded by pydicom and its plugins: {name}", lasting=False) from None
         # pydicom's messages may quote values of the file
@@ -122,7 +139,7 @@ def _shown(data: Any, frames: int, wanted: Range) -> Image.Image:
 
 
 def _window(data: Any) -> tuple[float, float] | None:
-    """The values of black and white of the first window. PS3.3, section C.11.2.1.2."""
+    """The values of black and white of the first window (PS3.3, section C.11.2.1.2)."""
     try:
         centre = np.atleast_1d(np.asarray(data.WindowCenter, float))[0]
         width = np.atleast_1d(np.asarray(data.WindowWidth, float))[0]
@@ -150,7 +167,7 @@ def _kind(error: Exception) -> str:
 
 @functools.cache
 def _prepare() -> None:
-    """pydicom's log quotes values of the file, and it lacks a decoder."""
+    """Silence pydicom's log, which quotes values of the file, and add a decoder that pydicom lacks."""
     from .dicom_codecs import register
 
     for name in ("pydicom", "pylibjpeg", "openjpeg"):

@@ -1,4 +1,4 @@
-"""TIFF files that Pillow cannot read or reads wrongly, through tifffile (the extra ``scientific``)."""
+"""TIFF files that Pillow cannot read or reads wrongly, read by tifffile (extra ``scientific``)."""
 
 import importlib.metadata
 import io
@@ -23,37 +23,55 @@ try:
 except ImportError:
     tifffile = None
 else:
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # the report says it, once
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # the report gives the reason, once
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXTRA = "pip install 'simsiam-retrieval[scientific]'"
-PAGES = 64  # that are looked at for the picture in full resolution
-MOST_PAGES = 10_000  # of a file that become items of their own
+PAGES = 64  # pages that are searched for the picture in full resolution
+MOST_PAGES = 10_000  # largest number of pages of a file that become items of their own
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, SEPARATED, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 8, 9
 RAW_PHOTOMETRICS = (32803, 34892)  # a colour filter array, linear raw
 # compressions that Pillow reads: none, CCITT, LZW, JPEG, Deflate, PackBits, Zstandard
-_PILLOWS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 50000)
+_PILLOW_READS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 50000)
 
 
 @dataclass(frozen=True)
 class Page:
-    """The page of a TIFF that is its picture, not yet read."""
+    """The page of a TIFF that is its picture, not yet read.
 
-    number: int  # in the main chain of pages, or -1 for one inside another
-    plain: bool  # Pillow shows it rightly
-    raw: bool  # a camera's sensor data
-    count: int  # of full-resolution pages
+    Attributes:
+        number: Number in the main chain of pages; -1 for a page inside another one.
+        plain: Whether Pillow reads it correctly.
+        raw: Whether it is a camera's sensor data.
+        count: Number of full-resolution pages of the file.
+        page: tifffile's page.
+    """
+
+    number: int
+    plain: bool
+    raw: bool
+    count: int
     page: Any
 
 
 def version() -> str | None:
-    """The version of tifffile; None where it is not installed."""
+    """Return the version of tifffile.
+
+    Returns:
+        The version; None if it is not installed.
+    """
     return importlib.metadata.version("tifffile") if tifffile is not None else None
 
 
 def find_page(content: bytes, wanted: int = 1) -> tuple[Any, Page] | None:
-    """The page in full resolution with the number ``wanted``, from 1 on, with the open file; None where tifffile is
-    missing, or cannot tell, or there is no such page.
+    """Find a page in full resolution.
+
+    Args:
+        content: The file.
+        wanted: Number of the page among those in full resolution, from 1 on.
+
+    Returns:
+        The open file and the page; None if tifffile is missing or fails, or there is no such page.
     """
     if tifffile is None:
         return None
@@ -72,7 +90,7 @@ def find_page(content: bytes, wanted: int = 1) -> tuple[Any, Page] | None:
         count = len(full) if len(pages) < max(PAGES, wanted) else len(full) + len(file.pages) - len(pages)
         number, page = full[wanted - 1]
         return file, Page(number, _is_plain(page), raw, count, page)
-    except Exception:  # noqa: BLE001  # tifffile raises nearly anything on damaged input; Pillow's word counts then
+    except Exception:  # noqa: BLE001  # on damaged input tifffile can raise almost any exception; then Pillow decides
         return None
 
 
@@ -109,11 +127,19 @@ def count_pages(path: Path) -> int:
 def read_page(
     page: Any, size: int, check_size: Callable[[int, int], None], reading: Reading = AS_THEY_ARE
 ) -> Image.Image:
-    """The picture of a page in modes L, RGB, RGBA or CMYK, 8 bits a sample.
+    """Read the picture of a page.
 
-    ``size``: of the file, in bytes. ``check_size`` refuses a width and height that are too large.
+    Args:
+        page: tifffile's page.
+        size: Of the file, in bytes.
+        check_size: Raises ``ImageError`` for a width and height that are too large.
+        reading: How samples become pixels.
 
-    Raises :class:`ImageError`.
+    Returns:
+        Mode L, RGB, RGBA or CMYK, 8 bits per sample.
+
+    Raises:
+        ImageError: The page cannot be decoded.
     """
     return _shown(_samples(page, size, check_size), page, reading)
 
@@ -182,7 +208,7 @@ def _samples(page: Any, size: int, check_size: Callable[[int, int], None]) -> ND
     ends = [a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)]
     if not ends or max(ends) > size:
         raise ImageError("damaged: the file ends before its picture does")
-    # missing pieces would be filled with zeros, which takes long where a damaged header claims many
+    # tifffile fills missing pieces with zeros, which takes long if a damaged header claims many
     stored = sum(page.databytecounts)
     claimed = width * height * samples * int(page.bitspersample) // 8
     if len(page.dataoffsets) < math.prod(page.chunked) or (int(page.compression) == 1 and stored < claimed):
@@ -261,7 +287,7 @@ def _unit(values: NDArray) -> NDArray[np.float32]:
 
 
 def _lab_to_srgb(values: NDArray, photometric: int) -> NDArray[np.uint8]:
-    """CIE L*a*b* under D50 to sRGB. TIFF 6.0, section 23: a* and b* are signed; ICC's are offset by half."""
+    """Convert CIE L*a*b* under D50 to sRGB. TIFF 6.0, section 23: a* and b* are signed; ICC's are offset by half."""
     bits = values.dtype.itemsize * 8
     unsigned = values.astype(np.int64) & (2**bits - 1)
     lightness = unsigned[:, :, 0] * (100 / (2**bits - 1))
@@ -282,7 +308,7 @@ def _lab_to_srgb(values: NDArray, photometric: int) -> NDArray[np.uint8]:
 
 
 def _declared(page: Any) -> tuple[float, float] | None:
-    """Black and white by the file's own word; the container's limits, written out by default, are none."""
+    """The values of black and white that the file declares; the limits of the dtype do not count."""
     for low_tag, high_tag in ((340, 341), (280, 281)):
         high, low = _number(page, high_tag), _number(page, low_tag)
         if high is None:
@@ -318,13 +344,13 @@ def _is_reduced(page: Any) -> bool:
 
 
 def _is_plain(page: Any) -> bool:
-    """Whether Pillow reads this page, and rightly: 1 to 8 unsigned bits, four samples or fewer."""
+    """Whether Pillow reads this page correctly: 1 to 8 unsigned bits, four samples or fewer."""
     extras = tuple(int(kind) for kind in page.extrasamples or ())
     samples = int(page.samplesperpixel or 1)
     if int(page.bitspersample) > 8 or samples > 4 or int(page.sampleformat or 1) != 1 or 42113 in page.tags:
         return False
-    if int(page.compression) not in _PILLOWS or (int(page.compression) == 7 and page.planarconfig == 2):
+    if int(page.compression) not in _PILLOW_READS or (int(page.compression) == 7 and page.planarconfig == 2):
         return False
     if (_photometric(page) == MIN_IS_BLACK and samples >= 3) or (_photometric(page) == MIN_IS_WHITE and samples > 1):
         return False
-    return not (samples == 2 and extras[:1] != (2,))  # Pillow knows grey with unassociated alpha alone
+    return not (samples == 2 and extras[:1] != (2,))  # of grey with alpha, Pillow reads only unassociated alpha
