@@ -82,6 +82,7 @@ def embed_files(
         encoder: The encoder.
         facts: A module-level function, called in the worker with the bytes and the decoded image of each file.
         workers: Number of worker processes; None chooses it.
+        reading: How files become pixels; the encoder's own way by default.
 
     Yields:
         One result per file, in order, in chunks.

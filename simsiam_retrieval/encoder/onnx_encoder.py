@@ -148,6 +148,7 @@ class Encoder:
         Args:
             images: Paths, encoded bytes, Pillow images, or uint8 arrays (h, w) or (h, w, 3).
             batch_size: Images per call of the graph.
+            reading: How files become pixels; the encoder's own way by default.
 
         Returns:
             float32 (n, dim), rows of length 1, in the given order.
@@ -164,6 +165,7 @@ class Encoder:
 
         Args:
             image: See ``embed``.
+            reading: See ``embed``.
 
         Returns:
             uint8 (image_size, image_size, 3).

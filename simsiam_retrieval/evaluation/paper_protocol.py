@@ -165,6 +165,7 @@ def paper_scores(
         workers: Number of worker processes; None chooses it.
         device: torch device.
         on_epoch: See ``train_classifier``.
+        reading: How files become pixels.
 
     Returns:
         Class scores, float32 (m, classes), and the classifier.

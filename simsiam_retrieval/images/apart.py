@@ -27,6 +27,7 @@ def read_image_apart(
         source: Path or bytes of the file.
         short_side: See ``decode.read_image``.
         seconds: Time limit.
+        reading: See ``decode.read_image``.
 
     Returns:
         The decoded file.

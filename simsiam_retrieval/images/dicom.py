@@ -51,6 +51,7 @@ def read(
     Args:
         content: The file.
         check_size: Raises ``ImageError`` for a width and height that are too large.
+        wanted: A range of the values after rescale, in place of windows; colours and plain 8-bit greys ignore it.
 
     Returns:
         The picture in mode L, LA or RGB, its width and its height.

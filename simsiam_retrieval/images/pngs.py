@@ -62,6 +62,7 @@ def sixteen_bit_colours(image: Image.Image, header: PngHeader, wanted: Range = A
     Args:
         image: The opened image.
         header: Its header.
+        wanted: See ``ranges.to_eight_bits``.
 
     Returns:
         RGB or RGBA, 8 bits.

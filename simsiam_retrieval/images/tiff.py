@@ -147,11 +147,19 @@ def read_page(
 def read_bands(
     page: Any, size: int, check_size: Callable[[int, int], None], reading: Reading
 ) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
-    """The bands of a page that ``reading`` asks for, as uint8 (height, width, bands), and which of them to show as
-    red, green and blue: places among them, from 0 on.
+    """Read bands of a page. Each band has its own range, unless the file or ``reading`` has one for all.
 
-    Each band has its own range, but where the file or ``reading`` has one for all. Raises :class:`ImageError`, also
-    where there are other bands than those that are asked for.
+    Args:
+        page: tifffile's page.
+        size: Of the file, in bytes.
+        check_size: Raises ``ImageError`` for a width and height that are too large.
+        reading: The bands to take, or the number of channels that is expected.
+
+    Returns:
+        uint8 (height, width, bands), and which of these bands to show as red, green and blue: positions from 0 on.
+
+    Raises:
+        ImageError: The page cannot be decoded, or has other bands than those that are asked for.
     """
     samples = int(page.samplesperpixel or 1)
     asked = reading.bands or tuple(range(1, samples + 1))

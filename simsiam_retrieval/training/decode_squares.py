@@ -53,6 +53,7 @@ def decode_squares(
         files: The images.
         side: Side of the squares in pixels.
         workers: Number of worker processes; None chooses it.
+        reading: How files become pixels.
 
     Yields:
         The results in order, in lists of up to ``CHUNK_SIZE``.

@@ -174,6 +174,7 @@ def open_store(
         side: Side of the squares in pixels.
         cache: The folder.
         known_bad: As for ``load_store``.
+        reading: How files become pixels.
 
     Returns:
         The decoded images.

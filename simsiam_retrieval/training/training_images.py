@@ -61,6 +61,7 @@ def load_images(
         cache: Folder of the cache, or None.
         known_bad: Images that are not tried, with the reason.
         workers: Number of worker processes; None chooses it.
+        reading: How files become pixels.
 
     Returns:
         The decoded images.
