@@ -83,6 +83,7 @@ class Decoded(NamedTuple):
         height: Height of the whole picture, upright, in pixels.
         format: Pillow's name: JPEG, PNG, ...
         taken: When it was taken, by the camera's clock, if EXIF has the date.
+        mode: How the file stores its pixels, as Pillow names it (RGB, L, P, ...); "" where that is not known.
         planes: For an encoder of other channels than RGB: uint8 (height, width, channels), of the image's size.
         page: Number of the page of a TIFF that this is.
         pages: Number of pages in full resolution of a TIFF, or of frames of a DICOM file.
@@ -93,6 +94,7 @@ class Decoded(NamedTuple):
     height: int
     format: str
     taken: datetime | None = None
+    mode: str = ""
     planes: NDArray[np.uint8] | None = None
     page: int = 1
     pages: int = 1
@@ -364,6 +366,7 @@ def _one_line(error: Exception) -> str:
 
 def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"", wanted: Range = AUTO) -> Decoded:
     width, height = image.size
+    mode = image.mode  # before draft() and conversions
     file_format = image.format or "unknown"
     check_size(width, height)
     if short_side is not None and image.format in ("JPEG", "MPO"):
@@ -389,7 +392,7 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"", want
     if _is_deep(image):
         image = _scale_grey(image, wanted)
     factor = min(image.size) // short_side if by_strips and short_side else 1
-    return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken)
+    return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken, mode)
 
 
 def _is_deep(image: Image.Image) -> bool:
