@@ -70,6 +70,7 @@ class Entry:
     vector: NDArray[np.float32] | None = None  # (dim,)
     thumbnail: bytes | None = None  # JPEG
     measures: Measures | None = None
+    pages: int = 1  # of its file; for the report, not stored
 
 
 class Record(NamedTuple):
@@ -413,6 +414,12 @@ class Catalog:
         """The thumbnail of an image, JPEG."""
         row = self._db.execute("SELECT jpeg FROM thumbnails WHERE item = ?", [id_]).fetchone()
         return None if row is None else row[0]
+
+    def thumbnail_lengths(self) -> Iterator[tuple[int, int, int, int]]:
+        """Id, width and height of each image with a thumbnail, and the thumbnail's length in bytes."""
+        # SQLite knows a blob's length without reading it
+        query = "SELECT items.id, width, height, length(jpeg) FROM thumbnails JOIN items ON items.id = item WHERE "
+        yield from self._db.execute(query + _VISIBLE)
 
     def measures(self) -> dict[int, Measures]:
         """Id -> what was measured of the usable images; those of which nothing was are not in it."""
