@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UserError
-from ..storage.catalog import Catalog, Item
+from ..storage.store import Store
+from ..types import Item
 from .follow_leaders import follow_leaders
 
 # encoder identity -> lowest cosine of near duplicates, from benchmarks/duplicate_threshold.py; docs/duplicates.md
@@ -105,7 +106,7 @@ class Group(NamedTuple):
 
 
 def find_duplicates(
-    catalog: Catalog, dim: int, threshold: float | None, on_progress: Callable[[int, int], None]
+    catalog: Store, dim: int, threshold: float | None, on_progress: Callable[[int, int], None]
 ) -> list[list[Duplicate]]:
     """See :meth:`Collection.duplicates`; ``threshold`` None means equal bytes only."""
     with catalog.snapshot():
@@ -143,7 +144,7 @@ def form_groups(files: Files, followed: tuple[NDArray[np.int64], NDArray[np.floa
     return groups
 
 
-def describe(catalog: Catalog, files: Files, groups: Sequence[Group]) -> list[list[Duplicate]]:
+def describe(catalog: Store, files: Files, groups: Sequence[Group]) -> list[list[Duplicate]]:
     """The files of each group; without what an update has forgotten since, and groups that lost their best file."""
     with catalog.snapshot():
         items = catalog.items_by_id(int(files.ids[row]) for group in groups for row in group.rows)
@@ -164,7 +165,7 @@ def describe(catalog: Catalog, files: Files, groups: Sequence[Group]) -> list[li
     return described
 
 
-def read_files(catalog: Catalog) -> Files:
+def read_files(catalog: Store) -> Files:
     """All images, and which of them have equal bytes; each file is looked at, none is read."""
     ids: list[int] = []
     sizes: list[int] = []

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...core.errors import UserError
 from ...core.paths import absolute
 from ...core.text import one_spelling
-from ..storage.catalog import Item
+from ..types import Item
 
 
 @dataclass(frozen=True)

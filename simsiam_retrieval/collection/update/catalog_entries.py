@@ -7,7 +7,7 @@ from ...encoder import embed_files as embedding
 from ...encoder.onnx_encoder import Encoder
 from ...images.file_facts import facts
 from ...images.files import ImageFile
-from ..storage.catalog import RETRY, Entry
+from ..types import RETRY, Entry
 
 BATCH_SECONDS = 1.0  # what a crash may cost
 BATCH_ENTRIES = 2048  # about 30 MB
