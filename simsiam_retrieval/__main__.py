@@ -33,6 +33,7 @@ COMMANDS = {name: what for group in GROUPS.values() for name, what in group.item
 
 
 def main() -> None:
+    """Run the command."""
     if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
         name = sys.argv.pop(1)
         module = f"simsiam_retrieval.{name}"
