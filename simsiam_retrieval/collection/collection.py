@@ -18,6 +18,9 @@ from ..core.errors import UserError
 from ..core.paths import absolute
 from ..encoder.onnx_encoder import Encoder, ImageLike, gpu_present
 from ..images.files import Listing
+from ..images.measures import Measures
+from ..images.page_listing import FIRST
+from ..images.reading import Reading
 from .creation import ENCODER_FILE, AlreadyThere, create, exists, remove_collection
 from .duplicates.comparison import Comparison, compare
 from .duplicates.find_duplicates import Duplicate, check_threshold, find_duplicates
@@ -89,15 +92,23 @@ class Collection:
         path: str | Path,
         encoder: str | Path | None = None,
         *,
+        value_range: str | None = None,
+        bands: str | None = None,
+        pages: str = FIRST,
         on_wait: Callable[[str], None] | None = None,
     ) -> "Collection":
         """Make an empty collection with its own copy of an encoder: a run folder, an ``.onnx`` file, one on
-        the Hub (``hf://…``), or the default. ``on_wait``: see :meth:`update`.
+        the Hub (``hf://…``), or the default.
+
+        ``value_range``: which values of samples beyond 8 bits are black and white: "auto", "per-image" (each picture's
+        own), or "LOW HIGH" for all. ``bands``: which bands of TIFFs are red, green and blue, as "4,3,2". None for
+        either is what the encoder was trained with. ``pages``: of TIFFs, "first" or "all". Queries are read in the same
+        way. ``on_wait``: see :meth:`update`.
 
         Raises :class:`UserError` when the folder is in use or cannot be written; :class:`AlreadyThere` when it is a
         collection, be it since a moment ago.
         """
-        store, loaded = create(path, encoder, on_wait, cls.exists)
+        store, loaded = create(path, encoder, on_wait, cls.exists, value_range=value_range, bands=bands, pages=pages)
         made = cls(store.folder, store)
         if not gpu_present():  # else it may be asked for there
             made._encoder = loaded
@@ -176,6 +187,15 @@ class Collection:
         """Item id -> label, of the images that have one."""
         with self._lock, explained(self.folder):
             return self._store.labels()
+
+    def measures(self) -> dict[int, Measures]:
+        """Item id -> blur, brightness and so on, of the images that were measured; see :class:`Measures`.
+
+        Images that an older version indexed are not in it until they are read again (:meth:`measure`); those of a
+        sharded collection never are.
+        """
+        with self._lock, explained(self.folder):
+            return self._store.measures()
 
     def set_labels(self, labels: Mapping[int, str | None]) -> list[int]:
         """Label images by item id, or take their labels away (None); all of it is stored, or nothing.
@@ -271,6 +291,19 @@ class Collection:
                 self._encoder = encoder
             return self._encoder
 
+    @property
+    def reading(self) -> Reading:
+        """How the collection's files, and queries, become pixels."""
+        with self._lock, explained(self.folder):
+            stored = self._store.noted("reading")
+        return self.encoder.reading if stored is None else Reading.of(stored)
+
+    @property
+    def pages(self) -> str:
+        """Which pages of TIFFs are items: "first" or "all"."""
+        with self._lock, explained(self.folder):
+            return self._store.noted("pages") or FIRST
+
     # -- searching
 
     def search(
@@ -358,7 +391,7 @@ class Collection:
             return stored
         if isinstance(query, np.ndarray) and query.dtype.kind == "f":
             return self._unit(query)
-        return self.encoder.embed([query])[0]
+        return self.encoder.embed([query], reading=self.reading)[0]
 
     def _unit(self, vector: np.ndarray) -> NDArray[np.float32]:
         length = float(np.linalg.norm(vector))
@@ -420,6 +453,7 @@ class Collection:
         prune: bool = False,
         reread: bool = False,
         follow_links: bool | None = None,
+        pages: str | None = None,
         on_wait: Callable[[str], None] | None = None,
         workers: int | None = None,
         on_start: Callable[[int], None] = lambda total: None,
@@ -437,7 +471,8 @@ class Collection:
         files that they leave out are forgotten. ``prune``: forget the items of a root that is missing, or holds no
         image any more, and missing ones where another file system was mounted; otherwise they are kept (``held``),
         since the drive may not be mounted. ``follow_links``: whether to look into links to folders; None is as before
-        (a new collection does not). ``on_wait``: wait for another process that is updating, after telling this function
+        (a new collection does not). ``pages``: which pages of TIFFs are items, "first" or "all"; None is as before.
+        ``on_wait``: wait for another process that is updating, after telling this function
         so.
 
         ``on_start`` is told how many files need reading, ``on_progress`` how many more were read.
@@ -446,7 +481,7 @@ class Collection:
         another process is updating.
         """
         self._require(Capability.UPDATE)
-        options = UpdateOptions(Patterns(tuple(include), tuple(exclude)), prune, reread, follow_links, workers)
+        options = UpdateOptions(Patterns(tuple(include), tuple(exclude)), prune, reread, follow_links, pages, workers)
         paths, listing = listed(self._updatable(), self._lock, roots, options)
         return self._update(paths, listing, options, Hooks(on_wait, on_start, on_progress))
 
@@ -459,6 +494,7 @@ class Collection:
         prune: bool = False,
         reread: bool = False,
         follow_links: bool | None = None,
+        pages: str | None = None,
         on_wait: Callable[[str], None] | None = None,
         workers: int | None = None,
         on_start: Callable[[int], None] = lambda total: None,
@@ -466,11 +502,13 @@ class Collection:
     ) -> Update:
         """:meth:`update` for absolute ``roots`` whose files were listed already."""
         self._require(Capability.UPDATE)
-        options = UpdateOptions(patterns or Patterns(), prune, reread, follow_links, workers)
+        options = UpdateOptions(patterns or Patterns(), prune, reread, follow_links, pages, workers)
         return self._update(roots, listing, options, Hooks(on_wait, on_start, on_progress))
 
     def _update(self, roots: Sequence[Path], listing: Listing, options: UpdateOptions, hooks: Hooks) -> Update:
-        report, index = run_update(self.folder, self.dim, roots, listing, options, hooks, lambda: self.encoder)
+        report, index = run_update(
+            self.folder, self.dim, roots, listing, options, hooks, lambda: (self.encoder, self.reading)
+        )
         if index is not None:
             self._searcher.use(index)
         return report

@@ -12,6 +12,8 @@ from ..core.errors import UserError
 from ..core.paths import absolute
 from ..encoder.hub import source_of
 from ..encoder.onnx_encoder import Encoder, find_encoder
+from ..images.page_listing import FIRST, check_pages
+from ..images.reading import Reading
 from .storage.catalog_file import FILE, explained
 from .storage.label_copy import FILE as LABELS_FILE
 from .storage.mending import KEPT
@@ -42,10 +44,16 @@ def create(
     encoder: str | Path | None,
     on_wait: Callable[[str], None] | None,
     exists: Callable[[Path], bool] = exists,
+    *,
+    value_range: str | None = None,
+    bands: str | None = None,
+    pages: str = FIRST,
 ) -> tuple[SqliteStore, Encoder]:
     """Make the folder of an empty collection, as :meth:`.Collection.create` says; its store and its encoder."""
     folder = absolute(path)
+    check_pages(pages)
     loaded = Encoder(find_encoder(encoder), device="cpu")
+    reading = loaded.reading.changed(range=value_range, bands=bands)
     found = folder.exists()
     try:
         if exists(folder):
@@ -64,6 +72,10 @@ def create(
                     facts = {"encoder": loaded.identity, "dim": str(loaded.dim)}
                     if (source := source_of(loaded.file)) is not None:
                         facts["encoder_source"] = source
+                    if reading != Reading():
+                        facts["reading"] = reading.text()
+                    if pages != FIRST:
+                        facts["pages"] = pages
                     store = SqliteStore.create(folder, facts)
                     store.take_copied_labels()
             except (OSError, UserError):

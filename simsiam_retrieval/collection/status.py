@@ -3,12 +3,13 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.paths import is_missing
 from ..core.text import without_detail
 from ..encoder.onnx_encoder import stored_features
+from ..images.reading import Reading
 from .collection import Collection
 from .creation import ENCODER_FILE
 from .index import shard_parts
@@ -20,6 +21,7 @@ from .storage.catalog_file import FILE, explained
 from .storage.opening import open_store
 from .storage.parquet_store import ParquetStore
 from .storage.sqlite_store import SqliteStore
+from .storage.store import Store
 from .update.patterns import Patterns
 
 
@@ -55,6 +57,7 @@ class Status:
     noise_level: float | None
     sizes: dict[str, int | None]  # file -> bytes, None where it is missing
     shards: int | None = None  # of a sharded collection
+    reading: dict[str, str] = field(default_factory=dict)  # options of how files are read, where not the default
 
 
 def read_status(folder: Path) -> Status:
@@ -96,7 +99,15 @@ def read_status(folder: Path) -> Status:
                 noise_level=collection.noise_level,
                 sizes=_sizes(folder, ("index-*.faiss",)) if plain else _sizes_of_shards(folder),
                 shards=shards,
+                reading=_described_reading(store),
             )
+
+
+def _described_reading(store: Store) -> dict[str, str]:
+    """Range, bands, channels and pages of a collection, by the names of the options, where they are not the default."""
+    said = Reading.of(store.noted("reading")).described()
+    pages = store.noted("pages")
+    return said if pages is None else said | {"pages": pages}
 
 
 def _roots(store: SqliteStore) -> list[Root]:

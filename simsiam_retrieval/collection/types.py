@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..images.measures import Measures
+
 RETRY = -1  # stands for a file's time where the next update should try it again, whether it has changed or not
 
 
@@ -45,6 +47,8 @@ class Entry:
     taken: datetime | None = None
     vector: NDArray[np.float32] | None = None  # (dim,)
     thumbnail: bytes | None = None  # JPEG
+    measures: Measures | None = None
+    pages: int = 1  # of its file; for the report, not stored
 
 
 class Record(NamedTuple):

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.atomic_files import replacing
+from ...images.measures import Measures
 from ..types import Item, Record
-from . import label_copy, schema, sealing
+from . import label_copy, measure_table, schema, sealing
 from .catalog_file import FILE, PUBLISHED, VISIBLE, connect, path_of, stored_path
 
 ITEM = "id, path, size, mtime_ns, width, height, format"
@@ -191,6 +192,13 @@ class Catalog:
             return {}
         self._check_labels()
         return dict(self._db.execute(f"SELECT id, label FROM items JOIN labels USING (digest) WHERE {VISIBLE}"))
+
+    def measures(self) -> dict[int, Measures]:
+        """Id -> what was measured of the usable images; those of which nothing was are not in it."""
+        found = dict(measure_table.read(self._db))
+        if found:
+            found = {id_: found[id_] for id_ in self.ids().tolist() if id_ in found}
+        return found
 
     def _check_labels(self) -> None:
         """Compare the labels with their checksums, once for each state of the file."""

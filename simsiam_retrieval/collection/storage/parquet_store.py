@@ -216,6 +216,16 @@ class ParquetStore(Catalog):
         except UserError:  # a page of pictures is better off without one than not at all
             return None
 
+    def thumbnail_lengths(self) -> Iterator[tuple[int, int, int, int]]:
+        """Id, width and height of each image with a thumbnail, and the thumbnail's length in bytes."""
+        groups = self._db.execute("SELECT first, rows, thumbnails FROM row_groups ORDER BY first").fetchall()
+        for first, rows, places in groups:
+            lengths = np.frombuffer(places, "<u4").reshape(-1, 2)[:, 1].tolist()
+            query = f"SELECT id, width, height FROM items WHERE id >= ? AND id < ? AND {VISIBLE} ORDER BY id"
+            for id_, width, height in self._db.execute(query, [first, first + rows]):
+                if length := lengths[id_ - first]:
+                    yield id_, width, height, length
+
     # -- building
 
     def register(self, shards: Iterable[Shard]) -> None:

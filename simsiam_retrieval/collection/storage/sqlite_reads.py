@@ -62,12 +62,13 @@ class SqliteReads(Catalog):
     def items_where(self, where: Filter) -> Iterator[Item]:
         """Usable images that a filter lets through, sorted by path."""
         items = list(self.items())
-        wanted = set(where.among(items, self.labels()))
+        wanted = set(where.among(items, self.labels(), self.measures() if where.measures else None))
         return (item for item in items if item.id in wanted)
 
     def ids_where(self, where: Filter) -> NDArray[np.int64]:
         """Ids (n,) of :meth:`items_where`, ascending."""
-        return np.array(where.among(self.items(), self.labels()), np.int64)
+        measures = self.measures() if where.measures else None
+        return np.array(where.among(self.items(), self.labels(), measures), np.int64)
 
     def sampled_items(self, count: int) -> list[Item]:
         """All images: here they are few enough."""
@@ -125,6 +126,12 @@ class SqliteReads(Catalog):
         """The thumbnail of an image, JPEG."""
         row = self._db.execute("SELECT jpeg FROM thumbnails WHERE item = ?", [id_]).fetchone()
         return None if row is None else row[0]
+
+    def thumbnail_lengths(self) -> Iterator[tuple[int, int, int, int]]:
+        """Id, width and height of each image with a thumbnail, and the thumbnail's length in bytes."""
+        # SQLite knows a blob's length without reading it
+        query = "SELECT items.id, width, height, length(jpeg) FROM thumbnails JOIN items ON items.id = item WHERE "
+        yield from self._db.execute(query + VISIBLE)
 
     def check_rows(self, ids: Iterable[int]) -> None:
         """Raise ``DatabaseError`` where what is stored of one of these items is not what was written."""

@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 
 from ...images.files import ImageFile
+from ...images.measures import Measures
 from ..index.index_types import KINDS
 from ..types import Content, Entry, Published
 from ..update.patterns import Selection
-from . import checksums, schema, sealing
+from . import checksums, measure_table, schema, sealing
 from .catalog_file import PUBLISHED, path_of, stored_path
 from .sqlite_reads import SqliteReads
 from .store import EVERYTHING, Capability
@@ -41,8 +42,16 @@ class SqliteStore(SqliteReads):
                 [(file.ctime_ns, stored_path(file.path)) for file in files],
             )
 
+    def put_measures(self, measured: Mapping[int, Measures]) -> None:
+        """Store what was measured of images, by id, in one transaction; ids that are gone are passed over."""
+        with self._db:
+            here = self._db.execute("SELECT id FROM items WHERE error IS NULL")
+            known = {id_ for (id_,) in here}
+            measure_table.put(self._db, ((id_, found) for id_, found in measured.items() if id_ in known))
+
     def add(self, entries: Iterable[Entry]) -> None:
         """Store entries as rows of the next generation, in one transaction."""
+        measured: list[tuple[int, Measures]] = []
         with self._db:
             generation = self.generation() + 1
             for entry in entries:
@@ -61,6 +70,9 @@ class SqliteStore(SqliteReads):
                     self._db.execute("INSERT INTO vectors VALUES (?, ?)", [cursor.lastrowid, vector])
                 if entry.thumbnail is not None:
                     self._db.execute("INSERT INTO thumbnails VALUES (?, ?)", [cursor.lastrowid, entry.thumbnail])
+                if entry.measures is not None and cursor.lastrowid is not None:
+                    measured.append((cursor.lastrowid, entry.measures))
+            measure_table.put(self._db, measured)
 
     def add_known(self, files: Iterable[tuple[ImageFile, Content]]) -> list[ImageFile]:
         """Store rows of the next generation for files whose content is known, in one transaction.
@@ -90,6 +102,7 @@ class SqliteStore(SqliteReads):
                         [cursor.lastrowid, content.id],
                     )
                 self._db.execute(SEAL + " WHERE id = ?", [cursor.lastrowid])
+                measure_table.copy(self._db, content.id, int(cursor.lastrowid or 0))
         return refused
 
     def move(self, old: Path, new: Path) -> None:

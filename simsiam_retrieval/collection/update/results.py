@@ -24,6 +24,8 @@ class Update:
     linked_folders: int = 0  # links to folders that were passed over
     held: list[tuple[Path, int]] = field(default_factory=list)  # places that may be unmounted -> items that were kept
     rebuilt: bool = False  # whether the FAISS index was made anew
+    pages_left_out: int = 0  # of the files that were read now, beyond those that are items
+    paged_files: int = 0  # how many of these files have such pages
 
 
 @dataclass

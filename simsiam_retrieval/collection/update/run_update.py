@@ -3,13 +3,15 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ...core.errors import UserError
 from ...core.paths import absolute, is_missing
 from ...encoder.onnx_encoder import Encoder
 from ...images.files import ImageFile, Listing, list_images
+from ...images.page_listing import FIRST, check_pages, with_pages
+from ...images.reading import Reading
 from ..creation import tidy
 from ..index.make_index import is_outdated, make_index
 from ..index.vector_index import VectorIndex
@@ -61,9 +63,12 @@ def run_update(
     listing: Listing,
     options: UpdateOptions,
     hooks: Hooks,
-    encoder: Callable[[], Encoder],
+    embedder: Callable[[], tuple[Encoder, Reading]],
 ) -> tuple[Update, VectorIndex | None]:
-    """Bring the collection in ``folder`` up to date with what was listed; its new index, where one was made."""
+    """Bring the collection in ``folder`` up to date with what was listed; its new index, where one was made.
+
+    ``embedder``: the collection's encoder and how files become pixels, asked for where something is to be embedded.
+    """
     # a connection of its own: threads that search meanwhile need not wait for the whole update
     with (
         writing(folder, hooks.on_wait),
@@ -73,14 +78,20 @@ def run_update(
         tidy(folder)
         if options.follow_links is not None:
             catalog.note("follow_links", "1" if options.follow_links else "")
+        recorded = catalog.noted("pages") or FIRST
+        if options.pages is not None and options.pages != recorded:
+            catalog.note("pages", check_pages(options.pages))
+        pages = options.pages or recorded
+        listing = with_pages(listing, pages, workers=options.workers)
         plan, selection = _planned(catalog, roots, listing, options)
-        return _update(catalog, dim, roots, listing, plan, selection, options, hooks, encoder)
+        return _update(catalog, dim, roots, listing, plan, selection, options, hooks, embedder, pages)
 
 
 def preview(folder: Path, roots: Sequence[Path], listing: Listing, options: UpdateOptions) -> Preview:
     """What :func:`run_update` would do; nothing is changed."""
     with explained(folder), contextlib.closing(open_store(folder)) as catalog:
         assert isinstance(catalog, SqliteStore)
+        listing = with_pages(listing, catalog.noted("pages") or FIRST)
         plan, selection = _planned(catalog, roots, listing, options)
         contents = KnownContent(catalog, plan.todo)
     new = [file for file in plan.todo if file.path not in plan.known]
@@ -118,7 +129,8 @@ def _update(
     selection: Selection,
     options: UpdateOptions,
     hooks: Hooks,
-    encoder: Callable[[], Encoder],
+    embedder: Callable[[], tuple[Encoder, Reading]],
+    pages: str,
 ) -> tuple[Update, VectorIndex | None]:
     unreadable = [failure for failure in listing.unreadable if selection.takes(failure[0])]
     report = Update(
@@ -137,7 +149,12 @@ def _update(
     gone, lost = plan.gone, [root for root in roots if options.prune and is_missing(root)]
     try:
         rest = _copy_known(catalog, plan, found, hooks.on_progress)
-        for entries in batches(embed_files(rest, encoder(), workers=options.workers)) if rest else ():
+        chunks = _embedded(rest, embedder, options.workers) if rest else ()
+        for entries in batches(chunks):
+            for entry in entries:
+                left = entry.pages - 1 if entry.format == "DICOM" or pages == FIRST else 0
+                report.pages_left_out += left
+                report.paged_files += left > 0
             _add(catalog, [entry for entry in entries if not _is_known(entry, plan.known.get(entry.path))])
             hooks.on_progress(len(entries))
     except KeyboardInterrupt:
@@ -159,6 +176,13 @@ def _update(
     report.failed += [failure for failure in catalog.failures() if failure[0] in plan.present]
     report.images = catalog.count()
     return report, index
+
+
+def _embedded(
+    files: Sequence[ImageFile], embedder: Callable[[], tuple[Encoder, Reading]], workers: int | None
+) -> Iterator[list[Entry]]:
+    encoder, reading = embedder()
+    return embed_files(files, encoder, workers=workers, reading=reading)
 
 
 def _copy_known(
