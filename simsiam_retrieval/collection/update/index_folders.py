@@ -1,4 +1,4 @@
-"""Open or create a collection and bring it up to date; leaves nothing behind when there is nothing to index."""
+"""Opening or creating a collection and updating it. If there is nothing to index, nothing is left behind."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,15 +33,32 @@ def index_folders(
     on_start: Callable[[int], None] = lambda total: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Update:
-    """Update the collection in ``folder`` with ``roots``; make it first where there is none.
+    """Update a collection, or create it.
 
-    No ``roots`` means all that the collection was made of. ``encoder`` None means the collection's own, or the shipped
-    one for a new collection. ``index``, ``recall``: see :meth:`Collection.rebuild_index`. ``device`` is that of
-    :class:`Encoder`; ``on_device`` is told the encoder that is on it. The other options are those of
-    :meth:`Collection.update`.
+    Args:
+        roots: Folders or files; empty for all that the collection was made of.
+        folder: The collection's folder.
+        encoder: See ``load_encoder``; None for the collection's own, or the shipped one for a new collection.
+        include: See ``Collection.update``.
+        exclude: See ``Collection.update``.
+        prune: See ``Collection.update``.
+        reread: See ``Collection.update``.
+        follow_links: See ``Collection.update``.
+        index: See ``Collection.rebuild_index``.
+        recall: See ``Collection.rebuild_index``.
+        on_wait: See ``Collection.update``.
+        workers: See ``Collection.update``.
+        device: Device of the encoder, see ``Encoder``.
+        on_device: Called with the loaded encoder.
+        on_start: See ``Collection.update``.
+        on_progress: See ``Collection.update``.
 
-    Raises :class:`UserError` when a root does not exist or holds no usable image, or when the collection was made
-    by another encoder, or the GPU that ``device`` asks for is not used.
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: A root does not exist or contains no usable image, the collection has another encoder, or the GPU
+            that ``device`` requires is not used.
     """
     check_workers(workers)  # before anything is created
     check_device(device)
@@ -55,10 +72,10 @@ def index_folders(
     if is_new:
         listing = _taken(roots, patterns, follow_links=bool(follow_links))
         if device not in ("auto", "cpu"):
-            Encoder(find_encoder(encoder), device=device)  # without that GPU there is to be no collection either
+            Encoder(find_encoder(encoder), device=device)  # fails before anything is created, if that GPU is not used
         try:
             made = Collection.create(folder, encoder, on_wait=on_wait)
-        except AlreadyThere:  # another first run was faster: this one is an update
+        except AlreadyThere:  # another process has just created it: this run is an update
             is_new = False
     if made is not None:
         with made as collection:
@@ -113,7 +130,24 @@ def preview_folders(
     reread: bool = False,
     follow_links: bool | None = None,
 ) -> Preview:
-    """What :func:`index_folders` would do, without doing it; raises :class:`UserError` where it would."""
+    """Return what ``index_folders`` would do, without doing it.
+
+    Args:
+        roots: See ``index_folders``.
+        folder: See ``index_folders``.
+        encoder: See ``index_folders``.
+        include: See ``index_folders``.
+        exclude: See ``index_folders``.
+        prune: See ``index_folders``.
+        reread: See ``index_folders``.
+        follow_links: See ``index_folders``.
+
+    Returns:
+        The preview.
+
+    Raises:
+        UserError: As in ``index_folders``.
+    """
     roots, folder = [absolute(root) for root in roots], absolute(folder)
     if Collection.exists(folder):
         with _opened(folder, encoder) as collection:
@@ -134,10 +168,10 @@ def preview_folders(
 
 
 def _taken(roots: list[Path], patterns: Patterns, *, follow_links: bool) -> Listing:
-    """The files for a new collection; raises :class:`UserError` when there would be none in it."""
+    """The files for a new collection; raises ``UserError`` if there are none."""
     if not roots:
         raise UserError("name a folder of images to index")
-    selection = Selection({}).with_asked(roots, patterns)  # a bad pattern should not wait for a long walk
+    selection = Selection({}).with_asked(roots, patterns)  # reports a wrong pattern before a long listing
     listing = list_images(roots, follow_links=follow_links)
     named = ", ".join(str(root) for root in roots)
     if not listing.images:
