@@ -40,6 +40,9 @@ class Only:
     """Smallest file size, in bytes."""
     max_bytes: int | None = None
     """Largest file size, in bytes."""
+    measure: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Search only images with a measure in this range: NAME=LOW..HIGH, such as brightness=..0.2 (docs/check.md).
+    May be repeated."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ def _results(
     arguments: Arguments, collection: "Collection", queries: list[tuple[str, Any]], failed: list[str]
 ) -> list[tuple[str, Any, list["Hit"]]]:
     """Name, query and hits, of each; of several queries those that cannot be used go to ``failed``, with a remark."""
-    from .collection.search.filters import Filter
+    from .collection.search.filters import Filter, Range
 
     only = arguments.only
     where = Filter(
@@ -191,6 +194,7 @@ def _results(
         max_side=only.max_side,
         min_bytes=only.min_bytes,
         max_bytes=only.max_bytes,
+        measures=tuple(map(Range.parse, only.measure)),
     )
 
     _check_folders(collection, only.folder)

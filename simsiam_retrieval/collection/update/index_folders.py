@@ -7,6 +7,7 @@ from ...core.errors import UserError
 from ...core.paths import absolute
 from ...encoder.onnx_encoder import Encoder, check_device, find_encoder
 from ...images.files import Listing, list_images
+from ...images.page_listing import FIRST, check_pages
 from ...images.worker_pool import check_workers
 from ..collection import AlreadyThere, Collection, Preview, Update, remove_collection
 from ..index.index_types import check_kind
@@ -26,6 +27,9 @@ def index_folders(
     follow_links: bool | None = None,
     index: str | None = None,
     recall: float | None = None,
+    value_range: str | None = None,
+    bands: str | None = None,
+    pages: str | None = None,
     on_wait: Callable[[str], None] | None = None,
     workers: int | None = None,
     device: str = "auto",
@@ -33,37 +37,22 @@ def index_folders(
     on_start: Callable[[int], None] = lambda total: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Update:
-    """Update a collection, or create it.
+    """Update the collection in ``folder`` with ``roots``; make it first where there is none.
 
-    Args:
-        roots: Folders or files; empty for all that the collection was made of.
-        folder: The collection's folder.
-        encoder: See ``load_encoder``; None for the collection's own, or the shipped one for a new collection.
-        include: See ``Collection.update``.
-        exclude: See ``Collection.update``.
-        prune: See ``Collection.update``.
-        reread: See ``Collection.update``.
-        follow_links: See ``Collection.update``.
-        index: See ``Collection.rebuild_index``.
-        recall: See ``Collection.rebuild_index``.
-        on_wait: See ``Collection.update``.
-        workers: See ``Collection.update``.
-        device: Device of the encoder, see ``Encoder``.
-        on_device: Called with the loaded encoder.
-        on_start: See ``Collection.update``.
-        on_progress: See ``Collection.update``.
+    No ``roots`` means all that the collection was made of. ``encoder`` None means the collection's own, or the shipped
+    one for a new collection. ``index``, ``recall``: see :meth:`Collection.rebuild_index`. ``device`` is that of
+    :class:`Encoder`; ``on_device`` is told the encoder that is on it. ``value_range``, ``bands``: see
+    :meth:`Collection.create`; a collection keeps those that it was made with. The other options are those of
+    :meth:`Collection.update`.
 
-    Returns:
-        What was done.
-
-    Raises:
-        UserError: A root does not exist or contains no usable image, the collection has another encoder, or the GPU
-            that ``device`` requires is not used.
+    Raises :class:`UserError` when a root does not exist or holds no usable image, or when the collection was made
+    by another encoder, or the GPU that ``device`` asks for is not used.
     """
     check_workers(workers)  # before anything is created
     check_device(device)
     check_kind(index or "auto")
     check_recall(1.0 if recall is None else recall)
+    check_pages(pages or FIRST)
     roots, folder = [absolute(root) for root in roots], absolute(folder)
     patterns = Patterns(tuple(include), tuple(exclude))
     is_new = not Collection.exists(folder)
@@ -74,7 +63,9 @@ def index_folders(
         if device not in ("auto", "cpu"):
             Encoder(find_encoder(encoder), device=device)  # fails before anything is created, if that GPU is not used
         try:
-            made = Collection.create(folder, encoder, on_wait=on_wait)
+            made = Collection.create(
+                folder, encoder, value_range=value_range, bands=bands, pages=pages or FIRST, on_wait=on_wait
+            )
         except AlreadyThere:  # another process has just created it: this run is an update
             is_new = False
     if made is not None:
@@ -96,6 +87,7 @@ def index_folders(
         with _opened(folder, encoder) as collection:
             collection.encoder_device = device
             on_device(collection.encoder)
+            _check_reading(collection, value_range, bands)
             if index is not None or recall is not None:
                 collection.choose_index(index, recall, on_wait=on_wait)
             update = collection.update(
@@ -105,6 +97,7 @@ def index_folders(
                 prune=prune,
                 reread=reread,
                 follow_links=follow_links,
+                pages=pages,
                 on_wait=on_wait,
                 workers=workers,
                 on_start=on_start,
@@ -191,6 +184,17 @@ def _known_roots(collection: Collection, roots: list[Path]) -> list[Path] | None
     if not roots and not collection.roots:
         raise UserError("name a folder of images to index")
     return roots or None
+
+
+def _check_reading(collection: Collection, value_range: str | None, bands: str | None) -> None:
+    """Raise :class:`UserError` where other pixels are asked for than those that the vectors are of."""
+    asked = collection.reading.changed(range=value_range, bands=bands)
+    if asked != collection.reading:
+        was = " ".join(f"--{name} {value}" for name, value in collection.reading.described().items())
+        raise UserError(
+            f"{collection.folder}: made with {was or '--range auto, without --bands'}; vectors of differently read "
+            "images cannot be compared: name a new folder with --collection"
+        )
 
 
 def _opened(folder: Path, encoder: str | None) -> Collection:
