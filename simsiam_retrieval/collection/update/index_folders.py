@@ -1,4 +1,4 @@
-"""Open or create a collection and bring it up to date; leaves nothing behind when there is nothing to index."""
+"""Opening or creating a collection and updating it. If there is nothing to index, nothing is left behind."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,12 +61,12 @@ def index_folders(
     if is_new:
         listing = _taken(roots, patterns, follow_links=bool(follow_links))
         if device not in ("auto", "cpu"):
-            Encoder(find_encoder(encoder), device=device)  # without that GPU there is to be no collection either
+            Encoder(find_encoder(encoder), device=device)  # fails before anything is created, if that GPU is not used
         try:
             made = Collection.create(
                 folder, encoder, value_range=value_range, bands=bands, pages=pages or FIRST, on_wait=on_wait
             )
-        except AlreadyThere:  # another first run was faster: this one is an update
+        except AlreadyThere:  # another process has just created it: this run is an update
             is_new = False
     if made is not None:
         with made as collection:
@@ -123,7 +123,24 @@ def preview_folders(
     reread: bool = False,
     follow_links: bool | None = None,
 ) -> Preview:
-    """What :func:`index_folders` would do, without doing it; raises :class:`UserError` where it would."""
+    """Return what ``index_folders`` would do, without doing it.
+
+    Args:
+        roots: See ``index_folders``.
+        folder: See ``index_folders``.
+        encoder: See ``index_folders``.
+        include: See ``index_folders``.
+        exclude: See ``index_folders``.
+        prune: See ``index_folders``.
+        reread: See ``index_folders``.
+        follow_links: See ``index_folders``.
+
+    Returns:
+        The preview.
+
+    Raises:
+        UserError: As in ``index_folders``.
+    """
     roots, folder = [absolute(root) for root in roots], absolute(folder)
     if Collection.exists(folder):
         with _opened(folder, encoder) as collection:
@@ -144,10 +161,10 @@ def preview_folders(
 
 
 def _taken(roots: list[Path], patterns: Patterns, *, follow_links: bool) -> Listing:
-    """The files for a new collection; raises :class:`UserError` when there would be none in it."""
+    """The files for a new collection; raises ``UserError`` if there are none."""
     if not roots:
         raise UserError("name a folder of images to index")
-    selection = Selection({}).with_asked(roots, patterns)  # a bad pattern should not wait for a long walk
+    selection = Selection({}).with_asked(roots, patterns)  # reports a wrong pattern before a long listing
     listing = list_images(roots, follow_links=follow_links)
     named = ", ".join(str(root) for root in roots)
     if not listing.images:
