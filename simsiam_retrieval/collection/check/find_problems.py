@@ -47,9 +47,9 @@ def find_problems(
     """Look for problems of ``kinds``; no image file is opened.
 
     Thresholds are the collection's own: an image is named where a value lies more than ``fence`` interquartile ranges
-    beyond a quartile. ``threshold``, ``on_progress``: of near-duplicates, as in :meth:`Collection.duplicates`.
+    beyond a quartile. ``threshold``, ``on_progress``: of near-duplicates, as in ``Collection.duplicates``.
 
-    Raises :class:`UserError` for a sharded collection, an unknown kind, or a fence below 0.
+    Raises ``UserError`` for a sharded collection, an unknown kind, or a fence below 0.
     """
     if is_sharded(collection.folder):
         raise UserError(f"{collection.folder}: a sharded collection; check works on plain ones")

@@ -26,7 +26,7 @@ def measure_thumbnails(
     A thumbnail was compressed as JPEG, so its sharpness is a little off, and how the file stores its pixels is not
     known. Images that are indexed or read again are measured by their own pixels.
 
-    Raises :class:`UserError` for a sharded collection, or where another process is updating.
+    Raises ``UserError`` for a sharded collection, or where another process is updating.
     """
     folder = collection.folder
     if is_sharded(folder):
