@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...images.decode import is_plain
-from ..storage.catalog import Catalog
+from ..storage.store import Store
 
 HEADER, BLOCK = 800, 2.0  # largest size in bytes of a plain JPEG: for its header, and per 8 x 8 block of a channel
 
 
-def without_plain(catalog: Catalog, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def without_plain(catalog: Store, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Set the vectors of plain pictures to zero, in place, so that they are close to nothing.
 
     A plain picture is only a duplicate of files with equal bytes. Only thumbnails that are small enough for a plain
