@@ -21,7 +21,6 @@ from ..components.scatter import colours
 from ..open_collection import open_collection
 from ..search.address import Address
 from . import search_page, teach_ranking
-from .map_colours import smaller
 
 NEXT, PREDICTED, MISREAD, LABELLED = "Next", "Predicted", "Likely mistakes", "Labelled"
 SHOWN = 30  # images at a time
@@ -423,7 +422,7 @@ def _confusion(collection: Collection, images: Whole, lesson: Taught) -> None:
 @st.cache_data(show_spinner=False, max_entries=2000)
 def _face(_collection: Collection, key: tuple, id_: int) -> str:
     thumbnail = _collection.thumbnail(id_)
-    return markup.jpeg_address(smaller(thumbnail)) if thumbnail else ""
+    return markup.jpeg_address(tiles.small(thumbnail)) if thumbnail else ""
 
 
 # -- to take away
