@@ -22,6 +22,10 @@ STEMS = {
 LISTED = 8  # tensors left out for one reason that are named; of more, only their number
 
 
+EXAMPLES = """examples:
+  convert checkpoint.pth.tar runs/theirs"""
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Make a run folder from other people's weights, for export, pretrain --init and all the rest.
@@ -49,7 +53,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = cli.parse(Arguments, "convert")
+    arguments = cli.parse(Arguments, "convert", examples=EXAMPLES)
     # torch takes seconds to import: help and typing errors should not
     from .conversion.write_run import convert
 

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from .vector_databases.handing_over import Handed
 
 
+EXAMPLES = """examples:
+  hand_over ./out --to parquet
+  hand_over http://localhost:6333 --to qdrant --name photos"""
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Hand a collection over to a vector database, or write it as Parquet: ids, vectors, metadata.
@@ -34,7 +39,7 @@ class Arguments:
 
 
 def main() -> None:
-    arguments = cli.parse(Arguments, "hand_over")
+    arguments = cli.parse(Arguments, "hand_over", examples=EXAMPLES)
     # imported here so that --help answers at once
     from .collection import Collection
     from .core.paths import find_collection

@@ -260,7 +260,9 @@ def _remark_passed_over(update: "Update") -> None:
         count, named = sum(update.system_folders.values()), _named(update.system_folders)
         cli.remark(f"passed over {count} trash and system folders ({named}); name one to index it all the same")
     if update.linked_folders:
-        cli.remark(f"passed over {update.linked_folders} links to folders; --follow-links looks into them")
+        count = update.linked_folders
+        links = "1 link to a folder" if count == 1 else f"{count} links to folders"
+        cli.remark(f"passed over {links}; --follow-links looks into {'it' if count == 1 else 'them'}")
     unread = {kind: count for kind, count in update.kinds.items() if kind in UNREAD}
     if unread:
         cli.remark(f"pictures and clips of kinds that are not read: {_named(unread)}")

@@ -17,6 +17,12 @@ T = TypeVar("T")
 BEGAN = time.monotonic()  # --minutes counts from here
 
 
+EXAMPLES = """examples:
+  pretrain ./photos --out runs/photos         learn from a folder; Ctrl-C keeps a checkpoint
+  pretrain ./photos --minutes 60              as many epochs as fit into an hour
+  pretrain --resume runs/photos               go on"""
+
+
 @dataclass(frozen=True)
 class Arguments(Config, Options):
     """Pretrain an encoder on a folder of unlabelled images, with SimSiam or one of its relatives.
@@ -30,7 +36,7 @@ class Arguments(Config, Options):
 
 def main() -> int:
     argv = sys.argv[1:]
-    arguments = cli.parse(Arguments, "pretrain", argv, default=_defaults(argv))
+    arguments = cli.parse(Arguments, "pretrain", argv, default=_defaults(argv), examples=EXAMPLES)
     # torch takes seconds to import: help and typing errors should not
     from .training.trainer import pretrain
 

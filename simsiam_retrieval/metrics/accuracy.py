@@ -1,4 +1,4 @@
-"""Top-k accuracy, with its confidence interval."""
+"""Top-k accuracy, with its confidence interval, and what it is worth where classes differ in size."""
 
 from typing import Any
 
@@ -17,8 +17,23 @@ def top_k(scores: Tensor, labels: Tensor, k: int) -> float:
     return float((best == labels[:, None]).any(dim=1).double().mean())
 
 
+def balanced(scores: Tensor, labels: Tensor) -> float:
+    """Mean over classes of the part of their rows whose highest score is their own (macro recall).
+
+    ``scores``: (n, classes); ``labels``: int64 (n,). Classes without a row do not count. Returns a value in [0, 1].
+    """
+    hits = (scores.argmax(dim=1) == labels).double()
+    counts = labels.bincount(minlength=scores.shape[1])
+    found = labels.bincount(hits, minlength=scores.shape[1])
+    there = counts > 0
+    return float((found[there] / counts[there]).mean())
+
+
 def top_1_and_5(scores: Tensor, labels: Tensor) -> dict[str, Any]:
     """Top-1 with its 95 % Wilson interval, and top-5 where there are more than five classes (else it says nothing).
+
+    Beside it the balanced accuracy (:func:`balanced`) and the share of the commonest class, which always naming that
+    class reaches.
 
     Raises ``FloatingPointError`` for scores that are not numbers.
     """
@@ -26,6 +41,8 @@ def top_1_and_5(scores: Tensor, labels: Tensor) -> dict[str, Any]:
         raise FloatingPointError("scores that are not numbers")
     top1 = top_k(scores, labels, 1)
     result: dict[str, Any] = {"top1": top1, "top1_interval": list(wilson(top1 * len(labels), len(labels)))}
+    result["balanced"] = balanced(scores, labels)
+    result["majority"] = float(labels.bincount().max() / len(labels))
     if scores.shape[1] > 5:
         result["top5"] = top_k(scores, labels, 5)
     return result

@@ -142,7 +142,7 @@ def _taken(roots: list[Path], patterns: Patterns, *, follow_links: bool) -> List
     if not listing.images:
         if listing.linked_folders:
             raise UserError(
-                f"{named}: no image files in there, but {listing.linked_folders} links to folders; "
+                f"{named}: no image files in there, but links to folders ({listing.linked_folders}); "
                 "--follow-links looks into them, or name the folders themselves"
             )
         other = f" ({listing.other} other files)" if listing.other else ""
