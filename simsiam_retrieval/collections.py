@@ -24,16 +24,16 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class Arguments:
-    """List the collections of this machine, choose one, name one, or remove one."""
+    """List the collections of this machine, or select, rename or remove one."""
 
     action: tyro.conf.Positional[Literal["list", "use", "rename", "remove"]] = "list"
     """What to do."""
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """use, remove: NAME or path of a collection. rename: NAME NEW."""
+    """For use and remove: name or path of a collection. For rename: its name and the new one."""
     json: bool = False
-    """list: print JSON."""
+    """For list: print JSON."""
     yes: bool = False
-    """remove: do not ask."""
+    """For remove: do not ask."""
 
 
 def main() -> None:
@@ -42,8 +42,7 @@ def main() -> None:
     if len(arguments.names) != wanted:
         form = {"list": "", "use": " NAME", "rename": " NAME NEW", "remove": " NAME"}[arguments.action]
         raise UserError(f"type: python -m simsiam_retrieval.collections {arguments.action}{form}")
-    from .core.known_collections import find, rename
-    from .core.paths import remember
+    from .core.known_collections import find, remember, rename
 
     if arguments.action == "list":
         _list(as_json=arguments.json)
@@ -63,8 +62,7 @@ def main() -> None:
 
 def _list(*, as_json: bool) -> None:
     from .collection.summary import summarise
-    from .core.known_collections import known_collections
-    from .core.paths import last_collection
+    from .core.known_collections import known_collections, last_collection
 
     last, known = last_collection(), known_collections()
     rows = [(one, summarise(one.path) if one.present else None) for one in known]

@@ -23,24 +23,24 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class Arguments:
-    """List the images of a collection that are copies of each other, or nearly; nothing is deleted.
+    """List the images of a collection that are copies of each other, or nearly; delete nothing.
 
-    In groups, the largest first; the best file of each (most pixels, then most bytes) is marked. Pairs that may be
-    different pictures come last, as "possibly".
+    Groups come with the largest first. The best file of each (most pixels, then most bytes) is marked. Pairs that may
+    be different pictures come last, as "possibly".
     """
 
     folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="[FOLDER ...]")]] = ()
-    """Only groups with a file at or below one of these indexed folders; by default all."""
+    """List only groups with a file at or below one of these indexed folders. Default: all groups."""
     collection: Path | None = None
-    """Collection folder, or a name that the command collections shows; by default the one used last."""
+    """Name or folder of the collection. Default: the one used last."""
     threshold: float | None = None
-    """Lowest cosine similarity with the best file; by default the one calibrated for the shipped encoder."""
+    """Lowest cosine similarity with the best file of the group. Default: the one calibrated for the shipped encoder."""
     exact: bool = False
-    """Only files that are equal in every byte."""
+    """List only files that are equal in every byte."""
     json: bool = False
     """Print JSON."""
     csv: bool = False
-    """Print CSV: one line per file."""
+    """Print CSV, one line a file."""
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
     from .collection import Collection
     from .collection.duplicates.duplicate_list import as_json
     from .collection.duplicates.find_duplicates import SURE
-    from .core.paths import find_collection
+    from .core.known_collections import find_collection
     from .core.progress import bar
 
     folder = find_collection(arguments.collection)
@@ -82,7 +82,7 @@ def main() -> None:
 
 def _checked(collection: "Collection", given: tuple[Path, ...]) -> list[Path]:
     """Absolute folders; raises :class:`UserError` for one that the collection has nothing of."""
-    from .images.files import absolute
+    from .core.paths import absolute
 
     folders = [absolute(folder) for folder in given]
     for folder, typed in zip(folders, given, strict=True):

@@ -14,6 +14,7 @@ from .core.text import printable, without_detail
 
 if TYPE_CHECKING:
     from .collection.collection import Update
+    from .encoder.onnx_encoder import Encoder
 
 EXAMPLES = """examples:
   index ./photos                           make or update the default collection
@@ -37,60 +38,63 @@ UNREAD = frozenset(
 class Arguments:
     """Index folders of images, or bring their index up to date.
 
-    Only new and changed files are read; files that are gone are forgotten. Broken files are listed, never fatal.
+    Only new and changed files are read, and files that are gone are forgotten. Broken files are listed.
     """
 
     folders: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[FOLDER ...]")]] = ()
-    """Folders (or files) to index; none means all that were indexed before. With --engine ray: also .tar archives,
-    Parquet files, and URLs such as s3://BUCKET/FOLDER."""
+    """Folders (or files) to index.
+    With --engine ray also .tar archives, Parquet files, and URLs such as s3://BUCKET/FOLDER.
+    Default: all folders that were indexed before."""
     collection: Path | None = None
-    """Collection folder, or a name that the command collections shows; by default one in your data directory."""
+    """Name or folder of the collection. Default: one in your data directory."""
     encoder: str | None = None
-    """Run folder, .onnx file or hf://OWNER/NAME; by default the encoder shipped with the package."""
+    """Encoder: a run folder, an .onnx file or hf://OWNER/NAME. Default: the shipped one."""
     include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Take only files that match this pattern, such as '*.jpg'; may be repeated. Kept for later updates."""
+    """Take only files that match this pattern, such as '*.jpg'. Stored for later updates; may be repeated."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Leave out what matches this pattern, such as 'private' or 'raw/**'; may be repeated. Kept as well."""
+    """Leave out what matches this pattern, such as 'private' or 'raw/**'. Stored for later updates; may be repeated."""
     dry_run: bool = False
-    """Only list what would be done."""
+    """List what an update would do, and change nothing."""
     prune: bool = False
-    """Forget the images of a folder or drive that is missing or without images, instead of keeping them."""
+    """Forget the images of a folder or drive that is missing or has no images, instead of keeping them."""
     reread: bool = False
-    """Look into every file, also where its size and times are as before."""
+    """Read every file, even if its size and times are unchanged."""
     follow_links: bool = False
-    """Look into links to folders; kept for later updates, until --ignore-links."""
+    """Follow links to folders. Stored for later updates, until --ignore-links."""
     ignore_links: bool = False
-    """Do not look into links to folders any more."""
+    """Stop following links to folders."""
     moved: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="OLD NEW", help_behavior_hint="")] = None
-    """The indexed folder OLD is at NEW now; nothing is embedded again."""
+    """Say that the indexed folder OLD is at NEW now; nothing is embedded again."""
     remove: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Forget the images at or below this path, and do nothing else; may be repeated. No picture is touched."""
+    """Forget the images at or below this path, and do nothing else. No picture is deleted. May be repeated."""
     verify: bool = False
-    """Check catalog, vectors, index and encoder against each other, mend what can be mended, and do nothing else."""
+    """Check catalog, vectors, index and encoder, mend what can be mended, and do nothing else."""
     rebuild_index: bool = False
     """Build the FAISS index again from the stored vectors, and do nothing else."""
     index: str | None = None
-    """FAISS type: auto, flat (exact), float16, ivf, ivf-sq8 or hnsw; kept for later updates. A new one means auto."""
+    """FAISS index type: auto, flat (exact), float16, ivf, ivf-sq8 or hnsw. Stored with the collection.
+    Default: auto for a new collection."""
     recall: float | None = None
-    """Recall@10 that an approximate index is tuned to, 0.95 unless said; kept as well."""
+    """Target recall@10 of an approximate index. Stored with the collection. Default: 0.95."""
     watch: bool = False
-    """Go on until Ctrl-C: update whenever something has changed below the folders."""
+    """Keep running until Ctrl-C: update whenever something changes below the folders."""
     poll: float | None = None
-    """With --watch: look at all files every so many seconds, as network shares need."""
+    """With --watch: compare all files every N seconds, as network shares need."""
     wait: bool = False
-    """Wait while another update of the collection is running."""
+    """Wait if another update of the collection is running."""
     device: str | None = None
-    """auto (the default), cpu, cuda or tensorrt; a GPU that is asked for and not used is an error."""
+    """Device of the encoder: auto, cpu, cuda or tensorrt. A GPU that is asked for and not used is an error.
+    Default: auto."""
     workers: int | None = None
-    """Worker processes; by default one per core."""
+    """Number of worker processes. Default: one a core."""
     engine: Literal["local", "ray"] = "local"
-    """ray: embed on a Ray cluster, into a sharded collection, which may be larger than memory."""
+    """local, or ray: embed on a Ray cluster into a sharded collection, which may be larger than memory."""
     address: str | None = None
-    """With --engine ray: the cluster's HOST:PORT, or auto; without it, a cluster on this machine for the time being."""
+    """With --engine ray: the cluster's HOST:PORT, or auto. Default: start a cluster on this machine for this run."""
     num_gpus: float | None = None
-    """With --engine ray: GPUs of each process that embeds, 0 for none; by default 1 where the cluster has any."""
+    """With --engine ray: GPUs of each process that embeds; 0 for none. Default: 1 if the cluster has any."""
     image_column: str | None = None
-    """With --engine ray: the column of a Parquet file that holds the images."""
+    """With --engine ray: the column of a Parquet file that holds the images. Default: the only one."""
 
 
 def main() -> int:
@@ -122,6 +126,16 @@ def main() -> int:
     return _watch(arguments, folder, update) if arguments.watch else cli.DONE
 
 
+def _remark_encoder(encoder: "Encoder", device: str | None) -> None:
+    from .encoder.device_remark import remark_device
+    from .encoder.previous_encoder import advice
+
+    remark_device(encoder, device)
+    line = advice(encoder.identity)
+    if line is not None:
+        cli.remark(line)
+
+
 def _check_watching(arguments: Arguments) -> None:
     if arguments.poll is not None and not (arguments.watch and 0 < arguments.poll < 1e6):
         raise UserError("--poll goes with --watch, and takes a number of seconds, such as 60")
@@ -148,7 +162,7 @@ def _on_cluster(arguments: Arguments, folder: Path) -> int:
         )
     if arguments.num_gpus is not None and not 0 <= arguments.num_gpus < 1e6:
         raise UserError(f"--num-gpus {arguments.num_gpus:g}: give 0 or more")
-    from .core.paths import remember
+    from .core.known_collections import remember
     from .core.progress import bar
     from .distributed.index_on_cluster import Hooks, Options, index_on_cluster
 
@@ -208,7 +222,7 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
             on_wait=cli.remark if arguments.wait or arguments.watch else None,
             workers=arguments.workers,
             device=arguments.device or "auto",
-            on_device=lambda encoder: cli.remark_device(encoder, arguments.device),
+            on_device=lambda encoder: _remark_encoder(encoder, arguments.device),
             on_start=shown.of,
             on_progress=shown.advance,
         )
@@ -223,8 +237,7 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
 
 def _remember(folder: Path) -> None:
     """Make this collection the one that is searched; say so where another one was."""
-    from .core.known_collections import known_collections
-    from .core.paths import last_collection, remember
+    from .core.known_collections import known_collections, last_collection, remember
 
     last, before = last_collection(), known_collections()
     remember(folder)
@@ -301,7 +314,7 @@ def _watch(arguments: Arguments, folder: Path, last: "Update") -> int:
 
     from .collection import Collection
     from .collection.update.watching import watch_roots
-    from .images.files import absolute
+    from .core.paths import absolute
 
     with Collection.open(folder) as collection:
         roots = [absolute(root) for root in arguments.folders] or collection.roots
@@ -335,7 +348,7 @@ def _move(arguments: Arguments, folder: Path) -> int:
     if any(others) or arguments.remove or arguments.verify or arguments.rebuild_index or arguments.watch:
         raise UserError("--moved goes with --collection, --wait and --workers only; update folders in a second run")
     from .collection import Collection
-    from .images.files import absolute
+    from .core.paths import absolute
 
     assert arguments.moved is not None
     old, new = map(absolute, arguments.moved)
@@ -355,7 +368,7 @@ def _remove(arguments: Arguments, folder: Path) -> int:
     if "" in arguments.remove:  # an unset variable of a shell; as a path it would be the current folder
         raise UserError("--remove '': name a path")
     from .collection import Collection
-    from .images.files import absolute
+    from .core.paths import absolute
 
     with Collection.open(folder) as collection:
         update = collection.remove(arguments.remove, on_wait=cli.remark if arguments.wait else None)
@@ -405,7 +418,7 @@ def _maintain(arguments: Arguments, folder: Path) -> int:
 def _build_sharded(arguments: Arguments, folder: Path) -> int:
     from .collection.index.build_shard_index import build
     from .collection.index.shard_workers import pooled
-    from .core.paths import remember
+    from .core.known_collections import remember
     from .core.progress import bar
 
     with bar("building", 0) as shown, pooled(arguments.workers) as run:

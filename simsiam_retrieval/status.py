@@ -22,14 +22,14 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Say what a collection holds: images, files that cannot be used, folders, encoder, sizes on disk."""
+    """Show what a collection holds: images, unusable files, folders, encoder, sizes on disk."""
 
     place: tyro.conf.Positional[
         Annotated[Path | None, tyro.conf.arg(metavar="[COLLECTION]", help_behavior_hint="")]
     ] = None
-    """Name or folder of a collection; by default the one used last."""
+    """Name or folder of the collection. Default: the one used last."""
     collection: Path | None = None
-    """The same."""
+    """The same, as an option."""
     json: bool = False
     """Print JSON, with every unusable file."""
 
@@ -40,7 +40,7 @@ def main() -> None:
         raise UserError("name one collection, with --collection or without")
     # imported here so that --help answers at once
     from .collection.status import read_status
-    from .core.paths import find_collection
+    from .core.known_collections import find_collection
 
     status = read_status(find_collection(arguments.place or arguments.collection))
     if arguments.json:
@@ -75,6 +75,8 @@ def _as_dict(status: "Status") -> dict:
 
 
 def _print_table(status: "Status") -> None:
+    from .encoder.previous_encoder import advice
+
     def line(name: str, value: object) -> None:
         print(f"{name:11} {value}")
 
@@ -96,6 +98,8 @@ def _print_table(status: "Status") -> None:
             facts.append("missing now")
         line("" if number else "folders", f"{printable(root.path)} ({', '.join(facts)})")
     line("encoder", f"{status.encoder}, {status.dim} values a vector")
+    if (old := advice(status.encoder)) is not None:
+        line("", old)
     if status.encoder_source is not None:
         line("", printable(status.encoder_source))
     if status.features is not None:

@@ -10,7 +10,7 @@ from simsiam_retrieval.collection.collection import Update
 from simsiam_retrieval.collection.storage.shard_manifest import is_sharded
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.core.known_collections import KnownCollection, known_collections
-from simsiam_retrieval.images.files import absolute
+from simsiam_retrieval.core.paths import absolute
 
 from .. import background_jobs, markup, settings
 from ..search import selection

@@ -17,7 +17,6 @@ from ..components.viewer import Large, viewer
 from ..open_collection import open_collection
 from ..search import dates, filter_form, selection, uploads
 from ..search.address import LEAVING, SORTS, Address
-from ..server import MAX_UPLOAD
 from . import collection_menu, search_results
 
 INDEX = "python -m simsiam_retrieval.index FOLDER"
@@ -73,7 +72,7 @@ def _header(collection: Collection, images: int, address: Address) -> None:
                 "Search with photos of yours, or paste one",
                 key=uploads.UPLOADS,
                 accept_multiple_files=True,
-                max_upload_size=MAX_UPLOAD,
+                max_upload_size=settings.MAX_UPLOAD,
                 on_change=_on_given,
                 args=(address,),
             )

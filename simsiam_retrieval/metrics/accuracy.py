@@ -9,9 +9,15 @@ from .intervals import wilson
 
 
 def top_k(scores: Tensor, labels: Tensor, k: int) -> float:
-    """Part of rows whose label is among the ``k`` highest scores.
+    """Compute the fraction of rows whose label is among the ``k`` highest scores.
 
-    ``scores``: (n, classes); ``labels``: int64 (n,). Returns a value in [0, 1].
+    Args:
+        scores: Float (n, classes).
+        labels: int64 (n,).
+        k: Number of scores.
+
+    Returns:
+        A value in [0, 1].
     """
     best = scores.topk(min(k, scores.shape[1]), dim=1).indices
     return float((best == labels[:, None]).any(dim=1).double().mean())
@@ -30,15 +36,21 @@ def balanced(scores: Tensor, labels: Tensor) -> float:
 
 
 def top_1_and_5(scores: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Top-1 with its 95 % Wilson interval, and top-5 where there are more than five classes (else it says nothing).
+    """Compute top-1 accuracy with its 95 % Wilson interval, and top-5 accuracy.
 
-    Beside it the balanced accuracy (:func:`balanced`) and the share of the commonest class, which always naming that
-    class reaches.
+    Args:
+        scores: Float (n, classes).
+        labels: int64 (n,).
 
-    Raises ``FloatingPointError`` for scores that are not numbers.
+    Returns:
+        "top1", "top1_interval", "balanced" (:func:`balanced`), "majority" (the share of the commonest class, which always
+        naming it reaches) and, for more than five classes, "top5". With five classes or fewer top-5 is always 1.
+
+    Raises:
+        FloatingPointError: A score is NaN.
     """
     if torch.isnan(scores).any():
-        raise FloatingPointError("scores that are not numbers")
+        raise FloatingPointError("some scores are NaN")
     top1 = top_k(scores, labels, 1)
     result: dict[str, Any] = {"top1": top1, "top1_interval": list(wilson(top1 * len(labels), len(labels)))}
     result["balanced"] = balanced(scores, labels)

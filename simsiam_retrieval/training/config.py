@@ -1,4 +1,4 @@
-"""Every setting of a pretraining run, and the named recipes that set them all."""
+"""All settings of a pretraining run, and the named recipes."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -15,29 +15,30 @@ class Config:
     recipe: str = "photos"
     """Named set of settings; any other option overrides it."""
     method: Literal["simsiam", "simclr", "moco-v2", "byol", "swav"] = "simsiam"
-    """Learning method; each brings its own defaults for heads, loss and momentum, which other options override."""
+    """Learning method. Each sets its own defaults for heads, loss and momentum, which other options override."""
     backbone: Literal["resnet18", "resnet18-3stages", "resnet34", "resnet50"] = "resnet18"
     """Network whose features are kept."""
     stem: Literal["imagenet", "cifar", "cifar-pad2", "cifar-norelu"] = "imagenet"
-    """First layers: 7x7/2 and max-pool, or 3x3/1 for images of about 32 px; two more as solo-learn and lightly have."""
+    """First layers: imagenet (7x7/2 and max-pool), or cifar (3x3/1, for images of about 32 px).
+    The other two are solo-learn's (cifar-pad2) and lightly's (cifar-norelu)."""
     mean: Channels = IMAGENET.mean
-    """Red, green and blue that are subtracted from pixels in [0, 1] before the network; ImageNet's."""
+    """Red, green and blue to subtract from pixels in [0, 1]; ImageNet's by default."""
     std: Channels = IMAGENET.std
-    """Red, green and blue that pixels are divided by after that; ImageNet's."""
+    """Red, green and blue to divide pixels by after that; ImageNet's by default."""
     image_size: int = 128
     """Side of the square views, in pixels."""
     store_size: int = 0
-    """Side at which decoded images wait in memory; 0 means one and a half times image-size."""
+    """Side of decoded images in memory, in pixels; 0 means 1.5 times image-size."""
     batch_size: int = 128
-    """Images a step; each gives two views, and the small and cut-out ones that are asked for."""
+    """Images a step, over all processes; each gives two views, and the small and cut-out ones if there are any."""
     epochs: int = 200
     """Passes over the images."""
     steps: int = 0
-    """End after so many steps, where that is before the last epoch's end; 0 for whole epochs."""
+    """End after this many steps, if that is before the last epoch's end; 0 for whole epochs."""
     base_lr: float = 0.05
-    """Learning rate at batch 256; scaled by batch-size / 256."""
+    """Learning rate at batch size 256; scaled by batch-size / 256."""
     optimizer: Literal["sgd", "lars"] = "sgd"
-    """SGD, or LARS for batches of thousands."""
+    """Optimiser: sgd, or lars for batches of thousands."""
     momentum: float = 0.9
     """Momentum of the optimiser."""
     weight_decay: float = 1e-4
@@ -49,11 +50,11 @@ class Config:
     projector_hidden_dim: int = 0
     """Width of the projector's hidden layers; 0 means projector-dim."""
     predictor_dim: int = 512
-    """Width of the predictor's bottleneck."""
+    """Width of the predictor's hidden layer."""
     predictor: Literal["mlp", "none", "fixed"] = "mlp"
-    """Prediction head: trained, left out, or fixed at its initialisation (the paper's table 1)."""
+    """Prediction head: mlp (trained), none, or fixed at its initialisation (the paper's table 1)."""
     predictor_lr: Literal["constant", "cosine"] = "constant"
-    """Whether the predictor's learning rate decays with the encoder's (table 1)."""
+    """Learning rate of the predictor: constant, or cosine as the encoder's (table 1)."""
     head_bn: Literal["none", "hidden", "default", "all"] = "default"
     """Batch normalisation in the heads: rows a to d of table 3."""
     similarity: Literal["cosine", "cross-entropy"] = "cosine"
@@ -61,84 +62,93 @@ class Config:
     symmetry: Literal["symmetric", "asymmetric", "asymmetric-2x"] = "symmetric"
     """Both terms of the loss, one, or one over two pairs of views (section 4.6)."""
     stop_gradient: bool = True
-    """Hold the projections still in the loss; without it training collapses (figure 2)."""
+    """Stop the gradient at the projections; without it training collapses (figure 2)."""
     alternation: int = 1
-    """Steps of SGD for each update of eta, the other half of the paper's alternation (section 5.1); 0 for an epoch."""
+    """Steps of SGD for each update of eta, the other half of the paper's alternation (section 5.1);
+    0 means an epoch."""
     eta_average: float = 0
     """Momentum of a moving average of eta over each image's views (section 5.2: 0.8); 0 for none."""
     temperature: float = 0.2
-    """Of the softmax in the losses of simclr, moco-v2 and swav."""
+    """Temperature of the softmax in the losses of simclr, moco-v2 and swav."""
     target_momentum: float = 0.996
-    """Momentum of the second encoder of moco-v2 and byol; byol's rises from there to 1."""
+    """Momentum of the momentum encoder of moco-v2 and byol; byol's rises to 1."""
     queue_size: int = 4096
-    """Keys that moco-v2 compares with."""
+    """Keys in the queue of moco-v2."""
     bn_groups: int = 8
-    """Parts of a batch that batch normalisation sees apart in moco-v2."""
+    """Groups of a batch that batch normalisation sees separately in moco-v2."""
     prototypes: int = 3000
-    """Of swav."""
+    """Number of swav's prototypes."""
     frozen_prototypes: float = 1
     """Epochs in which swav's prototypes are not trained."""
     warmup_epochs: float = 0
     """Epochs over which the learning rate rises from 0; the paper needs none."""
     min_scale: float = 0.2
-    """Smallest random crop, as a part of the image's area."""
+    """Smallest random crop, as a fraction of the image's area."""
     small_views: int = 0
-    """Further, smaller views of each image, which predict the two usual ones (multi-crop)."""
+    """Number of further, smaller views of each image, which predict the two usual ones (multi-crop)."""
     small_size: int = 0
     """Side of the small views, in pixels; 0 means half of image-size."""
     small_min_scale: float = 0.05
-    """Smallest crop of the small views, as a part of the image's area."""
+    """Smallest crop of the small views, as a fraction of the image's area."""
     small_max_scale: float = 0.3
-    """Largest crop of the small views."""
+    """Largest crop of the small views, as a part of the image's area."""
     cutout_views: int = 0
-    """Further views with a blank square, which predict the two usual ones."""
+    """Number of further views with a blank square, which predict the two usual ones."""
     cutout: float = 0.5
-    """Side of the blank square, as a part of the view's side."""
+    """Side of the blank square, as a fraction of the view's side."""
     view_predictors: Literal["own", "shared"] = "own"
-    """Whether each kind of views has a predictor of its own; a shared one makes multi-crop unstable."""
+    """Predictor of further views: own for each kind, or shared; a shared one makes multi-crop unstable."""
     guided: bool = False
-    """Guided stop-gradient: the view that is nearest to another image's is the one that gets the gradient."""
+    """Guided stop-gradient: the view that is nearest to another image's gets the gradient."""
     held_out: int = 256
-    """Images kept out of training for the monitor, a twentieth of all at most; 0 lets it use training images."""
+    """Images kept out of training for the monitor, at most a twentieth of all; 0 lets it use training images."""
     stop_on_collapse: bool = False
-    """End the run, with exit code 2, when the monitor sees it collapse."""
+    """End the run with exit code 2 when the monitor detects collapse."""
     blur: float = 0.5
     """Probability of Gaussian blur (sigma 0.1 to 2 pixels at 224 px, in proportion below)."""
+    jitter: float = 1
+    """Strength of changes of brightness, contrast, saturation and hue, relative to the paper's; 0 for none."""
+    grey: float = 0.2
+    """Probability that a view is grey."""
     seed: int = 0
     """Seed of weights, order of images and augmentation."""
 
     @property
     def store_side(self) -> int:
-        """The side that ``store_size`` stands for: small crops still have pixels to show."""
+        """Side of decoded images in pixels; larger than the views, so that small crops have enough pixels."""
         return self.store_size or round(1.5 * self.image_size)
 
     @property
     def views(self) -> int:
-        """Views of each image in a step that are compared in pairs."""
+        """Number of views per image and step that are compared in pairs."""
         return 4 if self.symmetry == "asymmetric-2x" else 2
 
     @property
     def small_side(self) -> int:
-        """The side that ``small_size`` stands for."""
+        """Side of the small views in pixels."""
         return self.small_size or max(8, self.image_size // 2)
 
     @property
     def smallest_side(self) -> int:
-        """Of all views that the network sees."""
+        """Side in pixels of the smallest view that the network sees."""
         return min(self.image_size, self.small_side) if self.small_views else self.image_size
 
     @property
     def further_views(self) -> list[str]:
-        """The kind of each view beyond those that are compared in pairs."""
+        """Kind of each view beyond those that are compared in pairs."""
         return ["small"] * self.small_views + ["cutout"] * self.cutout_views
 
     @property
     def normalisation(self) -> Normalisation:
-        """What is done to pixels before the network sees them."""
+        """Normalisation of the pixels before the network."""
         return Normalisation(self.mean, self.std)
 
     def check(self) -> None:
-        """Raise :class:`UserError` for values that cannot work."""
+        """Check all values.
+
+        Raises:
+            UserError: A value cannot work.
+        """
         limits = {
             "image_size": (8, 1024),
             "store_size": (0, 2048),
@@ -170,6 +180,8 @@ class Config:
             "cutout_views": (0, 64),
             "cutout": (0.01, 0.99),
             "blur": (0, 1),
+            "jitter": (0, 2),
+            "grey": (0, 1),
             "seed": (0, 2**31 - 1),
             "mean": (0, 1),
             "std": (0.001, 1),
@@ -186,9 +198,9 @@ class Config:
                 raise UserError(f"{option} belongs to --method {' or '.join(methods)}, not to {self.method}")
         self._check_views()
         if self.alternation != 1 and self.eta_average:
-            raise UserError("--alternation and --eta-average are two ways to hold eta; choose one")
+            raise UserError("--alternation and --eta-average are two ways to fix eta; choose one")
         if not self.stop_gradient and (self.alternation != 1 or self.eta_average):
-            raise UserError("--no-stop-gradient has nothing to act on where eta is held; leave one out")
+            raise UserError("--no-stop-gradient has no effect with --alternation or --eta-average; leave one out")
 
     def _check_views(self) -> None:
         if 0 < self.small_size < 8:
@@ -202,9 +214,9 @@ class Config:
         held = self.alternation != 1 or self.eta_average
         for option, given in (("--small-views", self.small_views), ("--cutout-views", self.cutout_views)):
             if given and not self.stop_gradient:
-                raise UserError(f"{option} goes with stop-gradient: small views predict what is held; choose one")
+                raise UserError(f"{option} needs stop-gradient: leave out {option} or --no-stop-gradient")
             if given and self.symmetry != "symmetric":
-                raise UserError(f"{option} goes with --symmetry symmetric")
+                raise UserError(f"{option} needs --symmetry symmetric")
         if self.guided and (not self.stop_gradient or held or self.symmetry != "symmetric"):
             raise UserError(
                 "--guided chooses where stop-gradient acts: leave out --no-stop-gradient, --symmetry, --alternation and"
@@ -214,7 +226,7 @@ class Config:
 
 _UNTOUCHED = Config()
 
-# Settings that mean something to some methods only; elsewhere they would be dropped in silence.
+# setting -> methods that use it; for other methods it is an error, because it would be ignored silently
 _BELONGS_TO = {
     "similarity": ["simsiam"],
     "alternation": ["simsiam"],
@@ -235,7 +247,15 @@ _BELONGS_TO = {
 
 
 def belongs(setting: str, method: str) -> bool:
-    """Whether a setting means something to a method."""
+    """Return whether a method uses a setting.
+
+    Args:
+        setting: Name of the setting.
+        method: Name of the method.
+
+    Returns:
+        True if it does.
+    """
     return method in _BELONGS_TO.get(setting, [method])
 
 
@@ -244,20 +264,8 @@ _CIFAR: dict[str, Any] = {
     "weight_decay": 5e-4, "projector_layers": 2, "blur": 0.0,
 }  # fmt: skip
 
-RECIPES: dict[str, Config] = {
-    # our default for a person's own photos
-    "photos": Config(),
-    # a few thousand photos: the best of what docs/pretraining.md tells of
-    "small-data": Config(recipe="small-data", image_size=64, batch_size=64, base_lr=0.1, weight_decay=5e-4),
-    # the paper's section 4.1
-    "imagenet": Config(recipe="imagenet", backbone="resnet50", image_size=224, batch_size=512, epochs=100),
-    # the paper's appendix D
-    "cifar": Config(recipe="cifar", **_CIFAR),
-}
-
-
-# What the methods have for SimSiam's own heads and loss: those of their papers, with the three layers that the SimSiam
-# paper's reproduction gave to the projectors of SimCLR and SwAV (its table 4).
+# Heads and losses of the methods, from their papers. The projectors of SimCLR and SwAV have three layers, as in the
+# SimSiam paper's reproduction (table 4).
 METHODS: dict[str, dict[str, Any]] = {
     "simsiam": {},
     "simclr": {
@@ -278,7 +286,28 @@ METHODS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# Optimisers for 100 epochs of ImageNet: of the methods' papers and published settings.
+# As the shipped encoder was trained, at a lower learning rate.
+_OWN_FOLDER: dict[str, Any] = {
+    **METHODS["simclr"],
+    "method": "simclr", "backbone": "resnet18-3stages", "image_size": 32, "store_size": 72, "min_scale": 0.05,
+    "batch_size": 256, "epochs": 40, "base_lr": 0.03, "weight_decay": 5e-4, "temperature": 0.2, "projector_layers": 2,
+    "projector_hidden_dim": 1024, "warmup_epochs": 0.5, "jitter": 0.4, "grey": 0.0,
+}  # fmt: skip
+
+RECIPES: dict[str, Config] = {
+    # the default, for a person's own photos
+    "photos": Config(),
+    # for a few thousand photos; the best settings of docs/pretraining.md
+    "small-data": Config(recipe="small-data", image_size=64, batch_size=64, base_lr=0.1, weight_decay=5e-4),
+    # on from the shipped encoder, on one's own images: as that was trained, see docs/pretrain.md
+    "own-folder": Config(recipe="own-folder", **_OWN_FOLDER),
+    # the paper's section 4.1
+    "imagenet": Config(recipe="imagenet", backbone="resnet50", image_size=224, batch_size=512, epochs=100),
+    # the paper's appendix D
+    "cifar": Config(recipe="cifar", **_CIFAR),
+}
+
+# Optimisers for 100 epochs of ImageNet, from the methods' papers and published settings.
 _LARGE_BATCH = {"optimizer": "lars", "batch_size": 4096, "weight_decay": 1e-6, "warmup_epochs": 10.0}
 _IMAGENET: dict[str, dict[str, Any]] = {
     "simclr": {**_LARGE_BATCH, "base_lr": 0.3},
@@ -288,18 +317,43 @@ _IMAGENET: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(name: str, method: str = "simsiam") -> Config:
-    """The settings of a named recipe with a method's own; raises :class:`UserError` for an unknown name."""
+def recipe(name: str, method: str | None = None) -> Config:
+    """Return the settings of a named recipe. If ``method`` is not the recipe's method, its own settings are added.
+
+    Args:
+        name: Name of the recipe.
+        method: Name of the method.
+
+    Returns:
+        The settings.
+
+    Raises:
+        UserError: A name is unknown.
+    """
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}; choose from {', '.join(RECIPES)}")
+    if method is None or method == RECIPES[name].method:
+        return RECIPES[name]
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
-    own = METHODS[method] | (_IMAGENET.get(method, {}) if name == "imagenet" else {})
-    return dataclasses.replace(RECIPES[name], method=method, **own)  # type: ignore[arg-type]
+    base = RECIPES[name]
+    undone = {setting: getattr(_UNTOUCHED, setting) for setting in METHODS[base.method]}
+    own = undone | METHODS[method] | (_IMAGENET.get(method, {}) if name == "imagenet" else {})
+    return dataclasses.replace(base, method=method, **own)  # type: ignore[arg-type]
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """Read settings back; an unknown key raises :class:`UserError` instead of being dropped."""
+    """Read settings from ``config.json``.
+
+    Args:
+        values: Name -> value.
+
+    Returns:
+        The settings.
+
+    Raises:
+        UserError: A key or a value is unknown.
+    """
     known = {field.name for field in dataclasses.fields(Config)}
     unknown = sorted(set(values) - known)
     if unknown:
