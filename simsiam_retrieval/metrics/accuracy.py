@@ -24,9 +24,14 @@ def top_k(scores: Tensor, labels: Tensor, k: int) -> float:
 
 
 def balanced(scores: Tensor, labels: Tensor) -> float:
-    """Mean over classes of the part of their rows whose highest score is their own (macro recall).
+    """Compute balanced accuracy: the mean over classes of their top-1 accuracy (macro recall).
 
-    ``scores``: (n, classes); ``labels``: int64 (n,). Classes without a row do not count. Returns a value in [0, 1].
+    Args:
+        scores: Float (n, classes).
+        labels: int64 (n,). Classes without a row do not count.
+
+    Returns:
+        A value in [0, 1].
     """
     hits = (scores.argmax(dim=1) == labels).double()
     counts = labels.bincount(minlength=scores.shape[1])
@@ -43,8 +48,8 @@ def top_1_and_5(scores: Tensor, labels: Tensor) -> dict[str, Any]:
         labels: int64 (n,).
 
     Returns:
-        "top1", "top1_interval", "balanced" (:func:`balanced`), "majority" (the share of the commonest class, which always
-        naming it reaches) and, for more than five classes, "top5". With five classes or fewer top-5 is always 1.
+        "top1", "top1_interval", "balanced" (:func:`balanced`), "majority" (the share of the commonest class, which is the
+        accuracy of always naming it) and, for more than five classes, "top5". With five or fewer top-5 is always 1.
 
     Raises:
         FloatingPointError: A score is NaN.
