@@ -48,8 +48,8 @@ def top_1_and_5(scores: Tensor, labels: Tensor) -> dict[str, Any]:
         labels: int64 (n,).
 
     Returns:
-        "top1", "top1_interval", "balanced" (:func:`balanced`), "majority" (the share of the commonest class, which is the
-        accuracy of always naming it) and, for more than five classes, "top5". With five or fewer top-5 is always 1.
+        "top1", "top1_interval", "balanced" (:func:`balanced`), "majority" (the commonest class: the accuracy of
+        always naming it) and, for more than five classes, "top5". With five or fewer top-5 is always 1.
 
     Raises:
         FloatingPointError: A score is NaN.
