@@ -40,9 +40,9 @@ const large = () => {
 
 const BUTTONS = [
   { name: "mark", sign: "✓", says: "Mark", hint: "Mark; with Shift, all up to here" },
+  { name: "view", sign: "", says: "Show large", hint: "Show large" },
   { name: "more", sign: "+", says: "More like", hint: "More like this" },
   { name: "less", sign: "−", says: "Less like", hint: "Less like this" },
-  { name: "view", sign: "", says: "Show large", hint: "Show large" },
 ];
 
 const toolsOf = (tile, state, act) => {
