@@ -35,10 +35,15 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     arguments = cli.parse(Arguments, "status", examples=EXAMPLES)
     if arguments.place is not None and arguments.collection is not None:
         raise UserError("name one collection, with --collection or without")
-    # imported here so that --help answers at once
+    # imported here, so that --help is fast
     from .collection.status import read_status
     from .core.known_collections import find_collection
 

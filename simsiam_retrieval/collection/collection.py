@@ -21,6 +21,7 @@ from ..core.paths import absolute, is_missing
 from ..encoder.hub import source_of
 from ..encoder.onnx_encoder import Encoder, ImageLike, find_encoder, gpu_present
 from ..images.files import ImageFile, Listing, list_images
+from ..images.measures import Measures
 from .duplicates.comparison import Comparison, compare
 from .duplicates.find_duplicates import Duplicate, check_threshold, find_duplicates
 from .index.gpu_index import check_device
@@ -222,7 +223,7 @@ class Collection:
         Of a sharded collection in the order of ids; raises :class:`UserError` where they are more than 200,000.
         """
         items = self.items()
-        wanted = set(where.among(items, self.labels()))
+        wanted = set(where.among(items, self.labels(), self.measures() if where.measures else None))
         return [item for item in items if item.id in wanted]
 
     def sampled_items(self, count: int) -> list[Item]:
@@ -243,6 +244,15 @@ class Collection:
         """JPEG bytes, longer side 240 to 479 px (below 240 as it is), or None for an unknown id."""
         with self._lock, explained(self.folder):
             return self._catalog.thumbnail(id_)
+
+    def measures(self) -> dict[int, Measures]:
+        """Item id -> blur, brightness and so on, of the images that were measured; see :class:`Measures`.
+
+        Images that an older version indexed are not in it until they are read again (:meth:`measure`); those of a
+        sharded collection never are.
+        """
+        with self._lock, explained(self.folder):
+            return self._catalog.measures()
 
     def labels(self) -> dict[int, str]:
         """Item id -> label, of the images that have one."""

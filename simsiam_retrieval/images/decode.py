@@ -86,6 +86,7 @@ class Decoded(NamedTuple):
         height: Height of the whole picture, upright, in pixels.
         format: Pillow's name: JPEG, PNG, ...
         taken: When it was taken, by the camera's clock, if EXIF has the date.
+        mode: How the file stores its pixels, as Pillow names it (RGB, L, P, ...); "" where that is not known.
     """
 
     image: Image.Image
@@ -93,6 +94,7 @@ class Decoded(NamedTuple):
     height: int
     format: str
     taken: datetime | None = None
+    mode: str = ""
 
 
 def decode(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Image.Image:
@@ -308,6 +310,7 @@ def _one_line(error: Exception) -> str:
 
 def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> Decoded:
     width, height = image.size
+    mode = image.mode  # before draft() and conversions
     file_format = image.format or "unknown"
     check_size(width, height)
     if short_side is not None and image.format in ("JPEG", "MPO"):
@@ -333,7 +336,7 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> D
     if _is_deep(image):
         image = _scale_grey(image)
     factor = min(image.size) // short_side if by_strips and short_side else 1
-    return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken)
+    return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken, mode)
 
 
 def _is_deep(image: Image.Image) -> bool:

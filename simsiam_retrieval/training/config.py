@@ -291,7 +291,7 @@ _OWN_FOLDER: dict[str, Any] = {
     **METHODS["simclr"],
     "method": "simclr", "backbone": "resnet18-3stages", "image_size": 32, "store_size": 72, "min_scale": 0.05,
     "batch_size": 256, "epochs": 40, "base_lr": 0.03, "weight_decay": 5e-4, "temperature": 0.2, "projector_layers": 2,
-    "projector_hidden_dim": 1024, "warmup_epochs": 0.5, "jitter": 0.4, "grey": 0.0,
+    "projector_hidden_dim": 1024, "warmup_epochs": 0.5,
 }  # fmt: skip
 
 RECIPES: dict[str, Config] = {
