@@ -73,7 +73,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for first, *rest in rows:
         cells = "".join(f"<td>{escaped(cell)}</td>" for cell in rest)
         body += f'<tr><th scope="row">{escaped(first)}</th>{cells}</tr>'
-    st.html(f'<table class="sr-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>')
+    inner = f'<table class="sr-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    st.html(f'<div class="sr-wide" tabindex="0">{inner}</div>')
 
 
 def wide_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -137,6 +137,7 @@ def _images(question: Question, measured: list[Measured]) -> None:
         format_func=lambda key: heads[key],
         key="method",
         bind="query-params",
+        wrap=True,
     )
     known = [(one, found) for one, found in known if _guesses(one, found, method)]
     _classes(known, method)

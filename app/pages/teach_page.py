@@ -197,6 +197,7 @@ def _marking(
         key="teach list",
         on_change=switched,
         label_visibility="collapsed",
+        wrap=True,
     )
     name = None
     if what == PREDICTED and lesson is not None:
