@@ -277,7 +277,8 @@ def _remark_files(arguments: Arguments) -> None:
 def _remark_passed_over(update: "Update") -> None:
     if update.system_folders:
         count, named = sum(update.system_folders.values()), _named(update.system_folders)
-        cli.remark(f"passed over {count} trash and system folders ({named}); name one to index it")
+        folders = "1 trash or system folder" if count == 1 else f"{count} trash and system folders"
+        cli.remark(f"passed over {folders} ({named}); name {'it' if count == 1 else 'one'} to index it")
     if update.linked_folders:
         count = update.linked_folders
         links = "1 link to a folder" if count == 1 else f"{count} links to folders"
