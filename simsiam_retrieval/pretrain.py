@@ -10,6 +10,7 @@ from typing import TypeVar
 import tyro
 
 from .core import cli
+from .images.reading import join_range
 from .training.config import Config, recipe
 from .training.run_options import Options
 
@@ -42,7 +43,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    argv = sys.argv[1:]
+    argv = join_range(sys.argv[1:])
     arguments = cli.parse(Arguments, "pretrain", argv, default=_defaults(argv), examples=EXAMPLES)
     # imported here, because torch takes seconds and --help must be fast
     from .training.trainer import pretrain

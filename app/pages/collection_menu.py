@@ -6,8 +6,8 @@ from pathlib import Path
 import streamlit as st
 
 from simsiam_retrieval.collection import Collection
-from simsiam_retrieval.collection.collection import Update
 from simsiam_retrieval.collection.storage.shard_manifest import is_sharded
+from simsiam_retrieval.collection.update.results import Update
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.core.known_collections import KnownCollection, known_collections
 from simsiam_retrieval.core.paths import absolute

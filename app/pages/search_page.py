@@ -9,6 +9,7 @@ import streamlit as st
 from simsiam_retrieval.collection import Collection
 from simsiam_retrieval.collection.storage.shard_manifest import is_sharded
 from simsiam_retrieval.core.errors import UserError
+from simsiam_retrieval.images.page_paths import file_and_page
 
 from .. import markup, settings, show_folder
 from ..components import chosen_image, tiles
@@ -214,7 +215,7 @@ def _large(collection: Collection, id_: int) -> Large:
     item = collection.item(id_)
     if item is None:
         return Large(id=id_, source="", facts="no longer in the collection")
-    jpeg, remark = chosen_image.item_picture(item, collection.thumbnail(id_), VIEWED_SIDE)
+    jpeg, remark = chosen_image.item_picture(item, collection.thumbnail(id_), collection.reading, VIEWED_SIDE)
     facts = [
         f"{item.width} × {item.height} px",
         tiles.size_text(item.size),
@@ -235,7 +236,7 @@ def _folder_opener(collection: Collection) -> Callable[[int], None] | None:
         item = collection.item(id_)
         if item is not None:
             try:
-                show_folder.show_folder(item.path)
+                show_folder.show_folder(file_and_page(item.path)[0])
             except UserError as error:
                 st.toast(markup.plain(str(error)))
 

@@ -12,6 +12,7 @@ from simsiam_retrieval.collection.search.stacks import stacks_of
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.images.apart import read_image_apart
 from simsiam_retrieval.images.decode import ImageError
+from simsiam_retrieval.images.reading import Reading
 
 from .. import markup
 from ..components import chosen_image, tiles
@@ -68,8 +69,8 @@ def _query(collection: Collection, address: Address) -> Query | None:
             return None
         for photo in given_photos:
             try:
-                jpeg, pixels = chosen_image.uploaded_picture(photo.content)
-                like.append(_embedded(collection, collection.encoder_identity, photo.content))
+                jpeg, pixels = chosen_image.uploaded_picture(photo.content, collection.reading)
+                like.append(_embedded(collection, collection.encoder_identity, collection.reading, photo.content))
             except (ImageError, UserError) as error:
                 reason = f"{error}".removeprefix("the image: ")
                 markup.notice(f"{photo.name} cannot be used: {reason}. Try a JPEG, PNG, WebP or HEIC file.")
@@ -85,16 +86,16 @@ def _query(collection: Collection, address: Address) -> Query | None:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _embedded(_collection: Collection, identity: str, content: bytes) -> NDArray[np.float32]:
+def _embedded(_collection: Collection, identity: str, reading: Reading, content: bytes) -> NDArray[np.float32]:
     encoder = _collection.encoder
-    return encoder.embed([read_image_apart(content, encoder.decode_side).image])[0]
+    return encoder.embed([read_image_apart(content, encoder.decode_side, reading)])[0]
 
 
 def _about(collection: Collection, query: Query, address: Address, go: Go) -> None:
     """The chosen image or photo in large, what is known of it, and what else is asked for."""
     first = query.like[0]
     if isinstance(first, Item):
-        jpeg, remark = chosen_image.item_picture(first, collection.thumbnail(first.id))
+        jpeg, remark = chosen_image.item_picture(first, collection.thumbnail(first.id), collection.reading)
         name = markup.shown(first.path.name)
         facts: list[tuple[str, object]] = [
             ("Path", first.path),

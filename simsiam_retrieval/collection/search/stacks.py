@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ..collection import Collection
 from ..duplicates.find_duplicates import SURE
-from .searcher import Hit
+from ..types import Hit
 
 ALIKE = 0.99  # cosine of near-duplicates, for an encoder of which none was measured
 
