@@ -83,7 +83,7 @@ class Arguments:
     """Values that become black and white, beyond 8 bits: auto (as the file declares, else as it uses), per-image,
     or LOW HIGH for all images, as for elevation. Stored with a new collection. Default: auto."""
     bands: str | None = None
-    """Bands of TIFF files to use as red, green and blue, such as 4,3,2; the first is 1. Stored with a new collection."""
+    """Bands of TIFF files used as red, green and blue, such as 4,3,2; the first is 1. Stored with a new collection."""
     pages: str | None = None
     """Pages of TIFF files: first, or all, each an image of its own. Stored for later updates. Default: first."""
     watch: bool = False
