@@ -1,4 +1,4 @@
-"""Open or create a collection and bring it up to date; leaves nothing behind when there is nothing to index."""
+"""Opening or creating a collection and updating it. If there is nothing to index, nothing is left behind."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,12 +40,12 @@ def index_folders(
     """Update the collection in ``folder`` with ``roots``; make it first where there is none.
 
     No ``roots`` means all that the collection was made of. ``encoder`` None means the collection's own, or the shipped
-    one for a new collection. ``index``, ``recall``: see :meth:`Collection.rebuild_index`. ``device`` is that of
-    :class:`Encoder`; ``on_device`` is told the encoder that is on it. ``value_range``, ``bands``: see
-    :meth:`Collection.create`; a collection keeps those that it was made with. The other options are those of
-    :meth:`Collection.update`.
+    one for a new collection. ``index``, ``recall``: see ``Collection.rebuild_index``. ``device`` is that of
+    ``Encoder``; ``on_device`` is told the encoder that is on it. ``value_range``, ``bands``: see
+    ``Collection.create``; a collection keeps those that it was made with. The other options are those of
+    ``Collection.update``.
 
-    Raises :class:`UserError` when a root does not exist or holds no usable image, or when the collection was made
+    Raises ``UserError`` when a root does not exist or holds no usable image, or when the collection was made
     by another encoder, or the GPU that ``device`` asks for is not used.
     """
     check_workers(workers)  # before anything is created
@@ -61,12 +61,12 @@ def index_folders(
     if is_new:
         listing = _taken(roots, patterns, follow_links=bool(follow_links))
         if device not in ("auto", "cpu"):
-            Encoder(find_encoder(encoder), device=device)  # without that GPU there is to be no collection either
+            Encoder(find_encoder(encoder), device=device)  # fails before anything is created, if that GPU is not used
         try:
             made = Collection.create(
                 folder, encoder, value_range=value_range, bands=bands, pages=pages or FIRST, on_wait=on_wait
             )
-        except AlreadyThere:  # another first run was faster: this one is an update
+        except AlreadyThere:  # another process has just created it: this run is an update
             is_new = False
     if made is not None:
         with made as collection:
@@ -123,7 +123,24 @@ def preview_folders(
     reread: bool = False,
     follow_links: bool | None = None,
 ) -> Preview:
-    """What :func:`index_folders` would do, without doing it; raises :class:`UserError` where it would."""
+    """Return what ``index_folders`` would do, without doing it.
+
+    Args:
+        roots: See ``index_folders``.
+        folder: See ``index_folders``.
+        encoder: See ``index_folders``.
+        include: See ``index_folders``.
+        exclude: See ``index_folders``.
+        prune: See ``index_folders``.
+        reread: See ``index_folders``.
+        follow_links: See ``index_folders``.
+
+    Returns:
+        The preview.
+
+    Raises:
+        UserError: As in ``index_folders``.
+    """
     roots, folder = [absolute(root) for root in roots], absolute(folder)
     if Collection.exists(folder):
         with _opened(folder, encoder) as collection:
@@ -144,17 +161,17 @@ def preview_folders(
 
 
 def _taken(roots: list[Path], patterns: Patterns, *, follow_links: bool) -> Listing:
-    """The files for a new collection; raises :class:`UserError` when there would be none in it."""
+    """The files for a new collection; raises ``UserError`` if there are none."""
     if not roots:
         raise UserError("name a folder of images to index")
-    selection = Selection({}).with_asked(roots, patterns)  # a bad pattern should not wait for a long walk
+    selection = Selection({}).with_asked(roots, patterns)  # reports a wrong pattern before a long listing
     listing = list_images(roots, follow_links=follow_links)
     named = ", ".join(str(root) for root in roots)
     if not listing.images:
-        if listing.linked_folders:
+        if (count := listing.linked_folders) > 0:
+            links = "a link to a folder" if count == 1 else f"{count} links to folders"
             raise UserError(
-                f"{named}: no image files in there, but {listing.linked_folders} links to folders; "
-                "--follow-links looks into them, or name the folders themselves"
+                f"{named}: no image files in there, but {links}; use --follow-links, or name the folders themselves"
             )
         other = f" ({listing.other} other files)" if listing.other else ""
         raise UserError(f"{named}: no image files in there{other}; name a folder with JPEG, PNG, WebP, ... files")
@@ -170,7 +187,7 @@ def _known_roots(collection: Collection, roots: list[Path]) -> list[Path] | None
 
 
 def _check_reading(collection: Collection, value_range: str | None, bands: str | None) -> None:
-    """Raise :class:`UserError` where other pixels are asked for than those that the vectors are of."""
+    """Raise ``UserError`` where other pixels are asked for than those that the vectors are of."""
     asked = collection.reading.changed(range=value_range, bands=bands)
     if asked != collection.reading:
         was = " ".join(f"--{name} {value}" for name, value in collection.reading.described().items())

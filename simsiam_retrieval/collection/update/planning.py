@@ -9,7 +9,8 @@ from pathlib import Path
 from ...core.errors import UserError
 from ...images.files import ImageFile, Listing
 from ...images.page_paths import content_digest
-from ..storage.catalog import Catalog, Content, Known
+from ..storage.sqlite_store import SqliteStore
+from ..types import Content, Known
 from .patterns import Patterns, Selection
 
 FEW = 20  # images; to forget so many needs no second word
@@ -49,7 +50,7 @@ class Plan:
 
 
 def make_plan(
-    catalog: Catalog,
+    catalog: SqliteStore,
     roots: Sequence[Path],
     listing: Listing,
     selection: Selection,
@@ -62,7 +63,7 @@ def make_plan(
 
     ``patterns``: those given with this update, which are in ``selection``. Unless ``prune``, an update that would
     forget most of what is known below the roots holds it, or is refused where patterns do it: raises
-    :class:`UserError` then, and for patterns that leave nothing.
+    ``UserError`` then, and for patterns that leave nothing.
 
     A root without a single image may be a drive that is not mounted, and so is a place that was a mount point when
     its images were indexed and is none now: unless ``prune``, items that are missing there are held. ``reread``: every
@@ -109,7 +110,7 @@ def make_plan(
 
 
 def _check_patterns(roots: Sequence[Path], listing: Listing, plan: Plan, patterns: Patterns, *, prune: bool) -> None:
-    """Raise :class:`UserError` where patterns that were just given leave nothing of what is there."""
+    """Raise ``UserError`` where patterns that were just given leave nothing of what is there."""
     if patterns and not prune and listing.images and not plan.present:
         raise UserError(
             f"{named(roots)}: --include and --exclude leave none of {len(listing.images)} image files; nothing was "
@@ -132,7 +133,7 @@ def named(roots: Sequence[Path]) -> str:
 class KnownContent:
     """Files found again by their content, under another name or time: their vectors need not be computed again."""
 
-    def __init__(self, catalog: Catalog, todo: Iterable[ImageFile]) -> None:
+    def __init__(self, catalog: SqliteStore, todo: Iterable[ImageFile]) -> None:
         sizes = {file.size for file in todo}
         self._by_digest: dict[bytes, Content] = {}
         self._sizes: set[int] = set()
