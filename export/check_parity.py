@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from simsiam_retrieval.encoder.onnx_encoder import Encoder
-from simsiam_retrieval.images.decode import centre_square, decode
+from simsiam_retrieval.images.decode import read_image, square_of
 
 from .exported_network import UnitVectors
 from .held_out_images import Squares
@@ -83,7 +83,7 @@ def torch_vectors(network: UnitVectors, pixels: NDArray[np.uint8], *, batch_size
 
     Args:
         network: The network.
-        pixels: uint8 (n, s, s, 3).
+        pixels: uint8 (n, s, s, channels).
         batch_size: Images per batch.
 
     Returns:
@@ -147,7 +147,7 @@ def in_batches(encoder: Encoder, pixels: NDArray[np.uint8], size: int = 32) -> N
 
     Args:
         encoder: The encoder.
-        pixels: uint8 (n, s, s, 3).
+        pixels: uint8 (n, s, s, channels).
         size: Images per batch.
 
     Returns:
@@ -207,9 +207,10 @@ def _whole(encoder: Encoder, files: Sequence[Path]) -> float:
     """Smallest cosine between whole images and Pillow's crops: the graph's resampling differs by some grey levels."""
     cosines = []
     for file in files:
-        image = decode(file, short_side=encoder.decode_side)
-        square = centre_square(image, encoder.image_size)
-        whole, cut = (encoder.embed_pixels(np.asarray(pixels)[None])[0] for pixels in (image, square))
+        decoded = read_image(file, encoder.decode_side, encoder.reading)
+        image = np.asarray(decoded.image) if decoded.planes is None else decoded.planes
+        square = square_of(decoded, encoder.image_size)
+        whole, cut = (encoder.embed_pixels(pixels[None])[0] for pixels in (image, square))
         cosines.append(float(whole @ cut))
     return min(cosines)
 

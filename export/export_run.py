@@ -19,6 +19,7 @@ from simsiam_retrieval.core.progress import bar
 from simsiam_retrieval.core.version import __version__
 from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.evaluation.extractors import weights_hash
+from simsiam_retrieval.images.reading import Reading
 from simsiam_retrieval.methods.feature_description import METADATA_KEY, WHOLE, Features
 from simsiam_retrieval.methods.pooling import PooledStages
 from simsiam_retrieval.metrics.whitening import COMPONENTS, FEWEST, Whitening, fit_whitening, power_for
@@ -263,10 +264,11 @@ class _Job:
         pixels = self.calibration.pixels
         wanted = torch_vectors(self.network, pixels)
         recalls: dict[int, float] = {}
+        read_as = {key: value for key, value in self.metadata.items() if key == "reading"}
         for layers in FLOAT_LAYERS:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "trial.onnx"
-                save(with_preprocessing(calibrated.quantised(layers), self.size, {}), file)
+                save(with_preprocessing(calibrated.quantised(layers), self.size, read_as), file)
                 recalls[layers] = neighbour_recall(wanted, in_batches(Encoder(file, device="cpu"), pixels))
             if recalls[layers] >= BOUNDS["int8"].recall_at_10 + MARGIN:
                 break
@@ -316,9 +318,12 @@ def _prepare(run: Path, settings: Settings, say: Callable[[str], None], *, needs
         "exported_with": f"torch {torch.__version__}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}",
         "version": __version__,
     }
+    reading = config.reading
+    if reading != Reading():
+        metadata["reading"] = reading.text()
     wanted = _reduction(settings, features)
     if wanted is not None:
-        squares = decoded(split.fitting, size, "decoding images for PCA")
+        squares = decoded(split.fitting, size, "decoding images for PCA", reading)
         vectors = torch.from_numpy(torch_vectors(network, squares.pixels))
         reduction, power = _fitted(vectors, wanted, say)
         dim = None if reduction is None else reduction.projection.shape[1]
@@ -330,8 +335,10 @@ def _prepare(run: Path, settings: Settings, say: Callable[[str], None], *, needs
     if features is not None:
         metadata[METADATA_KEY] = str(features)
     metadata["identity"] = weights_hash(network)
-    calibration = decoded(split.calibration, size, "decoding images to calibrate on") if needs_calibration else None
-    squares = decoded(split.held_out, size, "decoding images to check on")
+    calibration = None
+    if needs_calibration:
+        calibration = decoded(split.calibration, size, "decoding images to calibrate on", reading)
+    squares = decoded(split.held_out, size, "decoding images to check on", reading)
     checked_on = _checked_on(squares, split, settings)
     reference = refer(network, squares, split.labels)
     graph = network_graph(network, size)

@@ -15,7 +15,7 @@ from simsiam_retrieval.methods.bn_folding import METADATA_KEY, pack_batch_norm, 
 from .exported_network import UnitVectors
 
 OPSET = 20  # Resize has antialias from 18; 20 is the newest that both ONNX Runtime 1.30 and the exporter support
-PIXELS = "network_pixels"  # input of the network's graph: float32 (batch, 3, size, size) in [0, 255]
+PIXELS = "network_pixels"  # input of the network's graph: float32 (batch, channels, size, size) in [0, 255]
 VECTORS = "vectors"  # output of the network's graph and of the whole graph
 
 # The geometry of centre_square in images/decode.py. LONG is a fraction, so that integers decide which picture is long.
@@ -23,8 +23,8 @@ VECTORS = "vectors"  # output of the network's graph and of the whole graph
 # is resampled first and rounded, as in Pillow: the width, or the height if a tall picture is reduced.
 _PREPROCESSING = """
 <ir_version: 10, opset_import: ["" : {opset}]>
-preprocessing (uint8[batch, height, width, 3] images) => (float[batch, 3, {size}, {size}] pixels)
-<int64[1] two = {{2}}, int64[1] three = {{3}}, int64[2] axes = {{1, 2}}, int64[1] size = {{{size}}},
+preprocessing (uint8[batch, height, width, {channels}] images) => (float[batch, {channels}, {size}, {size}] pixels)
+<int64[1] two = {{2}}, int64[1] channels = {{{channels}}}, int64[2] axes = {{1, 2}}, int64[1] size = {{{size}}},
  int64[1] times = {{{times}}}, int64[1] parts = {{{parts}}}>
 {{
   extent = Shape <start = 1, end = 3> (images)
@@ -45,8 +45,8 @@ preprocessing (uint8[batch, height, width, 3] images) => (float[batch, 3, {size}
   down_first = And (tall, shrinks)
   first_rows = Where (down_first, size, rows)
   first_columns = Where (down_first, columns, size)
-  first = Concat <axis = 0> (count, first_rows, first_columns, three)
-  second = Concat <axis = 0> (count, size, size, three)
+  first = Concat <axis = 0> (count, first_rows, first_columns, channels)
+  second = Concat <axis = 0> (count, size, size, channels)
   half_resized = Resize <antialias = 1, exclude_outside = 1, mode = "linear",
                          coordinate_transformation_mode = "half_pixel"> (square, , , first)
   resized = Resize <antialias = 1, exclude_outside = 1, mode = "linear",
@@ -97,7 +97,7 @@ def network_graph(network: UnitVectors, image_size: int) -> ModelProto:
         The graph.
     """
     # with a batch of 1 the exporter would make the batch size constant
-    example = torch.zeros(2, 3, image_size, image_size)
+    example = torch.zeros(2, len(network.normalisation.mean), image_size, image_size)  # type: ignore[union-attr]
     model = _export(network, example)
     for node in model.graph.node:  # the exporter writes Python stack traces into the file
         del node.metadata_props[:]
@@ -141,7 +141,8 @@ def with_preprocessing(network: ModelProto, image_size: int, metadata: dict[str,
         The complete encoder.
     """
     times, parts = LONG.as_integer_ratio()
-    text = _PREPROCESSING.format(opset=OPSET, size=image_size, times=times, parts=parts)
+    channels = network.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    text = _PREPROCESSING.format(opset=OPSET, size=image_size, times=times, parts=parts, channels=channels)
     preprocessing = onnx.parser.parse_model(text)
     preprocessing.ir_version = network.ir_version
     facts = {entry.key: entry.value for entry in network.metadata_props}

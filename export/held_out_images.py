@@ -11,8 +11,9 @@ from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.core.example_photos import example_photos
 from simsiam_retrieval.core.paths import absolute
 from simsiam_retrieval.core.progress import bar
-from simsiam_retrieval.images.decode import ImageError, centre_square, decode
+from simsiam_retrieval.images.decode import ImageError, read_image, square_of
 from simsiam_retrieval.images.files import list_images
+from simsiam_retrieval.images.reading import AS_THEY_ARE, Reading
 
 CALIBRATION_IMAGES = 512  # 1,024 gave the same recall of neighbours
 HELD_OUT_IMAGES = 512
@@ -44,7 +45,7 @@ class Squares:
     """Decoded files, as the encoder sees them.
 
     Attributes:
-        pixels: uint8 (n, side, side, 3).
+        pixels: uint8 (n, side, side, channels).
         files: The files that could be decoded.
     """
 
@@ -100,13 +101,14 @@ def choose(
     return Split(calibration, fitting, checked, labels, examples)
 
 
-def decoded(files: Sequence[Path], side: int, label: str) -> Squares:
+def decoded(files: Sequence[Path], side: int, label: str, reading: Reading = AS_THEY_ARE) -> Squares:
     """Decode the centre squares of files. Broken files are skipped.
 
     Args:
         files: The files.
         side: Side of the squares in pixels.
         label: Text of the progress bar.
+        reading: How files become pixels.
 
     Returns:
         The squares.
@@ -119,7 +121,7 @@ def decoded(files: Sequence[Path], side: int, label: str) -> Squares:
         for file in files:
             shown.advance()
             try:
-                pixels.append(np.asarray(centre_square(decode(file, short_side=max(2 * side, 256)), side)))
+                pixels.append(square_of(read_image(file, max(2 * side, 256), reading), side))
             except ImageError:
                 continue
             usable.append(file)

@@ -10,7 +10,7 @@ GROUPS = {
         "index": "make or update a collection from folders of images",
         "search": "find the images of a collection that look like a query",
         "duplicates": "list groups of images that are copies of each other, or nearly",
-        "check": "name images that are blurred, dark, odd, damaged, or unlike all others",
+        "check": "list images that are blurred, dark, odd, damaged, or unlike all others",
         "app": "open a web page: search, duplicates, map, labels, training runs",
         "status": "show what a collection holds",
         "collections": "list, select, rename and remove the collections of this machine",

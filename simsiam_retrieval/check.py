@@ -31,34 +31,34 @@ EXAMPLES = """examples:
 class Arguments:
     """Find images of a collection that are blurred, dark, plain, odd, damaged, near-duplicates or outliers.
 
-    Thresholds are the collection's own: an image is named where a value lies far beyond the quartiles of all images.
-    No image file is read, and none is changed.
+    An image is listed if one of its values is far beyond the quartiles of the collection. No image file is read or
+    changed.
     """
 
     folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="[FOLDER ...]")]] = ()
-    """Name only images at or below one of these indexed folders; by default all."""
+    """List only images at or below one of these indexed folders. Default: all images."""
     collection: Path | None = None
-    """Collection folder, or a name that the command collections shows; by default the one used last."""
+    """Name or folder of the collection. Default: the one used last."""
     kind: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Look only for this kind, such as blurred or outlier; may be repeated."""
+    """List only this kind, such as blurred or outlier; may be repeated."""
     fence: float = 1.5
-    """Interquartile ranges beyond a quartile from which an image is named; lower: more images."""
+    """Interquartile ranges beyond a quartile from which an image is listed; a lower value lists more images."""
     threshold: float | None = None
-    """Lowest cosine similarity of near-duplicates; by default the one calibrated for the shipped encoder."""
+    """Lowest cosine similarity of near-duplicates. Default: the one calibrated for the shipped encoder."""
     labels: str | None = None
-    """Look for wrong labels, too: folders (their names are the labels), app, or a CSV file with path and label."""
+    """Also list probably wrong labels: of folders (by name), app, or a CSV file with path and label."""
     measure: bool = False
-    """First measure the images that an older version indexed, by their thumbnails."""
+    """First measure images that an older version indexed, from their thumbnails."""
     fine: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Note that this image is fine, for the kinds named by --kind or for all; may be repeated."""
+    """Mark this image as fine, for the kinds of --kind or for all; may be repeated."""
     not_fine: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Take that back; may be repeated."""
+    """Remove that mark; may be repeated."""
     all: bool = False
-    """List what is noted as fine, too, and in the table all of each kind."""
+    """List images marked as fine, too, and all images of each kind in the table."""
     json: bool = False
     """Print JSON."""
     csv: bool = False
-    """Print CSV: one line per problem."""
+    """Print CSV, one line a problem."""
     html: Path | None = None
     """Write a page with pictures into this file; it opens without a server."""
 

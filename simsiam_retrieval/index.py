@@ -1,6 +1,7 @@
 """``python -m simsiam_retrieval.index FOLDER``."""
 
 import signal
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +14,18 @@ from .core.errors import UserError
 from .core.text import printable, without_detail
 
 if TYPE_CHECKING:
-    from .collection.collection import Update
+    from .collection.update.results import Update
     from .encoder.onnx_encoder import Encoder
 
 EXAMPLES = """examples:
   index ./photos                           make or update the default collection
   index                                    update all its folders
   index ./photos --exclude private         without folders and files of this name
+  index ./dem --range 0 2500               one grey scale for all elevations
   index --moved ./photos /mnt/photos       the folder is elsewhere now"""
 SHOWN_FAILURES = 10
 SHOWN_KINDS = 5
+EXTRA = ": pip install 'simsiam-retrieval["  # in the reason of a file whose kind needs one
 # suffixes of pictures and clips that this package does not read; the report mentions only these
 UNREAD = frozenset(
     (
@@ -76,6 +79,13 @@ class Arguments:
     Default: auto for a new collection."""
     recall: float | None = None
     """Target recall@10 of an approximate index. Stored with the collection. Default: 0.95."""
+    range: str | None = None
+    """Which values of samples beyond 8 bits are black and white: auto (what the file declares, else what it uses),
+    per-image (what each uses), or LOW HIGH for all images, as for elevation. Kept with a new collection."""
+    bands: str | None = None
+    """Bands of TIFF files that are taken, in order, such as 4,3,2; the first is 1. Kept with a new collection."""
+    pages: str | None = None
+    """Pages of TIFF files: first (the default), or all, each an image of its own; kept for later updates."""
     watch: bool = False
     """Keep running until Ctrl-C: update whenever something changes below the folders."""
     poll: float | None = None
@@ -103,7 +113,9 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    arguments = cli.parse(Arguments, "index", examples=EXAMPLES)
+    from .images.reading import join_range
+
+    arguments = cli.parse(Arguments, "index", join_range(sys.argv[1:]), examples=EXAMPLES)
     # imported here, so that --help is fast
     from .core.known_collections import path_of
     from .core.paths import default_collection
@@ -161,10 +173,10 @@ def _check_local(arguments: Arguments) -> None:
 
 def _on_cluster(arguments: Arguments, folder: Path) -> int:
     others = (arguments.remove, arguments.verify, arguments.rebuild_index, arguments.dry_run, arguments.watch)
-    if any(others) or arguments.include or arguments.exclude:
+    if any(others) or arguments.include or arguments.exclude or arguments.pages or arguments.range or arguments.bands:
         raise UserError(
-            "--engine ray cannot be combined with --include, --exclude, --dry-run, --remove, --verify, --rebuild-index "
-            "or --watch"
+            "--engine ray cannot be combined with --include, --exclude, --dry-run, --remove, --verify, --rebuild-index,"
+            " --watch, --range, --bands or --pages"
         )
     if arguments.num_gpus is not None and not 0 <= arguments.num_gpus < 1e6:
         raise UserError(f"--num-gpus {arguments.num_gpus:g}: give 0 or more")
@@ -225,6 +237,9 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
             follow_links=_links(arguments),
             index=arguments.index,
             recall=arguments.recall,
+            value_range=arguments.range,
+            bands=arguments.bands,
+            pages=arguments.pages,
             on_wait=cli.remark if arguments.wait or arguments.watch else None,
             workers=arguments.workers,
             device=arguments.device or "auto",
@@ -280,6 +295,11 @@ def _remark_passed_over(update: "Update") -> None:
         cli.remark(f"passed over {count} trash and system folders ({named}); name one to index it")
     if update.linked_folders:
         cli.remark(f"passed over {update.linked_folders} links to folders; --follow-links follows them")
+    if update.pages_left_out:
+        files = f"{update.paged_files} file{'' if update.paged_files == 1 else 's'}"
+        cli.remark(
+            f"{update.pages_left_out} further pages or frames of {files} left out; --pages all takes those of TIFFs"
+        )
     unread = {kind: count for kind, count in update.kinds.items() if kind in UNREAD}
     if unread:
         cli.remark(f"pictures and clips of kinds that are not read: {_named(unread)}")
@@ -304,7 +324,7 @@ def _facts(update: "Update") -> list[str]:
     if update.left_out:
         facts.append(f"{update.left_out} left out by patterns")
     if update.companions:
-        facts.append(f"{update.companions} sidecars and clips of pictures")
+        facts.append(f"{update.companions} sidecars, clips and raw files of pictures")
     others = update.other_files - update.companions
     if others:
         kinds = f": {_named(update.kinds)}" if update.kinds else ""
@@ -479,6 +499,14 @@ def _preview(arguments: Arguments, folder: Path) -> int:
 
 
 def _remark_failures(failed: list[tuple[Path, str]]) -> None:
+    """Files of a kind whose extra is missing are summed up, the others named."""
+    lacking = Counter(reason for _, reason in failed if EXTRA in reason)
+    for reason, count in lacking.most_common():
+        kind, install = reason.removeprefix("a ").split(": ", 1)
+        if count > 1:  # "12 DICOM files", "3 TIFFs compressed as JPEG2000"
+            kind = kind.replace("file", "files", 1) if "file" in kind else kind.replace("TIFF", "TIFFs", 1)
+        cli.remark(f"left out: {count} {kind}: {install}")
+    failed = [(path, reason) for path, reason in failed if EXTRA not in reason]
     kinds = Counter(without_detail(reason) for _, reason in failed[SHOWN_FAILURES:])
     summed = {kind for kind, count in kinds.items() if count > 1}
     for number, (path, reason) in enumerate(failed):

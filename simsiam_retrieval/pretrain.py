@@ -10,6 +10,7 @@ from typing import TypeVar
 import tyro
 
 from .core import cli
+from .images.reading import join_range
 from .training.config import Config, recipe
 from .training.run_options import Options
 
@@ -36,7 +37,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    argv = sys.argv[1:]
+    argv = join_range(sys.argv[1:])
     arguments = cli.parse(Arguments, "pretrain", argv, default=_defaults(argv))
     # imported here, because torch takes seconds and --help must be fast
     from .training.trainer import pretrain

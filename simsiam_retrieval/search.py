@@ -41,7 +41,8 @@ class Only:
     max_bytes: int | None = None
     """Largest file size, in bytes."""
     measure: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Range of a measure, NAME=LOW..HIGH, such as brightness=..0.2; may be repeated. Names: docs/check.md."""
+    """Search only images with a measure in this range: NAME=LOW..HIGH, such as brightness=..0.2 (docs/check.md).
+    May be repeated."""
 
 
 @dataclass(frozen=True)

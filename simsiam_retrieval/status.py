@@ -76,6 +76,7 @@ def _as_dict(status: "Status") -> dict:
         "noise_level": status.noise_level,
         "bytes": status.sizes,
         "shards": status.shards,
+        "reading": status.reading,
     }
 
 
@@ -109,6 +110,8 @@ def _print_table(status: "Status") -> None:
         line("", printable(status.encoder_source))
     if status.features is not None:
         line("features", status.features)
+    if status.reading:
+        line("read with", ", ".join(f"--{name} {value}" for name, value in status.reading.items()))
     line("index", f"{status.index} (asked: {status.chosen}), generation {status.generation}")
     if status.measured is not None:
         found = status.measured

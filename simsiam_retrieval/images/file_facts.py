@@ -8,6 +8,7 @@ from PIL import Image
 
 from .decode import Decoded
 from .measures import measure
+from .page_paths import mark_page
 
 THUMBNAIL_SIDE = 240  # smallest longer side in pixels of a thumbnail, unless the picture is smaller
 
@@ -24,7 +25,7 @@ def facts(content: bytes, decoded: Decoded) -> dict[str, Any]:
     """
     small = reduced(decoded.image)
     return {
-        "digest": hashlib.sha256(content).digest(),
+        "digest": mark_page(hashlib.sha256(content), decoded.page),
         "width": decoded.width,
         "height": decoded.height,
         "format": decoded.format,

@@ -17,7 +17,7 @@ from ...core.errors import UserError
 from ...core.text import printable
 from ...encoder.onnx_encoder import Encoder
 from . import checksums, label_copy, measure_table, schema, sealing
-from .catalog import FILE, LOCK_SECONDS
+from .catalog_file import FILE, LOCK_SECONDS
 from .finding import Finding
 from .shard_manifest import is_sharded
 from .writer_lock import writing

@@ -1,6 +1,5 @@
 """What an update has to do: the catalog compared with the disk. Nothing is written here."""
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,7 +8,9 @@ from pathlib import Path
 
 from ...core.errors import UserError
 from ...images.files import ImageFile, Listing
-from ..storage.catalog import Catalog, Content, Known
+from ...images.page_paths import content_digest
+from ..storage.sqlite_store import SqliteStore
+from ..types import Content, Known
 from .patterns import Patterns, Selection
 
 FEW = 20  # images; to forget so many needs no second word
@@ -49,7 +50,7 @@ class Plan:
 
 
 def make_plan(
-    catalog: Catalog,
+    catalog: SqliteStore,
     roots: Sequence[Path],
     listing: Listing,
     selection: Selection,
@@ -132,7 +133,7 @@ def named(roots: Sequence[Path]) -> str:
 class KnownContent:
     """Files found again by their content, under another name or time: their vectors need not be computed again."""
 
-    def __init__(self, catalog: Catalog, todo: Iterable[ImageFile]) -> None:
+    def __init__(self, catalog: SqliteStore, todo: Iterable[ImageFile]) -> None:
         sizes = {file.size for file in todo}
         self._by_digest: dict[bytes, Content] = {}
         self._sizes: set[int] = set()
@@ -145,8 +146,7 @@ class KnownContent:
         if file.size not in self._sizes:
             return None
         try:
-            with file.path.open("rb") as stream:
-                return self._by_digest.get(hashlib.file_digest(stream, "sha256").digest())
+            return self._by_digest.get(content_digest(file.path))
         except OSError:
             return None  # reading it as a picture will say why
 
@@ -154,8 +154,7 @@ class KnownContent:
 def changed_inside(file: ImageFile, row: Known) -> bool:
     """Whether a file's bytes are others than when it was indexed; True as well where they cannot be read."""
     try:
-        with file.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest() != row.digest
+        return content_digest(file.path) != row.digest
     except OSError:
         return True  # reading it as a picture will say why
 
