@@ -1,6 +1,6 @@
 """A sharded collection as scripts and the app use it: the same class, less what needs all vectors at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Never
 
@@ -18,10 +18,11 @@ from .index.mapped_index import ShardIndex, hashes_of
 from .search.filters import Filter
 from .search.shard_searcher import ShardSearcher
 from .storage import shard_file
+from .storage.catalog import FILE as CATALOG
 from .storage.catalog import Catalog, Item, explained
 from .storage.finding import Finding
 from .storage.mending import mend
-from .storage.shard_catalog import ShardCatalog
+from .storage.shard_catalog import Shard, ShardCatalog
 from .storage.shard_reader import footer_identity
 from .storage.writer_lock import writing
 
@@ -114,7 +115,9 @@ class ShardedCollection(Collection):
         build(self.folder, kind=kind, recall=recall, on_wait=on_wait)
 
     def verify(self, *, on_wait: Callable[[str], None] | None = None) -> list[Finding]:
-        """Read every shard against its checksums, and compare catalog and index with them; nothing is mended.
+        """Read every shard against its checksums, and compare catalog and index with them.
+
+        Rows of the catalog that are not what a sound shard says are put right; the rest is named.
 
         Raises :class:`UserError` for damage of the catalog's own pages, or of the encoder.
         """
@@ -123,6 +126,8 @@ class ShardedCollection(Collection):
             if Encoder(self.folder / "encoder.onnx", device="cpu").identity != self.encoder_identity:
                 raise UserError(f"{self.folder}: not the encoder that made this collection; put that one back")
             found = mended
+            if strays := self._catalog.remove_strays():
+                found.append(Finding(self.folder / CATALOG, f"{strays} rows belonged to no shard", "removed"))
             again = "put it back, or delete it, embed its images again and build"
             for shard in self._catalog.shards():
                 file = shard_file.shard_file(self.folder, shard.name)
@@ -131,6 +136,7 @@ class ShardedCollection(Collection):
                         found.append(Finding(file, "not the shard that was built", "left; build again"))
                     else:
                         shard_file.check(file)
+                        found += self._compared(shard, file)
                 except UserError as error:
                     problem = str(error).removeprefix(f"{file}: ").partition(";")[0]
                     found.append(Finding(file, problem, f"left; {again}"))
@@ -145,9 +151,21 @@ class ShardedCollection(Collection):
                 found.append(Finding(file, f"missing, damaged, or not of {count} images", "left; build again"))
             return found
 
+    def _compared(self, shard: Shard, file: Path) -> Iterator[Finding]:
+        """Compare the catalog's rows of a shard with the shard itself, which is sound, and put them right."""
+        rows = [row for group in shard_file.read_rows(file) for row in group]
+        places = [place for place, _ in shard_file.read_places(file)]
+        differing = self._catalog.differing_rows(shard, rows, places)
+        if differing or not self._catalog.sealed(shard):
+            self._catalog.fill([(shard, rows, places)])
+        if differing:
+            problem = f"{differing} rows differ from those of shard {file.name}"
+            yield Finding(self.folder / CATALOG, problem, "put right")
+
     def _indexed(self) -> int | None:
-        index = ShardIndex.load(self.folder, self._catalog.generation())
-        return None if index is None else len(index)
+        generation = self._catalog.generation()
+        index = ShardIndex.load(self.folder, generation, seals=self._catalog.list_seals(generation))
+        return None if index is None or not index.holds_sound_lists() else len(index)
 
     def _only_small(self, why: str, instead: str) -> None:
         count = len(self)

@@ -224,18 +224,19 @@ def test_the_command_that_builds(tmp_path, run: Run) -> None:
 
 
 def test_changed_bytes_of_the_index_are_found(made, photos, run: Run, tmp_path) -> None:
-    """Of the centroids by a search, of the lists by --verify."""
-    folder = shutil.copytree(made, tmp_path / "c")
+    """Of the centroids and of the lists by a search, too."""
     query = sorted(photos.rglob("*.jpg"))[0]
     for suffix in ("ivfdata", "faiss"):
+        folder = shutil.copytree(made, tmp_path / suffix)
         [file] = folder.glob(f"index-*.{suffix}")
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
-        done = run("index", "--verify", "--collection", folder)
-        assert "does not fit its checksum" in done.stdout and "build again" in done.stdout
-    refused(run("search", query, "--collection", folder), "index is missing or damaged")
-    assert run("index", "--rebuild-index", "--collection", folder).returncode == 0
+        with Collection.open(folder) as opened, pytest.raises(UserError, match="index is missing or damaged"):
+            opened.search(query, 10**6)
+    done = run("index", "--verify", "--collection", folder)
+    assert "does not fit its checksum" in done.stdout and "build again" in done.stdout
+    assert run("index", "--rebuild-index", "--collection", folder).stdout.startswith("built the index")
 
 
 def test_labels_outlive_the_catalog_of_a_sharded_collection(made, tmp_path, run: Run) -> None:
@@ -281,7 +282,9 @@ def test_a_shard_that_is_gone_or_damaged(made, photos, run: Run, tmp_path) -> No
     with database:
         database.execute("UPDATE shards SET images = images + 1 WHERE first = 1")
     database.close()
-    assert "missing, damaged, or not of" in run("index", "--verify", "--collection", folder).stdout
+    with Collection.open(folder) as opened, pytest.raises(UserError, match="the list of its shards does not fit"):
+        opened.search(query)
+    refused(run("index", "--verify", "--collection", folder), "was put aside", "--rebuild-index")
 
 
 def test_searching_needs_neither_pyarrow_nor_torch(made, photos, tmp_path) -> None:

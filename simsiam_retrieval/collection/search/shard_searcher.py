@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UserError
-from ..index.mapped_index import ShardIndex, index_hash
+from ..index.mapped_index import DamagedLists, ShardIndex, index_hash
 from ..index.vector_index import VectorIndex
 from ..storage.catalog import explained
 from ..storage.shard_catalog import ShardCatalog
@@ -28,7 +28,10 @@ class ShardSearcher(Searcher):
             while self._index is None or self._index.generation != self._catalog.generation():
                 generation = self._catalog.generation()
                 found: VectorIndex | None = ShardIndex.load(
-                    self._catalog.folder, generation, index_hash(self._catalog, generation)
+                    self._catalog.folder,
+                    generation,
+                    index_hash(self._catalog, generation),
+                    self._catalog.list_seals(generation),
                 )
                 count = self._catalog.count()
                 if generation != self._catalog.generation():
@@ -36,10 +39,7 @@ class ShardSearcher(Searcher):
                 if count == 0:
                     found = VectorIndex.build(np.zeros(0, np.int64), np.zeros((0, self._dim), np.float32), generation)
                 if found is None or len(found) != count:
-                    raise UserError(
-                        f"{self._catalog.folder}: its index is missing or damaged; build it again: "
-                        "python -m simsiam_retrieval.index --rebuild-index --collection PATH"
-                    )
+                    raise self._damaged()
                 self._index = found
             return self._index
 
@@ -53,8 +53,17 @@ class ShardSearcher(Searcher):
             return self._exactly(queries, k, among)
         if not isinstance(index, ShardIndex):  # of an empty collection
             return index.search(queries, k)
-        scores, ids = index.search(queries, k * index.rescored, among)
+        try:
+            scores, ids = index.search(queries, k * index.rescored, among)
+        except DamagedLists:
+            raise self._damaged() from None
         return self._rescored(queries, ids, k) if index.rounded else (scores, ids)
+
+    def _damaged(self) -> UserError:
+        return UserError(
+            f"{self._catalog.folder}: its index is missing or damaged; build it again: "
+            "python -m simsiam_retrieval.index --rebuild-index --collection PATH"
+        )
 
     def _vectors_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         with self._lock, explained(self._catalog.folder), self._catalog.snapshot():

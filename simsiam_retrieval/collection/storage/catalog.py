@@ -421,11 +421,15 @@ class Catalog:
 
     def _check_labels(self) -> None:
         """Compare the labels with their checksums, once for each state of the file."""
-        (version,) = self._db.execute("PRAGMA data_version").fetchone()  # changes with other connections' commits
-        state = version, self._db.total_changes
+        state = self.state()
         if state != self._labels_checked:
             sealing.check_labels(self._db)
             self._labels_checked = state
+
+    def state(self) -> tuple[int, int]:
+        """Another one after any change of the file, by whomever."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()  # changes with other connections' commits
+        return version, self._db.total_changes
 
     def check_rows(self, ids: Iterable[int]) -> None:
         """Raise ``DatabaseError`` where what is stored of one of these items is not what was written."""

@@ -19,6 +19,7 @@ from ...encoder.onnx_encoder import Encoder
 from . import checksums, label_copy, schema, sealing
 from .catalog import FILE, LOCK_SECONDS
 from .finding import Finding
+from .shard_catalog import ShardCatalog
 from .shard_manifest import is_sharded
 from .writer_lock import writing
 
@@ -26,7 +27,17 @@ KEPT = "catalog.damaged.sqlite"  # what could not be read, for somebody who know
 ENCODER_FILE = "encoder.onnx"
 
 # settings that are worked out again, or that a later run sets
-_MADE_AGAIN = {"noise", "measured", "index made with", "index seal", "trained", "training", "own_name"}
+_MADE_AGAIN = {
+    "noise",
+    "measured",
+    "index made with",
+    "index seal",
+    "lists seal",
+    "shards seal",
+    "trained",
+    "training",
+    "own_name",
+}
 # complaints of integrity_check that are about an index only
 _OF_INDEX = re.compile(r"missing from index|wrong # of entries in index|non-unique entry in index|Tree \d+.*index")
 
@@ -77,6 +88,8 @@ def _mended(folder: Path) -> list[Finding]:
         with db:
             db.execute("BEGIN IMMEDIATE")
             found += [*_settings(db, folder), *_roots(db, folder), *_labels(db, folder)]
+        if is_sharded(folder):
+            ShardCatalog(folder, db).check_shards()
         return found
 
 

@@ -44,10 +44,13 @@ class ShardReader:
             os.close(self._open.popitem()[1])
 
     def vectors(self, name: str, identity: str, at: int, rows: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
+        """As :meth:`stored`, of unit length again, which rounding to float16 takes away."""
+        return unit(self.stored(name, identity, at, rows, dim))
+
+    def stored(self, name: str, identity: str, at: int, rows: NDArray[np.int64], dim: int) -> NDArray[np.float16]:
         """Vectors (n, dim) of a row group that begins at byte ``at``; ``rows`` (n,) ascending, within the group.
 
-        Of unit length again, which rounding to float16 takes away; zeros where there is none. Raises
-        :class:`UserError` when the shard is gone, or not the one that was built.
+        Zeros where there is none. Raises :class:`UserError` when the shard is gone, or not the one that was built.
         """
         handle, size = self._handle(name, identity), 2 * dim
         first, last = int(rows[0]), int(rows[-1])
@@ -57,7 +60,7 @@ class ShardReader:
         else:
             content = b"".join(self._read(handle, name, at + row * size, size) for row in rows.tolist())
             found = np.frombuffer(content, "<f2").reshape(-1, dim)
-        return unit(found)
+        return found
 
     def content(self, name: str, identity: str, at: int, count: int) -> bytes:
         """``count`` bytes of a shard; raises as :meth:`vectors` does."""
@@ -71,10 +74,10 @@ class ShardReader:
             try:
                 handle = os.open(file, os.O_RDONLY)
             except OSError as error:
-                raise self._trouble(name, f"cannot be opened ({error.strerror})") from None
+                raise self.trouble(name, f"cannot be opened ({error.strerror})") from None
             if _footer_hash(handle) != identity:
                 os.close(handle)
-                raise self._trouble(name, "has changed since the collection was built")
+                raise self.trouble(name, "has changed since the collection was built")
             self._open[key] = handle
             if len(self._open) > OPEN_FILES:
                 os.close(self._open.popitem(last=False)[1])
@@ -85,12 +88,13 @@ class ShardReader:
         try:
             content = os.pread(handle, count, at)
         except OSError as error:
-            raise self._trouble(name, f"cannot be read ({error.strerror})") from None
+            raise self.trouble(name, f"cannot be read ({error.strerror})") from None
         if len(content) != count:
-            raise self._trouble(name, "is shorter than it was when the collection was built")
+            raise self.trouble(name, "is shorter than it was when the collection was built")
         return content
 
-    def _trouble(self, name: str, what: str) -> UserError:
+    def trouble(self, name: str, what: str) -> UserError:
+        """What to say of a shard that something is wrong with."""
         return UserError(
             f"{shard_file(self._collection, name)}: this shard {what}; put it back, or build the collection again: "
             "python -m simsiam_retrieval.index --rebuild-index --collection PATH"
