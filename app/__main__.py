@@ -42,7 +42,7 @@ def main() -> None:
     arguments = cli.parse(Arguments, "app", examples=EXAMPLES)
     # imported here so that --help answers at once
     from simsiam_retrieval.collection import Collection
-    from simsiam_retrieval.core.paths import find_collection
+    from simsiam_retrieval.core.known_collections import find_collection
 
     from .public import read_base, read_public
     from .server import check_proxy, serve

@@ -15,14 +15,13 @@ from simsiam_retrieval.core.errors import UserError
 
 from . import settings as shared
 from .public import Public
-from .settings import Settings
+from .settings import MAX_UPLOAD, Settings
 from .theme import THEME
 
 HOST = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # every address of this machine
 OWN_NAMES = frozenset({HOST, "localhost"})
 SCRIPT = Path(__file__).parent / "pages" / "navigation.py"
-MAX_UPLOAD = 100  # MB; no photo of a camera is larger
 START_SECONDS = 60  # until the server must answer
 
 OPTIONS: dict[str, object] = {

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from simsiam_retrieval.core.paths import find_collection
+from simsiam_retrieval.core.known_collections import find_collection
+
+MAX_UPLOAD = 100  # MB of a photo given as a query; no photo of a camera is larger
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from simsiam_retrieval.core.paths import absolute
 from simsiam_retrieval.evaluation.extractors import unit_rows
-from simsiam_retrieval.images.files import absolute, list_images
+from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.metrics.whitening import fit_whitening
 from simsiam_retrieval.training import augmentation, loop
 from simsiam_retrieval.training.build_model import build_model

@@ -14,11 +14,11 @@ from onnx import ModelProto
 
 from simsiam_retrieval.core.atomic_files import replacing
 from simsiam_retrieval.core.errors import UserError
+from simsiam_retrieval.core.paths import absolute
 from simsiam_retrieval.core.progress import bar
 from simsiam_retrieval.core.version import __version__
 from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.evaluation.extractors import weights_hash
-from simsiam_retrieval.images.files import absolute
 from simsiam_retrieval.methods.feature_description import METADATA_KEY, WHOLE, Features
 from simsiam_retrieval.methods.pooling import PooledStages
 from simsiam_retrieval.metrics.whitening import COMPONENTS, FEWEST, Whitening, fit_whitening, power_for

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.core.example_photos import example_photos
+from simsiam_retrieval.core.paths import absolute
 from simsiam_retrieval.core.progress import bar
 from simsiam_retrieval.images.decode import ImageError, centre_square, decode
-from simsiam_retrieval.images.files import absolute, list_images
+from simsiam_retrieval.images.files import list_images
 
 CALIBRATION_IMAGES = 512  # 1,024 gave the same recall of neighbours
 HELD_OUT_IMAGES = 512

@@ -42,8 +42,7 @@ def main() -> None:
     if len(arguments.names) != wanted:
         form = {"list": "", "use": " NAME", "rename": " NAME NEW", "remove": " NAME"}[arguments.action]
         raise UserError(f"type: python -m simsiam_retrieval.collections {arguments.action}{form}")
-    from .core.known_collections import find, rename
-    from .core.paths import remember
+    from .core.known_collections import find, remember, rename
 
     if arguments.action == "list":
         _list(as_json=arguments.json)
@@ -63,8 +62,7 @@ def main() -> None:
 
 def _list(*, as_json: bool) -> None:
     from .collection.summary import summarise
-    from .core.known_collections import known_collections
-    from .core.paths import last_collection
+    from .core.known_collections import known_collections, last_collection
 
     last, known = last_collection(), known_collections()
     rows = [(one, summarise(one.path) if one.present else None) for one in known]

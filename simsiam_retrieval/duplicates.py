@@ -51,7 +51,7 @@ def main() -> None:
     from .collection import Collection
     from .collection.duplicates.duplicate_list import as_json
     from .collection.duplicates.find_duplicates import SURE
-    from .core.paths import find_collection
+    from .core.known_collections import find_collection
     from .core.progress import bar
 
     folder = find_collection(arguments.collection)
@@ -82,7 +82,7 @@ def main() -> None:
 
 def _checked(collection: "Collection", given: tuple[Path, ...]) -> list[Path]:
     """Absolute folders; raises :class:`UserError` for one that the collection has nothing of."""
-    from .images.files import absolute
+    from .core.paths import absolute
 
     folders = [absolute(folder) for folder in given]
     for folder, typed in zip(folders, given, strict=True):

@@ -37,7 +37,7 @@ def main() -> None:
     arguments = cli.parse(Arguments, "hand_over")
     # imported here so that --help answers at once
     from .collection import Collection
-    from .core.paths import find_collection
+    from .core.known_collections import find_collection
     from .core.progress import bar
     from .vector_databases.handing_over import hand_over
 

@@ -14,6 +14,7 @@ from .core.text import printable, without_detail
 
 if TYPE_CHECKING:
     from .collection.collection import Update
+    from .encoder.onnx_encoder import Encoder
 
 EXAMPLES = """examples:
   index ./photos                           make or update the default collection
@@ -122,6 +123,16 @@ def main() -> int:
     return _watch(arguments, folder, update) if arguments.watch else cli.DONE
 
 
+def _remark_encoder(encoder: "Encoder", device: str | None) -> None:
+    from .encoder.device_remark import remark_device
+    from .encoder.previous_encoder import advice
+
+    remark_device(encoder, device)
+    line = advice(encoder.identity)
+    if line is not None:
+        cli.remark(line)
+
+
 def _check_watching(arguments: Arguments) -> None:
     if arguments.poll is not None and not (arguments.watch and 0 < arguments.poll < 1e6):
         raise UserError("--poll goes with --watch, and takes a number of seconds, such as 60")
@@ -148,7 +159,7 @@ def _on_cluster(arguments: Arguments, folder: Path) -> int:
         )
     if arguments.num_gpus is not None and not 0 <= arguments.num_gpus < 1e6:
         raise UserError(f"--num-gpus {arguments.num_gpus:g}: give 0 or more")
-    from .core.paths import remember
+    from .core.known_collections import remember
     from .core.progress import bar
     from .distributed.index_on_cluster import Hooks, Options, index_on_cluster
 
@@ -208,7 +219,7 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
             on_wait=cli.remark if arguments.wait or arguments.watch else None,
             workers=arguments.workers,
             device=arguments.device or "auto",
-            on_device=lambda encoder: cli.remark_device(encoder, arguments.device),
+            on_device=lambda encoder: _remark_encoder(encoder, arguments.device),
             on_start=shown.of,
             on_progress=shown.advance,
         )
@@ -223,8 +234,7 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
 
 def _remember(folder: Path) -> None:
     """Make this collection the one that is searched; say so where another one was."""
-    from .core.known_collections import known_collections
-    from .core.paths import last_collection, remember
+    from .core.known_collections import known_collections, last_collection, remember
 
     last, before = last_collection(), known_collections()
     remember(folder)
@@ -299,7 +309,7 @@ def _watch(arguments: Arguments, folder: Path, last: "Update") -> int:
 
     from .collection import Collection
     from .collection.update.watching import watch_roots
-    from .images.files import absolute
+    from .core.paths import absolute
 
     with Collection.open(folder) as collection:
         roots = [absolute(root) for root in arguments.folders] or collection.roots
@@ -333,7 +343,7 @@ def _move(arguments: Arguments, folder: Path) -> int:
     if any(others) or arguments.remove or arguments.verify or arguments.rebuild_index or arguments.watch:
         raise UserError("--moved goes with --collection, --wait and --workers only; update folders in a second run")
     from .collection import Collection
-    from .images.files import absolute
+    from .core.paths import absolute
 
     assert arguments.moved is not None
     old, new = map(absolute, arguments.moved)
@@ -353,7 +363,7 @@ def _remove(arguments: Arguments, folder: Path) -> int:
     if "" in arguments.remove:  # an unset variable of a shell; as a path it would be the current folder
         raise UserError("--remove '': name a path")
     from .collection import Collection
-    from .images.files import absolute
+    from .core.paths import absolute
 
     with Collection.open(folder) as collection:
         update = collection.remove(arguments.remove, on_wait=cli.remark if arguments.wait else None)
@@ -403,7 +413,7 @@ def _maintain(arguments: Arguments, folder: Path) -> int:
 def _build_sharded(arguments: Arguments, folder: Path) -> int:
     from .collection.index.build_shard_index import build
     from .collection.index.shard_workers import pooled
-    from .core.paths import remember
+    from .core.known_collections import remember
     from .core.progress import bar
 
     with bar("building", 0) as shown, pooled(arguments.workers) as run:

@@ -85,15 +85,17 @@ def main() -> int:
         raise UserError("name an image to search for")
     # imported here so that --help answers at once
     from .collection import Collection
-    from .core.paths import find_collection
+    from .core.known_collections import find_collection
 
     folder = find_collection(arguments.collection)
     failed: list[str] = []
     with Collection.open(folder) as collection:
         cli.remark_collection(arguments.collection, folder)
         if arguments.device is not None:
+            from .encoder.device_remark import remark_device
+
             collection.encoder_device = arguments.device
-            cli.remark_device(collection.encoder, arguments.device)
+            remark_device(collection.encoder, arguments.device)
         queries = _queries(arguments, collection)
         results = _results(arguments, collection, queries, failed)
         if arguments.sheet is not None:
@@ -133,7 +135,7 @@ def _queries(arguments: Arguments, collection: "Collection") -> list[tuple[str, 
 
 def _check_image(image: str) -> None:
     """Raise :class:`UserError` with what to do, for a query that is no file."""
-    from .images.files import absolute
+    from .core.paths import absolute
 
     if "://" in image:
         raise UserError(f"{image}: a URL; nothing is fetched from a network: download the picture and name the file")

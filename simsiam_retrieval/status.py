@@ -40,7 +40,7 @@ def main() -> None:
         raise UserError("name one collection, with --collection or without")
     # imported here so that --help answers at once
     from .collection.status import read_status
-    from .core.paths import find_collection
+    from .core.known_collections import find_collection
 
     status = read_status(find_collection(arguments.place or arguments.collection))
     if arguments.json:
@@ -75,6 +75,8 @@ def _as_dict(status: "Status") -> dict:
 
 
 def _print_table(status: "Status") -> None:
+    from .encoder.previous_encoder import advice
+
     def line(name: str, value: object) -> None:
         print(f"{name:11} {value}")
 
@@ -96,6 +98,8 @@ def _print_table(status: "Status") -> None:
             facts.append("missing now")
         line("" if number else "folders", f"{printable(root.path)} ({', '.join(facts)})")
     line("encoder", f"{status.encoder}, {status.dim} values a vector")
+    if (old := advice(status.encoder)) is not None:
+        line("", old)
     if status.encoder_source is not None:
         line("", printable(status.encoder_source))
     if status.features is not None:

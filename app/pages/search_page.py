@@ -21,7 +21,6 @@ from ..components.score_spread import spread
 from ..open_collection import open_collection
 from ..search import filter_form, selection, uploads
 from ..search.address import LEAVING, MOST_PAGES, RESULTS, Address, as_number
-from ..server import MAX_UPLOAD
 
 INDEX = "python -m simsiam_retrieval.index FOLDER"
 ALIKE = 0.99  # cosine of near duplicates, for an encoder that has no calibrated one
@@ -85,7 +84,7 @@ def _header(collection: Collection, images: int, address: Address) -> None:
             "Search with photos of yours, or paste one",
             key=uploads.UPLOADS,
             accept_multiple_files=True,
-            max_upload_size=MAX_UPLOAD,
+            max_upload_size=settings.MAX_UPLOAD,
             on_change=_on_given,
             args=(address,),
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from ..server import MAX_UPLOAD
+from ..settings import MAX_UPLOAD
 
 UPLOADS, CAMERA, PASTED = "photos", "camera", "pasted"  # keys in the session
 

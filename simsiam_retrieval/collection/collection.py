@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from ..core.atomic_files import replacing
 from ..core.errors import UserError
+from ..core.paths import absolute, is_missing
 from ..encoder.hub import source_of
 from ..encoder.onnx_encoder import Encoder, ImageLike, find_encoder, gpu_present
-from ..images.files import ImageFile, Listing, absolute, is_missing, list_images
+from ..images.files import ImageFile, Listing, list_images
 from .duplicates.comparison import Comparison, compare
 from .duplicates.find_duplicates import Duplicate, check_threshold, find_duplicates
 from .index.gpu_index import check_device

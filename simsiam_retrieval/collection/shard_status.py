@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
+from ..core.paths import is_missing
 from ..core.text import without_detail
 from ..encoder.onnx_encoder import stored_features
-from ..images.files import is_missing
 from .collection import ENCODER_FILE, Collection
 from .index import shard_parts
 from .index.make_index import measured, recorded_settings

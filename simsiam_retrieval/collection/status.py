@@ -53,7 +53,7 @@ def read_status(folder: Path) -> Status:
 
     Raises :class:`UserError` when there is none, or it is damaged.
     """
-    from ..images.files import is_missing
+    from ..core.paths import is_missing
     from .shard_status import read_sharded_status
     from .storage.catalog import explained
 

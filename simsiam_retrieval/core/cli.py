@@ -8,15 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
 from .errors import UserError
 from .text import printable
-
-if TYPE_CHECKING:
-    from ..encoder.onnx_encoder import Encoder
 
 T = TypeVar("T")
 
@@ -104,14 +101,6 @@ def _speaker() -> str:
     """Who speaks, where a launcher started several processes and this is not the first."""
     rank = os.environ.get("RANK", "0") if "TORCHELASTIC_RUN_ID" in os.environ else "0"
     return "" if rank == "0" else f"[process {rank}] "
-
-
-def remark_device(encoder: "Encoder", asked: str | None) -> None:
-    """Say what computes, where somebody asked for it (``--device``) or a GPU is there to be taken."""
-    from ..encoder.onnx_encoder import gpu_present
-
-    if asked is not None or encoder.device != "cpu" or gpu_present():
-        remark(encoder.took)
 
 
 def remark(text: str) -> None:

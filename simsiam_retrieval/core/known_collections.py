@@ -1,16 +1,16 @@
-"""The collections of this user: where they are, what they are called, when each was used last."""
+"""The collections of this user: where they are, what they are called, when each was used, and which one last."""
 
 import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from ..images.files import absolute
-from .atomic_files import write_json
+from .atomic_files import parse_json, write_json
 from .errors import UserError
-from .paths import home
+from .paths import absolute, default_collection, home
 
 FILE = "collections.json"
+LAST = "last.json"
 MARKS = ("catalog.sqlite", "shards.json")  # a folder that has one of these is a collection
 
 
@@ -93,6 +93,45 @@ def forget(known: KnownCollection) -> None:
     noted = _read()
     if noted.pop(known.path, None) is not None:
         _write(noted)
+
+
+def remember(collection: Path) -> None:
+    """Make ``collection`` the one that other commands find by themselves."""
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        write_json(home() / LAST, {"collection": str(collection.absolute())})
+        note_use(collection.absolute())
+    except OSError:
+        pass  # a convenience; the collection itself is safe
+
+
+def last_collection() -> Path:
+    """The collection that commands find by themselves, whether it is there or not."""
+    try:
+        return Path(parse_json((home() / LAST).read_text(encoding="utf-8"))["collection"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return default_collection()
+
+
+def find_collection(given: Path | str | None) -> Path:
+    """The collection to read: ``given``, a folder or a name that ``collections`` shows, else the one used last.
+
+    Raises :class:`UserError` when there is none yet, or when the one used last is gone.
+    """
+    if given is not None:
+        return path_of(given)
+    last = last_collection()
+    if last.exists():
+        return last
+    others = [known for known in known_collections() if known.present]
+    if not others:
+        raise UserError("nothing is indexed yet; run: python -m simsiam_retrieval.index FOLDER")
+    named = ", ".join(known.name for known in others[:5]) + (", ..." if len(others) > 5 else "")
+    noted = (home() / LAST).exists()
+    missing = f"{last}: the collection used last is not there any more" if noted else "no collection was chosen yet"
+    raise UserError(
+        f"{missing}; there are: {named}; choose one: python -m simsiam_retrieval.collections use {others[0].name}"
+    )
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -1,19 +1,39 @@
-"""Where collections live when nobody names a place, and which one was used last."""
+"""Paths as a person types them, and the folder where this package keeps a person's data."""
 
 import os
 from pathlib import Path
 
-import platformdirs
-
-from ..images.files import absolute
-from .atomic_files import parse_json, write_json
 from .errors import UserError
 
 HOME_VARIABLE = "SIMSIAM_RETRIEVAL_HOME"
 
 
+def absolute(path: str | Path) -> Path:
+    """One spelling for a path: absolute, without ``~`` and ``..``; links stay as they are.
+
+    Raises :class:`UserError` for the home of a user who does not exist.
+    """
+    try:
+        return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
+    except RuntimeError:
+        raise UserError(f"{path}: no such user; write ./~... for a name that begins with ~") from None
+
+
+def is_missing(path: Path) -> bool:
+    """Whether nothing has this name; what cannot be looked at is not missing."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
 def home() -> Path:
     """The user's data directory for this package; ``SIMSIAM_RETRIEVAL_HOME`` moves it."""
+    import platformdirs  # here, as decoding processes need only the functions above
+
     moved = os.environ.get(HOME_VARIABLE)
     return absolute(moved) if moved else Path(platformdirs.user_data_dir("simsiam-retrieval", appauthor=False))
 
@@ -26,46 +46,3 @@ def default_collection() -> Path:
 def default_cache() -> Path:
     """Where decoded training images are kept that do not fit into memory; it may be deleted at any time."""
     return home() / "cache"
-
-
-def remember(collection: Path) -> None:
-    """Make ``collection`` the one that other commands find by themselves."""
-    from .known_collections import note_use
-
-    try:
-        home().mkdir(parents=True, exist_ok=True)
-        write_json(home() / "last.json", {"collection": str(collection.absolute())})
-        note_use(collection.absolute())
-    except OSError:
-        pass  # a convenience; the collection itself is safe
-
-
-def last_collection() -> Path:
-    """The collection that commands find by themselves, whether it is there or not."""
-    try:
-        return Path(parse_json((home() / "last.json").read_text(encoding="utf-8"))["collection"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return default_collection()
-
-
-def find_collection(given: Path | str | None) -> Path:
-    """The collection to read: ``given``, a folder or a name that ``collections`` shows, else the one used last.
-
-    Raises :class:`UserError` when there is none yet, or when the one used last is gone.
-    """
-    from .known_collections import known_collections, path_of
-
-    if given is not None:
-        return path_of(given)
-    last = last_collection()
-    if last.exists():
-        return last
-    others = [known for known in known_collections() if known.present]
-    if not others:
-        raise UserError("nothing is indexed yet; run: python -m simsiam_retrieval.index FOLDER")
-    named = ", ".join(known.name for known in others[:5]) + (", ..." if len(others) > 5 else "")
-    noted = (home() / "last.json").exists()
-    missing = f"{last}: the collection used last is not there any more" if noted else "no collection was chosen yet"
-    raise UserError(
-        f"{missing}; there are: {named}; choose one: python -m simsiam_retrieval.collections use {others[0].name}"
-    )

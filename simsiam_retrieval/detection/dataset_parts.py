@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ..core import cli
 from ..core.errors import UserError
+from ..core.paths import absolute
 from ..core.progress import bar
 from ..core.text import printable
-from ..images.files import absolute
 from ..images.worker_pool import map_chunks
 from . import coco, voc
 from .annotations import AnnotatedSet, DetectionSet, classes_of, joined, prepared

@@ -7,11 +7,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..collection.storage.shard_manifest import ENCODER_FILE
 from ..core.atomic_files import replacing
 from ..core.errors import UserError
 from ..core.paths import home
+from ..core.version import __version__
 from ..encoder.onnx_encoder import Encoder
 from .embed_piece import PieceEmbedder
 from .locations import is_url

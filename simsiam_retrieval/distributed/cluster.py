@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..core.errors import UserError
+from ..core.version import __version__
 from ..images.worker_pool import available_cpus
 from .actor import Counter, Embedder, EncoderCopy, packed
 from .pieces import Piece

@@ -20,8 +20,8 @@ from ..collection.storage.shard_manifest import ENCODER_FILE, FILE, Manifest, is
 from ..collection.storage.writer_lock import HOLDER_FILE, LOCK_FILE, writing
 from ..core.atomic_files import write_json
 from ..core.errors import UserError
+from ..core.paths import absolute, is_missing
 from ..encoder.onnx_encoder import Encoder, check_device, find_encoder
-from ..images.files import absolute, is_missing
 from ..images.worker_pool import check_workers
 from .cluster import Cluster, connected
 from .existing_shards import Known, Stock

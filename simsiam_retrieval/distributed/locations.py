@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from ..core.errors import UserError
-from ..images.files import absolute
+from ..core.paths import absolute
 
 # what storage calls the version of a file, and when it was changed; each system has a name of its own
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "checksum")

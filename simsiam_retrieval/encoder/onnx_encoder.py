@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..core.errors import UserError
+from ..core.paths import absolute
 from ..core.text import printable
 from ..images.decode import ImageError, centre_square, decode, upright_rgb
-from ..images.files import absolute
 
 FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX file this package writes
 
 DEVICES = {"cpu": "CPU", "cuda": "GPU (CUDA)", "tensorrt": "GPU (TensorRT)"}
 PROVIDERS = {"cuda": ["CUDAExecutionProvider"], "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider"]}
+PREVIOUS = "previous"  # the name of the encoder shipped before
 RUN_FILES = ("encoder.onnx", "encoder_fp16.onnx", "encoder_int8.onnx")  # in a run folder, the first is taken
 LARGEST_SIDE, LARGEST_DIM = 4096, 65_536  # of images, in pixels, and of vectors; more is damage
 LARGEST_FILE = 2**31  # bytes; ONNX itself allows no more
@@ -188,7 +189,7 @@ def default_encoder_file() -> Path:
 
 def find_encoder(encoder: str | Path | None) -> Path:
     """The ONNX file that an ENCODER argument means: a run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]``,
-    or nothing (the shipped one).
+    ``previous`` (the one shipped before today's, where it is found), or nothing (the shipped one).
 
     Raises :class:`UserError` when there is none.
     """
@@ -201,6 +202,10 @@ def find_encoder(encoder: str | Path | None) -> Path:
     if "://" in str(encoder) or str(encoder).startswith(("http:/", "https:/")):
         raise UserError(f"{encoder}: a URL; name a file, a run folder, or a model on the Hub: hf://OWNER/NAME")
     path = absolute(encoder)
+    if str(encoder) == PREVIOUS and not path.exists():
+        from .previous_encoder import previous_encoder  # here, as next to nobody needs it
+
+        return previous_encoder()
     if path.is_dir():
         for name in RUN_FILES:
             if (path / name).exists():

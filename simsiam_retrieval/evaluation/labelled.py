@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.errors import UserError
+from ..core.paths import absolute
 from ..core.text import printable
-from ..images.files import ImageFile, absolute, list_images
+from ..images.files import ImageFile, list_images
 
 
 @dataclass

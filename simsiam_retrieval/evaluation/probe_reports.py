@@ -25,17 +25,18 @@ def fingerprint(pixels: "NDArray", names: list[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def build(measured: list[dict[str, Any]], data: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The report: the first of ``measured`` is what was asked about, the others are its baselines."""
-    from .protocols import PROTOCOLS  # imports torch, which reading and printing reports can do without
+def build(measured: list[dict[str, Any]], data: dict[str, Any], seed: int, protocols: dict[str, str]) -> dict[str, Any]:
+    """The report: the first of ``measured`` is what was asked about, the others are its baselines.
 
+    ``protocols``: how each measurement is done, in words; those that were used are kept.
+    """
     used = set(measured[0]["results"]) | set(measured[0])
     return {
         "format": FORMAT,
         **measured[0],
         "baselines": measured[1:],
         **data,
-        "protocols": {name: text for name, text in PROTOCOLS.items() if name in used},
+        "protocols": {name: text for name, text in protocols.items() if name in used},
         "seed": seed,
         "version": __version__,
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),

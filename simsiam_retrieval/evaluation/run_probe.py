@@ -14,6 +14,7 @@ from ..core import cli
 from ..core.errors import UserError
 from ..core.progress import bar
 from ..core.text import printable
+from ..encoder.device_remark import remark_device
 from ..methods.feature_description import Features as Description
 from ..methods.feature_description import described
 from ..metrics.whitening import COMPONENTS, fit_whitening
@@ -23,6 +24,7 @@ from .labelled import LabelledFiles, common_classes, thin_classes
 from .probe_extractor import Split, Task, network_behind, probe
 from .probe_options import Options
 from .probe_reports import build, fingerprint
+from .protocols import PROTOCOLS
 from .stored_predictions import Predictions
 from .stored_predictions import Subject as Guessed
 
@@ -122,12 +124,12 @@ def run_probe(
     }
     truth = task.test.labels.numpy().astype(np.int32)
     paths = [file.path for file in usable[1].files]
-    return build(measured, facts, options.seed), Predictions(classes, paths, truth, guessed)
+    return build(measured, facts, options.seed, PROTOCOLS), Predictions(classes, paths, truth, guessed)
 
 
 def _subjects(encoder: str | Path | None, against: Sequence[str], device: str | None) -> list[_Subject]:
     asked = open_extractor(encoder, device or "auto")
-    cli.remark_device(asked.encoder, device)
+    remark_device(asked.encoder, device)
     subjects = [_Subject(asked, encoder)]
     untrained = random_weights(asked.encoder)
     features = described(asked.encoder.metadata) or Description()

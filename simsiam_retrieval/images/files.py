@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import UserError
+from ..core.paths import absolute
 from .companions import is_companion
 from .mounts import mount_above
 from .system_folders import system_folder
@@ -80,28 +81,6 @@ class Listing:
     companions: int = 0  # those of ``other`` that belong to an image beside them: sidecars, clips of live photos
     system_folders: Counter[str] = field(default_factory=Counter)  # trash, snapshots, thumbnails that were passed over
     linked_folders: int = 0  # links to folders that were passed over
-
-
-def absolute(path: str | Path) -> Path:
-    """One spelling for a path: absolute, without ``~`` and ``..``; links stay as they are.
-
-    Raises :class:`UserError` for the home of a user who does not exist.
-    """
-    try:
-        return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
-    except RuntimeError:
-        raise UserError(f"{path}: no such user; write ./~... for a name that begins with ~") from None
-
-
-def is_missing(path: Path) -> bool:
-    """Whether nothing has this name; what cannot be looked at is not missing."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
 
 
 def list_images(roots: Sequence[Path], *, follow_links: bool = False) -> Listing:

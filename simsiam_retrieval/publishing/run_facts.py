@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
+from ..core.paths import absolute
 from ..core.text import printable
 from ..encoder.onnx_encoder import Encoder
 from ..evaluation.probe_reports import load_reports
-from ..images.files import absolute
 from ..methods.backbone import whole_network
 from ..training.config import Config
 from ..training.run_files import read_description, read_metrics, stored_config

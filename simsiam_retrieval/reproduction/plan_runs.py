@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
+from ..core.paths import absolute
 from ..evaluation.labelled import LabelledFiles
-from ..images.files import absolute
 from ..training.config import Config
 from ..training.run_files import stored_config
 from .all_tables import TABLES, chosen_rows

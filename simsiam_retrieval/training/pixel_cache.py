@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from ..core.atomic_files import replacing
 from ..core.errors import UserError
+from ..core.paths import absolute
 from ..images.decode import DECODER
-from ..images.files import Identity, ImageFile, absolute, reason
+from ..images.files import Identity, ImageFile, reason
 from .decode_squares import DIGEST_BYTES, Refused, Square, decode_squares
 
 FORMAT = 1  # of the files, and of how a square is made: another one gets folders of its own

@@ -18,9 +18,9 @@ from ..core import cli
 from ..core.checkout import code_commit
 from ..core.errors import UserError
 from ..core.example_photos import example_photos
+from ..core.paths import absolute
 from ..core.progress import bar
 from ..core.version import __version__
-from ..images.files import absolute
 from .config import Config
 from .data_split import Plan, make_plan
 from .duration import fit_into

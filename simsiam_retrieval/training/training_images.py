@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ..core import cli
 from ..core.errors import UserError
-from ..core.paths import default_cache
+from ..core.paths import absolute, default_cache
 from ..core.progress import bar
 from ..core.text import printable
-from ..images.files import Identity, ImageFile, Listing, absolute
+from ..images.files import Identity, ImageFile, Listing
 from ..images.tar_archives import list_training_images
 from .pixel_store import ImageStore, fits_in_memory, load_store, open_store
 from .torchrun_processes import Processes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..collection.collection import ENCODER_FILE, Collection
 from ..core.errors import UserError
-from ..images.files import absolute
+from ..core.paths import absolute
 from .ownership_mark import Mark
 from .rows import tiles
 from .target import Change, Target

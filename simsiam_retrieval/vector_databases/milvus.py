@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import UserError
-from ..images.files import absolute
+from ..core.paths import absolute
 from .ownership_mark import Mark
 from .rows import Facts, Rows
 from .target import Table

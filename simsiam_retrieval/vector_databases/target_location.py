@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ..core.errors import UserError
+from ..core.paths import absolute
 from ..core.text import printable
-from ..images.files import absolute
 
 
 def is_address(place: str) -> bool:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from simsiam_retrieval import Collection
-from simsiam_retrieval.core.known_collections import FILE, known_collections, path_of
-from simsiam_retrieval.core.paths import find_collection, remember
+from simsiam_retrieval.core.known_collections import FILE, find_collection, known_collections, path_of, remember
 from tests.support.commands import refused
 from tests.support.small_encoder import paint, small_encoder
 

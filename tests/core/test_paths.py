@@ -7,14 +7,8 @@ from pathlib import Path
 import pytest
 
 from simsiam_retrieval import UserError
-from simsiam_retrieval.core.paths import (
-    HOME_VARIABLE,
-    default_cache,
-    default_collection,
-    find_collection,
-    home,
-    remember,
-)
+from simsiam_retrieval.core.known_collections import find_collection, remember
+from simsiam_retrieval.core.paths import HOME_VARIABLE, default_cache, default_collection, home
 
 
 def test_the_variable_moves_the_home(home_dir, monkeypatch):

@@ -8,9 +8,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ...core.atomic_files import replacing
 from ...core.errors import UserError
+from ...core.paths import absolute
 from ...core.text import printable
 from ...images.decode import decode
-from ...images.files import absolute
 from ..collection import Collection, Query
 from ..storage.catalog import Item
 from .searcher import Hit

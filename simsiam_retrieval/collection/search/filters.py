@@ -9,8 +9,8 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from ...core.errors import UserError
+from ...core.paths import absolute
 from ...core.text import one_spelling
-from ...images.files import absolute
 from ..storage.catalog import Item
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...core.errors import UserError
+from ...core.paths import absolute
 from ...encoder.onnx_encoder import Encoder, check_device, find_encoder
-from ...images.files import Listing, absolute, list_images
+from ...images.files import Listing, list_images
 from ...images.worker_pool import check_workers
 from ..collection import AlreadyThere, Collection, Preview, Update, remove_collection
 from ..index.index_types import check_kind

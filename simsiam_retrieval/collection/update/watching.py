@@ -10,7 +10,8 @@ import watchfiles
 from watchfiles.main import FileChange
 
 from ...core.errors import UserError
-from ...images.files import SUFFIXES, is_missing, list_images
+from ...core.paths import is_missing
+from ...images.files import SUFFIXES, list_images
 from ...images.mounts import mount_table, share_of
 from ..collection import Collection, Update
 
