@@ -122,14 +122,20 @@ class Parquet(Target):
             return None
         try:
             noted = pq.read_schema(self._file(number), filesystem=self._files).metadata or {}
-        except pa.ArrowInvalid:  # not Parquet, or cut off
+        except FileNotFoundError:
+            return None
+        except (pa.ArrowInvalid, OSError):  # not Parquet, cut off, or damaged
             return {}
         return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in noted.items()}
 
     def _hashes(self, number: int) -> dict[int, str]:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        held = pq.read_table(self._file(number), columns=["id", "row_hash"], filesystem=self._files)
+        try:
+            held = pq.read_table(self._file(number), columns=["id", "row_hash"], filesystem=self._files)
+        except (pa.ArrowInvalid, OSError):  # damaged: it is written anew, or removed
+            return {}
         return dict(zip(held["id"].to_pylist(), held["row_hash"].to_pylist(), strict=True))
 
     def _put(self, file: str, rows: Rows, hashed: str) -> None:

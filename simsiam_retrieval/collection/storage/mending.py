@@ -20,7 +20,7 @@ from . import checksums, label_copy, schema, sealing
 from .catalog import FILE, LOCK_SECONDS
 from .finding import Finding
 from .shard_catalog import ShardCatalog
-from .shard_manifest import is_sharded
+from .shard_manifest import is_sharded, mend_manifest
 from .writer_lock import writing
 
 KEPT = "catalog.damaged.sqlite"  # what could not be read, for somebody who knows more
@@ -53,8 +53,9 @@ def mend(folder: Path, on_wait: Callable[[str], None] | None = None) -> list[Fin
     if not (folder / FILE).is_file():
         return []
     with writing(folder, on_wait):
+        manifest = mend_manifest(folder)
         try:
-            found = _mended(folder)
+            found = manifest + _mended(folder)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             text = str(error)
             if "full" in text or "readonly" in text or "locked" in text or "disk I/O" in text:
