@@ -57,8 +57,9 @@ class Guard:
 
     Other sites' pages may not use the app (Origin must be the Host asked for; a link may lead to it), nor may
     names that somebody else made point here (``hosts``). With a ``password`` nothing is answered before it was typed:
-    no page, no picture, no upload, no WebSocket. Passwords are compared in constant time; ten wrong ones a minute from one address, a hundred
-    from all. Who is in stays in. The address is the connection's own, unless the server was told of a proxy.
+    no page, no picture, no upload, no WebSocket. Passwords are compared in constant time; ten wrong ones a minute from
+    one address, a hundred from all. Who is in stays in. The address is the connection's own, unless the server was told
+    of a proxy.
     """
 
     def __init__(

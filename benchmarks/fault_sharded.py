@@ -9,7 +9,6 @@ from fault_place import LABELS, Place, Tally, apart, damage, page_range
 
 from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.collection.index.build_shard_index import build
-from simsiam_retrieval.collection.storage.catalog import Catalog
 from simsiam_retrieval.collection.storage.shard_file import ShardRow, shard_file, shard_name, write_shard
 from simsiam_retrieval.collection.storage.shard_manifest import prepare
 
@@ -26,7 +25,7 @@ def rows_of(place: Place) -> Rows:
         for number in range(SHARDS):
             rows = [ShardRow(f"/gone/{number}.jpg", 10, 5, reason="damaged: made so")]
             for item in items[number::SHARDS]:
-                [record], vectors = Catalog.open(place.original).records(item.id - 1, item.id, plain.dim)
+                [record], vectors = plain.records(item.id - 1, item.id)
                 rows.append(
                     ShardRow(str(item.path), item.size, item.mtime_ns, record.digest, item.width, item.height,
                              item.format, None, vectors[0], plain.thumbnail(item.id))

@@ -5,11 +5,13 @@
 Each fault happens in a process of its own (forked, so that a thousand take minutes): it is killed at a random moment,
 its disk is full, or bytes of its files are changed. Afterwards the collection must still hold every label and every
 image, with the same vectors, at the latest after ``index --verify`` and an update; whatever was shown must be right.
-Parts are joined: ``--out`` adds faults of other seeds to those that are there, and replaces those of the same.
+Parts are joined: ``--out`` adds faults of other seeds to those that are there, and replaces those of the same;
+``--join FOLDER`` does so with what another run, at the same time or on another machine, left in its ``--out``.
 Linux only; pictures are drawn, and the encoder is a small one, so nothing is needed but the package and its extras.
 """
 
 import argparse
+import contextlib
 import json
 import random
 import sqlite3
@@ -30,7 +32,7 @@ from hardware import processor
 
 from simsiam_retrieval.collection.index.vector_index import VectorIndex
 
-VERSIONS = ("faiss-cpu", "onnxruntime", "pyarrow", "lancedb", "huggingface_hub", "streamlit")
+VERSIONS = ("faiss-cpu", "faiss-gpu", "onnxruntime", "pyarrow", "lancedb", "huggingface_hub", "streamlit")
 
 KINDS: dict[str, Kind] = {
     "kill: first index": collections.kill_first_index,
@@ -80,12 +82,12 @@ def measure(names: list[str], rounds: int, seed: int, place: Path) -> Iterator[t
         yield name, tally
 
 
-def joined(before: dict[str, Any] | None, tally: Tally, seeds: tuple[int, int]) -> dict[str, Any]:
-    """Counts of a kind with those of a part before, if that had other seeds; ``seeds``: first and last."""
-    counts = {key: getattr(tally, key) for key in COLUMNS}
-    if before is None or any(first <= seeds[1] and seeds[0] <= last for first, last in before["seeds"]):
-        return {**counts, "seeds": [list(seeds)]}
-    return {**{key: counts[key] + before[key] for key in COLUMNS}, "seeds": [*before["seeds"], list(seeds)]}
+def joined(before: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+    """Counts of a kind with those of a part before, if that had other seeds; ``seeds``: first and last of each part."""
+    pairs = [(one, other) for one in new["seeds"] for other in ([] if before is None else before["seeds"])]
+    if before is None or any(one[0] <= other[1] and other[0] <= one[1] for one, other in pairs):
+        return new
+    return {**{key: new[key] + before[key] for key in COLUMNS}, "seeds": [*before["seeds"], *new["seeds"]]}
 
 
 def main() -> None:
@@ -96,16 +98,23 @@ def main() -> None:
         "--kind", action="append", default=[], help="only kinds with this in their names; may be repeated"
     )
     parser.add_argument("--out", type=Path, help="folder for faults.md and faults.json; parts are joined there")
+    parser.add_argument("--join", type=Path, action="append", default=[], help="add another run's --out; no faults")
     arguments = parser.parse_args()
-    names = [name for name in KINDS if not arguments.kind or any(kind in name for kind in arguments.kind)]
+    wanted = [] if arguments.join else arguments.kind or [""]
+    names = [name for name in KINDS if any(kind in name for kind in wanted)]
     VectorIndex.build(np.arange(2), np.eye(2, DIM, dtype=np.float32), 0)  # FAISS is loaded before the first fork
     file = None if arguments.out is None else arguments.out / "faults.json"
     found: dict[str, Any] = json.loads(file.read_text())["kinds"] if file is not None and file.exists() else {}
+    for part in arguments.join:
+        for name, counts in json.loads((part / "faults.json").read_text())["kinds"].items():
+            found[name] = joined(found.get(name), counts)
+        write(file, found)
     with tempfile.TemporaryDirectory() as folder:
         for name, tally in measure(names, arguments.rounds, arguments.seed, Path(folder)):
-            seeds = arguments.seed, arguments.seed + arguments.rounds - 1
-            found[name] = joined(found.get(name), tally, seeds)
-            print(name, {key: getattr(tally, key) for key in COLUMNS}, flush=True)
+            counts = {key: getattr(tally, key) for key in COLUMNS}
+            seeds = [[arguments.seed, arguments.seed + arguments.rounds - 1]]
+            found[name] = joined(found.get(name), {**counts, "seeds": seeds})
+            print(name, counts, flush=True)
             for note in tally.notes[:5]:
                 print(note, file=sys.stderr, flush=True)
             write(file, found)
@@ -119,7 +128,9 @@ def write(file: Path | None, found: dict[str, Any]) -> None:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     versions = {"python": sys.version.split()[0], "sqlite": sqlite3.sqlite_version}
-    versions |= {name: metadata.version(name) for name in VERSIONS}
+    for name in VERSIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     file.with_suffix(".md").write_text(as_table(found))
     ordered = {name: found[name] for name in KINDS if name in found}
     file.write_text(json.dumps({"processor": processor(), "versions": versions, "kinds": ordered}, indent=2) + "\n")
