@@ -16,6 +16,7 @@ lint:
 	pyright
 	pyright --project export/pyrightconfig.json
 	pyright --project app/pyrightconfig.json
+	deptry --config pyproject.toml simsiam_retrieval app export
 
 docs:
 	mkdocs build --strict

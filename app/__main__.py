@@ -15,12 +15,11 @@ EXAMPLES = """examples:
 class Arguments:
     """Open the web page: find similar images in a collection, watch training runs.
 
-    It is served to this machine only, at 127.0.0.1, unless it is shared, and fetches nothing from a network. Ctrl-C
-    ends it.
+    Only this machine can open it (127.0.0.1), unless it is shared. It fetches nothing from a network. Ctrl-C ends it.
     """
 
     collection: Path | None = None
-    """Collection folder, or a name that the command collections shows; by default the one used last."""
+    """Name or folder of the collection. Default: the one used last."""
     runs: Path = Path("runs")
     """Folder whose training runs are shown."""
     port: int = 8501
@@ -28,12 +27,12 @@ class Arguments:
     browser: bool = True
     """Open the page in the browser."""
     share: bool = False
-    """Let other machines in the network in, with a password: it is asked for, or made up where nobody can be asked."""
+    """Let other machines in the network in, with a password: it is asked for, or generated if there is no terminal."""
     proxy: str | None = None
-    """IP address of a proxy in front of the page, which is believed when it says who asks."""
+    """IP address of a proxy in front of the page, which is believed about its visitors' addresses."""
     public_url: str | None = None
-    """Address at which a proxy on this machine shows the page, such as https://photos.example.org/album; it asks for a
-    password, too (docs/app.md)."""
+    """Public address of the page behind a proxy on this machine, such as https://photos.example.org/album.
+    Asks for a password, too (docs/app.md)."""
     base_path: str | None = None
     """Path below which the page is served, such as /album."""
 

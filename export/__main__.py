@@ -16,36 +16,36 @@ class Arguments:
     run: tyro.conf.Positional[Path]
     """Run folder that pretrain or convert wrote."""
     precision: str = "fp32"
-    """fp32, fp16 (GPU) or int8 (CPU); several at once with commas."""
+    """Precision: fp32, fp16 (GPU) or int8 (CPU); several with commas."""
     out: Path | None = None
-    """File to write, of a single precision; by default RUN/encoder.onnx, encoder_fp16.onnx, encoder_int8.onnx."""
+    """File to write, for a single precision. Default: RUN/encoder.onnx, encoder_fp16.onnx, encoder_int8.onnx."""
     image_size: int | None = None
-    """Side at which images are embedded; by default the one trained at."""
+    """Side at which images are embedded, in pixels. Default: that of training."""
     features: str | None = None
-    """Which stages, pooled on which grid, such as stage2@4x4,stage3@2x2*0.5,flip,pca256^0.5; by default the last stage,
-    averaged, or the features of the encoder that the run began from."""
+    """Stages and the grids they are pooled on, such as stage2@4x4,stage3@2x2*0.5,flip,pca256^0.75.
+    Default: the last stage, averaged, or the features of the encoder that the run began from."""
     layer: str | None = None
-    """Features of this layer, averaged over the image, such as layer3; by default the whole backbone."""
+    """Use the features of this layer, averaged over the image, such as layer3. Default: the whole backbone."""
     with_projector: bool = False
-    """Projections, from the run's projector, in place of the backbone's features."""
+    """Use the projections of the run's projector, in place of the backbone's features."""
     dim: int | None = None
-    """Length of the vectors, by PCA inside the graph."""
+    """Number of values of a vector, by PCA inside the graph."""
     whiten: bool = False
-    """Whiten them, so that principal axes count more alike; dimension and power follow from the number of images."""
+    """Whiten the features with PCA; their number and the power follow from the number of images."""
     whiten_power: float | None = None
-    """How far, up to 1, at which every principal axis counts the same."""
+    """Power of whitening, 0 to 1; 1 gives every principal axis the same variance."""
     fit: Path | None = None
-    """Folder of images to fit PCA to; by default the run's."""
+    """Folder of images to fit PCA to. Default: the run's images."""
     calibrate: Path | None = None
-    """Folder of images that int8 ranges are taken from; by default the run's."""
+    """Folder of images that int8 ranges come from. Default: the run's images."""
     held_out: Path | None = None
-    """Folder of images to check on; by default those of the run's that calibration left out."""
+    """Folder of images to check on. Default: those of the run's images that calibration left out."""
     images: int = 512
-    """Images to check on."""
+    """Number of images to check on."""
     float_layers: int | None = None
-    """Convolutions that int8 leaves in float32, from the first; by default as few as reach the bound."""
+    """First convolutions that int8 leaves in float32. Default: as few as reach the bound."""
     licence: str | None = None
-    """What the file says about its licence, such as CC-BY-4.0."""
+    """Licence that the file states, such as CC-BY-4.0. Default: the run's, if it has one."""
     force: bool = False
     """Write a file even below its bound."""
 

@@ -235,7 +235,7 @@ class _Job:
 def _prepare(run: Path, settings: Settings, say: Callable[[str], None], *, needs_calibration: bool) -> _Job:
     backbone, config = load_backbone(run)
     described = Run(run).read()
-    size = settings.image_size or config.image_size
+    size = _size(settings, described, config, say)
     split = choose(
         [Path(root) for root in described.get("data", {}).get("roots", [])],
         calibrate=settings.calibrate,
@@ -279,6 +279,15 @@ def _prepare(run: Path, settings: Settings, say: Callable[[str], None], *, needs
     reference = refer(network, squares, split.labels)
     graph = network_graph(network, size)
     return _Job(settings, size, network, graph, reference, checked_on, split.examples, calibration, metadata)
+
+
+def _size(settings: Settings, described: dict, config: Config, say: Callable[[str], None]) -> int:
+    """The side at which images are embedded: asked for, that of the encoder which the run began from, or the views'."""
+    began_at = described.get("embed_at")
+    if settings.image_size is not None or began_at is None:
+        return settings.image_size or config.image_size
+    say(f"images at {began_at} px, as in the encoder that the run began from; --image-size chooses another size")
+    return began_at
 
 
 def _features(settings: Settings, described: dict, say: Callable[[str], None]) -> Features | None:

@@ -24,16 +24,16 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class Arguments:
-    """List the collections of this machine, choose one, name one, or remove one."""
+    """List the collections of this machine, or select, rename or remove one."""
 
     action: tyro.conf.Positional[Literal["list", "use", "rename", "remove"]] = "list"
     """What to do."""
     names: tyro.conf.Positional[tuple[str, ...]] = ()
-    """use, remove: NAME or path of a collection. rename: NAME NEW."""
+    """For use and remove: name or path of a collection. For rename: its name and the new one."""
     json: bool = False
-    """list: print JSON."""
+    """For list: print JSON."""
     yes: bool = False
-    """remove: do not ask."""
+    """For remove: do not ask."""
 
 
 def main() -> None:

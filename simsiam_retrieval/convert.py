@@ -24,7 +24,7 @@ LISTED = 8  # tensors left out for one reason that are named; of more, only thei
 
 @dataclass(frozen=True)
 class Arguments:
-    """Make a run folder from other people's weights, for export, pretrain --init and all the rest.
+    """Turn the weights of another program into a run folder, for export, pretrain --init and the other commands.
 
     Reads SimSiam checkpoints of the reference implementation, lightly and solo-learn, and state dicts of torchvision's
     and timm's ResNet-18, 34 and 50, written by torch.save or as safetensors. Nothing in the file is executed.
@@ -35,17 +35,17 @@ class Arguments:
     run: tyro.conf.Positional[Path]
     """Run folder to create."""
     layout: Literal["auto", "reference", "lightly", "solo-learn", "resnet"] = "auto"
-    """Who wrote the file; resnet takes the backbone alone, whatever is around it."""
+    """Program that wrote the file; resnet takes the backbone alone. auto recognises it."""
     stem: Literal["cifar", "cifar-pad2", "cifar-norelu"] | None = None
-    """What is around a 3x3 first convolution, where the layout does not tell; see docs/convert.md."""
+    """What is around a 3x3 first convolution (docs/convert.md). Default: as the layout tells."""
     image_size: int | None = None
-    """Side at which images are embedded; by default 224, or 32 with a 3x3 first convolution."""
+    """Side at which images are embedded, in pixels. Default: 224, or 32 with a 3x3 first convolution."""
     mean: Channels = IMAGENET.mean
-    """Red, green and blue that the weights' training subtracted from pixels in [0, 1]; ImageNet's."""
+    """Red, green and blue that the source subtracted from pixels in [0, 1]; ImageNet's by default."""
     std: Channels = IMAGENET.std
-    """Red, green and blue that it divided by after that; ImageNet's."""
+    """Red, green and blue that the source divided by after that; ImageNet's by default."""
     licence: str | None = None
-    """Licence of the weights, to be kept with them; this command cannot know it."""
+    """Licence of the weights, stored with them, such as CC-BY-NC-4.0. Default: not stated."""
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ class Arguments:
     app: bool = True
     """Open the app in a browser at the end."""
     sheet: Path = Path("simsiam-demo.png")
-    """Where to draw the contact sheet."""
+    """File to draw the contact sheet into."""
 
 
 def main() -> int:

@@ -23,24 +23,24 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class Arguments:
-    """List the images of a collection that are copies of each other, or nearly; nothing is deleted.
+    """List the images of a collection that are copies of each other, or nearly; delete nothing.
 
-    In groups, the largest first; the best file of each (most pixels, then most bytes) is marked. Pairs that may be
-    different pictures come last, as "possibly".
+    Groups come with the largest first. The best file of each (most pixels, then most bytes) is marked. Pairs that may
+    be different pictures come last, as "possibly".
     """
 
     folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="[FOLDER ...]")]] = ()
-    """Only groups with a file at or below one of these indexed folders; by default all."""
+    """List only groups with a file at or below one of these indexed folders. Default: all groups."""
     collection: Path | None = None
-    """Collection folder, or a name that the command collections shows; by default the one used last."""
+    """Name or folder of the collection. Default: the one used last."""
     threshold: float | None = None
-    """Lowest cosine similarity with the best file; by default the one calibrated for the shipped encoder."""
+    """Lowest cosine similarity with the best file of the group. Default: the one calibrated for the shipped encoder."""
     exact: bool = False
-    """Only files that are equal in every byte."""
+    """List only files that are equal in every byte."""
     json: bool = False
     """Print JSON."""
     csv: bool = False
-    """Print CSV: one line per file."""
+    """Print CSV, one line a file."""
 
 
 def main() -> None:

@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Hand a collection over to a vector database, or write it as Parquet: ids, vectors, metadata.
+    """Copy a collection into a vector database, or write it as Parquet: ids, vectors, metadata.
 
-    Again: only what is new, changed or gone. Tokens are taken from the environment: QDRANT_API_KEY, MILVUS_TOKEN,
-    LANCEDB_API_KEY, and what the clouds' own tools read.
+    Run it again to copy only what is new, changed or gone. Tokens come from the environment: QDRANT_API_KEY,
+    MILVUS_TOKEN, LANCEDB_API_KEY, and the variables of the clouds' own tools.
     """
 
     target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TARGET")]
-    """A folder (for milvus: a file NAME.db), or the address of a server, cluster or bucket."""
+    """Where to: a folder (for milvus a file NAME.db), or the address of a server, cluster or bucket."""
     to: Literal["parquet", "lance", "qdrant", "milvus"]
-    """What the target is."""
+    """Kind of the target."""
     name: str = "images"
-    """The table there; Parquet has none."""
+    """Name of the table in the target; Parquet has none."""
     replace: bool = False
     """Overwrite a table of another collection, encoder or origin."""
     collection: Path | None = None
-    """Collection folder; by default the one indexed last."""
+    """Name or folder of the collection. Default: the one used last."""
 
 
 def main() -> None:

@@ -38,60 +38,63 @@ UNREAD = frozenset(
 class Arguments:
     """Index folders of images, or bring their index up to date.
 
-    Only new and changed files are read; files that are gone are forgotten. Broken files are listed, never fatal.
+    Only new and changed files are read, and files that are gone are forgotten. Broken files are listed.
     """
 
     folders: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[FOLDER ...]")]] = ()
-    """Folders (or files) to index; none means all that were indexed before. With --engine ray: also .tar archives,
-    Parquet files, and URLs such as s3://BUCKET/FOLDER."""
+    """Folders (or files) to index.
+    With --engine ray also .tar archives, Parquet files, and URLs such as s3://BUCKET/FOLDER.
+    Default: all folders that were indexed before."""
     collection: Path | None = None
-    """Collection folder, or a name that the command collections shows; by default one in your data directory."""
+    """Name or folder of the collection. Default: one in your data directory."""
     encoder: str | None = None
-    """Run folder, .onnx file or hf://OWNER/NAME; by default the encoder shipped with the package."""
+    """Encoder: a run folder, an .onnx file or hf://OWNER/NAME. Default: the shipped one."""
     include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Take only files that match this pattern, such as '*.jpg'; may be repeated. Kept for later updates."""
+    """Take only files that match this pattern, such as '*.jpg'. Stored for later updates; may be repeated."""
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Leave out what matches this pattern, such as 'private' or 'raw/**'; may be repeated. Kept as well."""
+    """Leave out what matches this pattern, such as 'private' or 'raw/**'. Stored for later updates; may be repeated."""
     dry_run: bool = False
-    """Only list what would be done."""
+    """List what an update would do, and change nothing."""
     prune: bool = False
-    """Forget the images of a folder or drive that is missing or without images, instead of keeping them."""
+    """Forget the images of a folder or drive that is missing or has no images, instead of keeping them."""
     reread: bool = False
-    """Look into every file, also where its size and times are as before."""
+    """Read every file, even if its size and times are unchanged."""
     follow_links: bool = False
-    """Look into links to folders; kept for later updates, until --ignore-links."""
+    """Follow links to folders. Stored for later updates, until --ignore-links."""
     ignore_links: bool = False
-    """Do not look into links to folders any more."""
+    """Stop following links to folders."""
     moved: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="OLD NEW", help_behavior_hint="")] = None
-    """The indexed folder OLD is at NEW now; nothing is embedded again."""
+    """Say that the indexed folder OLD is at NEW now; nothing is embedded again."""
     remove: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Forget the images at or below this path, and do nothing else; may be repeated. No picture is touched."""
+    """Forget the images at or below this path, and do nothing else. No picture is deleted. May be repeated."""
     verify: bool = False
-    """Check catalog, vectors, index and encoder against each other, mend what can be mended, and do nothing else."""
+    """Check catalog, vectors, index and encoder, mend what can be mended, and do nothing else."""
     rebuild_index: bool = False
     """Build the FAISS index again from the stored vectors, and do nothing else."""
     index: str | None = None
-    """FAISS type: auto, flat (exact), float16, ivf, ivf-sq8 or hnsw; kept for later updates. A new one means auto."""
+    """FAISS index type: auto, flat (exact), float16, ivf, ivf-sq8 or hnsw. Stored with the collection.
+    Default: auto for a new collection."""
     recall: float | None = None
-    """Recall@10 that an approximate index is tuned to, 0.95 unless said; kept as well."""
+    """Target recall@10 of an approximate index. Stored with the collection. Default: 0.95."""
     watch: bool = False
-    """Go on until Ctrl-C: update whenever something has changed below the folders."""
+    """Keep running until Ctrl-C: update whenever something changes below the folders."""
     poll: float | None = None
-    """With --watch: look at all files every so many seconds, as network shares need."""
+    """With --watch: compare all files every N seconds, as network shares need."""
     wait: bool = False
-    """Wait while another update of the collection is running."""
+    """Wait if another update of the collection is running."""
     device: str | None = None
-    """auto (the default), cpu, cuda or tensorrt; a GPU that is asked for and not used is an error."""
+    """Device of the encoder: auto, cpu, cuda or tensorrt. A GPU that is asked for and not used is an error.
+    Default: auto."""
     workers: int | None = None
-    """Worker processes; by default one per core."""
+    """Number of worker processes. Default: one a core."""
     engine: Literal["local", "ray"] = "local"
-    """ray: embed on a Ray cluster, into a sharded collection, which may be larger than memory."""
+    """local, or ray: embed on a Ray cluster into a sharded collection, which may be larger than memory."""
     address: str | None = None
-    """With --engine ray: the cluster's HOST:PORT, or auto; without it, a cluster on this machine for the time being."""
+    """With --engine ray: the cluster's HOST:PORT, or auto. Default: start a cluster on this machine for this run."""
     num_gpus: float | None = None
-    """With --engine ray: GPUs of each process that embeds, 0 for none; by default 1 where the cluster has any."""
+    """With --engine ray: GPUs of each process that embeds; 0 for none. Default: 1 if the cluster has any."""
     image_column: str | None = None
-    """With --engine ray: the column of a Parquet file that holds the images."""
+    """With --engine ray: the column of a Parquet file that holds the images. Default: the only one."""
 
 
 def main() -> int:

@@ -20,11 +20,11 @@ class Arguments:
     """Index folders of images, or bring their index up to date, and open the app. Ctrl-C ends it."""
 
     folders: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="FOLDER ...")]] = ()
-    """Folders to index; the app shows them together with those that were indexed before."""
+    """Folders to index. The app shows them together with those that were indexed before."""
     collection: Path | None = None
-    """Collection folder, or a name that the command collections shows; by default one in your data directory."""
+    """Name or folder of the collection. Default: one in your data directory."""
     encoder: str | None = None
-    """Run folder, .onnx file or hf://OWNER/NAME; by default the encoder shipped with the package."""
+    """Encoder: a run folder, an .onnx file or hf://OWNER/NAME. Default: the shipped one."""
     port: int = 8501
     """Port of the page; 0 takes any free one."""
     browser: bool = True

@@ -14,18 +14,20 @@ from .training.config import Config, recipe
 from .training.run_options import Options
 
 T = TypeVar("T")
+ON_FROM_SHIPPED = "own-folder"  # the recipe that begins with the shipped encoder's weights unless --init says otherwise
 BEGAN = time.monotonic()  # --minutes counts from here
 
 
 @dataclass(frozen=True)
 class Arguments(Config, Options):
-    """Pretrain an encoder on a folder of unlabelled images, with SimSiam or one of its relatives.
+    """Pretrain an encoder on a folder of unlabelled images, with SimSiam or a related method.
 
-    Ctrl-C stops after the current step and keeps a checkpoint; --resume goes on from it.
+    Ctrl-C stops after the current step and writes a checkpoint; --resume continues from it.
     """
 
     data: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Folders of images, nested or flat, and .tar shards; no labels needed. None: a trial on the example photos."""
+    """Folders of images, nested or flat, and .tar archives; no labels needed.
+    Default: a trial on the example photos."""
 
 
 def main() -> int:
@@ -49,9 +51,9 @@ def _defaults(argv: list[str]) -> Arguments:
 
     given = _value_of(argv, "--resume")
     name = _value_of(argv, "--recipe") or "photos"
-    method = _value_of(argv, "--method") or "simsiam"
-    settings = recipe(name, method) if given is None else stored_config(Path(given))
-    return Arguments(**dataclasses.asdict(settings))
+    settings = recipe(name, _value_of(argv, "--method")) if given is None else stored_config(Path(given))
+    init = "default" if given is None and name == ON_FROM_SHIPPED else None
+    return Arguments(**dataclasses.asdict(settings), init=init)
 
 
 def _value_of(argv: list[str], option: str) -> str | None:

@@ -12,47 +12,48 @@ from .core.errors import UserError
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure what an encoder's features are worth on two labelled folders, beside raw pixels and random weights.
+    """Measure an encoder's features on two labelled folders, beside raw pixels and random weights.
 
     A labelled folder has one subfolder of images per class. The encoder is not trained further.
     """
 
     encoder: tyro.conf.Positional[str | None] = None
-    """Run folder, .onnx file or hf://OWNER/NAME; by default the encoder shipped with the package."""
+    """Encoder: a run folder, an .onnx file or hf://OWNER/NAME. Default: the shipped one."""
     train: Path | None = None
     """Labelled folder to learn from."""
     test: Path | None = None
     """Labelled folder to measure on."""
     labels: Path | None = None
-    """CSV file with the columns path and label, in place of subfolders."""
+    """CSV file with the columns path and label. Default: subfolders are classes."""
     against: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A further encoder for the same table; may be given several times."""
+    """Compare with this encoder, too; may be repeated."""
     knn_k: int = 200
-    """Neighbours that vote; 20 is measured in any case."""
+    """Number of neighbours that vote; 20 is measured in any case."""
     shots: str = ""
-    """Also accuracy with few labels: images per class, such as 1,5,10,100."""
+    """Also measure with few labels: images a class, such as 1,5,10,100."""
     views: int = 0
-    """Also alignment and LiDAR, over random views of this many test images."""
+    """Also measure alignment and LiDAR, over random views of N test images."""
     duplicates: int = 0
-    """Also near-duplicate detection, over altered copies of this many test images."""
+    """Also measure near-duplicate detection, over altered copies of N test images."""
     linear_paper: bool = False
-    """Also the paper's linear evaluation (LARS, random crops): slow, as it embeds every image in every epoch."""
+    """Also run the paper's linear evaluation (LARS, random crops). Slow: it embeds every image in every epoch."""
     epochs: int = 90
     """Epochs of --linear-paper."""
     seed: int = 0
     """Seed of held-out images, draws, views and copies."""
     cache: bool = True
-    """Keep features in the data directory and use those that are there."""
+    """Store features in the data directory and use stored ones."""
     out: Path | None = None
-    """Also write the report to this JSON file; for a run it is always kept in RUN/eval/."""
+    """Also write the report to this JSON file. The report of a run is always stored in RUN/eval/."""
     json: bool = False
     """Print JSON instead of tables."""
     table: tuple[Path, ...] = ()
-    """Measure nothing; print the tables of these reports, or of runs' or other folders of reports."""
+    """Measure nothing; print the tables of these reports, or of folders or runs with reports."""
     device: str | None = None
-    """What embeds: auto (the default), cpu, cuda or tensorrt; a GPU that is asked for and not used is an error."""
+    """Device of the encoder: auto, cpu, cuda or tensorrt. A GPU that is asked for and not used is an error.
+    Default: auto."""
     workers: int | None = None
-    """Worker processes; by default one per core."""
+    """Number of worker processes. Default: one a core."""
 
 
 def main() -> None:

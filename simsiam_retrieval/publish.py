@@ -25,23 +25,23 @@ class Arguments:
     """
 
     run: tyro.conf.Positional[Path]
-    """Run folder; what export and probe left in it is published, too."""
+    """Run folder; what export and probe wrote into it is published, too."""
     repository: tyro.conf.Positional[str]
-    """OWNER/NAME on the Hub."""
+    """Model repository on the Hub: OWNER/NAME."""
     dry_run: bool = False
-    """Write the exact folder, print the plan, and use no network."""
+    """Write the folder, print the plan, and use no network."""
     out: Path | None = None
-    """Where the folder is written; by default RUN/hub."""
+    """Folder to write. Default: RUN/hub."""
     public: bool = False
-    """Let everybody see a new repository."""
+    """Make a new repository public."""
     replace: bool = False
-    """Change an existing repository's main branch, instead of opening a pull request."""
+    """Change the main branch of an existing repository, instead of opening a pull request."""
     licence: str | None = None
-    """Licence of the weights, such as apache-2.0; this command cannot know it."""
+    """Licence of the weights: an identifier of the Hub such as apache-2.0, or any text. Default: not stated."""
     data: str | None = None
-    """What the training images are, and under which licence, for the card; by default the folders' names."""
+    """Training data and its licence, in words, for the model card. Default: the folders' names."""
     eval_dataset: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """TEST=OWNER/DATASET[#TASK]: a test folder that probe measured on is this data set on the Hub; may be repeated."""
+    """TEST=OWNER/DATASET[#TASK]: say that a test folder of probe is this data set on the Hub. May be repeated."""
 
 
 def main() -> None:

@@ -23,47 +23,47 @@ SIDES = ("val", "test")  # what DIR's second folder may be called
 class Arguments:
     """Run the rows of the SimSiam paper's tables and print ours beside the paper's.
 
-    Each row is an ordinary run folder. Called again, finished rows are skipped and half-done ones go on.
+    Each row is an ordinary run folder. Run again, the command skips finished rows and continues the others.
     """
 
     tables: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Names of tables (--list tells them), or all."""
+    """Names of tables (--list prints them), or all."""
     list: bool = False
-    """Print which tables and scales there are, and run nothing."""
+    """Print tables, rows and scales, and run nothing."""
     data: Path | None = None
-    """Folder with train/ and val/ (or test/), one subfolder of images per class."""
+    """Folder with train/ and val/ (or test/), one subfolder of images a class."""
     train: Path | None = None
-    """Labelled folder to train on, in place of --data; labels serve measuring alone."""
+    """Labelled folder to train on, in place of --data; labels are for measuring only."""
     test: Path | None = None
     """Labelled folder to measure on, in place of --data."""
     scale: Literal["smoke", "cifar", "imagenette", "imagenet"] = "imagenette"
     """Base settings of all rows; smoke needs no data."""
     out: Path | None = None
-    """Folder of the runs and results; by default runs/reproduce-SCALE."""
+    """Folder of the runs and results. Default: runs/reproduce-SCALE."""
     seeds: int = 1
     """Runs of each row, with seeds 0, 1, ..."""
     rows: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Run this row alone; may be given several times."""
+    """Run only this row; may be repeated."""
     epochs: int | None = None
-    """Epochs of every row, in place of the scale's."""
+    """Epochs of every row. Default: the scale's."""
     image_size: int | None = None
-    """Side of the views in pixels, in place of the scale's."""
+    """Side of the views, in pixels. Default: the scale's."""
     batch_size: int | None = None
-    """Images a step, in place of the scale's; rows about batch size keep theirs."""
+    """Images a step; rows about batch size keep theirs. Default: the scale's."""
     linear: Literal["auto", "quick", "paper", "off"] = "auto"
-    """Linear classifier: a grid on centre crops, the paper's protocol, or none; auto is as the scale has it."""
+    """Linear classifier: quick (a grid on centre crops), paper (its protocol) or off; auto is the scale's."""
     weights: Literal["auto", "keep", "delete"] = "auto"
-    """What becomes of a run's checkpoint when it is measured; auto keeps it, but at the smoke scale."""
+    """Keep or delete a run's checkpoint after measuring; auto keeps it, except at the smoke scale."""
     show: bool = False
-    """Print the results that are there, and run nothing."""
+    """Print the stored results, and run nothing."""
     gpus_per_run: int = 1
-    """GPUs that train one row together; with more GPUs than that, several rows run at once."""
+    """GPUs that train one row together; with more GPUs, several rows run at once."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """Device: auto, cpu, cuda or cuda:N."""
     workers: int | None = None
-    """Processes that decode images; by default one per core."""
+    """Number of processes that decode images. Default: one a core."""
     cache: Path | None = None
-    """Folder of decoded images, shared by all rows; by default OUT/cache."""
+    """Folder of decoded images, shared by all rows. Default: OUT/cache."""
 
 
 def main() -> int:

@@ -21,25 +21,25 @@ class Only:
     """Search only images that meet all of these."""
 
     folder: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """At or below this folder; may be repeated."""
+    """Search only at or below this folder; may be repeated."""
     name: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """File names that match, such as 'IMG_*'; may be repeated."""
+    """Search only file names that match, such as 'IMG_*'; may be repeated."""
     format: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """JPEG, PNG, ...; may be repeated."""
+    """Search only this format: JPEG, PNG, ...; may be repeated."""
     label: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """With this label; '' means without one; may be repeated."""
+    """Search only images with this label; '' means without one. May be repeated."""
     since: datetime.date | None = None
-    """Taken (or else changed) on this day or later."""
+    """Search only images taken on this day or later (or last changed, if that is unknown)."""
     until: datetime.date | None = None
-    """Taken (or else changed) on this day or before."""
+    """Search only images taken on this day or before (or last changed, if that is unknown)."""
     min_side: int | None = None
-    """Pixels that the shorter side has at least."""
+    """Lowest number of pixels on the shorter side."""
     max_side: int | None = None
-    """Pixels that the longer side has at most."""
+    """Highest number of pixels on the longer side."""
     min_bytes: int | None = None
-    """Size of the file at least."""
+    """Smallest file size, in bytes."""
     max_bytes: int | None = None
-    """Size of the file at most."""
+    """Largest file size, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -47,30 +47,30 @@ class Arguments:
     """Find the images of a collection that look most like a query image."""
 
     images: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[IMAGE ...]")]] = ()
-    """Query images; each gets its own results."""
+    """Query images; each is a search of its own, unless --together."""
     item: tyro.conf.UseAppendAction[tuple[int, ...]] = ()
-    """An image of the collection as a query, by the id that --json shows; may be repeated."""
+    """Search with this image of the collection, by the id that --json prints. May be repeated."""
     vector: Path | None = None
-    """Query vectors, an .npy file of floats: one, or a row for each query."""
+    """Search with the vectors of an .npy file: floats of shape (dim,) or (n, dim)."""
     together: bool = False
-    """All queries as one: what is similar to their mean."""
+    """Search once, with the mean of all queries."""
     weights: tuple[float, ...] = ()
-    """A weight for each query of one search; a negative one leads away."""
+    """Search once, with the weighted sum of the queries: one weight a query; negative weights lead away."""
     unlike: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """An image that results should not look like; may be repeated."""
+    """Search for images less like this one; may be repeated."""
     collection: Path | None = None
-    """Collection folder, or a name that the command collections shows; by default the one used last."""
+    """Name or folder of the collection. Default: the one used last."""
     k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
     """Number of results."""
     above_noise: bool = False
     """Leave out results that may be chance: those at or below the query's noise level."""
     only: Annotated[Only, tyro.conf.arg(name="")] = Only()
     json: bool = False
-    """Print JSON: a list with one object per query."""
+    """Print JSON: a list with one object a query."""
     device: str | None = None
-    """What embeds the query: auto (the default), cpu, cuda or tensorrt."""
+    """Device that embeds the query: auto, cpu, cuda or tensorrt. Default: auto."""
     sheet: Path | None = None
-    """Draw queries and results as one picture (PNG or JPEG) into this file."""
+    """Draw queries and results as one picture into this file (PNG or JPEG)."""
 
 
 EXAMPLES = """examples:

@@ -22,14 +22,14 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class Arguments:
-    """Say what a collection holds: images, files that cannot be used, folders, encoder, sizes on disk."""
+    """Show what a collection holds: images, unusable files, folders, encoder, sizes on disk."""
 
     place: tyro.conf.Positional[
         Annotated[Path | None, tyro.conf.arg(metavar="[COLLECTION]", help_behavior_hint="")]
     ] = None
-    """Name or folder of a collection; by default the one used last."""
+    """Name or folder of the collection. Default: the one used last."""
     collection: Path | None = None
-    """The same."""
+    """The same, as an option."""
     json: bool = False
     """Print JSON, with every unusable file."""
 

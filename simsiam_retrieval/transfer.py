@@ -20,42 +20,43 @@ class Arguments(Settings):
     """Fine-tune a detector from pretrained weights, beside the same network with random ones (the paper's table 5).
 
     Faster R-CNN, or with --masks Mask R-CNN, on a folder in VOC's or COCO's layout, with COCO's metrics. Ctrl-C keeps
-    a checkpoint; the same command with the same --out goes on.
+    a checkpoint; the same command with the same --out continues.
     """
 
     encoders: tyro.conf.Positional[tuple[str, ...]] = ("default",)
-    """Runs, .onnx encoders of this package, hf://OWNER/NAME, default (the shipped one), or files that convert reads."""
+    """Weights to start from: runs, .onnx encoders, hf://OWNER/NAME, default (the shipped one), or files for convert."""
     train: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Folder to train on, in VOC's layout (JPEGImages, Annotations, ImageSets) or COCO's (images, annotations); may be
-    given several times, as for VOC 07+12."""
+    """Folder to train on, in VOC's layout (JPEGImages, Annotations, ImageSets) or COCO's (images, annotations).
+    May be repeated, as for VOC 07+12."""
     test: Path | None = None
-    """Folder to measure on; by default the first of --train."""
+    """Folder to measure on. Default: the first of --train."""
     train_split: str | None = None
-    """Part to train on; by default train, or trainval."""
+    """Split to train on. Default: train, or trainval."""
     val_split: str | None = None
-    """Part that chooses between learning rates; by default val."""
+    """Split that selects the learning rate. Default: val."""
     test_split: str | None = None
-    """Part to measure on; by default test, or val."""
+    """Split to measure on. Default: test, or val."""
     lr: tuple[float, ...] = (0.02,)
-    """Learning rate; of several, each initialisation keeps the one with the best AP on the validation part."""
+    """Learning rates; of several, each initialisation keeps the one with the best AP on the validation split."""
     seeds: int = 1
-    """Seeds, for mean and standard deviation; of the heads, the order and the crops, and of random weights."""
+    """Number of seeds, for mean and standard deviation.
+    A seed sets the heads, the order, the crops and the random weights."""
     seed: int = 0
-    """The first of them."""
+    """The first seed."""
     random: bool = True
     """Also fine-tune from random weights."""
     backbone: Literal["resnet18", "resnet34", "resnet50"] | None = None
-    """Network of the random weights; by default that of the first encoder."""
+    """Network of the random weights. Default: that of the first encoder."""
     out: Path | None = None
-    """Folder of the comparison; by default a new one under runs/."""
+    """Folder of the comparison. Default: a new one under runs/."""
     json: bool = False
     """Print JSON instead of a table."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """Device: auto, cpu, cuda or cuda:N."""
     workers: int | None = None
-    """Threads that decode images while others train; by default 4 beside a GPU, none without."""
+    """Threads that decode images during training. Default: 4 with a GPU, none without."""
     checkpoint_minutes: float = 5
-    """Minutes between checkpoints; 0 for one after every step."""
+    """Minutes between checkpoints; 0 writes one after every step."""
 
 
 def main() -> int:

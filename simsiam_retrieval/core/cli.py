@@ -18,6 +18,7 @@ from .text import printable
 T = TypeVar("T")
 
 DONE, USER_CAN_MEND, CTRL_C = 0, 2, 130  # 1, our fault, is what a traceback ends with
+TRAIN = frozenset(("torch", "torchvision", "onnxscript", "safetensors", "matplotlib", "yaml"))  # of the extra "train"
 
 
 def parse(
@@ -84,6 +85,11 @@ def run(main: Callable[[], int | None]) -> None:
             sys.stdout.flush()
     except UserError as error:
         remark(f"{_speaker()}error: {printable(str(error))}")
+        code = USER_CAN_MEND
+    except ModuleNotFoundError as error:
+        if error.name not in TRAIN:
+            raise
+        remark(f"error: this needs {error.name}, of the training extra; run: pip install 'simsiam-retrieval[train]'")
         code = USER_CAN_MEND
     except KeyboardInterrupt:
         remark("stopped")

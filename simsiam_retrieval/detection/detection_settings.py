@@ -12,15 +12,16 @@ class Settings:
     """What all fine-tunings of one comparison share."""
 
     recipe: Literal["small", "voc", "coco"] = "small"
-    """Named set of settings: a few hundred images on a CPU, or the paper's for VOC and COCO. Options override it."""
+    """Named set of settings: small (a few hundred images on a CPU), or the paper's for VOC and COCO.
+    Options override it."""
     head: Literal["c4", "fpn"] = "c4"
-    """RoI head on the fourth stage, with the fifth as its network (as in the paper), or a feature pyramid."""
+    """RoI head: c4 (on the fourth stage, with the fifth as its network; the paper's), or fpn (a feature pyramid)."""
     masks: bool = False
-    """Mask R-CNN, for COCO files with segmentations."""
+    """Train Mask R-CNN, for COCO files with segmentations."""
     image_size: int = 240
-    """Short side of the images at test time, in pixels; anchors are in proportion to it."""
+    """Short side of the images in testing, in pixels; anchors are in proportion to it."""
     smallest: float = 0.8
-    """Short sides in training are drawn from this part of image-size up to all of it."""
+    """Smallest short side in training, as a part of image-size."""
     batch_size: int = 4
     """Images a step."""
     steps: int = 600
@@ -30,13 +31,13 @@ class Settings:
     decay: tuple[float, float] = (0.75, 11 / 12)
     """Parts of the steps after which the learning rate falls to a tenth, and to a hundredth."""
     weight_decay: float = 1e-4
-    """L2 penalty on weights; not on BN."""
+    """L2 penalty on weights, not on BN."""
     roi_size: int = 8
     """Side of the pooled regions of the c4 head, which its strided stage halves; 14 in the paper."""
     rois: int = 32
     """Regions of each image that the head is trained on; 512 in the paper."""
     proposals: int = 150
-    """Regions of each image that the head looks at in a test; 1000 in the paper. Twice as many in training."""
+    """Regions of each image that the head uses in testing; twice as many in training. 1000 in the paper."""
     bn_batches: int = 20
     """Training batches over which BN's statistics are measured at the end; 200 in the paper."""
 

@@ -21,12 +21,12 @@ from ..core.errors import UserError
 from ..core.paths import absolute
 from ..core.text import printable
 from ..images.decode import ImageError, centre_square, decode, upright_rgb
+from .previous_encoder import PREVIOUS, previous_encoder
 
 FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX file this package writes
 
 DEVICES = {"cpu": "CPU", "cuda": "GPU (CUDA)", "tensorrt": "GPU (TensorRT)"}
 PROVIDERS = {"cuda": ["CUDAExecutionProvider"], "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider"]}
-PREVIOUS = "previous"  # the name of the encoder shipped before
 RUN_FILES = ("encoder.onnx", "encoder_fp16.onnx", "encoder_int8.onnx")  # in a run folder, the first is taken
 LARGEST_SIDE, LARGEST_DIM = 4096, 65_536  # of images, in pixels, and of vectors; more is damage
 LARGEST_FILE = 2**31  # bytes; ONNX itself allows no more
@@ -224,8 +224,6 @@ def find_encoder(encoder: str | Path | None) -> Path:
         raise UserError(f"{encoder}: a URL; name a file, a run folder, or a model on the Hub: hf://OWNER/NAME")
     path = absolute(encoder)
     if str(encoder) == PREVIOUS and not path.exists():
-        from .previous_encoder import previous_encoder  # here, as next to nobody needs it
-
         return previous_encoder()
     if path.is_dir():
         for name in RUN_FILES:

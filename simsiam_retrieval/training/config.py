@@ -15,29 +15,30 @@ class Config:
     recipe: str = "photos"
     """Named set of settings; any other option overrides it."""
     method: Literal["simsiam", "simclr", "moco-v2", "byol", "swav"] = "simsiam"
-    """Learning method; each brings its own defaults for heads, loss and momentum, which other options override."""
+    """Learning method. Each sets its own defaults for heads, loss and momentum, which other options override."""
     backbone: Literal["resnet18", "resnet18-3stages", "resnet34", "resnet50"] = "resnet18"
     """Network whose features are kept."""
     stem: Literal["imagenet", "cifar", "cifar-pad2", "cifar-norelu"] = "imagenet"
-    """First layers: 7x7/2 and max-pool, or 3x3/1 for images of about 32 px; two more as solo-learn and lightly have."""
+    """First layers: imagenet (7x7/2 and max-pool), or cifar (3x3/1, for images of about 32 px).
+    The other two are solo-learn's (cifar-pad2) and lightly's (cifar-norelu)."""
     mean: Channels = IMAGENET.mean
-    """Red, green and blue that are subtracted from pixels in [0, 1] before the network; ImageNet's."""
+    """Red, green and blue to subtract from pixels in [0, 1]; ImageNet's by default."""
     std: Channels = IMAGENET.std
-    """Red, green and blue that pixels are divided by after that; ImageNet's."""
+    """Red, green and blue to divide pixels by after that; ImageNet's by default."""
     image_size: int = 128
     """Side of the square views, in pixels."""
     store_size: int = 0
-    """Side at which decoded images wait in memory; 0 means one and a half times image-size."""
+    """Side of decoded images in memory, in pixels; 0 means 1.5 times image-size."""
     batch_size: int = 128
-    """Images a step; each gives two views, and the small and cut-out ones that are asked for."""
+    """Images a step, over all processes; each gives two views, and the small and cut-out ones if there are any."""
     epochs: int = 200
     """Passes over the images."""
     steps: int = 0
-    """End after so many steps, where that is before the last epoch's end; 0 for whole epochs."""
+    """End after this many steps, if that is before the last epoch's end; 0 for whole epochs."""
     base_lr: float = 0.05
-    """Learning rate at batch 256; scaled by batch-size / 256."""
+    """Learning rate at batch size 256; scaled by batch-size / 256."""
     optimizer: Literal["sgd", "lars"] = "sgd"
-    """SGD, or LARS for batches of thousands."""
+    """Optimiser: sgd, or lars for batches of thousands."""
     momentum: float = 0.9
     """Momentum of the optimiser."""
     weight_decay: float = 1e-4
@@ -49,11 +50,11 @@ class Config:
     projector_hidden_dim: int = 0
     """Width of the projector's hidden layers; 0 means projector-dim."""
     predictor_dim: int = 512
-    """Width of the predictor's bottleneck."""
+    """Width of the predictor's hidden layer."""
     predictor: Literal["mlp", "none", "fixed"] = "mlp"
-    """Prediction head: trained, left out, or fixed at its initialisation (the paper's table 1)."""
+    """Prediction head: mlp (trained), none, or fixed at its initialisation (the paper's table 1)."""
     predictor_lr: Literal["constant", "cosine"] = "constant"
-    """Whether the predictor's learning rate decays with the encoder's (table 1)."""
+    """Learning rate of the predictor: constant, or cosine as the encoder's (table 1)."""
     head_bn: Literal["none", "hidden", "default", "all"] = "default"
     """Batch normalisation in the heads: rows a to d of table 3."""
     similarity: Literal["cosine", "cross-entropy"] = "cosine"
@@ -61,21 +62,22 @@ class Config:
     symmetry: Literal["symmetric", "asymmetric", "asymmetric-2x"] = "symmetric"
     """Both terms of the loss, one, or one over two pairs of views (section 4.6)."""
     stop_gradient: bool = True
-    """Hold the projections still in the loss; without it training collapses (figure 2)."""
+    """Stop the gradient at the projections; without it training collapses (figure 2)."""
     alternation: int = 1
-    """Steps of SGD for each update of eta, the other half of the paper's alternation (section 5.1); 0 for an epoch."""
+    """Steps of SGD for each update of eta, the other half of the paper's alternation (section 5.1);
+    0 means an epoch."""
     eta_average: float = 0
     """Momentum of a moving average of eta over each image's views (section 5.2: 0.8); 0 for none."""
     temperature: float = 0.2
-    """Of the softmax in the losses of simclr, moco-v2 and swav."""
+    """Temperature of the softmax in the losses of simclr, moco-v2 and swav."""
     target_momentum: float = 0.996
-    """Momentum of the second encoder of moco-v2 and byol; byol's rises from there to 1."""
+    """Momentum of the momentum encoder of moco-v2 and byol; byol's rises to 1."""
     queue_size: int = 4096
-    """Keys that moco-v2 compares with."""
+    """Keys in the queue of moco-v2."""
     bn_groups: int = 8
-    """Parts of a batch that batch normalisation sees apart in moco-v2."""
+    """Groups of a batch that batch normalisation sees separately in moco-v2."""
     prototypes: int = 3000
-    """Of swav."""
+    """Number of swav's prototypes."""
     frozen_prototypes: float = 1
     """Epochs in which swav's prototypes are not trained."""
     warmup_epochs: float = 0
@@ -83,27 +85,31 @@ class Config:
     min_scale: float = 0.2
     """Smallest random crop, as a part of the image's area."""
     small_views: int = 0
-    """Further, smaller views of each image, which predict the two usual ones (multi-crop)."""
+    """Number of further, smaller views of each image, which predict the two usual ones (multi-crop)."""
     small_size: int = 0
     """Side of the small views, in pixels; 0 means half of image-size."""
     small_min_scale: float = 0.05
     """Smallest crop of the small views, as a part of the image's area."""
     small_max_scale: float = 0.3
-    """Largest crop of the small views."""
+    """Largest crop of the small views, as a part of the image's area."""
     cutout_views: int = 0
-    """Further views with a blank square, which predict the two usual ones."""
+    """Number of further views with a blank square, which predict the two usual ones."""
     cutout: float = 0.5
     """Side of the blank square, as a part of the view's side."""
     view_predictors: Literal["own", "shared"] = "own"
-    """Whether each kind of views has a predictor of its own; a shared one makes multi-crop unstable."""
+    """Predictor of further views: own for each kind, or shared; a shared one makes multi-crop unstable."""
     guided: bool = False
-    """Guided stop-gradient: the view that is nearest to another image's is the one that gets the gradient."""
+    """Guided stop-gradient: the view that is nearest to another image's gets the gradient."""
     held_out: int = 256
-    """Images kept out of training for the monitor, a twentieth of all at most; 0 lets it use training images."""
+    """Images kept out of training for the monitor, at most a twentieth of all; 0 lets it use training images."""
     stop_on_collapse: bool = False
-    """End the run, with exit code 2, when the monitor sees it collapse."""
+    """End the run with exit code 2 when the monitor detects collapse."""
     blur: float = 0.5
     """Probability of Gaussian blur (sigma 0.1 to 2 pixels at 224 px, in proportion below)."""
+    jitter: float = 1
+    """Strength of changes of brightness, contrast, saturation and hue, relative to the paper's; 0 for none."""
+    grey: float = 0.2
+    """Probability that a view is grey."""
     seed: int = 0
     """Seed of weights, order of images and augmentation."""
 
@@ -170,6 +176,8 @@ class Config:
             "cutout_views": (0, 64),
             "cutout": (0.01, 0.99),
             "blur": (0, 1),
+            "jitter": (0, 2),
+            "grey": (0, 1),
             "seed": (0, 2**31 - 1),
             "mean": (0, 1),
             "std": (0.001, 1),
@@ -244,18 +252,6 @@ _CIFAR: dict[str, Any] = {
     "weight_decay": 5e-4, "projector_layers": 2, "blur": 0.0,
 }  # fmt: skip
 
-RECIPES: dict[str, Config] = {
-    # our default for a person's own photos
-    "photos": Config(),
-    # a few thousand photos: the best of what docs/pretraining.md tells of
-    "small-data": Config(recipe="small-data", image_size=64, batch_size=64, base_lr=0.1, weight_decay=5e-4),
-    # the paper's section 4.1
-    "imagenet": Config(recipe="imagenet", backbone="resnet50", image_size=224, batch_size=512, epochs=100),
-    # the paper's appendix D
-    "cifar": Config(recipe="cifar", **_CIFAR),
-}
-
-
 # What the methods have for SimSiam's own heads and loss: those of their papers, with the three layers that the SimSiam
 # paper's reproduction gave to the projectors of SimCLR and SwAV (its table 4).
 METHODS: dict[str, dict[str, Any]] = {
@@ -278,6 +274,27 @@ METHODS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
+# As the shipped encoder was trained, at a lower learning rate.
+_OWN_FOLDER: dict[str, Any] = {
+    **METHODS["simclr"],
+    "method": "simclr", "backbone": "resnet18-3stages", "image_size": 32, "store_size": 72, "min_scale": 0.05,
+    "batch_size": 256, "epochs": 40, "base_lr": 0.03, "weight_decay": 5e-4, "temperature": 0.2, "projector_layers": 2,
+    "projector_hidden_dim": 1024, "warmup_epochs": 0.5, "jitter": 0.4, "grey": 0.0,
+}  # fmt: skip
+
+RECIPES: dict[str, Config] = {
+    # our default for a person's own photos
+    "photos": Config(),
+    # a few thousand photos: the best of what docs/pretraining.md tells of
+    "small-data": Config(recipe="small-data", image_size=64, batch_size=64, base_lr=0.1, weight_decay=5e-4),
+    # on from the shipped encoder, on one's own images: as that was trained, see docs/pretrain.md
+    "own-folder": Config(recipe="own-folder", **_OWN_FOLDER),
+    # the paper's section 4.1
+    "imagenet": Config(recipe="imagenet", backbone="resnet50", image_size=224, batch_size=512, epochs=100),
+    # the paper's appendix D
+    "cifar": Config(recipe="cifar", **_CIFAR),
+}
+
 # Optimisers for 100 epochs of ImageNet: of the methods' papers and published settings.
 _LARGE_BATCH = {"optimizer": "lars", "batch_size": 4096, "weight_decay": 1e-6, "warmup_epochs": 10.0}
 _IMAGENET: dict[str, dict[str, Any]] = {
@@ -288,14 +305,21 @@ _IMAGENET: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(name: str, method: str = "simsiam") -> Config:
-    """The settings of a named recipe with a method's own; raises :class:`UserError` for an unknown name."""
+def recipe(name: str, method: str | None = None) -> Config:
+    """The settings of a named recipe, with a method's own where ``method`` is another than the recipe's.
+
+    Raises :class:`UserError` for an unknown name.
+    """
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}; choose from {', '.join(RECIPES)}")
+    if method is None or method == RECIPES[name].method:
+        return RECIPES[name]
     if method not in METHODS:
         raise UserError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
-    own = METHODS[method] | (_IMAGENET.get(method, {}) if name == "imagenet" else {})
-    return dataclasses.replace(RECIPES[name], method=method, **own)  # type: ignore[arg-type]
+    base = RECIPES[name]
+    undone = {setting: getattr(_UNTOUCHED, setting) for setting in METHODS[base.method]}
+    own = undone | METHODS[method] | (_IMAGENET.get(method, {}) if name == "imagenet" else {})
+    return dataclasses.replace(base, method=method, **own)  # type: ignore[arg-type]
 
 
 def from_dict(values: dict[str, Any]) -> Config:

@@ -1,6 +1,7 @@
 """Weights to start from: another run's, or those inside an exported encoder."""
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 from torch import nn
@@ -54,15 +55,28 @@ def _stages(backbone: nn.Module) -> set[str]:
     return {name.partition(".")[0] for name, _ in backbone.named_parameters() if name.startswith("layer")}
 
 
-def initial_features(init: str) -> Features | None:
-    """The feature description of ``init``, for a run that begins with its weights; None where there is none."""
+def initial_facts(init: str, config: Config) -> dict[str, Any]:
+    """What a run that begins with the weights of ``init`` keeps of it, for its own export.
+
+    ``features``: the feature description, where there is one. ``embed_at``: the side in pixels at which ``init`` sees
+    images, where the run's views are smaller: features of a grid need the maps of that size.
+    """
     path = _path(init)
     if (path / "checkpoint.pt").exists():
-        kept = Run(path).read().get("features")
+        stored = Run(path).read()
+        kept, size = stored.get("features"), stored.get("embed_at", 0)
         if kept is not None or not (path / "encoder.onnx").exists():
-            return None if kept is None else Features.parse(kept)
+            return _kept(kept, size, config)
     metadata = {entry.key: entry.value for entry in onnx.load(find_encoder(path)).metadata_props}
-    return None if metadata.get(METADATA_KEY, WHOLE) == WHOLE else described(metadata)
+    found = None if metadata.get(METADATA_KEY, WHOLE) == WHOLE else described(metadata)
+    return _kept(None if found is None else str(found), int(metadata.get("image_size", 0)), config)
+
+
+def _kept(features: str | None, size: int, config: Config) -> dict[str, Any]:
+    if features is None:
+        return {}
+    Features.parse(features)
+    return {"features": features} | ({"embed_at": size} if size > config.image_size else {})
 
 
 def _path(init: str) -> Path:

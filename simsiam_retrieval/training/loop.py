@@ -67,9 +67,15 @@ def pick_device(name: str = "auto", processes: Processes = ALONE) -> torch.devic
 def augmentation_of(config: Config) -> augmentation.Augmentation:
     """The views of a run; blur's sigma is in proportion to the image, so that 64 px views are not wiped out."""
     scale = min(1.0, config.image_size / 224)
+    usual = augmentation.Augmentation()
     return augmentation.Augmentation(
         image_size=config.image_size,
         min_scale=config.min_scale,
+        brightness=config.jitter * usual.brightness,
+        contrast=config.jitter * usual.contrast,
+        saturation=config.jitter * usual.saturation,
+        hue=config.jitter * usual.hue,
+        grey_probability=config.grey,
         blur_probability=config.blur,
         blur_sigma=(0.1 * scale, 2.0 * scale),
         normalisation=config.normalisation,

@@ -12,33 +12,34 @@ class Options:
     """Options of one call; they may differ each time that a run is resumed."""
 
     out: Path | None = None
-    """Run folder to create; by default a new one under runs/."""
+    """Run folder to create. Default: a new one under runs/."""
     resume: Path | None = None
-    """Run folder to go on with, under its own settings."""
+    """Continue this run folder, with its own settings."""
     init: str | None = None
-    """Weights to start from: a run folder, an .onnx encoder of this package, hf://OWNER/NAME, or default."""
+    """Weights to start from: a run folder, an .onnx encoder, hf://OWNER/NAME, or default (the shipped encoder).
+    None means random weights. Default: random weights; with --recipe own-folder the shipped encoder."""
     minutes: float | None = None
-    """Time for the whole command; a short trial measures the speed, and the number of epochs follows."""
+    """Train for this many minutes, decoding included; a trial measures the speed and sets the number of epochs."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """Device: auto, cpu, cuda or cuda:N."""
     workers: int | None = None
-    """Processes that decode images at the start; by default one per core."""
+    """Number of processes that decode images at the start. Default: one a core."""
     cache: Path | None = None
-    """Folder that keeps decoded images for later runs; by default they are kept in memory where they fit."""
+    """Folder that keeps decoded images for later runs. Default: memory, if they fit into half of what is free."""
     labels: bool = False
-    """Folder names are classes: the monitor also measures kNN accuracy. Training does not see them."""
+    """Use folder names as classes, to measure kNN accuracy in the monitor. Training does not see them."""
     tracker: Literal["tensorboard", "wandb", "trackio"] | None = None
-    """Also send the metrics there; install the extra of the same name."""
+    """Also send metrics to this tracker; install the extra of the same name."""
     checkpoint_minutes: float = 5
-    """Minutes between checkpoints; 0 for one after every step."""
+    """Minutes between checkpoints; 0 writes one after every step."""
     checkpoint_epochs: int = 0
-    """Also write a checkpoint after every so many epochs."""
+    """Also write a checkpoint after every N epochs; 0 for none."""
     bfloat16: bool = True
-    """Compute in bfloat16 where the device is faster in it; --no-bfloat16 keeps to float32."""
+    """Compute in bfloat16 where the device is faster with it; --no-bfloat16 uses float32."""
     compile: bool = False
     """Compile the network with torch.compile: a minute to start, and slower on the CPUs that were tried."""
     fast_convolutions: bool = True
-    """On a CPU, compute convolutions on small maps as matrix products; equal up to rounding, and faster."""
+    """On a CPU, compute convolutions on small maps as matrix products: equal up to rounding, and faster."""
 
     def check(self) -> None:
         """Raise :class:`UserError` for values that cannot work."""

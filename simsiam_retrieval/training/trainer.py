@@ -26,7 +26,7 @@ from .data_split import Plan, make_plan
 from .duration import fit_into
 from .experiment_trackers import tracking
 from .freed_memory import keep_freed_memory
-from .initial_weights import initial_backbone, initial_features
+from .initial_weights import initial_backbone, initial_facts
 from .knn_monitor import can_check, folder_labels
 from .loop import Collapsed, Interrupted, augmentation_of, pick_device, train
 from .pixel_store import ImageStore
@@ -126,8 +126,7 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
                 _refuse_used(run.path)
             facts = {"data": data_facts(roots, store, fingerprint, cache), **_environment(target, processes)}
             if initial is not None and options.init is not None:
-                kept = initial_features(options.init)
-                facts |= {} if kept is None else {"features": str(kept)}
+                facts |= initial_facts(options.init, config)
             run.write(config, init=options.init, **facts)
             try:
                 write_views(run, augmentation_of(config), store, plan)

@@ -1,17 +1,19 @@
 """``--init``: training starts from given weights."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from simsiam_retrieval.export.export_run import export_run  # pyright: ignore[reportMissingImports]
 
 from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.encoder.onnx_encoder import default_encoder_file
+from simsiam_retrieval.encoder.onnx_encoder import Encoder, default_encoder_file
 from simsiam_retrieval.methods.backbone import build_backbone, with_stages_of
 from simsiam_retrieval.methods.bn_folding import backbone_from_onnx
 from simsiam_retrieval.training.config import Config
-from simsiam_retrieval.training.initial_weights import initial_backbone
+from simsiam_retrieval.training.initial_weights import initial_backbone, initial_facts
 from simsiam_retrieval.training.run_folder import load_backbone
 from simsiam_retrieval.training.run_options import Options
 from simsiam_retrieval.training.trainer import pretrain
@@ -74,6 +76,28 @@ def test_init_of_a_shorter_network_from_the_shipped_encoder() -> None:
     begun = initial_backbone("default", Config(backbone="resnet18-3stages")).state_dict()
     shipped = backbone_from_onnx(default_encoder_file()).state_dict()
     assert all(torch.equal(value, shipped[name]) for name, value in begun.items())
+
+
+def test_a_run_of_small_views_is_exported_at_the_size_of_what_it_began_from(few_photos: Path, tmp_path: Path) -> None:
+    shipped = Encoder(default_encoder_file(), device="cpu")
+    before = "default"
+    for name in ("first", "second"):  # a run that begins with a run keeps it, too
+        config = dataclasses.replace(STILL, backbone="resnet18-3stages")
+        options = Options(out=tmp_path / name, init=before, device="cpu", workers=0)
+        assert pretrain(config, [few_photos], options)
+        before = str(tmp_path / name)
+    export_run(tmp_path / "second", tmp_path / "own.onnx")
+    own = Encoder(tmp_path / "own.onnx", device="cpu")
+    assert own.image_size == shipped.image_size > STILL.image_size
+    blocks = own.metadata["features"].split(",")
+    assert blocks == shipped.metadata["features"].split(",")[: len(blocks)]
+    export_run(tmp_path / "second", tmp_path / "small.onnx", image_size=48)
+    assert Encoder(tmp_path / "small.onnx", device="cpu").image_size == 48
+
+
+def test_a_run_of_views_as_large_keeps_their_size(few_photos: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(STILL, backbone="resnet18-3stages", image_size=72)
+    assert "embed_at" not in initial_facts("default", config)
 
 
 def test_init_and_resume_exclude_each_other(run: Command, run_dir: Path) -> None:

@@ -267,8 +267,28 @@ def test_recipes_are_the_paper_s():
     assert (cifar.base_lr, cifar.weight_decay, cifar.projector_layers, cifar.blur) == (0.03, 5e-4, 2, 0)
     for name, config in RECIPES.items():
         assert config.recipe == name and recipe(name) == config
-        assert (config.projector_dim, config.predictor_dim, config.momentum) == (2048, 512, 0.9)
+        assert (config.predictor_dim, config.momentum) == (512, 0.9)
+        assert config.projector_dim == 2048 or config.method != "simsiam"
         config.check()
+
+
+def test_a_recipe_of_one_method_gives_another_its_own_heads():
+    own = RECIPES["own-folder"]
+    assert (own.method, own.backbone, own.predictor, own.projector_dim) == ("simclr", "resnet18-3stages", "none", 128)
+    assert recipe("own-folder", "simclr") == own
+    other = recipe("own-folder", "simsiam")
+    heads = ("projector_layers", "projector_dim", "projector_hidden_dim", "predictor", "predictor_lr", "stop_gradient")
+    assert [getattr(other, name) for name in heads] == [getattr(Config(), name) for name in heads]
+    assert (other.image_size, other.base_lr) == (own.image_size, own.base_lr)
+
+
+@pytest.mark.parametrize(("options", "init"), [([], "default"), (["--init", "None"], None)])
+def test_the_recipe_for_an_own_folder_goes_on_from_the_shipped_encoder(command, few_photos, tmp_path, options, init):
+    given = ["--recipe", "own-folder", "--epochs", "0", "--device", "cpu", "--workers", "0", *options]
+    assert command(few_photos, "--out", tmp_path / "run", *given).code == 0
+    facts = Run(tmp_path / "run").read()
+    assert facts["init"] == init
+    assert facts.get("embed_at") == (64 if init else None)
 
 
 def test_blur_shrinks_with_the_view():
