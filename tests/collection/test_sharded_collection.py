@@ -319,7 +319,6 @@ def test_what_a_shard_or_the_catalog_says_wrong_is_no_result(made, tmp_path) -> 
     [
         "UPDATE items SET path = '/elsewhere.jpg' WHERE id = 1",
         "UPDATE items SET generation = 9 WHERE id = 1",
-        "DELETE FROM items WHERE id = 1",
         "UPDATE row_groups SET vectors_at = vectors_at + 2 WHERE first = 1",
         "UPDATE row_seals SET seals = x'00'",
         "UPDATE list_seals SET seals = x'00'",
