@@ -399,7 +399,18 @@ def main() -> None:
     device = pick_device(options.device)
     if device.type == "cpu":
         keep_freed_memory()  # as pretrain does; it serves all contenders
-    training = {}
+    report = {
+        "hardware": hardware(device),
+        "settings": {"rounds": options.rounds, "seconds": options.seconds, "cpu_time": options.cpu_time, "seed": 0},
+        "training": {},
+        "augmentation": {},
+    }
+
+    def keep() -> None:
+        if options.out:  # after each case, so that a run that is cut keeps what it measured
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
     for name in options.cases:
         config = CASES[name]
         if options.batch_size:
@@ -407,22 +418,14 @@ def main() -> None:
         folder = options.small_images if "-32" in name and options.small_images else options.images
         files = [file.path for file in list_images([folder]).images][:: 1 if device.type == "cuda" else 4]
         case = Case(config, files, device, _bfloat16_helps(device, config))
-        training[name] = measure(
+        report["training"][name] = measure(
             name, case, options.contenders, options.rounds, options.seconds, cpu_time=options.cpu_time
         )
-    augmentation = {}
+        keep()
     if options.augmentation:
         files = [file.path for file in list_images([options.images]).images]
-        augmentation = augmentation_alone(files, options.rounds, options.seconds / 2)
-    report = {
-        "hardware": hardware(device),
-        "settings": {"rounds": options.rounds, "seconds": options.seconds, "cpu_time": options.cpu_time, "seed": 0},
-        "training": training,
-        "augmentation": augmentation,
-    }
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        report["augmentation"] = augmentation_alone(files, options.rounds, options.seconds / 2)
+    keep()
     print(table(report))
 
 

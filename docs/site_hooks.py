@@ -12,6 +12,7 @@ from mkdocs.structure.files import File
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+_ROLE = re.compile(r":(?:attr|class|data|exc|func|meth|mod):(<code>)[~.]*")
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -35,3 +36,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return shown if "`" in shown else f"`{shown}`"
 
     return _LINK.sub(replaced, markdown)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Docstrings mark names as Sphinx does, :class:`Name`; the site shows them as code."""
+    return _ROLE.sub(r"\1", html)

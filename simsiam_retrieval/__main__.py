@@ -3,24 +3,33 @@
 import runpy
 import sys
 
-COMMANDS = {
-    "demo": "the main job on the example photos",
-    "pretrain": "train an encoder on a folder of unlabelled images",
-    "export": "turn a run into one ONNX file",
-    "index": "make or update a collection from folders of images",
-    "open": "index a folder and look at it in the app, in one step",
-    "search": "find the images of a collection that look like a query",
-    "status": "what a collection holds, and where from",
-    "collections": "list the collections of this machine, choose one, name one, remove one",
-    "duplicates": "groups of images that are copies of each other, or nearly",
-    "app": "browse and search a collection in a web page",
-    "convert": "other people's SimSiam or ResNet weights -> a run folder",
-    "probe": "measure features on labelled folders, beside raw pixels and random weights",
-    "publish": "a run as a model repository on the Hugging Face Hub, or as the folder of one",
-    "hand_over": "a collection to Parquet, Lance, Qdrant or Milvus",
-    "reproduce": "run the rows of the SimSiam paper's tables and print ours beside the paper's",
-    "transfer": "fine-tune a detector from pretrained weights, beside random ones",
+GROUPS = {
+    "search": {
+        "demo": "run the main job on the example photos",
+        "open": "index folders and open the app, in one step",
+        "index": "make or update a collection from folders of images",
+        "search": "find the images of a collection that look like a query",
+        "duplicates": "list groups of images that are copies of each other, or nearly",
+        "app": "open a web page: search, duplicates, map, labels, training runs",
+        "status": "show what a collection holds",
+        "collections": "list, select, rename and remove the collections of this machine",
+    },
+    "train": {
+        "pretrain": "train an encoder on folders of unlabelled images",
+        "export": "write a run as ONNX files, checked against PyTorch",
+        "convert": "turn SimSiam or ResNet weights of another program into a run folder",
+    },
+    "evaluate": {
+        "probe": "measure features on labelled folders, beside raw pixels and random weights",
+        "transfer": "fine-tune a detector from pretrained weights, beside random weights",
+        "reproduce": "run the rows of the SimSiam paper's tables and print ours beside the paper's",
+    },
+    "ship": {
+        "publish": "publish a run's encoder on the Hugging Face Hub",
+        "hand_over": "copy a collection into Parquet, LanceDB, Qdrant or Milvus",
+    },
 }
+COMMANDS = {name: what for group in GROUPS.values() for name, what in group.items()}
 
 
 def main() -> None:
@@ -31,9 +40,11 @@ def main() -> None:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         return
     width = max(map(len, COMMANDS))
-    lines = [f"python -m simsiam_retrieval {name:{width}}  {what}" for name, what in COMMANDS.items()]
     if len(sys.argv) == 1 or sys.argv[1] in ("-h", "--help", "help"):
-        print("\n".join(lines))
+        print("usage: simsiam-retrieval COMMAND ..., or python -m simsiam_retrieval.COMMAND ...; each has --help")
+        for title, commands in GROUPS.items():
+            print(f"\n{title}")
+            print("\n".join(f"  {name:{width}}  {what}" for name, what in commands.items()))
         return
     print(f"error: {sys.argv[1]}: no such command; there are: {', '.join(COMMANDS)}", file=sys.stderr)
     sys.exit(2)

@@ -86,7 +86,7 @@ def main() -> None:
             say=cli.remark,
         )
     except KeyboardInterrupt:
-        cli.remark(f"the files are in {printable(out)}; the same command goes on from there")
+        cli.remark(f"the files are in {printable(out)}; run the same command to continue")
         raise
     reference = f"hf://{arguments.repository}" + (f"@{outcome.revision}" if outcome.revision else "")
     cli.remark(f"{outcome.what}; to use it: load_encoder('{reference}')")

@@ -117,7 +117,7 @@ def _run(arguments: Arguments, tables: "Sequence[Table]", scale: "Scale", out: P
         _draw(save(), out)
     _print([out / f"{table.name}.json" for table in tables])
     if not completed:
-        cli.remark("stopped; the same command goes on")
+        cli.remark("stopped; run the same command to continue")
         return cli.CTRL_C
     cli.remark(f"kept in {out}: {', '.join(table.name for table in tables)} as .json, .md and .png")
     return cli.DONE

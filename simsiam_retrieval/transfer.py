@@ -101,7 +101,7 @@ def main() -> int:
     out = arguments.out or Path("runs") / f"transfer-{stamp}"
     content = compare(plan, parts, settings, out, machine)
     if content is None:
-        cli.remark(f"stopped; the same command goes on{'' if arguments.out else f' with --out {out}'}")
+        cli.remark(f"stopped; run the same command{'' if arguments.out else f' with --out {out}'} to continue")
         return cli.CTRL_C
     print(json.dumps(content, indent=2) if arguments.json else markdown(content))
     cli.remark(f"kept in {out}")

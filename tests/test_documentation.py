@@ -61,3 +61,16 @@ def test_citation_and_changelog_know_the_version() -> None:
     version = simsiam_retrieval.__version__
     assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\n## [{version}] - " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_commands_have_the_options_that_pages_show(run) -> None:
+    names = "|".join(COMMANDS)
+    line = re.compile(rf"(?:python -m simsiam_retrieval\.|simsiam-retrieval )({names})\b((?:\\\n|[^`\n])*)")
+    shown: dict[str, set[str]] = {command: set() for command in COMMANDS}
+    for page in (ROOT / "README.md", *DOCS.rglob("*.md")):
+        for command, rest in line.findall(page.read_text(encoding="utf-8")):
+            shown[command] |= set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", rest))
+    for command, options in shown.items():
+        known = set(re.findall(r"--[a-z][a-z0-9-]*", run(command, "--help").stdout))
+        assert options - known - {"--help"} == set(), command
+    assert {"--minutes", "--recipe"} <= shown["pretrain"] and "--watch" in shown["index"]

@@ -1,1 +1,1 @@
-"""Other people's weights -> a run folder: reading files safely, naming what is in them, writing the run."""
+"""Converting checkpoints of other training programs to a run folder: safe reading, tensor names, writing the run."""

@@ -1,4 +1,4 @@
-"""Finding a torchvision-like ResNet among a file's tensors, and reading off which one it is."""
+"""Finding a torchvision-like ResNet among the tensors of a file, and determining which one it is."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..core.errors import UserError
 from ..methods.backbone import build_backbone
 
-# depth by kind of block (bottleneck or not) and blocks per stage: He et al. 2016, table 1
+# (bottleneck blocks, blocks per stage) -> depth: He et al. 2016, table 1
 DEPTHS = {
     (False, (2, 2, 2, 2)): 18,
     (False, (3, 4, 6, 3)): 34,
@@ -20,25 +20,34 @@ DEPTHS = {
 }
 OURS = (18, 34, 50)
 HAS = "this package has ResNet-18, 34 and 50"
-NAMED = 3  # tensors that one line of complaint names at most
-COUNTER = "num_batches_tracked"  # of BN; old files have none, and nothing here depends on it
+NAMED = 3  # tensors that one message names at most
+COUNTER = "num_batches_tracked"  # a buffer of BN; old files lack it, and nothing here depends on it
 
 _FIRST_BLOCK = re.compile(r"(?P<prefix>(?:.*\.)?)(?:layer1|\d+)\.0\.conv1\.weight")
-_STAGES = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")  # children with tensors, in their order
+_STAGES = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")  # children that have tensors, in order
 _INSIDE = re.compile(rf"({'|'.join(_STAGES)})\.")
 _COPY = re.compile(r"momentum|teacher|target|encoder_k|(^|[._])ema[._]")
 
 
 @dataclass(frozen=True)
 class ResNet:
-    """A backbone in a file."""
+    """A backbone found in a file.
 
-    name: str  # as in ``build_backbone``
-    kernel: int  # of the first convolution: 7 or 3 pixels
-    relu: bool  # behind the first BN
-    prefix: str  # before its tensors' names in the file, "" or ending in a dot
-    state: dict[str, Tensor]  # float32, under torchvision's names, without a classifier
-    sources: dict[str, str]  # torchvision's name -> the file's, of every tensor in ``state`` that the file has
+    Attributes:
+        name: As in ``build_backbone``.
+        kernel: Size of the first convolution: 7 or 3 pixels.
+        relu: Whether a ReLU follows the first BN.
+        prefix: Prefix of its tensors' names in the file: "" or ending in a dot.
+        state: float32 tensors under torchvision's names, without a classifier.
+        sources: torchvision's name -> the name in the file, for every tensor of ``state`` that the file has.
+    """
+
+    name: str
+    kernel: int
+    relu: bool
+    prefix: str
+    state: dict[str, Tensor]
+    sources: dict[str, str]
 
     @property
     def feature_dim(self) -> int:
@@ -47,18 +56,42 @@ class ResNet:
 
 
 def find_resnets(names: Iterable[str]) -> list[str]:
-    """Prefixes of the ResNets in a state_dict; copies that only follow another one (momentum, teacher) come last."""
+    """Find the prefixes of all ResNets in a state_dict.
+
+    Args:
+        names: Names of tensors.
+
+    Returns:
+        Prefixes, sorted. Copies that only follow another network (momentum, teacher) come last.
+    """
     found = {match["prefix"] for match in map(_FIRST_BLOCK.fullmatch, names) if match}
     return sorted(found, key=lambda prefix: (is_copy(prefix), prefix))
 
 
 def is_copy(name: str) -> bool:
-    """Whether a tensor's name says that it belongs to a momentum or teacher network."""
+    """Return whether a tensor's name says that it belongs to a momentum or teacher network.
+
+    Args:
+        name: Name of a tensor, or its prefix.
+
+    Returns:
+        True for a copy.
+    """
     return bool(_COPY.search(name))
 
 
 def choose_resnet(names: Iterable[str]) -> str:
-    """The prefix of the one ResNet that a file is about; raises :class:`UserError` when there is none, or no one."""
+    """Find the prefix of the one trained ResNet in a file.
+
+    Args:
+        names: Names of all tensors in the file.
+
+    Returns:
+        The prefix.
+
+    Raises:
+        UserError: There is no ResNet, or more than one.
+    """
     names = list(names)
     found = find_resnets(names)
     trained = [prefix for prefix in found if not is_copy(prefix)] or found
@@ -66,7 +99,7 @@ def choose_resnet(names: Iterable[str]) -> str:
         raise UserError(_not_a_resnet(names))
     if len(trained) > 1:
         listed = ", ".join(prefix or "(no prefix)" for prefix in trained[:NAMED])
-        raise UserError(f"holds {len(trained)} ResNets ({listed}); save the state_dict of the one that you want")
+        raise UserError(f"contains {len(trained)} ResNets ({listed}); save the state_dict of the one that you want")
     return trained[0]
 
 
@@ -77,13 +110,21 @@ def _not_a_resnet(names: list[str]) -> str:
 
 
 def read_resnet(tensors: dict[str, Tensor], prefix: str) -> ResNet:
-    """The ResNet below ``prefix``.
+    """Read the ResNet below a prefix.
 
-    Children may be named as torchvision names them or by their position in an ``nn.Sequential``, shortcuts
-    "downsample" or "shortcut". Tensors elsewhere (a classifier, heads) are left alone.
+    Its children may have torchvision's names or numbers (in an ``nn.Sequential``). Shortcuts may be called "downsample"
+    or "shortcut". Other tensors (a classifier, heads) are ignored.
 
-    Raises :class:`UserError` when it is not a ResNet-18, 34 or 50: another depth, tensors missing, of another shape,
-    or more than a plain one has; or when a weight is not a finite number.
+    Args:
+        tensors: The file's state_dict.
+        prefix: From ``choose_resnet``.
+
+    Returns:
+        The ResNet.
+
+    Raises:
+        UserError: It is not a plain ResNet-18, 34 or 50 (other depth; tensors missing, additional, or of other shapes),
+            or a weight is not finite.
     """
     sources, positions = _by_our_names([name for name in tensors if name.startswith(prefix)], prefix)
     if "conv1.0.weight" in sources:
@@ -104,7 +145,7 @@ def read_resnet(tensors: dict[str, Tensor], prefix: str) -> ResNet:
 
 
 def _by_our_names(names: list[str], prefix: str) -> tuple[dict[str, str], list[int]]:
-    """torchvision's name -> the file's; and the positions of ``_STAGES``, where they stand in an ``nn.Sequential``."""
+    """Map torchvision's names to the file's; also return the positions of ``_STAGES`` if they are numbered."""
     inner = {name: name[len(prefix) :].split(".") for name in names}
     renamed: dict[str, str] = {}
     positions: list[int] = []
@@ -119,16 +160,16 @@ def _by_our_names(names: list[str], prefix: str) -> tuple[dict[str, str], list[i
 
 
 def _relu(positions: list[int], kernel: int) -> bool:
-    """Whether a ReLU follows the first BN: what has no weights shows as a gap between positions."""
+    """Whether a ReLU follows the first BN: layers without weights leave gaps between the numbers."""
     if not positions:
-        return True  # named, not numbered: then it is in the network's own forward
+        return True  # named children: the ReLU is in the network's forward()
     offsets = [position - positions[0] for position in positions]
     if offsets == [0, 1, 4, 5, 6, 7] or (kernel == 3 and offsets == [0, 1, 3, 4, 5, 6]):  # ReLU, with or without a pool
         return True
     if kernel == 3 and offsets == [0, 1, 2, 3, 4, 5]:
         return False
     numbers = ", ".join(map(str, positions))
-    raise UserError(f"its layers stand at {numbers} of a Sequential, as in no program known here")
+    raise UserError(f"its layers are numbered {numbers} in a Sequential; no known program numbers them so")
 
 
 def _which(sources: dict[str, str]) -> tuple[str, str]:
@@ -178,10 +219,10 @@ def _listed(names: list[str]) -> str:
 
 def _as_ours(name: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
-        raise UserError(f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point weights")
+        raise UserError(f"{name} contains {str(tensor.dtype).removeprefix('torch.')}, not floating-point weights")
     value = tensor.detach().float().contiguous()
     if not bool(torch.isfinite(value).all()):
-        raise UserError(f"{name} holds NaN or infinite values; the training that wrote it had failed")
+        raise UserError(f"{name} contains NaN or infinite values; the training that wrote it had failed")
     if name.endswith("running_var") and bool((value < 0).any()):
-        raise UserError(f"{name} holds negative variances; the file is damaged")
+        raise UserError(f"{name} contains negative variances; the file is damaged")
     return value

@@ -10,18 +10,26 @@ from ..core.errors import UserError
 from .find_resnet import ResNet, choose_resnet, is_copy, read_resnet
 from .mlp_heads import Heads, Unfit, read_heads
 
-WRAPPERS = {"module", "_orig_mod"}  # what DistributedDataParallel and torch.compile put into names
+WRAPPERS = {"module", "_orig_mod"}  # parts of names added by DistributedDataParallel and torch.compile
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one program keeps the parts of SimSiam; prefixes end in a dot."""
+    """Where one program keeps the parts of SimSiam. Prefixes end in a dot.
+
+    Attributes:
+        name: Name of the program.
+        backbone: Prefix of the backbone.
+        projector: Prefix of the projector.
+        predictor: Prefix of the predictor.
+        small_stem: The stem that a 3x3 convolution means in this program.
+    """
 
     name: str
     backbone: str
     projector: str
     predictor: str
-    small_stem: str = "cifar"  # which stem a 3x3 convolution means here
+    small_stem: str = "cifar"
 
 
 LAYOUTS = (
@@ -42,34 +50,48 @@ _REASONS = (
 
 @dataclass(frozen=True)
 class Network:
-    """What was found in a file."""
+    """The network that was found in a file.
+
+    Attributes:
+        layout: Name of the layout.
+        backbone: The ResNet.
+        stem: As in ``build_backbone``.
+        heads: Projector and predictor, if the file has heads like SimSiam's.
+        left_out: The file's name of a tensor -> why it is not used.
+    """
 
     layout: str
     backbone: ResNet
-    stem: str  # as in ``build_backbone``
+    stem: str
     heads: Heads | None
-    left_out: dict[str, str] = field(default_factory=dict)  # the file's name of a tensor -> why it is not used
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """The state_dict of our SimSiam, without heads where the file has none that fit."""
+        """The state_dict of this package's SimSiam, without heads if the file has none that fit."""
         backbone = {f"backbone.{name}": value for name, value in self.backbone.state.items()}
         return backbone | (self.heads.state if self.heads else {})
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What can be read off the tensors, named as in ``Config``."""
+        """The settings that can be derived from the tensors, named as in ``Config``."""
         return {"backbone": self.backbone.name, "stem": self.stem, **(self.heads.settings if self.heads else {})}
 
 
 def read_network(tensors: dict[str, Tensor], layout: str = "auto", stem: str | None = None) -> Network:
-    """Recognise a state_dict; every tensor of it is used, or listed in ``left_out``.
+    """Recognise a state_dict. Every tensor is either used or listed in ``left_out``.
 
-    ``layout``: "auto", or one of "reference", "lightly", "solo-learn", "resnet". ``stem``: "cifar", "cifar-pad2" or
-    "cifar-norelu" for a 3x3 first convolution; what is around it cannot always be seen in the weights.
+    Args:
+        tensors: The file's state_dict.
+        layout: "auto", "reference", "lightly", "solo-learn" or "resnet".
+        stem: "cifar", "cifar-pad2" or "cifar-norelu" for a 3x3 first convolution. The weights do not always show which
+            one it is. None: the layout decides.
 
-    Raises :class:`UserError` when there is no ResNet in it that this package has, when ``layout`` is not what the
-    file shows, or ``stem`` does not fit.
+    Returns:
+        The network.
+
+    Raises:
+        UserError: There is no ResNet that this package has, ``layout`` is not the file's, or ``stem`` does not fit.
     """
     originals = _without_wrappers(tensors)
     named = {name: tensors[original] for name, original in originals.items()}
@@ -102,12 +124,12 @@ def read_network(tensors: dict[str, Tensor], layout: str = "auto", stem: str | N
 
 
 def _without_wrappers(tensors: dict[str, Tensor]) -> dict[str, str]:
-    """Name without wrappers -> the file's name."""
+    """Map names without wrappers to the names in the file."""
     found: dict[str, str] = {}
     for original in tensors:
         name = ".".join(part for part in original.split(".") if part not in WRAPPERS)
         if name in found:
-            raise UserError(f"holds {found[name]} and {original}: the same weights twice; save one of them alone")
+            raise UserError(f"contains {found[name]} and {original}: the same weights twice; save only one of them")
         found[name] = original
     return found
 
@@ -115,12 +137,12 @@ def _without_wrappers(tensors: dict[str, Tensor]) -> dict[str, str]:
 def _matches(known: Layout, wanted: str, names: dict[str, Tensor], prefix: str) -> bool:
     if wanted not in ("auto", known.name) or not (prefix == known.backbone or prefix.endswith("." + known.backbone)):
         return False
-    # asked for by name, a backbone without heads will do
+    # if the user names the layout, a backbone without heads is enough
     return wanted == known.name or bool(_below(names, prefix.removesuffix(known.backbone) + known.projector))
 
 
 def _below(names: dict[str, Tensor], prefix: str) -> dict[str, str]:
-    """Names that begin with ``prefix``: the rest of the name -> the name. A single layer ("fc.weight") is no MLP."""
+    """Map the rest of each name that begins with ``prefix`` to the name. A single layer ("fc.weight") is no MLP."""
     found = {name[len(prefix) :]: name for name in names if name.startswith(prefix)}
     return found if any("." in rest for rest in found) else {}
 

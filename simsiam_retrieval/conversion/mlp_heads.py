@@ -1,4 +1,4 @@
-"""Projector and predictor of a file -> those of this package, where they are of SimSiam's shape."""
+"""Converting projector and predictor of a file, if they have the shape of SimSiam's."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,16 +11,22 @@ from .find_resnet import COUNTER
 
 STATISTICS = ("running_mean", "running_var")
 AFFINE = ("weight", "bias")
-MOST_LAYERS = 8  # of a projector, as in ``Config``
+MOST_LAYERS = 8  # layers of a projector at most, as in ``Config``
 
 
 class Unfit(Exception):
-    """The heads are not such as this package has; the message says why."""
+    """The heads differ from those of this package; the message says how."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A linear layer, and the BN behind it if there is one."""
+    """A linear layer, and the BN after it if there is one.
+
+    Attributes:
+        weight: (out, in).
+        bias: (out,), or None.
+        norm: Tensors of the BN by name, or None.
+    """
 
     weight: Tensor
     bias: Tensor | None
@@ -29,19 +35,33 @@ class Layer:
 
 @dataclass(frozen=True)
 class Heads:
-    """Both heads of a file, and the settings that describe them (named as in ``Config``)."""
+    """Both heads of a file and the settings that describe them.
 
-    state: dict[str, Tensor]  # "projector.0.weight", ...: float32
+    Attributes:
+        state: float32 tensors: "projector.0.weight", ...
+        settings: Named as in ``Config``.
+    """
+
+    state: dict[str, Tensor]
     settings: dict[str, int | str]
 
 
 def read_heads(projector_tensors: dict[str, Tensor], predictor_tensors: dict[str, Tensor], feature_dim: int) -> Heads:
-    """The two MLPs of an ``nn.Sequential`` each; names begin with the position in it.
+    """Read projector and predictor, each an ``nn.Sequential``.
 
-    A bias in front of BN (the reference implementation freezes one there) is folded into BN's running mean: the
-    function stays the same, exactly, in training and in evaluation.
+    A bias before a BN (the reference implementation freezes one there) is folded into the BN's running mean. The
+    function stays exactly the same in training and in evaluation.
 
-    Raises :class:`Unfit` when depth, widths or BN are not such as :mod:`simsiam_retrieval.methods.heads` builds.
+    Args:
+        projector_tensors: Tensors of the projector; names begin with the position in the Sequential.
+        predictor_tensors: Tensors of the predictor, named likewise.
+        feature_dim: Width of the backbone's output.
+
+    Returns:
+        The heads.
+
+    Raises:
+        Unfit: Depth, widths or BN differ from what ``simsiam_retrieval.methods.heads`` builds.
     """
     if not predictor_tensors:
         raise Unfit("there is no predictor to go with it")
@@ -61,7 +81,7 @@ def read_heads(projector_tensors: dict[str, Tensor], predictor_tensors: dict[str
         try:
             state = {**_filled(ours[0], first, "projector"), **_filled(ours[1], second, "predictor")}
         except Unfit as unfit:
-            reason = reason or str(unfit)  # how it differs from the usual heads says most
+            reason = reason or str(unfit)  # the difference to the default heads is the most useful message
             continue
         settings: dict[str, int | str] = {"projector_layers": len(first), "projector_dim": dim}
         settings |= {"projector_hidden_dim": 0 if width == dim else width, "predictor_dim": bottleneck, "head_bn": bn}
@@ -92,7 +112,7 @@ def _layers(tensors: dict[str, Tensor]) -> list[Layer]:
 
 
 def _filled(module: nn.Sequential, layers: list[Layer], head: str) -> dict[str, Tensor]:
-    """The state_dict that makes ``module`` compute what ``layers`` do; raises :class:`Unfit` where it cannot."""
+    """Return the state_dict that makes ``module`` compute the same as ``layers``; raise ``Unfit`` if it cannot."""
     state: dict[str, Tensor] = {}
     numbered = list(enumerate(module))
     linear = [(position, part) for position, part in numbered if isinstance(part, nn.Linear)]
@@ -103,7 +123,7 @@ def _filled(module: nn.Sequential, layers: list[Layer], head: str) -> dict[str, 
             raise Unfit(f"{place} is {tuple(layer.weight.shape)}, not {tuple(part.weight.shape)}")
         norm = norms.get(position + 1)
         if (norm is None) != (layer.norm is None):
-            raise Unfit(f"{place} has {'a' if layer.norm else 'no'} batch normalisation behind it")
+            raise Unfit(f"{place} has {'a' if layer.norm else 'no'} batch normalisation after it")
         state[f"{position}.weight"] = layer.weight
         bias = torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
         if norm is None:
@@ -115,9 +135,9 @@ def _filled(module: nn.Sequential, layers: list[Layer], head: str) -> dict[str, 
 
 def _norm(module: nn.BatchNorm1d, norm: dict[str, Tensor], bias: Tensor, place: str) -> Iterator[tuple[str, Tensor]]:
     if module.affine != (AFFINE[0] in norm):
-        raise Unfit(f"the batch normalisation behind {place} has {'no ' if module.affine else ''}scale and shift")
+        raise Unfit(f"the batch normalisation after {place} has {'no ' if module.affine else ''}scale and shift")
     if any(len(value) != module.num_features for kind, value in norm.items() if kind != COUNTER):
-        raise Unfit(f"the batch normalisation behind {place} is of another width")
+        raise Unfit(f"the batch normalisation after {place} has another width")
     for kind in AFFINE if module.affine else ():
         yield kind, norm[kind]
     yield STATISTICS[0], norm[STATISTICS[0]].double() - bias.double()
@@ -129,7 +149,7 @@ def _checked(name: str, value: Tensor) -> Tensor:
     if name.endswith(COUNTER):
         return value.long()
     if not value.is_floating_point():
-        raise Unfit(f"{name} holds no floating-point weights")
+        raise Unfit(f"{name} contains no floating-point weights")
     if not bool(torch.isfinite(value).all()):
-        raise Unfit(f"{name} holds NaN or infinite values")
+        raise Unfit(f"{name} contains NaN or infinite values")
     return value.detach().float().contiguous()

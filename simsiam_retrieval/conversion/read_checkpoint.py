@@ -1,4 +1,4 @@
-"""A checkpoint file -> its tensors. Nothing of the file is ever executed."""
+"""Reading the tensors of a checkpoint file without executing anything in it."""
 
 import argparse
 import re
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ..core.errors import UserError
 
-# where training programs put a network's state_dict, in the order in which they are looked for
+# keys under which training programs store a network's state_dict; tried in this order
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
-NAMED = 3  # things that one line of complaint names at most
+NAMED = 3  # things that one message names at most
 
 # Values that checkpoints often carry beside weights, and that only hold data: numpy numbers, and argparse's settings.
 _SCALAR = np._core.multiarray.scalar  # type: ignore[attr-defined]
@@ -33,19 +33,32 @@ _DATA_ONLY: list[Any] = [
 
 @dataclass(frozen=True)
 class Weights:
-    """What a checkpoint file holds."""
+    """The content of a checkpoint file.
 
-    tensors: dict[str, Tensor]  # the network's state_dict, under the file's own names
-    beside: dict[str, int]  # other entries of the file that hold tensors, such as an optimiser's -> how many
+    Attributes:
+        tensors: The network's state_dict, under the file's own names.
+        beside: Other entries of the file that contain tensors, such as an optimiser's -> number of tensors.
+    """
+
+    tensors: dict[str, Tensor]
+    beside: dict[str, int]
 
 
 def read_weights(file: Path) -> Weights:
-    """Read a ``torch.save`` file (with ``weights_only=True``) or a ``.safetensors`` file, onto the CPU.
+    """Read a ``torch.save`` file (with ``weights_only=True``) or a ``.safetensors`` file onto the CPU.
 
-    The network is the file itself where it is a state_dict, else its entry named as in ``STATE_KEYS``.
+    The network is the file itself if that is a state_dict, otherwise the first of its entries that is named in
+    ``STATE_KEYS``.
 
-    Raises :class:`UserError` when the file is not there, damaged, no checkpoint, holds Python objects that could run
-    code, or no network.
+    Args:
+        file: The checkpoint.
+
+    Returns:
+        The tensors.
+
+    Raises:
+        UserError: The file is missing, damaged or no checkpoint, contains Python objects that could run code, or
+            contains no network.
     """
     try:
         with file.open("rb") as opened:
@@ -65,7 +78,7 @@ def read_weights(file: Path) -> Weights:
 def _about_folder(folder: Path) -> str:
     if (folder / "config.json").exists() and (folder / "checkpoint.pt").exists():
         return f"{folder}: already a run folder; there is nothing to convert"
-    return f"{folder}: a folder; name the checkpoint file in it"
+    return f"{folder}: this is a folder; name the checkpoint file in it"
 
 
 def _refuse_other_kinds(file: Path, start: bytes) -> None:
@@ -88,9 +101,9 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 def _read_torch(file: Path, start: bytes) -> Any:
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_DATA_ONLY):
-            warnings.simplefilter("ignore")  # of what is odd about the file we say our own line
+            warnings.simplefilter("ignore")  # this module prints its own message
             return torch.load(file, map_location="cpu", weights_only=True)
-    # a damaged file makes torch's reader raise nearly anything, and none of it is about us
+    # on a damaged file torch can raise almost any exception
     except Exception as error:  # noqa: BLE001
         raise UserError(f"{file}: {_why(file, start, error)}") from None
 
@@ -101,8 +114,8 @@ def _why(file: Path, start: bytes, error: Exception) -> str:
     if objects := _objects_in(file, error):
         named = ", ".join(objects[:NAMED]) + (f" and {len(objects) - NAMED} more" if len(objects) > NAMED else "")
         return (
-            f"refused: it holds Python objects ({named}), and loading those can run code; "
-            "ask for the weights alone: torch.save(model.state_dict(), FILE), or a .safetensors file"
+            f"refused: it contains Python objects ({named}), and loading those can run code; "
+            "ask for a file with weights only: torch.save(model.state_dict(), FILE), or a .safetensors file"
         )
     if start.startswith(b"PK") and not zipfile.is_zipfile(file):
         return "damaged or cut short; download or copy it again"
@@ -110,25 +123,26 @@ def _why(file: Path, start: bytes, error: Exception) -> str:
 
 
 def _objects_in(file: Path, error: Exception) -> list[str]:
-    """Names of the classes and functions that unpickling the file would call; empty where that cannot be told."""
+    """Name the classes and functions that unpickling the file would call; empty if that is unknown."""
     try:
         with torch.serialization.safe_globals(_DATA_ONLY):
             found = set(torch.serialization.get_unsafe_globals_in_checkpoint(file))
     except Exception:  # noqa: BLE001 -- as above: a damaged or an old file
         found = set(re.findall(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error)))
-    return sorted(found, key=lambda name: (name.startswith("torch."), name))  # the owner's own say most
+    # names outside torch first: they tell the owner most
+    return sorted(found, key=lambda name: (name.startswith("torch."), name))
 
 
 def _network_in(file: Path, content: Any) -> Weights:
     if not isinstance(content, dict):
-        raise UserError(f"{file}: holds a {type(content).__name__}, not a network's weights by name")
+        raise UserError(f"{file}: contains a {type(content).__name__}, not a dict of a network's weights")
     key = next((key for key in STATE_KEYS if _tensors(content.get(key))), None)
     found = _tensors(content if key is None else content[key])
     if found:
         counts = {str(other): _count(value) for other, value in content.items() if other != key and other not in found}
         return Weights(found, {other: count for other, count in counts.items() if count})
     keys = ", ".join(map(str, list(content)[:NAMED])) or "nothing"
-    raise UserError(f"{file}: no network's weights in it (it holds: {keys}); looked for {', '.join(STATE_KEYS)}")
+    raise UserError(f"{file}: no network's weights in it (it contains: {keys}); looked for {', '.join(STATE_KEYS)}")
 
 
 def _tensors(value: Any) -> dict[str, Tensor]:
@@ -138,7 +152,7 @@ def _tensors(value: Any) -> dict[str, Tensor]:
 
 
 def _count(value: Any) -> int:
-    """Number of tensors in nested dicts and lists."""
+    """Count the tensors in nested dicts and lists."""
     if isinstance(value, Tensor):
         return 1
     if isinstance(value, dict):

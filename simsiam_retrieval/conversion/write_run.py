@@ -1,4 +1,4 @@
-"""A checkpoint file -> a run folder, in one step: it is there in full, or not at all."""
+"""Converting a checkpoint file to a run folder. The folder appears complete or not at all."""
 
 import hashlib
 import os
@@ -22,22 +22,29 @@ from ..training.run_folder import Run, load_backbone
 from .layouts import Network, read_network
 from .read_checkpoint import Weights, read_weights
 
-RECIPE = "converted"  # stands in ``config.json`` where a training run has its recipe's name
+RECIPE = "converted"  # in ``config.json``, in place of the name of a training recipe
 UNKNOWN = "unknown: the file does not say"
 SIMSIAM_HEADS = "projector and predictor of the file"
 NO_HEADS = "none: backbone only"
-IMAGE_SIZE, SMALL_IMAGE_SIZE = 224, 32  # pixels; the second behind a 3x3 stem
-CHECKED_SIDE = 64  # pixels
+IMAGE_SIZE, SMALL_IMAGE_SIZE = 224, 32  # pixels; the second for a 3x3 stem
+CHECKED_SIDE = 64  # pixels of the images for the check at the end
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What became of a file."""
+    """The result of a conversion.
+
+    Attributes:
+        network: The network that was found.
+        image_size: Side in pixels at which images are embedded.
+        shapes: Shape of every tensor of the file's network, by the file's names.
+        beside: Other entries of the file that contain tensors -> number of tensors.
+    """
 
     network: Network
     image_size: int
-    shapes: dict[str, tuple[int, ...]]  # of all tensors of the file's network, by the file's names
-    beside: dict[str, int]  # other entries of the file with tensors in them
+    shapes: dict[str, tuple[int, ...]]
+    beside: dict[str, int]
 
 
 def convert(
@@ -50,16 +57,27 @@ def convert(
     normalisation: Normalisation = IMAGENET,
     licence: str | None = None,
 ) -> Conversion:
-    """Make the run folder ``run`` from other people's weights in ``file``.
+    """Create a run folder from a checkpoint of another training program.
 
-    ``image_size``: side in pixels at which images are embedded; it cannot be read off weights, and is 224, or 32 for
-    a 3x3 stem, unless given. ``normalisation``: what the weights were trained with. ``licence``: of the weights, as
-    the user states it.
+    ``config.json`` gets only the settings that are known; its entry "converted" says where they come from.
+    ``checkpoint.pt`` gets the backbone, and the heads if the file has heads like SimSiam's. The features are those of
+    the source network.
 
-    ``config.json`` holds only the settings that are known, and under "converted" where they are from; ``checkpoint.pt``
-    holds the backbone, and the heads where the file has such as SimSiam's. Features are the source network's.
+    Args:
+        file: The checkpoint.
+        run: The new run folder.
+        layout: See ``read_network``.
+        stem: See ``read_network``.
+        image_size: Side in pixels at which images are embedded. Weights do not show it; default 224, or 32 for a 3x3
+            stem.
+        normalisation: Normalisation that the weights were trained with.
+        licence: Licence of the weights, as the user states it.
 
-    Raises :class:`UserError` when the file is not such a checkpoint, or ``run`` is there already.
+    Returns:
+        What was found and used.
+
+    Raises:
+        UserError: The file is not such a checkpoint, or ``run`` exists already.
     """
     _refuse_used(run)
     weights = read_weights(file)
@@ -92,7 +110,7 @@ def convert(
         os.umask(mask)
         temporary.chmod(0o777 & ~mask)  # mkdtemp's 0700 would hide the folder from the group
         if run.is_dir():
-            run.rmdir()  # empty, or _refuse_used would have spoken
+            run.rmdir()  # it is empty: _refuse_used checked this
         temporary.rename(run)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -104,7 +122,7 @@ def _refuse_used(run: Path) -> None:
     if run.is_dir() and not any(run.iterdir()):
         return
     if run.exists() or run.is_symlink():
-        raise UserError(f"{run}: there already; name a new folder for the run")
+        raise UserError(f"{run}: exists already; name a new folder for the run")
 
 
 def _facts(file: Path, weights: Weights, network: Network, licence: str | None) -> dict[str, Any]:
@@ -125,9 +143,9 @@ def _facts(file: Path, weights: Weights, network: Network, licence: str | None) 
 
 
 def _check(file: Path, run: Path) -> None:
-    """What was written loads, and gives numbers."""
+    """Check that the run folder loads and that its features are finite."""
     backbone, _ = load_backbone(run)
     pixels = torch.rand(2, 3, CHECKED_SIDE, CHECKED_SIDE, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         if not bool(torch.isfinite(backbone(pixels)).all()):
-            raise UserError(f"{file}: its weights give features that are not finite numbers; it is of no use")
+            raise UserError(f"{file}: its weights give features that are not finite numbers; it cannot be used")

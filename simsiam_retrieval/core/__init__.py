@@ -1,1 +1,1 @@
-"""What every part of the package uses: errors, paths, atomic files, progress, command lines."""
+"""Basics that every part of the package uses: errors, paths, atomic files, progress, command lines."""

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves the old one or the new one, never a half; and reading JSON from outside."""
+"""Writing files atomically: after a crash there is the old file or the new one. Also reading JSON from outside."""
 
 import contextlib
 import json
@@ -12,7 +12,16 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is synced and takes ``path``'s place in one step."""
+    """Replace a file in one step: write to a temporary path, sync, rename.
+
+    If the block raises, the old file stays and the temporary file is deleted.
+
+    Args:
+        path: The file to replace.
+
+    Yields:
+        A temporary path in the same folder.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -30,7 +39,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new name in ``folder`` last through a power failure, where the system can."""
+    """Make a new name in a folder survive a power failure, if the system supports it.
+
+    Args:
+        folder: The folder.
+    """
     with contextlib.suppress(OSError):  # Windows, and some network file systems, cannot sync a folder
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -40,13 +53,28 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, in one step."""
+    """Write a value as indented JSON, in one step.
+
+    Args:
+        path: The file.
+        value: Anything that JSON can represent.
+    """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def parse_json(text: str | bytes) -> Any:
-    """``json.loads`` for text from outside: ValueError for all that is wrong with it, deep nesting included."""
+    """Parse JSON text from outside. Unlike ``json.loads``, it raises ValueError for deep nesting too.
+
+    Args:
+        text: The JSON text.
+
+    Returns:
+        The value.
+
+    Raises:
+        ValueError: It is not valid JSON, or nested too deeply.
+    """
     try:
         return json.loads(text)
     except RecursionError:

@@ -1,14 +1,18 @@
-"""Which commit of this package runs, where it runs from a checkout."""
+"""The git commit of this package, if it runs from a checkout."""
 
 import subprocess
 from pathlib import Path
 
 
 def code_commit() -> str | None:
-    """The commit's full name, with "-dirty" behind it where tracked files were changed; None outside a checkout."""
+    """Return the commit of the checkout that this package runs from.
+
+    Returns:
+        The full commit hash, followed by "-dirty" if tracked files were changed; None outside a checkout.
+    """
     package = Path(__file__).parent
     try:
-        # an environment inside somebody else's repository is not a checkout of this package
+        # a virtual environment inside another repository is not a checkout of this package
         _git(package, "ls-files", "--error-unmatch", Path(__file__).name)
         return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):

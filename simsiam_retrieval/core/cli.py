@@ -1,4 +1,4 @@
-"""What all commands share: parsing, exit codes, one line for what went wrong."""
+"""Code that all commands share: parsing, exit codes, one-line error messages."""
 
 import dataclasses
 import datetime
@@ -17,20 +17,30 @@ from .text import printable
 
 T = TypeVar("T")
 
-DONE, USER_CAN_MEND, CTRL_C = 0, 2, 130  # 1, our fault, is what a traceback ends with
+DONE, USER_CAN_MEND, CTRL_C = 0, 2, 130  # exit codes; Python itself exits with 1 after a traceback (a bug)
 TRAIN = frozenset(("torch", "torchvision", "onnxscript", "safetensors", "matplotlib", "yaml"))  # of the extra "train"
 
 
 def parse(
     arguments: type[T], prog: str, args: list[str] | None = None, default: T | None = None, examples: str = ""
 ) -> T:
-    """Parse a command line into the dataclass ``arguments``; its docstrings are the help text.
+    """Parse a command line into a dataclass; its docstrings are the help text.
 
-    Prints help, with ``examples`` below it, or one complaint, and exits where argparse would.
+    Exits, like argparse, after printing help or an error message.
+
+    Args:
+        arguments: The dataclass.
+        prog: Name of the command.
+        args: The arguments; default ``sys.argv[1:]``.
+        default: Values for options that are not given; default those of the dataclass.
+        examples: Text below the help.
+
+    Returns:
+        The parsed arguments.
     """
     prog = f"python -m simsiam_retrieval.{prog}"
-    _let_waiting_threads_sleep()
-    _say_what_optional_values_are(arguments)
+    _make_openmp_threads_sleep()
+    _name_optional_values(arguments)
     asked = sys.argv[1:] if args is None else args
     try:
         if default is None:
@@ -42,27 +52,27 @@ def parse(
         raise
 
 
-def _let_waiting_threads_sleep() -> None:
-    """Let OpenMP's threads give their core away while they wait for each other.
+def _make_openmp_threads_sleep() -> None:
+    """Make OpenMP threads sleep while they wait for each other.
 
-    By default they spin, and where other programs want the cores, what they wait for cannot run: small products of
-    matrices took more than three times as long with spinning threads on two busy cores (torch 2.14, libgomp).
+    By default they spin. If other programs use the cores, the thread that they wait for cannot run: on two busy cores,
+    small matrix products took more than three times as long with spinning threads (torch 2.14, libgomp).
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch and its like are imported, after this
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch and similar libraries are imported
 
 
 _VALUES = {Path: "PATH", str: "TEXT", int: "N", float: "NUMBER", datetime.date: "YYYY-MM-DD"}
 
 
-def _say_what_optional_values_are(arguments: type) -> None:
-    """Let the help say PATH instead of {None}|PATH, and nothing of a default None."""
+def _name_optional_values(arguments: type) -> None:
+    """Show PATH in the help instead of {None}|PATH, and hide a default of None."""
     hints = get_type_hints(arguments, include_extras=True)
     for field in dataclasses.fields(arguments):
         hint = hints[field.name]
         inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
         if isinstance(inner, type) and dataclasses.is_dataclass(inner):
-            _say_what_optional_values_are(inner)
-        # what says more of itself, as Annotated, keeps it
+            _name_optional_values(inner)
+        # fields with an Annotated type keep their own help
         optional = field.default is None and get_origin(hint) in (UnionType, Union)
         kinds = [kind for kind in get_args(hint) if kind is not type(None)] if optional else []
         said = None
@@ -75,16 +85,22 @@ def _say_what_optional_values_are(arguments: type) -> None:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call ``main`` and exit: 0 done, 2 the user can mend it, 1 our fault, 130 Ctrl-C."""
+    """Call a command's main function and exit the process.
+
+    Exit codes: 0 success, 2 an error that the user can fix, 1 a bug, 130 Ctrl-C.
+
+    Args:
+        main: The function; returns an exit code or None.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to end
+            stream.reconfigure(errors="backslashreplace")  # never fail on a character that the terminal cannot show
     try:
         code = main() or DONE
-        if sys.stdout is not None:  # None where it was closed: >&-
+        if sys.stdout is not None:  # None if it was closed: >&-
             sys.stdout.flush()
     except UserError as error:
-        remark(f"{_speaker()}error: {printable(str(error))}")
+        remark(f"{_process_prefix()}error: {printable(str(error))}")
         code = USER_CAN_MEND
     except ModuleNotFoundError as error:
         if error.name not in TRAIN:
@@ -94,8 +110,8 @@ def run(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         remark("stopped")
         code = CTRL_C
-    except BrokenPipeError:  # the reader, say `head`, has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 -- else Python complains of it at exit
+    except BrokenPipeError:  # the reader, for example `head`, has closed the pipe
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 -- otherwise Python prints an error at exit
         code = DONE
     except OSError as error:
         remark(f"error: {printable(str(error.filename or 'writing'))}: {error.strerror or error}")
@@ -103,20 +119,29 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(code)
 
 
-def _speaker() -> str:
-    """Who speaks, where a launcher started several processes and this is not the first."""
+def _process_prefix() -> str:
+    """Prefix for messages of a process other than the first, if a launcher started several."""
     rank = os.environ.get("RANK", "0") if "TORCHELASTIC_RUN_ID" in os.environ else "0"
     return "" if rank == "0" else f"[process {rank}] "
 
 
 def remark(text: str) -> None:
-    """Say something on stderr: progress and remarks go there, results to stdout."""
+    """Print a message on stderr. Progress and messages go there; results go to stdout.
+
+    Args:
+        text: The message.
+    """
     if sys.stderr is not None:
         print(text, file=sys.stderr, flush=True)
 
 
 def remark_collection(given: object, folder: Path) -> None:
-    """Say which collection is read, where nobody named one and there are several."""
+    """Print which collection is read, if none was named and there are several.
+
+    Args:
+        given: The collection that the user named, or None.
+        folder: The collection that is read.
+    """
     from .known_collections import known_collections
 
     known = known_collections() if given is None else []

@@ -1,8 +1,8 @@
-"""The error that a person can mend."""
+"""The exception for errors that the user can fix."""
 
 
 class UserError(Exception):
-    """Something the user can put right.
+    """An error that the user can fix.
 
-    The message is one line that says what is wrong and what to do. Commands print it and exit with 2.
+    The message is one line: what is wrong and what to do. Commands print it and exit with code 2.
     """

@@ -1,4 +1,4 @@
-"""Where the shipped example photos are."""
+"""The location of the example photos that are installed with the package."""
 
 from importlib import resources
 from pathlib import Path
@@ -7,7 +7,14 @@ from .errors import UserError
 
 
 def example_photos() -> Path:
-    """The folder of example photos; in a checkout and in an installed wheel."""
+    """Return the folder of example photos, in a checkout or in an installed wheel.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: The photos are missing from this installation.
+    """
     try:
         folder = Path(str(resources.files("simsiam_retrieval.examples").joinpath("photos")))
     except ModuleNotFoundError:  # a checkout on the path without being installed

@@ -1,4 +1,4 @@
-"""The collections of this user: where they are, what they are called, when each was used, and which one last."""
+"""The list of this user's collections: path, name, time of last use."""
 
 import json
 from dataclasses import dataclass
@@ -16,20 +16,30 @@ MARKS = ("catalog.sqlite", "shards.json")  # a folder that has one of these is a
 
 @dataclass(frozen=True)
 class KnownCollection:
-    """A collection that was used on this machine."""
+    """A collection that was used on this machine.
+
+    Attributes:
+        name: Its name.
+        path: Its folder.
+        used: When it was last indexed or chosen; None if unknown.
+    """
 
     name: str
     path: Path
-    used: datetime | None  # when it was last indexed or chosen; None where nobody noted it
+    used: datetime | None
 
     @property
     def present(self) -> bool:
-        """Whether it is still there."""
+        """Whether it still exists."""
         return any((self.path / mark).is_file() for mark in MARKS)
 
 
 def known_collections() -> list[KnownCollection]:
-    """All that were used, and those in the data directory; the one used last comes first."""
+    """List all collections that were used on this machine, and all in the data directory.
+
+    Returns:
+        The collections; the one used last is first.
+    """
     noted = _read()
     found = {path: KnownCollection(name, path, used) for path, (name, used) in noted.items()}
     folder = home() / "collections"
@@ -41,7 +51,14 @@ def known_collections() -> list[KnownCollection]:
 
 
 def path_of(given: str | Path) -> Path:
-    """The folder that a name or a path means; a path that exists comes first."""
+    """Return the folder that a name or a path stands for. An existing path has priority.
+
+    Args:
+        given: Name or path.
+
+    Returns:
+        The folder; it need not exist.
+    """
     path = absolute(given)
     if path.exists() or Path(given).name != str(given):
         return path
@@ -49,9 +66,16 @@ def path_of(given: str | Path) -> Path:
 
 
 def find(given: str | Path) -> KnownCollection:
-    """The known collection of this name or path.
+    """Find a known collection by name or path.
 
-    Raises :class:`UserError` when there is none, with those that there are.
+    Args:
+        given: Name or path.
+
+    Returns:
+        The collection.
+
+    Raises:
+        UserError: There is none; the message lists the known ones.
     """
     known = known_collections()
     path = path_of(given)
@@ -66,7 +90,12 @@ def find(given: str | Path) -> KnownCollection:
 
 
 def note_use(path: Path, name: str | None = None) -> None:
-    """Remember that the collection at ``path`` was used just now, and its new ``name`` if one is given."""
+    """Record that a collection was used now.
+
+    Args:
+        path: Its folder.
+        name: Its new name; None keeps the old one.
+    """
     noted = _read()
     others = {other for place, (other, _) in noted.items() if place != path}
     before = noted.get(path, (None, None))[0]
@@ -75,9 +104,14 @@ def note_use(path: Path, name: str | None = None) -> None:
 
 
 def rename(known: KnownCollection, name: str) -> None:
-    """Give a collection another name; its folder stays.
+    """Give a collection another name. Its folder is not changed.
 
-    Raises :class:`UserError` for a name that is taken, empty, or a path.
+    Args:
+        known: The collection.
+        name: The new name.
+
+    Raises:
+        UserError: The name is taken, empty, or a path.
     """
     if not name.strip() or Path(name).name != name or name in (".", ".."):
         raise UserError(f"{name!r}: a name has no slashes and is not empty")
@@ -89,24 +123,36 @@ def rename(known: KnownCollection, name: str) -> None:
 
 
 def forget(known: KnownCollection) -> None:
-    """Take a collection off the list."""
+    """Remove a collection from the list. Its folder is not changed.
+
+    Args:
+        known: The collection.
+    """
     noted = _read()
     if noted.pop(known.path, None) is not None:
         _write(noted)
 
 
 def remember(collection: Path) -> None:
-    """Make ``collection`` the one that other commands find by themselves."""
+    """Make a collection the default for other commands.
+
+    Args:
+        collection: Its folder.
+    """
     try:
         home().mkdir(parents=True, exist_ok=True)
         write_json(home() / LAST, {"collection": str(collection.absolute())})
         note_use(collection.absolute())
     except OSError:
-        pass  # a convenience; the collection itself is safe
+        pass  # only a convenience; the collection itself is safe
 
 
 def last_collection() -> Path:
-    """The collection that commands find by themselves, whether it is there or not."""
+    """Return the collection that commands use by default.
+
+    Returns:
+        Its folder, which may not exist any more.
+    """
     try:
         return Path(parse_json((home() / LAST).read_text(encoding="utf-8"))["collection"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -114,9 +160,16 @@ def last_collection() -> Path:
 
 
 def find_collection(given: Path | str | None) -> Path:
-    """The collection to read: ``given``, a folder or a name that ``collections`` shows, else the one used last.
+    """Find the collection to read.
 
-    Raises :class:`UserError` when there is none yet, or when the one used last is gone.
+    Args:
+        given: A folder, a name that ``collections`` lists, or None for the collection used last.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        UserError: There is no collection yet, or the one used last does not exist any more.
     """
     if given is not None:
         return path_of(given)
@@ -135,7 +188,7 @@ def find_collection(given: Path | str | None) -> Path:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """``name``, or with a number behind it where it is taken."""
+    """Return ``name``, with a number added if it is taken."""
     number = 2
     wanted = name
     while wanted in taken:
@@ -150,7 +203,7 @@ def _read() -> dict[Path, tuple[str, datetime | None]]:
             Path(path): (str(facts["name"]), datetime.fromisoformat(facts["used"])) for path, facts in stored.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}  # a convenience: damaged, it is made anew
+        return {}  # the list is only a convenience; if damaged, it is created again
 
 
 def _write(noted: dict[Path, tuple[str, datetime | None]]) -> None:

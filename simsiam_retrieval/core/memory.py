@@ -1,21 +1,25 @@
-"""What this machine has to spare."""
+"""Free memory and core count of this machine."""
 
 import os
 from pathlib import Path
 
-UNKNOWN = 4 << 30  # bytes, where the system does not say
+UNKNOWN = 4 << 30  # bytes that are assumed to be free if the system does not say
 
 _MEMINFO = Path("/proc/meminfo")
-_CONTAINER = Path("/sys/fs/cgroup")  # of a container, its own
+_CONTAINER = Path("/sys/fs/cgroup")  # in a container: its own limits
 
 
 def free_memory() -> int:
-    """Bytes that a program can still have: the system's estimate, or what a container's limit leaves of it."""
+    """Return the memory that a program can still allocate.
+
+    Returns:
+        Bytes: the system's estimate, or the rest of the container's limit if that is smaller.
+    """
     system = _available()
     try:
         limit = int((_CONTAINER / "memory.max").read_text())
         return max(0, min(system, limit - int((_CONTAINER / "memory.current").read_text())))
-    except (OSError, ValueError):  # no container, or one without a limit
+    except (OSError, ValueError):  # no container, or a container without a limit
         return system
 
 

@@ -1,4 +1,4 @@
-"""Paths as a person types them, and the folder where this package keeps a person's data."""
+"""Default locations of collections and caches, and the collection that was used last."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,16 @@ HOME_VARIABLE = "SIMSIAM_RETRIEVAL_HOME"
 
 
 def absolute(path: str | Path) -> Path:
-    """One spelling for a path: absolute, without ``~`` and ``..``; links stay as they are.
+    """Normalise a path: absolute, without ``~`` and ``..``. Links are kept.
 
-    Raises :class:`UserError` for the home of a user who does not exist.
+    Args:
+        path: A path.
+
+    Returns:
+        The absolute path.
+
+    Raises:
+        UserError: It is in the home of a user who does not exist.
     """
     try:
         return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100
@@ -20,7 +27,14 @@ def absolute(path: str | Path) -> Path:
 
 
 def is_missing(path: Path) -> bool:
-    """Whether nothing has this name; what cannot be looked at is not missing."""
+    """Return whether no file or folder has this name. If that cannot be checked, the answer is False.
+
+    Args:
+        path: A path.
+
+    Returns:
+        True if it does not exist.
+    """
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -31,7 +45,11 @@ def is_missing(path: Path) -> bool:
 
 
 def home() -> Path:
-    """The user's data directory for this package; ``SIMSIAM_RETRIEVAL_HOME`` moves it."""
+    """Return the user's data directory for this package.
+
+    Returns:
+        The directory; ``SIMSIAM_RETRIEVAL_HOME`` changes it.
+    """
     import platformdirs  # here, as decoding processes need only the functions above
 
     moved = os.environ.get(HOME_VARIABLE)
@@ -39,10 +57,18 @@ def home() -> Path:
 
 
 def default_collection() -> Path:
-    """The collection that ``index`` writes to without ``--collection``."""
+    """Return the collection that ``index`` writes without ``--collection``.
+
+    Returns:
+        Its folder.
+    """
     return home() / "collections" / "default"
 
 
 def default_cache() -> Path:
-    """Where decoded training images are kept that do not fit into memory; it may be deleted at any time."""
+    """Return the folder for decoded training images that do not fit into memory.
+
+    Returns:
+        The folder. It may be deleted at any time.
+    """
     return home() / "cache"

@@ -1,4 +1,4 @@
-"""Progress bars on stderr, drawn by rich; quiet lines where stderr is no terminal."""
+"""Progress bars on stderr, drawn by rich. Nothing is drawn if stderr is no terminal."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def bar(label: str, total: int, *, show: bool = True) -> Iterator["Bar"]:
-    """A bar over ``total`` items, with time left; ``advance`` moves it, ``note`` sets the text behind it."""
+    """Show a progress bar with the remaining time.
+
+    Args:
+        label: Text before the bar.
+        total: Number of items.
+        show: False draws nothing.
+
+    Yields:
+        The bar.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -25,23 +34,43 @@ def bar(label: str, total: int, *, show: bool = True) -> Iterator["Bar"]:
 
 
 class Bar:
-    """Handle on a running progress bar."""
+    """A running progress bar."""
 
     def __init__(self, progress: Progress, task) -> None:
         self._progress, self._task = progress, task
         self._began: tuple[float, int] | None = None
 
     def advance(self, count: int = 1) -> None:
+        """Move forward.
+
+        Args:
+            count: Number of items.
+        """
         self._progress.advance(self._task, count)
 
     def of(self, total: int) -> None:
+        """Set the total number of items.
+
+        Args:
+            total: The new total.
+        """
         self._progress.update(self._task, total=total)
 
     def at(self, done: int) -> None:
+        """Set the number of finished items.
+
+        Args:
+            done: Number of items.
+        """
         self._progress.update(self._task, completed=done)
 
     def at_with_rate(self, done: int, unit: str = "images/s") -> None:
-        """As :meth:`at`, with the rate since the first item was done in the note."""
+        """Set the number of finished items, and show the rate since the first one.
+
+        Args:
+            done: Number of items.
+            unit: Unit of the rate.
+        """
         now = time.monotonic()
         if self._began is None:
             self._began = (now, done) if done else None
@@ -50,4 +79,9 @@ class Bar:
         self.at(done)
 
     def note(self, text: str) -> None:
+        """Set the text after the bar.
+
+        Args:
+            text: The text.
+        """
         self._progress.update(self._task, note=text)

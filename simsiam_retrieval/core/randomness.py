@@ -1,10 +1,18 @@
-"""Random draws that are functions of what they are for, so that a resumed run repeats an undisturbed one."""
+"""Random generators that depend only on the seed and their purpose, so that a resumed run draws the same numbers."""
 
 import torch
 
 
 def generator(seed: int, *key: int) -> torch.Generator:
-    """A CPU generator for one purpose: equal keys give equal draws, whatever was drawn before."""
+    """Create a CPU generator for one purpose. Equal keys give equal numbers, independent of earlier draws.
+
+    Args:
+        seed: Seed of the run.
+        *key: Integers that identify the purpose, for example the step and the view.
+
+    Returns:
+        A seeded generator.
+    """
     mixed = seed
     for part in key:
         mixed = (mixed * 6364136223846793005 + part + 1442695040888963407) % 2**63

@@ -1,1 +1,1 @@
-"""Transfer to detection: a pretrained ResNet inside torchvision's Faster or Mask R-CNN, fine-tuned and measured."""
+"""Transfer to detection: a pretrained ResNet in torchvision's Faster or Mask R-CNN, fine-tuned and measured."""

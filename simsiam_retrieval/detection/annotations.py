@@ -1,4 +1,4 @@
-"""Annotated images as the files have them, and as training and measuring use them."""
+"""Annotated images: as their files describe them, and in the form for training and measuring."""
 
 import hashlib
 import json
@@ -15,59 +15,94 @@ from numpy.typing import NDArray
 from ..core.errors import UserError
 from ..core.text import printable
 
-SMALLEST = 1.0  # pixels: a box that is thinner is no object
+SMALLEST = 1.0  # smallest side of a box in pixels
 
 
 @dataclass
 class Annotation:
-    """One object, as a file describes it."""
+    """One object, as a file describes it.
 
-    name: str  # of its class
-    box: tuple[float, float, float, float]  # left, top, right, bottom in pixels, from the image's corner
-    difficult: bool = False  # trained on, and neither right nor wrong in a test (VOC)
-    crowd: bool = False  # a region with many objects: not trained on, and detections inside are not counted (COCO)
-    area: float | None = None  # in square pixels, where the file says so
-    segmentation: Any = None  # COCO's polygons or run lengths
+    Attributes:
+        name: Name of its class.
+        box: Left, top, right, bottom in pixels, from the image's corner.
+        difficult: Used for training, but ignored in a test (VOC).
+        crowd: A region with many objects: not used for training; detections inside are ignored (COCO).
+        area: Area in square pixels, if the file has it.
+        segmentation: COCO's polygons or run lengths.
+    """
+
+    name: str
+    box: tuple[float, float, float, float]
+    difficult: bool = False
+    crowd: bool = False
+    area: float | None = None
+    segmentation: Any = None
 
 
 @dataclass
 class Annotated:
-    """One image, as a file describes it."""
+    """One image, as a file describes it.
+
+    Attributes:
+        file: The image.
+        source: The file with the annotation, for messages.
+        width: Width in pixels, if the annotation has it.
+        height: Height in pixels, if the annotation has it.
+        objects: The objects.
+    """
 
     file: Path
-    source: Path  # of the annotation, for complaints
-    width: int | None = None  # pixels, where the file says so
+    source: Path
+    width: int | None = None
     height: int | None = None
     objects: list[Annotation] = field(default_factory=list)
 
 
 @dataclass
 class AnnotatedSet:
-    """One part (training, validation, test) of a data set."""
+    """One part (training, validation, test) of a data set.
 
-    title: str  # folder and part, as the user knows them
-    layout: str  # "voc" or "coco"
+    Attributes:
+        title: Folder and part, as the user named them.
+        layout: "voc" or "coco".
+        images: The images.
+    """
+
+    title: str
+    layout: str
     images: list[Annotated]
 
 
 @dataclass
 class Picture:
-    """One image and its objects, in pixels; every box lies inside and is at least a pixel wide and high."""
+    """One image and its n objects, in pixels. Every box is inside the image and at least one pixel wide and high.
+
+    Attributes:
+        file: The image.
+        width: Width in pixels.
+        height: Height in pixels.
+        boxes: (n, 4): left, top, right, bottom.
+        labels: (n,): 1 is the first class, 0 the background.
+        difficult: (n,).
+        crowd: (n,).
+        areas: (n,), in square pixels.
+        segmentations: n segmentations of COCO, or None.
+    """
 
     file: Path
     width: int
     height: int
-    boxes: NDArray[np.float32]  # (n, 4): left, top, right, bottom
-    labels: NDArray[np.int64]  # (n,): 1 is the first class, 0 the background
-    difficult: NDArray[np.bool_]  # (n,)
-    crowd: NDArray[np.bool_]  # (n,)
-    areas: NDArray[np.float64]  # (n,)
-    segmentations: list[Any]  # n of COCO's, or None
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    difficult: NDArray[np.bool_]
+    crowd: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+    segmentations: list[Any]
 
 
 @dataclass
 class DetectionSet:
-    """A part of a data set, ready for use."""
+    """A part of a data set in the form for training and measuring."""
 
     title: str
     classes: tuple[str, ...]
@@ -75,7 +110,11 @@ class DetectionSet:
     remarks: list[str] = field(default_factory=list)
 
     def fingerprint(self) -> str:
-        """A short hash of the images (names, sizes) and all that is said of their objects."""
+        """Hash the images (names, sizes) and all facts about their objects.
+
+        Returns:
+            16 hexadecimal digits.
+        """
         digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogateescape"))
         for picture in self.pictures:
             head = f"{picture.file.name}\0{picture.file.stat().st_size}\0{picture.width}x{picture.height}"
@@ -88,9 +127,16 @@ class DetectionSet:
 
 
 def classes_of(parts: Sequence[AnnotatedSet]) -> tuple[str, ...]:
-    """Classes with an object in ``parts`` that can be trained on, in alphabetical order.
+    """List the classes that have an object to train on.
 
-    Raises :class:`UserError` where there is none.
+    Args:
+        parts: The training parts.
+
+    Returns:
+        Names in alphabetical order.
+
+    Raises:
+        UserError: There is none.
     """
     names = {found.name for part in parts for image in part.images for found in image.objects if not found.crowd}
     if not names:
@@ -101,12 +147,20 @@ def classes_of(parts: Sequence[AnnotatedSet]) -> tuple[str, ...]:
 def prepared(
     part: AnnotatedSet, sizes: Sequence[tuple[int, int]], classes: tuple[str, ...], *, masks: bool = False
 ) -> DetectionSet:
-    """Clip boxes to their images, leave out those without area, number the classes.
+    """Clip boxes to their images, drop boxes without area, and number the classes.
 
-    ``sizes``: width and height of each image, as decoded. ``masks``: every object must have a segmentation.
+    Args:
+        part: The part.
+        sizes: Width and height of each decoded image.
+        classes: Names of the classes.
+        masks: Whether every object must have a segmentation.
 
-    Raises :class:`UserError` for a class that is not in ``classes``, numbers that are none, a size that differs from
-    the annotation's, and, with ``masks``, an object without a segmentation.
+    Returns:
+        The part for training and measuring.
+
+    Raises:
+        UserError: A class is not in ``classes``, a box is not made of numbers, a size differs from the annotation's, or
+            a segmentation is missing.
     """
     pictures, counts = [], Counter[str]()
     for image, (width, height) in zip(part.images, sizes, strict=True):
@@ -140,7 +194,14 @@ def prepared(
 
 
 def joined(sets: Sequence[DetectionSet]) -> DetectionSet:
-    """Several sets of the same classes as one."""
+    """Join several sets with the same classes.
+
+    Args:
+        sets: The sets.
+
+    Returns:
+        One set.
+    """
     title = " + ".join(part.title for part in sets)
     pictures = [picture for part in sets for picture in part.pictures]
     return DetectionSet(title, sets[0].classes, pictures, [remark for part in sets for remark in part.remarks])

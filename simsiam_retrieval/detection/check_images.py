@@ -1,4 +1,4 @@
-"""Looking at images once before training, in worker processes; no torch, so that these start fast."""
+"""Checking images once before training, in worker processes. Imports no torch, so that workers start fast."""
 
 from pathlib import Path
 
@@ -6,7 +6,14 @@ from ..images.decode import ImageError, decode
 
 
 def read_sizes(files: list[Path]) -> list[tuple[int, int] | str]:
-    """Width and height of each image as it is decoded, upright, or the reason why it cannot be."""
+    """Decode images and return their sizes.
+
+    Args:
+        files: The images.
+
+    Returns:
+        Width and height of each image, upright, or the reason why it cannot be decoded.
+    """
     sizes: list[tuple[int, int] | str] = []
     for file in files:
         try:

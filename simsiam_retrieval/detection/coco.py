@@ -1,4 +1,4 @@
-"""Data sets as COCO lays them out: images, and one JSON file of instances for each part."""
+"""Data sets in COCO's layout: images, and one JSON file of instances for each part."""
 
 import json
 from pathlib import Path, PurePosixPath
@@ -19,9 +19,17 @@ PATTERNS = (
 
 
 def find_instances(folder: Path, split: str) -> Path | None:
-    """The file of instances of a part, or None.
+    """Find the file of instances of a part.
 
-    Raises :class:`UserError` where several are meant.
+    Args:
+        folder: Folder of the data set.
+        split: Name of the part.
+
+    Returns:
+        The file, or None.
+
+    Raises:
+        UserError: Several files match.
     """
     for pattern in PATTERNS:
         found = sorted(folder.glob(pattern.format(split=split)))
@@ -34,7 +42,14 @@ def find_instances(folder: Path, split: str) -> Path | None:
 
 
 def splits(folder: Path) -> list[str]:
-    """Names of the parts that the folder has files of instances for."""
+    """List the parts that have a file of instances.
+
+    Args:
+        folder: Folder of the data set.
+
+    Returns:
+        Names, sorted.
+    """
     names = {file.stem.removeprefix("instances_") for file in (folder / "annotations").glob("*.json")}
     names |= {file.parent.name for file in folder.glob("*/_annotations.coco.json")}
     names |= {file.stem.removeprefix("instances_") for file in folder.glob("*.json")}
@@ -42,12 +57,20 @@ def splits(folder: Path) -> list[str]:
 
 
 def read_coco(folder: Path, split: str) -> AnnotatedSet:
-    """The images of a part, in the file's order, and their objects.
+    """Read the images of a part, in the file's order, and their objects.
 
-    Boxes are [left, top, width, height] from the image's corner. ``iscrowd`` marks a crowd; ``ignore`` or
-    ``difficult``, which converted sets have, an object that a test does not count.
+    Boxes in the file are [left, top, width, height] from the image's corner. ``iscrowd`` marks a crowd. ``ignore`` and
+    ``difficult``, which converted sets have, mark an object that a test ignores.
 
-    Raises :class:`UserError` naming what is missing or damaged.
+    Args:
+        folder: Folder of the data set.
+        split: Name of the part.
+
+    Returns:
+        The part.
+
+    Raises:
+        UserError: A file is missing or damaged; the message names it.
     """
     file = find_instances(folder, split)
     if file is None:

@@ -1,4 +1,4 @@
-"""COCO's average precision, by pycocotools."""
+"""COCO's average precision, computed by pycocotools."""
 
 import contextlib
 import io
@@ -20,30 +20,45 @@ KEYS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 @dataclass
 class Detections:
-    """What a detector finds on one image."""
+    """The n detections of a detector on one image.
 
-    boxes: NDArray[np.float32]  # (n, 4): left, top, right, bottom in the image's pixels
-    labels: NDArray[np.int64]  # (n,), 1 is the first class
-    scores: NDArray[np.float32]  # (n,)
-    masks: list[Any] | None = None  # n of COCO's compressed run lengths
+    Attributes:
+        boxes: (n, 4): left, top, right, bottom in the image's pixels.
+        labels: (n,), 1 is the first class.
+        scores: (n,).
+        masks: n masks as COCO's compressed run lengths.
+    """
+
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    masks: list[Any] | None = None
 
 
 def average_precision(
     part: DetectionSet, found: Sequence[Detections], *, masks: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """COCO's metrics of ``found``, one for each picture of ``part``; of boxes under "box", with ``masks`` of masks
-    under "mask".
+    """Compute COCO's metrics.
 
-    AP is the mean over the thresholds of overlap .50, .55, … .95 and over the classes with objects; AP50 and AP75 are
-    those at one threshold, APs, APm and APl those of objects below 32², up to 96² and above, in square pixels of the
-    stored image; "classes" has each class's AP. All in [0, 1]; None where there is nothing to measure.
+    - AP: mean over the overlap thresholds .50, .55, … .95 and over the classes with objects.
+    - AP50, AP75: at one threshold.
+    - APs, APm, APl: of objects below 32², up to 96² and above, in square pixels of the stored image.
+    - classes: AP of each class.
 
-    What falls on a difficult object is neither right nor wrong, nor is it to miss one.
+    Detections of difficult objects are ignored, and missing such an object is not an error.
+
+    Args:
+        part: The images and their objects.
+        found: Detections on each image.
+        masks: Whether to measure masks, too.
+
+    Returns:
+        Metrics of boxes under "box" and of masks under "mask". All are in [0, 1]; None if there is nothing to measure.
     """
     images, truth, detected = _as_coco(part, found, masks)
     categories = [{"id": number, "name": name} for number, name in enumerate(part.classes, 1)]
     result = {}
-    # it prints its progress to stdout, where results go
+    # pycocotools prints its progress to stdout, which is for results
     with contextlib.redirect_stdout(io.StringIO()):
         sides = [_coco(images, categories, rows) for rows in (truth, detected)]
         kinds: tuple[tuple[str, Any], ...] = (("box", "bbox"), ("mask", "segm"))
@@ -51,7 +66,7 @@ def average_precision(
             if kind == "mask":
                 if not masks:
                     continue
-                for row in detected:  # small, medium or large by what is compared
+                for row in detected:  # masks count as small, medium or large by their own area
                     row["area"] = float(coco_mask.area(row["segmentation"]))
             measured: Any = Evaluation(sides[0], sides[1], overlap)
             measured.evaluate()
@@ -65,7 +80,7 @@ def average_precision(
 
 
 class Evaluation(COCOeval):
-    """pycocotools' evaluation, which forgets that an object is to be ignored unless it is a crowd."""
+    """pycocotools' evaluation, corrected: the original ignores an object only if it is a crowd."""
 
     def _prepare(self) -> None:
         super()._prepare()  # type: ignore[misc]  -- not in its stubs
@@ -83,7 +98,7 @@ def _coco(images: list[dict], categories: list[dict], annotations: list[dict]) -
 
 
 def _as_coco(part: DetectionSet, found: Sequence[Detections], masks: bool) -> tuple[list[dict], list[dict], list[dict]]:
-    """Images, objects and detections in pycocotools' terms; all ids begin with 1, as 0 means no match there."""
+    """Images, objects and detections in pycocotools' form. All ids begin with 1, because 0 means "no match" there."""
     images, truth, detected = [], [], []
     for image, (picture, ours) in enumerate(zip(part.pictures, found, strict=True), 1):
         images.append({"id": image, "width": picture.width, "height": picture.height})

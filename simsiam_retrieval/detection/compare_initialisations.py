@@ -1,4 +1,4 @@
-"""A whole comparison: initialisations x learning rates x seeds, on one schedule, into a folder that can be resumed."""
+"""A complete comparison (initialisations x learning rates x seeds) with one schedule, in a resumable folder."""
 
 import dataclasses
 import json
@@ -34,27 +34,43 @@ from .finetune import Fit, Interrupted, Machine, finetune
 from .initialisations import Initialisation
 
 RESULT = "result.json"
-LINE_SECONDS = 30  # between progress lines where stderr is no terminal
+LINE_SECONDS = 30  # time between progress lines if stderr is no terminal
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared."""
+    """What is compared.
+
+    Attributes:
+        initialisations: The initialisations.
+        lrs: Learning rates; of several, each initialisation keeps the best on the validation part.
+        seeds: Seeds.
+    """
 
     initialisations: list[Initialisation]
-    lrs: tuple[float, ...]  # of several, each initialisation keeps the best on the validation part
+    lrs: tuple[float, ...]
     seeds: tuple[int, ...]
 
 
 def compare(plan: Plan, parts: Parts, settings: Settings, out: Path, machine: Machine) -> dict[str, Any] | None:
-    """Fine-tune and measure all of ``plan`` in ``out``; what is finished there is not done again.
+    """Fine-tune and measure everything in a plan. Finished fine-tunings in ``out`` are not repeated.
 
-    With several learning rates each initialisation is trained with all of them under the first seed, and goes on with
-    the one that has the highest AP on the validation part; the test part decides nothing.
+    With several learning rates, each initialisation is trained with all of them under the first seed. It continues with
+    the rate that has the highest AP on the validation part; the test part has no influence. Writes ``config.json``, a
+    folder for each fine-tuning and, after each, ``results.json``.
 
-    Writes ``config.json``, a folder for each fine-tuning and, after each, ``results.json``, whose content is returned;
-    None when it was asked to stop. Raises :class:`UserError` when ``out`` holds something else, or another process
-    writes to it.
+    Args:
+        plan: What is compared.
+        parts: The data.
+        settings: The settings of all fine-tunings.
+        out: The folder.
+        machine: The device and its options.
+
+    Returns:
+        The content of ``results.json``; None if the user stopped it.
+
+    Raises:
+        UserError: ``out`` contains something else, or another process writes to it.
     """
     _refuse_other(out, config := _config(parts, settings, machine))
     out.mkdir(parents=True, exist_ok=True)
@@ -90,7 +106,7 @@ def _compare(
 
     for one in plan.initialisations:
         tried = [run(one, lr, plan.seeds[0]) for lr in plan.lrs]
-        # in the order of the rates, so that of equals the first is taken
+        # among equals, the first rate is taken
         chosen[one.name] = plan.lrs[max(range(len(tried)), key=lambda index: _score(tried[index]))]
     for seed in plan.seeds[1:]:
         for one in plan.initialisations:
@@ -101,13 +117,13 @@ def _compare(
 
 
 def _score(fit: dict[str, Any]) -> float:
-    """What a learning rate is chosen by; with only one it does not matter."""
+    """The score by which a learning rate is chosen; unimportant if there is only one."""
     measured = fit["val"]
     return -1.0 if measured is None else measured["box"]["AP"] or 0.0
 
 
 def _fit(fit: Fit, label: str, parts: Parts, settings: Settings, machine: Machine) -> dict[str, Any]:
-    """The result of one fine-tuning, from its folder where it is there."""
+    """The result of one fine-tuning, read from its folder if it is finished."""
     file = fit.folder / RESULT
     if file.exists():
         known = _read(file)
@@ -132,7 +148,7 @@ def _fit(fit: Fit, label: str, parts: Parts, settings: Settings, machine: Machin
                     result[name] = measure(detector, part, machine, masks=settings.masks, on_progress=shown.advance)
         box = result["test"]["box"]
         cli.remark(f"{label}: test AP {_percent(box['AP'])}, AP50 {_percent(box['AP50'])}")
-    # of this process: a resumed fine-tuning took longer
+    # time of this process only: a resumed fine-tuning took longer
     result["cpu_seconds"] = round(time.process_time() - started, 1)
     write_json(file, result)
     return result
@@ -145,7 +161,7 @@ def _percent(part: float | None) -> str:
 def _reporter(
     label: str, steps: int, at: Callable[[int], None], note: Callable[[str], None]
 ) -> Callable[[int, dict[str, float]], None]:
-    """Move the bar; where stderr is no terminal, a line now and then."""
+    """Move the bar; if stderr is no terminal, print a line from time to time."""
     spoken_at = time.monotonic()
 
     def on_step(step: int, row: dict[str, float]) -> None:
@@ -198,7 +214,7 @@ def _name(device: torch.device) -> str:
 
 
 def _refuse_other(out: Path, config: dict[str, Any]) -> None:
-    """Raise :class:`UserError` unless ``out`` is new, empty, or holds fine-tunings with the same settings and data."""
+    """Raise ``UserError`` unless ``out`` is new, empty, or contains fine-tunings with the same settings and data."""
     file = out / "config.json"
     if not file.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -206,7 +222,7 @@ def _refuse_other(out: Path, config: dict[str, Any]) -> None:
         return
     known = _read(file)
     if known.get("format") != FORMAT:
-        raise UserError(f"{out}: holds something else; choose another --out")
+        raise UserError(f"{out}: contains something else; choose another --out")
     differing = [
         f"--{name.replace('_', '-')}"
         for name, value in config["settings"].items()

@@ -1,4 +1,4 @@
-"""Results of a comparison: means and spreads over seeds, and a table of them. No torch."""
+"""The results of a comparison: means and standard deviations over seeds, and a table. Imports no torch."""
 
 import statistics
 from collections.abc import Sequence
@@ -19,9 +19,16 @@ def summary(
     chosen: dict[str, float],
     lrs: Sequence[float],
 ) -> dict[str, Any]:
-    """What ``results.json`` says of the fine-tunings so far.
+    """Summarise the fine-tunings so far, for ``results.json``.
 
-    Of an initialisation whose learning rate is not ``chosen`` yet there are no means.
+    Args:
+        initialisations: The initialisations.
+        fits: Results of the fine-tunings.
+        chosen: Initialisation -> chosen learning rate. Without one, there are no means yet.
+        lrs: All learning rates.
+
+    Returns:
+        The summary.
     """
     rows = []
     for one in initialisations:
@@ -59,7 +66,14 @@ def _spread(fits: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def markdown(content: dict[str, Any]) -> str:
-    """The results as a table in percent: mean ± standard deviation over seeds."""
+    """Format the results as a table in percent: mean ± standard deviation over seeds.
+
+    Args:
+        content: Content of ``results.json``.
+
+    Returns:
+        Markdown.
+    """
     rows = content["initialisations"]
     kinds = [kind for kind in ("box", "mask") if any(kind in row["test"] for row in rows)] or ["box"]
     header = ["initialisation", "lr"]

@@ -1,4 +1,4 @@
-"""Which part of a data set serves for what: folder, layout, split -> images with their objects."""
+"""The parts of a data set for training, validation and test: folder, layout and split -> images with objects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,18 +21,32 @@ OPTION = {"train": "--train-split", "val": "--val-split", "test": "--test-split"
 
 @dataclass
 class Parts:
-    """The three parts of a comparison."""
+    """The three parts of a comparison.
+
+    Attributes:
+        train: For training.
+        val: For choosing the learning rate.
+        test: For measuring.
+    """
 
     train: DetectionSet
-    val: DetectionSet | None  # to choose the learning rate by
+    val: DetectionSet | None
     test: DetectionSet
 
 
 def read_part(folder: Path, split: str | None, role: str) -> AnnotatedSet | None:
-    """The part of ``folder`` for ``role`` ("train", "val" or "test"), by default under one of its usual names.
+    """Read a part of a data set.
 
-    None where no split was named and there is none of the usual ones. Raises :class:`UserError` for a folder that is
-    in neither layout, and as the readers do.
+    Args:
+        folder: Folder of the data set.
+        split: Name of the part; None for one of the usual names.
+        role: "train", "val" or "test".
+
+    Returns:
+        The part; None if no split was named and none of the usual ones exists.
+
+    Raises:
+        UserError: The folder has neither layout, or a file is missing or damaged.
     """
     given, folder = folder, absolute(folder)
     if not folder.is_dir():
@@ -51,7 +65,7 @@ def read_part(folder: Path, split: str | None, role: str) -> AnnotatedSet | None
 
 
 def _titled(part: AnnotatedSet, given: Path, split: str) -> AnnotatedSet:
-    part.title = f"{given} ({split})"  # as the user named it
+    part.title = f"{given} ({split})"  # the folder as the user named it
     return part
 
 
@@ -66,20 +80,31 @@ def read_parts(
     masks: bool = False,
     workers: int | None = None,
 ) -> Parts:
-    """Read, decode once and check all that a comparison needs; remarks go to stderr.
+    """Read, decode once and check all parts of a comparison. Messages go to stderr.
 
-    ``test``: a folder of its own, else the first of ``train``. ``choosing``: a validation part is needed, which lies
-    beside the training part.
+    Args:
+        train: Folders for training.
+        test: Folder of the test part; None for the first of ``train``.
+        train_split: Name of the training part; None for one of the usual names.
+        val_split: Name of the validation part, in the first folder of ``train``.
+        test_split: Name of the test part.
+        choosing: Whether a validation part is needed.
+        masks: Whether every object must have a segmentation.
+        workers: Number of worker processes; None chooses it.
 
-    Raises :class:`UserError` for a part that is not there, images that cannot be decoded or are in two parts, and as
-    :func:`prepared` does.
+    Returns:
+        The parts.
+
+    Raises:
+        UserError: A part is missing, an image cannot be decoded or is in two parts, or the annotations are wrong (see
+            ``prepared``).
     """
     trained = [_needed(folder, train_split, "train") for folder in train]
     tested = _needed(test or train[0], test_split, "test")
     chosen_by = read_part(train[0], val_split, "val") if choosing else None
     if choosing and (chosen_by is None or chosen_by.title == tested.title):
         raise UserError(
-            f"{printable(train[0])}: several --lr need a validation part to choose by, other than the test part; "
+            f"{printable(train[0])}: several --lr need a validation part that is not the test part; "
             "name it with --val-split, or give one --lr"
         )
     everything = [*trained, tested, *([chosen_by] if chosen_by else [])]

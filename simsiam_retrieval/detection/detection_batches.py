@@ -1,4 +1,4 @@
-"""Batches of images and targets as torchvision's detectors take them, decoded by threads a little ahead of the loop."""
+"""Batches of images and targets in the form of torchvision's detectors, decoded in advance by threads."""
 
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
@@ -14,18 +14,32 @@ from ..training.data_split import generator
 from .annotations import DetectionSet, Picture
 from .segmentations import mask_of
 
-AHEAD = 2  # batches
+AHEAD = 2  # batches that are decoded in advance
 
 
 class Sample(NamedTuple):
-    """One image and what is on it."""
+    """One image and its objects.
 
-    image: Tensor  # float32 (3, h, w) in [0, 1]
-    target: dict[str, Tensor]  # boxes float32 (n, 4), labels int64 (n,), perhaps masks uint8 (n, h, w)
+    Attributes:
+        image: float32 (3, h, w) in [0, 1].
+        target: boxes float32 (n, 4), labels int64 (n,), optionally masks uint8 (n, h, w).
+    """
+
+    image: Tensor
+    target: dict[str, Tensor]
 
 
 def load_sample(picture: Picture, *, flip: bool = False, masks: bool = False) -> Sample:
-    """The decoded image with its objects, crowds left out; ``flip`` mirrors both from left to right."""
+    """Decode an image and collect its objects, without crowds.
+
+    Args:
+        picture: The image.
+        flip: Whether to mirror both from left to right.
+        masks: Whether to include masks.
+
+    Returns:
+        The sample.
+    """
     image = torch.from_numpy(np.array(decode(picture.file))).permute(2, 0, 1).float().div_(255)
     trained = ~picture.crowd
     boxes = torch.from_numpy(picture.boxes[trained].copy())
@@ -45,9 +59,18 @@ def load_sample(picture: Picture, *, flip: bool = False, masks: bool = False) ->
 
 
 def draws(count: int, batch_size: int, seed: int, step: int) -> list[tuple[int, bool]]:
-    """Which images step ``step`` sees, and whether mirrored: a function of the arguments alone.
+    """Choose the images of a step, and which of them are mirrored. Depends only on the arguments.
 
-    Epochs follow each other without a break: each is its own random order of all ``count`` images.
+    Epochs follow each other without a gap; each is a random order of all images.
+
+    Args:
+        count: Number of images.
+        batch_size: Images per step.
+        seed: Seed.
+        step: The step.
+
+    Returns:
+        Number of the image, and whether it is mirrored.
     """
     drawn, orders = [], {}
     for position in range(step * batch_size, (step + 1) * batch_size):
@@ -62,7 +85,17 @@ def draws(count: int, batch_size: int, seed: int, step: int) -> list[tuple[int, 
 def batches(
     source: DetectionSet, steps: Iterable[Sequence[tuple[int, bool]]], *, masks: bool, workers: int
 ) -> Generator[list[Sample], None, None]:
-    """Yield the samples of each of ``steps``, decoded by ``workers`` threads; 0 decodes when asked."""
+    """Decode the samples of each step.
+
+    Args:
+        source: The images.
+        steps: From ``draws``, for each step.
+        masks: Whether to include masks.
+        workers: Number of threads; 0 decodes in this thread.
+
+    Yields:
+        The samples of each step.
+    """
 
     def load(drawn: tuple[int, bool]) -> Sample:
         return load_sample(source.pictures[drawn[0]], flip=drawn[1], masks=masks)

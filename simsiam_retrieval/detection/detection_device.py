@@ -1,4 +1,4 @@
-"""What computes a comparison."""
+"""Choosing the device and the precision of a comparison."""
 
 import torch
 
@@ -9,13 +9,23 @@ from .detection_settings import Settings
 from .finetune import Machine
 
 GPU_WORKERS = 4
-SMALLEST_BFLOAT16 = 128  # pixels: below it maps get so small that oneDNN's bfloat16 gradients are not to be trusted
+SMALLEST_BFLOAT16 = 128  # pixels of an image: for smaller ones, oneDNN's bfloat16 gradients on small maps are wrong
 
 
 def pick_machine(settings: Settings, device: str, workers: int | None, checkpoint_minutes: float) -> Machine:
-    """The device by name ("auto" takes a GPU that works), and bfloat16 where it helps and is safe.
+    """Choose the device, and bfloat16 if it is faster and safe.
 
-    Raises :class:`UserError` for a device that is not there, or numbers that make no sense.
+    Args:
+        settings: The settings.
+        device: Name of the device; "auto" takes a GPU that works.
+        workers: Number of decoding threads; None chooses it.
+        checkpoint_minutes: Minutes between checkpoints.
+
+    Returns:
+        The device and its options.
+
+    Raises:
+        UserError: The device does not exist, or a number is out of range.
     """
     check_workers(workers)
     if checkpoint_minutes < 0:

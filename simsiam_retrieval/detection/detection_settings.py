@@ -1,4 +1,4 @@
-"""Every setting of a fine-tuning, and the named recipes that set them all; no torch, so that ``--help`` is quick."""
+"""All settings of a fine-tuning, and the named recipes. Imports no torch, so that ``--help`` is fast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ..core.errors import UserError
 
 @dataclass(frozen=True)
 class Settings:
-    """What all fine-tunings of one comparison share."""
+    """The settings that all fine-tunings of a comparison share."""
 
     recipe: Literal["small", "voc", "coco"] = "small"
     """Named set of settings: small (a few hundred images on a CPU), or the paper's for VOC and COCO.
@@ -42,11 +42,15 @@ class Settings:
     """Training batches over which BN's statistics are measured at the end; 200 in the paper."""
 
     def check(self) -> None:
-        """Raise :class:`UserError` for values that cannot work."""
+        """Check all values.
+
+        Raises:
+            UserError: A value is out of range.
+        """
         limits = {
             "image_size": (32, 2048),
             "smallest": (0.1, 1),
-            "batch_size": (2, 1024),  # BN needs more than one image to be worth anything
+            "batch_size": (2, 1024),  # BN needs more than one image
             "steps": (1, 10_000_000),
             "warmup_steps": (0, 10_000_000),
             "decay": (0, 1),
@@ -64,30 +68,37 @@ class Settings:
 
     @property
     def largest(self) -> int:
-        """Longest side of an image, in pixels: 1333 for a short side of 800."""
+        """Longest side of an image in pixels: 1333 for a short side of 800."""
         return self.image_size * 5 // 3
 
     @property
     def scale(self) -> float:
-        """Of all lengths, against the paper's short side of 800 pixels."""
+        """Factor of all lengths, relative to the paper's short side of 800 pixels."""
         return self.image_size / 800
 
     @property
     def short_sides(self) -> tuple[int, ...]:
-        """What the short side is drawn from in training; the last is that of a test. At 800 pixels, steps of 32."""
+        """Short sides in pixels to draw from in training; a test uses the last one. Steps of 32 px at 800 px."""
         count = max(1, round((1 - self.smallest) / 0.04) + 1)
         parts = [1 - (1 - self.smallest) * index / max(1, count - 1) for index in reversed(range(count))]
         return tuple(round(self.image_size * part) for part in parts)
 
     def lr_factor(self, step: int) -> float:
-        """Part of the full learning rate at ``step``: linear warm-up, then two falls to a tenth."""
+        """Compute the factor of the learning rate: linear warm-up, then two drops to a tenth.
+
+        Args:
+            step: The step.
+
+        Returns:
+            The factor, in (0, 1].
+        """
         rise = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         return rise * 0.1 ** sum(step >= part * self.steps for part in self.decay)
 
 
 RECIPES: dict[str, Settings] = {
     "small": Settings(),
-    # MoCo's code base, which the paper's table 5 was made with: VOC 07+12, 24k steps, lr 0.02
+    # as in MoCo's code, with which the paper's table 5 was made: VOC 07+12, 24k steps, lr 0.02
     "voc": Settings(
         recipe="voc", image_size=800, smallest=0.6, batch_size=16, steps=24_000, warmup_steps=100,
         roi_size=14, rois=512, proposals=1000, bn_batches=200,
@@ -101,14 +112,35 @@ RECIPES: dict[str, Settings] = {
 
 
 def recipe(name: str) -> Settings:
-    """The settings of a named recipe; raises :class:`UserError` for an unknown name."""
+    """Return the settings of a recipe.
+
+    Args:
+        name: Name of the recipe.
+
+    Returns:
+        The settings.
+
+    Raises:
+        UserError: The name is unknown.
+    """
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}; choose from {', '.join(RECIPES)}")
     return RECIPES[name]
 
 
 def seeds_from(first: int, count: int) -> tuple[int, ...]:
-    """``count`` seeds; raises :class:`UserError` for none, or numbers that cannot be seeds."""
+    """Return consecutive seeds.
+
+    Args:
+        first: The first seed.
+        count: Number of seeds.
+
+    Returns:
+        The seeds.
+
+    Raises:
+        UserError: A number is out of range.
+    """
     if not 1 <= count <= 1000:
         raise UserError(f"--seeds {count} is out of range; give 1 to 1000")
     if not 0 <= first < 2**31 - 1000:
@@ -117,7 +149,17 @@ def seeds_from(first: int, count: int) -> tuple[int, ...]:
 
 
 def check_lrs(lrs: Sequence[float]) -> tuple[float, ...]:
-    """The learning rates, each once; raises :class:`UserError` for none or what is no rate."""
+    """Check learning rates.
+
+    Args:
+        lrs: The learning rates.
+
+    Returns:
+        The learning rates, each once.
+
+    Raises:
+        UserError: There is none, or one is out of range.
+    """
     if not lrs:
         raise UserError("--lr needs a learning rate")
     for lr in lrs:

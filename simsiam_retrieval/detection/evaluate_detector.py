@@ -1,4 +1,4 @@
-"""A trained detector on the images of a part -> detections -> average precision."""
+"""Running a trained detector on the images of a part, and measuring its average precision."""
 
 import threading
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from .coco_metrics import Detections, average_precision
 from .detection_batches import batches
 from .finetune import Interrupted, Machine
 
-MASK_THRESHOLD = 0.5  # of a pixel's probability
+MASK_THRESHOLD = 0.5  # probability from which a pixel belongs to a mask
 
 
 def measure(
@@ -26,9 +26,20 @@ def measure(
     masks: bool = False,
     on_progress: Callable[[], None] = lambda: None,
 ) -> dict[str, dict[str, Any]]:
-    """COCO's metrics of ``detector`` on all images of ``part``, as :func:`average_precision` names them.
+    """Compute COCO's metrics on all images of a part, one image at a time, at the test size.
 
-    Images are looked at one by one, at the test size. Raises :class:`Interrupted` when ``machine.stopped`` is set.
+    Args:
+        detector: The detector.
+        part: The images and their objects.
+        machine: The device and its options.
+        masks: Whether to measure masks, too.
+        on_progress: Called after each image.
+
+    Returns:
+        See ``average_precision``.
+
+    Raises:
+        Interrupted: ``machine.stopped`` is set.
     """
     found = detect(detector, part, machine, masks=masks, on_progress=on_progress)
     return average_precision(part, found, masks=masks)
@@ -43,7 +54,21 @@ def detect(
     masks: bool = False,
     on_progress: Callable[[], None] = lambda: None,
 ) -> list[Detections]:
-    """What ``detector`` finds on each image of ``part``, in order."""
+    """Run a detector on each image of a part.
+
+    Args:
+        detector: The detector.
+        part: The images.
+        machine: The device and its options.
+        masks: Whether to return masks, too.
+        on_progress: Called after each image.
+
+    Returns:
+        The detections, in order.
+
+    Raises:
+        Interrupted: ``machine.stopped`` is set.
+    """
     detector.eval()
     found = []
     steps = ([(index, False)] for index in range(len(part.pictures)))

@@ -1,4 +1,4 @@
-"""One fine-tuning: reads from top to bottom."""
+"""One fine-tuning of a detector."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ CHECKPOINT = "checkpoint.pt"
 
 
 class Interrupted(Exception):
-    """The fine-tuning was asked to stop and has written its checkpoint."""
+    """The user stopped the fine-tuning; its checkpoint is written."""
 
 
 @dataclass(frozen=True)
@@ -43,39 +43,60 @@ class Fit:
     folder: Path
 
     def describe(self) -> dict[str, Any]:
-        """What its folder must say in order to be gone on with."""
+        """Return the facts that the folder must contain so that the fine-tuning can be resumed.
+
+        Returns:
+            Identity of the initialisation, learning rate and seed.
+        """
         return {"initialisation": self.initialisation.identity, "lr": self.lr, "seed": self.seed}
 
 
 @dataclass
 class Machine:
-    """What computes, and how it reports."""
+    """The device, its options, and callbacks.
+
+    Attributes:
+        device: torch device.
+        bfloat16: Whether to compute convolutions in bfloat16.
+        workers: Number of threads that decode images.
+        checkpoint_minutes: Minutes between checkpoints.
+        stopped: Set to stop.
+        on_step: Called with step and losses.
+    """
 
     device: torch.device
     bfloat16: bool = False
-    workers: int = 0  # threads that decode images
+    workers: int = 0
     checkpoint_minutes: float = 5
     stopped: threading.Event = field(default_factory=threading.Event)
     on_step: Callable[[int, dict[str, float]], None] = lambda step, row: None
 
 
 def finetune(fit: Fit, train: DetectionSet, settings: Settings, machine: Machine) -> GeneralizedRCNN | None:
-    """Train a detector from ``fit.initialisation`` on ``train``, or go on from the checkpoint in ``fit.folder``.
+    """Train a detector, or continue from the checkpoint in ``fit.folder``.
 
-    Writes ``fit.json``, ``metrics.jsonl`` and ``checkpoint.pt`` there. Every random draw is a function of (seed, step),
-    so what was interrupted repeats what was not, exactly on a CPU. The heads of one seed begin alike, whatever the
-    backbone.
+    Writes ``fit.json``, ``metrics.jsonl`` and ``checkpoint.pt`` there. Every random draw depends only on (seed, step),
+    so an interrupted run repeats an uninterrupted one, exactly on a CPU. With the same seed, the new heads have the
+    same initial weights for every backbone.
 
-    Returns the detector in evaluation mode, with BN's statistics measured over ``settings.bn_batches`` batches; None
-    where the loss was no number any more, which too high a learning rate does.
+    Args:
+        fit: Initialisation, learning rate, seed and folder.
+        train: The training images.
+        settings: The settings.
+        machine: The device and its options.
 
-    Raises :class:`Interrupted` when ``machine.stopped`` is set, and :class:`UserError` when the folder belongs to
-    another fine-tuning or the disk is full.
+    Returns:
+        The detector in evaluation mode, with BN statistics measured over ``settings.bn_batches`` batches. None if the
+        loss became NaN or infinite, because the learning rate is too high.
+
+    Raises:
+        Interrupted: ``machine.stopped`` is set.
+        UserError: The folder is of another fine-tuning, or the disk is full.
     """
     detector = new_detector(fit, train, settings, machine)
     optimizer = torch.optim.SGD(parameter_groups(detector, settings.weight_decay), lr=fit.lr, momentum=0.9)
     first = _begin(fit, settings, detector, optimizer, machine.device)
-    if first > settings.steps:  # trained, and BN measured
+    if first > settings.steps:  # training and BN measurement are finished
         return detector.eval()
     if first < 0:
         return None
@@ -114,7 +135,17 @@ def finetune(fit: Fit, train: DetectionSet, settings: Settings, machine: Machine
 
 
 def new_detector(fit: Fit, train: DetectionSet, settings: Settings, machine: Machine) -> GeneralizedRCNN:
-    """The detector of ``fit`` before its first step, on the device."""
+    """Build the detector before its first step, on the device.
+
+    Args:
+        fit: Initialisation and seed.
+        train: The training images.
+        settings: The settings.
+        machine: The device.
+
+    Returns:
+        The detector.
+    """
     backbone = fit.initialisation.start(fit.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fit.seed)
@@ -125,7 +156,15 @@ def new_detector(fit: Fit, train: DetectionSet, settings: Settings, machine: Mac
 
 
 def parameter_groups(detector: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Optimiser groups: BN's scale and shift are not decayed, as in Detectron2."""
+    """Return the optimiser's parameter groups: no weight decay for scale and shift of BN, as in Detectron2.
+
+    Args:
+        detector: The detector.
+        weight_decay: Weight decay of all other parameters.
+
+    Returns:
+        The groups.
+    """
     norms = {
         id(parameter)
         for module in detector.modules()
@@ -141,11 +180,19 @@ def parameter_groups(detector: nn.Module, weight_decay: float) -> list[dict[str,
 def measure_batch_norm(
     detector: GeneralizedRCNN, source: Iterator[list[Sample]], seed: int, settings: Settings, machine: Machine
 ) -> bool:
-    """Replace BN's running statistics by their mean over the next ``bn_batches`` batches, with the weights as they are.
+    """Replace BN's running statistics by their mean over the next batches, with fixed weights.
 
-    What training leaves behind is a mean over the last few batches, of which each is small (Detectron2's precise BN).
+    Training leaves a mean over only the last few batches, and each batch is small (Detectron2's precise BN).
 
-    Returns False when it was asked to stop on the way; the statistics are then of no use.
+    Args:
+        detector: The detector.
+        source: Batches.
+        seed: Seed.
+        settings: The settings.
+        machine: The device and its options.
+
+    Returns:
+        False if the user stopped it; the statistics are then invalid.
     """
     norms = [module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [norm.momentum for norm in norms]
@@ -153,7 +200,7 @@ def measure_batch_norm(
     try:
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # a plain mean
+            norm.momentum = None  # None: a plain mean
         for step, samples in zip(range(settings.bn_batches), source, strict=False):
             if machine.stopped.is_set():
                 return False
@@ -167,7 +214,7 @@ def measure_batch_norm(
 def _losses(
     detector: GeneralizedRCNN, samples: list[Sample], seed: int, step: int, device: torch.device
 ) -> dict[str, Tensor]:
-    # sizes of images and the anchors and regions that count are drawn from torch's global generator
+    # torchvision draws image sizes, anchors and regions from torch's global generator
     torch.manual_seed(generator(seed, step, 12).initial_seed())
     images = [sample.image.to(device, non_blocking=True) for sample in samples]
     targets = [{name: value.to(device) for name, value in sample.target.items()} for sample in samples]
@@ -177,7 +224,7 @@ def _losses(
 def _begin(
     fit: Fit, settings: Settings, detector: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> int:
-    """Restore what is there and return the steps done: ``steps`` + 1 when all is done, -1 after a divergence."""
+    """Restore the checkpoint and return the finished steps: ``steps`` + 1 if all is done, -1 after a divergence."""
     fit.folder.mkdir(parents=True, exist_ok=True)
     described, ours = fit.folder / "fit.json", fit.describe()
     try:
@@ -190,14 +237,14 @@ def _begin(
         write_json(described, ours)
     elif known != ours:
         raise UserError(f"{fit.folder}: begun from other weights under the same name; choose another --out")
-    for left in fit.folder.glob(f".{CHECKPOINT}.*.tmp"):  # of a process that was killed
+    for left in fit.folder.glob(f".{CHECKPOINT}.*.tmp"):  # left by a killed process
         left.unlink(missing_ok=True)
     file = fit.folder / CHECKPOINT
     try:
         state = torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError:
         return 0
-    # a damaged file makes torch's reader raise nearly anything, and none of it is about us
+    # on a damaged file torch can raise almost any exception
     except Exception:  # noqa: BLE001
         raise UserError(f"{file}: damaged; remove it to start this fine-tuning anew") from None
     try:
@@ -222,19 +269,30 @@ def _save(fit: Fit, step: int, detector: nn.Module, optimizer: torch.optim.Optim
 
 
 class _Log:
-    """Averages steps into rows of ``metrics.jsonl``."""
+    """Averages the losses of steps into rows of ``metrics.jsonl``."""
 
     def __init__(
         self, file: Path, first: int, batch_size: int, on_step: Callable[[int, dict[str, float]], None]
     ) -> None:
         self.file, self.batch_size, self.on_step = file, batch_size, on_step
-        rows = [row for row in read_metrics(file.parent) if row["step"] <= first]  # later ones were undone by a crash
+        rows = [
+            row for row in read_metrics(file.parent) if row["step"] <= first
+        ]  # later rows are not part of the checkpoint
         with replacing(file) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         self.sums: dict[str, float] = {}
         self.steps, self.since = 0, time.monotonic()
 
     def add(self, step: int, losses: dict[str, Tensor], loss: Tensor, lr: float, *, last: bool) -> None:
+        """Add the losses of a step.
+
+        Args:
+            step: Finished steps.
+            losses: The detector's losses.
+            loss: Their sum.
+            lr: Learning rate.
+            last: Whether this is the last step; then a row is written.
+        """
         for name, value in {"loss": loss, **losses}.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
         self.steps += 1

@@ -1,4 +1,4 @@
-"""What a comparison starts from: backbones by name."""
+"""The backbones that a comparison starts from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,23 +20,40 @@ from ..methods.bn_folding import backbone_from_onnx
 from ..training.initial_weights import SHIPPED
 from ..training.run_folder import load_backbone
 
-RANDOM = "random"  # the word for weights as they are initialised
+RANDOM = "random"  # name of random initial weights
 
 
 @dataclass(frozen=True)
 class Initialisation:
-    """Where a fine-tuning starts."""
+    """The weights that a fine-tuning starts from.
 
-    name: str  # in tables and folders; unique in a comparison
-    given: str  # as the user named it
-    backbone: nn.Module | None  # None for random weights, which differ from seed to seed
+    Attributes:
+        name: Name in tables and folders; unique in a comparison.
+        given: The name that the user gave.
+        backbone: The weights; None for random weights, which depend on the seed.
+        network: Name of the network.
+        stem: Its stem.
+        normalisation: Normalisation that it expects.
+        identity: Hash of the weights.
+    """
+
+    name: str
+    given: str
+    backbone: nn.Module | None
     network: str
     stem: str
     normalisation: Normalisation
-    identity: str  # a hash of the weights
+    identity: str
 
     def start(self, seed: int) -> nn.Module:
-        """A copy of the weights to train on, or fresh ones of ``seed``."""
+        """Return a copy of the weights to train.
+
+        Args:
+            seed: Seed of random weights.
+
+        Returns:
+            The backbone.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             backbone = build_backbone(self.network, self.stem, self.normalisation)
@@ -46,13 +63,20 @@ class Initialisation:
 
 
 def open_initialisations(given: list[str], network: str | None = None) -> list[Initialisation]:
-    """Load what ``given`` names: run folders, ``.onnx`` encoders of this package, ``hf://…``, "default", checkpoint
-    files as ``convert`` reads them, and "random".
+    """Load initialisations.
 
-    Random weights are those of the first other's network, and see pixels normalised as it does; ``network`` is theirs
-    where there is no other.
+    Random weights get the network and the normalisation of the first other initialisation.
 
-    Raises :class:`UserError` for what cannot be loaded or detected with, and the same weights twice.
+    Args:
+        given: Run folders, ``.onnx`` encoders of this package, ``hf://…``, "default", checkpoint files that ``convert``
+            reads, and "random".
+        network: Network of random weights if there is no other initialisation.
+
+    Returns:
+        The initialisations.
+
+    Raises:
+        UserError: One cannot be loaded or used for detection, or the same weights are named twice.
     """
     loaded = {name: _whole(_load(name)) for name in given if name != RANDOM}
     first = next(iter(loaded.values()), None)
@@ -67,12 +91,12 @@ def open_initialisations(given: list[str], network: str | None = None) -> list[I
             backbone = loaded[name]
             if backbone.stem == "cifar-pad2":
                 raise UserError(
-                    f"{printable(name)}: its first convolution pads by 2 pixels, so that boxes would lie beside what "
-                    "they mean; a detector needs another stem"
+                    f"{printable(name)}: its first convolution pads by 2 pixels, which would shift the boxes; "
+                    "use a network with another stem"
                 )
             missing = getattr(backbone, "missing", ())
             if missing:
-                cli.remark(f"{printable(name)}: holds the first stages alone; as initialised: {', '.join(missing)}")
+                cli.remark(f"{printable(name)}: has only the first stages; random weights in: {', '.join(missing)}")
             title = _title(name)
             taken = {other.name for other in found}
             title = next(free for free in (title, *(f"{title}-{n}" for n in range(2, 1000))) if free not in taken)
@@ -110,7 +134,7 @@ def _load(given: str) -> nn.Module:
 
 
 def _whole(backbone: nn.Module) -> nn.Module:
-    """A detector needs all stages; those that a shortened network lacks start from random weights."""
+    """Add the stages that a shortened network lacks, with random weights: a detector needs all stages."""
     return with_stages_of(backbone, whole_network(str(backbone.name)))
 
 

@@ -12,9 +12,18 @@ from .annotations import DetectionSet, Picture
 
 
 def run_lengths(segmentation: Any, width: int, height: int) -> Any:
-    """COCO's compressed run lengths ({"size", "counts"}) of polygons, or of run lengths in either form.
+    """Convert a segmentation to COCO's compressed run lengths.
 
-    Raises ``ValueError`` for anything else.
+    Args:
+        segmentation: Polygons, or run lengths in either form.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+
+    Returns:
+        {"size", "counts"}.
+
+    Raises:
+        ValueError: It is anything else.
     """
     try:
         if isinstance(segmentation, list):
@@ -31,12 +40,27 @@ def run_lengths(segmentation: Any, width: int, height: int) -> Any:
 
 
 def mask_of(picture: Picture, index: int) -> NDArray[np.uint8]:
-    """The mask (height, width) of an object: 1 inside."""
+    """Return the mask of an object.
+
+    Args:
+        picture: The image.
+        index: Number of the object.
+
+    Returns:
+        uint8 (height, width), 1 inside.
+    """
     return coco_mask.decode(run_lengths(picture.segmentations[index], picture.width, picture.height))
 
 
 def check_segmentations(part: DetectionSet) -> None:
-    """Raise :class:`UserError` for the first object whose segmentation cannot be read."""
+    """Check all segmentations of a part.
+
+    Args:
+        part: The part.
+
+    Raises:
+        UserError: A segmentation cannot be read; the message names the image.
+    """
     for picture in part.pictures:
         for segmentation in picture.segmentations:
             try:

@@ -1,4 +1,4 @@
-"""Data sets as Pascal VOC lays them out: JPEGImages, Annotations (XML), ImageSets/Main/SPLIT.txt."""
+"""Data sets in Pascal VOC's layout: JPEGImages, Annotations (XML), ImageSets/Main/SPLIT.txt."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -10,21 +10,43 @@ from .annotations import Annotated, AnnotatedSet, Annotation
 
 
 def is_voc(folder: Path) -> bool:
-    """Whether ``folder`` looks like VOC's."""
+    """Return whether a folder has VOC's layout.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        True for VOC's layout.
+    """
     return (folder / "Annotations").is_dir() and (folder / "ImageSets" / "Main").is_dir()
 
 
 def splits(folder: Path) -> list[str]:
-    """Names of the image sets; lists of single classes (``cat_train.txt``) are among them."""
+    """List the image sets, including lists of single classes (``cat_train.txt``).
+
+    Args:
+        folder: Folder of the data set.
+
+    Returns:
+        Names, sorted.
+    """
     return sorted(file.stem for file in (folder / "ImageSets" / "Main").glob("*.txt"))
 
 
 def read_voc(folder: Path, split: str) -> AnnotatedSet:
-    """The images of ``ImageSets/Main/SPLIT.txt``, in its order, and their objects.
+    """Read the images of ``ImageSets/Main/SPLIT.txt``, in its order, and their objects.
 
     VOC counts pixels from 1, and a box includes its last column and row: xmin..xmax becomes [xmin - 1, xmax].
 
-    Raises :class:`UserError` naming the file that is missing or damaged.
+    Args:
+        folder: Folder of the data set.
+        split: Name of the image set.
+
+    Returns:
+        The part.
+
+    Raises:
+        UserError: A file is missing or damaged; the message names it.
     """
     listed = folder / "ImageSets" / "Main" / f"{split}.txt"
     try:
@@ -33,7 +55,7 @@ def read_voc(folder: Path, split: str) -> AnnotatedSet:
         found = ", ".join(splits(folder)[:10]) or "none"
         raise UserError(f"{printable(listed)}: no such image set; there are: {printable(found)}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{printable(listed)}: not text; it should hold an image's name a line") from None
+        raise UserError(f"{printable(listed)}: not text; it must contain one image name per line") from None
     names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         raise UserError(f"{printable(listed)}: names no images")
@@ -59,12 +81,12 @@ def _images(folder: Path) -> dict[str, Path]:
 
 def _read(file: Path, image: Path) -> Annotated:
     try:
-        root = ElementTree.parse(file).getroot()  # external entities are not read, and expat limits internal ones
+        root = ElementTree.parse(file).getroot()  # safe: external entities are not read, and expat limits internal ones
         size = [_number(root, f"size/{side}") for side in ("width", "height")]
         return Annotated(
             file=image,
             source=file,
-            width=int(size[0]) if size[0] else None,  # 0 where the tool did not know
+            width=int(size[0]) if size[0] else None,  # 0: the annotation tool did not know it
             height=int(size[1]) if size[1] else None,
             objects=[_object(element) for element in root.iter("object")],
         )

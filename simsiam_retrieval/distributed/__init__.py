@@ -1,1 +1,1 @@
-"""Embedding on a cluster: images from files, archives and tables, anywhere -> Parquet shards of a collection."""
+"""Embedding on a Ray cluster: local or remote files, archives and tables -> Parquet shards of a collection."""

@@ -1,4 +1,4 @@
-"""What runs on the machines of a cluster: an actor that turns pieces into shards, and the one that counts."""
+"""The actors on a cluster's machines: one kind embeds pieces into shards, one counts the progress."""
 
 import os
 import pickle
@@ -17,14 +17,14 @@ from .embed_piece import PieceEmbedder
 from .locations import is_url
 from .pieces import Piece
 
-TIMES = 8  # that a piece is begun: one that kills every process must come to an end
+TIMES = 8  # attempts at a piece; then a piece that kills every process is given up
 
 
 class Embedder:
-    """Rows of ``piece`` (as :func:`packed`) -> rows of ``number``, ``shard`` (bytes of a Parquet file) and ``problem``.
+    """Actor that embeds pieces: rows with ``number`` and ``piece`` -> rows with ``number``, ``shard`` and ``problem``.
 
-    What keeps the whole work from being done (not one image) is a ``problem``, one line; an exception would be tried
-    again and again.
+    ``piece`` is packed (``packed``); ``shard`` is the bytes of a Parquet file. ``problem`` is one line, set if the
+    whole work cannot be done (not just one image). An exception instead would make Ray repeat the row endlessly.
     """
 
     def __init__(self, version: str, encoder: "EncoderCopy", device: str, workers: int, counter: Any) -> None:
@@ -46,13 +46,13 @@ class Embedder:
         return {"number": number, "shard": shard, "problem": ""}
 
     def _hopeless(self, number: int, piece: Piece) -> str:
-        """Why a piece is not tried again, after so many times."""
+        """Why a piece is not tried again, after so many attempts."""
         import ray
         from ray.exceptions import RayError
 
         try:
             times: Any = ray.get(self._counter.begin.remote(number))
-        except RayError:  # the counter was lost as well
+        except RayError:  # the counter was lost, too
             return ""
         return (
             ""
@@ -61,7 +61,7 @@ class Embedder:
         )
 
     def _unseen(self, source: str) -> str:
-        """Why this machine cannot read ``source``; asked once."""
+        """Why this machine cannot read ``source``; checked once per source."""
         if source not in self._seen:
             there = is_url(source) or os.path.lexists(source)
             self._seen[source] = (
@@ -76,37 +76,71 @@ class Embedder:
 
 
 class Counter:
-    """How many images are done; a piece that is done again counts once."""
+    """Actor that counts finished images. Images of a repeated piece are counted once."""
 
     def __init__(self) -> None:
         self._done: dict[int, int] = {}
         self._begun: dict[int, int] = {}
 
     def begin(self, number: int) -> int:
-        """How often a piece was begun, this time included."""
+        """Record that a piece is begun.
+
+        Args:
+            number: Number of the piece.
+
+        Returns:
+            How often it was begun, including this time.
+        """
         self._begun[number] = self._begun.get(number, 0) + 1
         return self._begun[number]
 
     def repeated(self) -> int:
-        """Pieces that were begun more than once."""
+        """Count the pieces that were begun more than once.
+
+        Returns:
+            Number of pieces.
+        """
         return sum(times > 1 for times in self._begun.values())
 
     def at(self, number: int, done: int) -> None:
+        """Record the progress of a piece.
+
+        Args:
+            number: Number of the piece.
+            done: Finished images of the piece.
+        """
         self._done[number] = max(done, self._done.get(number, 0))
 
     def total(self) -> int:
+        """Count the finished images of all pieces.
+
+        Returns:
+            Number of images.
+        """
         return sum(self._done.values())
 
 
 class EncoderCopy:
-    """An encoder's file for machines that may not see the collection's folder."""
+    """An encoder's file for machines that may not see the collection's folder.
+
+    Args:
+        collection: The collection's folder.
+        identity: Identity of the encoder.
+        content: Ray's reference to the bytes of the file.
+    """
 
     def __init__(self, collection: Path, identity: str, content: Any) -> None:
-        """``content``: Ray's reference to the file's bytes."""
         self._collection, self._identity, self._content = collection, identity, content
 
     def file(self) -> Path:
-        """The collection's own file where this machine sees it, else a copy in this user's data directory."""
+        """Return a local file of the encoder.
+
+        Returns:
+            The collection's own file if this machine sees it, otherwise a copy in this user's data directory.
+
+        Raises:
+            UserError: The copy cannot be written.
+        """
         import hashlib
 
         import ray
@@ -128,10 +162,24 @@ class EncoderCopy:
 
 
 def packed(piece: Piece) -> bytes:
-    """A piece as it travels; names have much in common."""
+    """Serialise and compress a piece. Its file names have much in common, so it compresses well.
+
+    Args:
+        piece: The piece.
+
+    Returns:
+        Bytes for ``unpacked``.
+    """
     return zlib.compress(pickle.dumps(piece), 1)
 
 
 def unpacked(content: bytes) -> Piece:
-    """The opposite of :func:`packed`; only for what this package packed."""
+    """Restore a piece. Only for bytes from ``packed``, because it unpickles.
+
+    Args:
+        content: The bytes.
+
+    Returns:
+        The piece.
+    """
     return pickle.loads(zlib.decompress(content))

@@ -1,4 +1,4 @@
-"""A Ray cluster: an existing one, or one on this machine for the time of a command."""
+"""A Ray cluster: an existing one, or one on this machine for the duration of a command."""
 
 import contextlib
 import logging
@@ -21,16 +21,21 @@ from ..images.worker_pool import available_cpus
 from .actor import Counter, Embedder, EncoderCopy, packed
 from .pieces import Piece
 
-OBJECT_STORE = 512 << 20  # bytes of shared memory, on this machine
+OBJECT_STORE = 512 << 20  # bytes of shared memory for a cluster on this machine
 CONNECT_SECONDS = 10
+<<<<<<< HEAD
 ROUND = 1000  # pieces that are handed to Ray at a time
 LOOK_SECONDS = 0.5  # between two looks at the progress
 OWNER_FILE = "owner.lock"  # in Ray's folder, held by the process that started it
+=======
+ROUND = 1000  # pieces that are given to Ray at once
+LOOK_SECONDS = 0.5  # time between two queries of the progress
+>>>>>>> main
 INSTALL = "pip install 'simsiam-retrieval[distributed]'"
 
 
 class Cluster:
-    """What a command does on a cluster; made by :func:`connected`."""
+    """A connected cluster; ``connected`` creates it."""
 
     def __init__(self) -> None:
         import ray
@@ -40,7 +45,15 @@ class Cluster:
         self.cpus, self.gpus = max(1, int(resources.get("CPU", 1))), resources.get("GPU", 0.0)
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """``function`` (of a module, or a partial of one) of each of ``items``, in order, as Ray tasks."""
+        """Call a function for each item as Ray tasks.
+
+        Args:
+            function: A function of a module, or a partial of one.
+            items: The items.
+
+        Yields:
+            The results, in order.
+        """
         task = self._ray.remote(_call)
         shared = self._ray.put(function)
         ahead: deque[Any] = deque()
@@ -53,7 +66,14 @@ class Cluster:
                 yield self._ray.get(ahead.popleft())
 
     def all_see(self, file: Path) -> bool:
-        """Whether every machine has ``file`` under this name."""
+        """Return whether every machine of the cluster sees a file.
+
+        Args:
+            file: The file.
+
+        Returns:
+            True if all see it under this name.
+        """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = self._ray.remote(_exists)
@@ -76,13 +96,23 @@ class Cluster:
         on_progress: Callable[[int], None] = lambda done: None,
         on_remark: Callable[[str], None] = lambda remark: None,
     ) -> Iterator[tuple[int, bytes]]:
-        """Yield (number in ``pieces``, bytes of its shard's file) for each of ``pieces``, as they are done.
+        """Embed pieces. Ray restarts an actor that is lost, and repeats its piece.
 
-        ``encoder``: the identity of the one in ``collection``. ``workers``: processes that decode, on all machines
-        together; None is one a CPU. ``num_gpus``: GPUs of each actor. ``on_progress`` is told how many images are done
-        in all, now and then, from another thread. Ray starts an actor that is lost again, and repeats its piece.
+        Args:
+            pieces: The pieces.
+            collection: The collection's folder.
+            encoder: Identity of the collection's encoder.
+            device: Device of the encoder.
+            workers: Number of decoding processes on all machines together; None is one per CPU.
+            num_gpus: GPUs of each actor.
+            on_progress: Called from another thread, from time to time, with the number of finished images.
+            on_remark: Called with messages.
 
-        Raises :class:`UserError` for what keeps a machine from working.
+        Yields:
+            Number of the piece and bytes of its shard's file, as pieces are finished.
+
+        Raises:
+            UserError: A machine cannot work.
         """
         workers = workers or self.cpus
         actors = min(workers if num_gpus == 0 else int(self.gpus / num_gpus), len(pieces))
@@ -136,21 +166,27 @@ def _call(function: Callable[[Any], Any], item: Any) -> Any:
 
 @contextlib.contextmanager
 def connected(address: str | None = None, cpus: int | None = None) -> Iterator[Cluster]:
-    """Join the cluster at ``address`` (``HOST:PORT``, ``ray://HOST:PORT`` or ``auto``).
+    """Join a Ray cluster, or start one on this machine that ends with the block.
 
-    None starts one on this machine, of ``cpus`` processes, which ends with the block and leaves nothing.
+    Inside the block, Ray prints nothing, and nothing that is printed to stdout is visible.
 
-    Ray is quiet meanwhile, and nothing else that is printed to stdout is seen.
+    Args:
+        address: ``HOST:PORT``, ``ray://HOST:PORT`` or ``auto``; None starts a cluster.
+        cpus: Number of processes of a started cluster.
 
-    Raises :class:`UserError` where Ray is not installed, or the cluster cannot be joined.
+    Yields:
+        The cluster.
+
+    Raises:
+        UserError: Ray is not installed, or the cluster cannot be joined.
     """
     if address is not None:
         _check_address(address)
-    # before Ray is imported
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what matters is raised
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+    # these must be set before Ray is imported
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # errors are raised anyway
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage data leaves the machine
     if address is None and "RAY_AUTH_TOKEN" not in os.environ:
-        # other users of this machine reach its ports; Ray by itself would leave a token in the home folder
+        # other users of this machine can reach its ports; by default Ray would store a token in the home folder
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     try:
         import ray
@@ -158,12 +194,12 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
     except ImportError as error:
         raise UserError(f"--engine ray: Ray is not installed ({error.name}); {INSTALL}") from None
     with contextlib.ExitStack() as stack:
-        # what Ray has to say of lost workers goes to stdout, where results belong
+        # Ray prints messages about lost workers to stdout, which is for results
         stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
         options: dict[str, Any] = {"address": address}
         if address is None:
             folder = stack.enter_context(
-                # short: there are sockets in it, whose names may have 107 bytes
+                # a short path: it contains sockets, whose paths can have at most 107 bytes
                 tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
             )
             remove_leftovers(Path(folder).parent)
@@ -175,11 +211,11 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
                 "include_dashboard": False,
                 "_temp_dir": folder,
             }
-        stack.callback(ray.shutdown)  # also of what was started when Ctrl-C came
+        stack.callback(ray.shutdown)  # also if Ctrl-C comes during the start
         try:
             with _silent_stderr():
                 ray.init(**options, log_to_driver=False, logging_level=logging.CRITICAL)
-        # Ray raises ConnectionError, RuntimeError and ValueError for what may be wrong with an address or a version
+        # for a wrong address or version Ray raises ConnectionError, RuntimeError or ValueError
         except Exception as error:  # noqa: BLE001
             where = f"--address {address}: cannot join this Ray cluster" if address else "cannot start Ray here"
             raise UserError(f"{where} ({_cause(error)})") from None
@@ -194,7 +230,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Ray's C++ tells that it was told to be quiet; a bar is drawn anew afterwards."""
+    """Silence Ray's C++ messages about its own settings."""
     kept = os.dup(2)
     try:
         with Path(os.devnull).open("wb") as nothing:
@@ -206,7 +242,7 @@ def _silent_stderr() -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Ray itself would try for a minute, and then end the process."""
+    """Check the address first: Ray itself would try for a minute and then end the process."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -222,7 +258,7 @@ def _check_address(address: str) -> None:
 
 @contextlib.contextmanager
 def _watched(ray: Any, counter: Any, on_progress: Callable[[int], None]) -> Iterator[None]:
-    """Tell ``on_progress`` what ``counter`` has, now and then, for the time of the block."""
+    """Inside the block, call ``on_progress`` regularly with the counter's total."""
     over = threading.Event()
 
     def look() -> None:
@@ -241,7 +277,7 @@ def _watched(ray: Any, counter: Any, on_progress: Callable[[int], None]) -> Iter
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Turn what Ray raises when a cluster is lost into one line; exceptions of our own code stay as they are."""
+    """Turn Ray's exceptions for a lost cluster into one line; exceptions of this package are not changed."""
     from ray.exceptions import RayError, RayTaskError
 
     try:
@@ -256,7 +292,7 @@ def _explained() -> Iterator[None]:
 
 
 def _cause(error: BaseException | None) -> str:
-    """Why a cluster cannot be joined; what Ray raises says only that."""
+    """Why a cluster cannot be joined; Ray's own exception does not say it."""
     said = _one_line(error) if error else ""
     while error is not None:
         if "InvalidAuthToken" in str(error):

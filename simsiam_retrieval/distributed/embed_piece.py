@@ -1,4 +1,4 @@
-"""A piece -> the Parquet file of its shard, in memory: what an actor of the cluster does, and can do anywhere else."""
+"""Embedding one piece into the Parquet file of its shard, in memory. Actors use it; it needs no cluster."""
 
 import io
 import json
@@ -18,10 +18,14 @@ from .pieces import Piece
 
 
 class PieceEmbedder:
-    """Embeds pieces, one after the other, in worker processes that it keeps; a context manager that ends them."""
+    """Embeds pieces one after the other in worker processes. A context manager that ends them.
+
+    Args:
+        encoder: The encoder.
+        workers: Number of processes that decode and, on a CPU, embed.
+    """
 
     def __init__(self, encoder: Encoder, workers: int = 1) -> None:
-        """``workers``: processes that decode, and on a CPU embed."""
         self._encoder = encoder
         self._embedders = Embedders(encoder, facts=facts, workers=workers)
 
@@ -32,7 +36,15 @@ class PieceEmbedder:
         self._embedders.__exit__(*exception)
 
     def embed(self, piece: Piece, on_progress: Callable[[int], None] = lambda done: None) -> bytes:
-        """The shard of ``piece``, a row for each of its images; ``on_progress`` is told how many are done."""
+        """Embed a piece.
+
+        Args:
+            piece: The piece.
+            on_progress: Called with the number of finished images.
+
+        Returns:
+            The bytes of its shard file, with one row per image.
+        """
         sizes: list[int] = []
 
         def sources():
@@ -53,7 +65,17 @@ class PieceEmbedder:
 
 
 def as_file(table, piece: Piece, encoder: str, dim: int) -> bytes:
-    """The bytes of the shard file of ``piece``; its footer says what the next run wants to know of it."""
+    """Write the shard file of a piece. Its footer contains what the next run needs to know.
+
+    Args:
+        table: Arrow table of the shard's rows.
+        piece: The piece.
+        encoder: Identity of the encoder.
+        dim: Numbers of a vector.
+
+    Returns:
+        The bytes of the file.
+    """
     reasons, times = table["reason"], table["mtime_ns"].to_numpy()
     extra = {
         "source": exact(piece.source)[0],

@@ -1,4 +1,4 @@
-"""The shards that a collection has: what their footers and rows say, and which rows can be used once more."""
+"""The existing shards of a collection: their footers and rows, and which rows can be used again."""
 
 import os
 from collections.abc import Iterable
@@ -16,17 +16,31 @@ from .pieces import Piece
 
 @dataclass(frozen=True)
 class Known:
-    """A row of a shard."""
+    """A row of a shard.
+
+    Attributes:
+        size: Size of the image file in bytes.
+        mtime_ns: Time of its last change, in ns.
+        usable: Whether it has a vector.
+        shard: Name of the shard.
+        number: Number of the row.
+    """
 
     size: int
     mtime_ns: int
     usable: bool
     shard: str
-    number: int  # of the row
+    number: int
 
 
 class Stock:
-    """The shards of one encoder in a collection's folder. Damaged ones count as missing."""
+    """The shards of one encoder in a collection's folder. Damaged shards count as missing.
+
+    Args:
+        folder: The collection's folder.
+        encoder: Identity of the encoder.
+        dim: Numbers of a vector.
+    """
 
     def __init__(self, folder: Path, encoder: str, dim: int) -> None:
         self._folder, self._encoder, self._dim = folder, encoder, dim
@@ -36,22 +50,51 @@ class Stock:
 
     @property
     def names(self) -> set[str]:
+        """Names of all readable shards."""
         return set(self._facts)
 
     def source(self, name: str) -> str:
-        """What was named to be indexed, as text."""
+        """Return the source (folder, file or URL) that a shard's images come from.
+
+        Args:
+            name: Name of the shard.
+
+        Returns:
+            The source, as the user named it.
+        """
         return self._facts[name].extra.get("source", "")
 
     def images(self, names: Iterable[str]) -> int:
-        """Images with a vector in these shards."""
+        """Count the images with a vector.
+
+        Args:
+            names: Names of shards.
+
+        Returns:
+            Number of images.
+        """
         return sum(self._facts[name].rows - self._count(name, "unusable") for name in names)
 
     def may_improve(self, name: str) -> bool:
-        """Whether some of a shard's images failed for a reason that may have passed."""
+        """Return whether some images of a shard failed for a reason that may be temporary.
+
+        Args:
+            name: Name of the shard.
+
+        Returns:
+            True if there are any.
+        """
         return self._count(name, "retry") > 0
 
     def failures(self, names: Iterable[str]) -> list[tuple[Path, str]]:
-        """Images of these shards without a vector, with the reason."""
+        """List the images without a vector.
+
+        Args:
+            names: Names of shards.
+
+        Returns:
+            Paths and reasons.
+        """
         found = []
         for name in names:
             if self._count(name, "unusable"):
@@ -62,7 +105,14 @@ class Stock:
         return found
 
     def rows(self, names: Iterable[str]) -> dict[str | bytes, Known]:
-        """Path -> row, of all rows of these shards."""
+        """Read all rows of shards.
+
+        Args:
+            names: Names of shards.
+
+        Returns:
+            Path -> row.
+        """
         return {
             row["path"]: Known(row["size"], row["mtime_ns"], row["reason"] is None, name, number)
             for name in names
@@ -70,16 +120,33 @@ class Stock:
         }
 
     def write(self, name: str, content: bytes) -> None:
-        """Put a shard's file into its place, in one step."""
+        """Write a shard's file in one step.
+
+        Args:
+            name: Name of the shard.
+            content: Bytes of the file.
+        """
         with replacing(shard_file.shard_file(self._folder, name)) as temporary:
             temporary.write_bytes(content)
         self._look_at(name)
 
     def table(self, name: str) -> Any:
-        """All of a shard, an Arrow table."""
+        """Read a whole shard.
+
+        Args:
+            name: Name of the shard.
+
+        Returns:
+            An Arrow table.
+        """
         return self._columns(name, None)
 
     def remove(self, names: Iterable[str]) -> None:
+        """Delete shards.
+
+        Args:
+            names: Names of shards.
+        """
         for name in names:
             shard_file.shard_file(self._folder, name).unlink(missing_ok=True)
             self._facts.pop(name, None)
@@ -104,7 +171,14 @@ class Stock:
 
 
 def keys(piece: Piece) -> list[str | bytes]:
-    """The paths of a piece's images, as :meth:`Stock.rows` has them."""
+    """Return the paths of a piece's images, in the form of the keys of ``Stock.rows``.
+
+    Args:
+        piece: The piece.
+
+    Returns:
+        The paths; bytes if a name is not UTF-8.
+    """
     found = []
     for label in piece.labels:
         text, raw = exact(label)

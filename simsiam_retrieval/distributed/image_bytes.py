@@ -1,4 +1,4 @@
-"""The bytes of a piece's images, one after the other, wherever they lie."""
+"""Reading the bytes of a piece's images, local or remote."""
 
 import itertools
 from collections.abc import Iterator
@@ -11,14 +11,21 @@ from ..images.tar_archives import LARGEST_MEMBER, ShardMember
 from .locations import StoredFile, is_url, open_file, read_ranges
 from .pieces import Part, Piece
 
-AT_ONCE = 16  # ranges that are asked of object storage together
-ROWS = 16  # of a table that are unpacked together
+AT_ONCE = 16  # ranges in one request to object storage
+ROWS = 16  # rows of a table that are unpacked at once
 
 
 def contents(piece: Piece) -> Iterator[tuple[Source, int]]:
-    """What to embed, and how many bytes it has, for each image of ``piece``, in order.
+    """Read the images of a piece.
 
-    Local files and members are left to whoever decodes them, who may crash; the others come as bytes.
+    Local files and archive members are only named; the decoding process, which may crash, reads them. Other images are
+    given as bytes.
+
+    Args:
+        piece: The piece.
+
+    Yields:
+        For each image, in order: what to embed, and its size in bytes.
     """
     first = piece.files[0]
     if piece.part is not None and not piece.members:
@@ -65,7 +72,7 @@ def _answer(answer: bytes | Exception, length: int) -> Source:
 
 
 def _rows(table: StoredFile, part: Part) -> Iterator[tuple[Source, int]]:
-    """The rows of ``part``; one row group that is damaged costs its own rows."""
+    """The rows of ``part``; a damaged row group costs only its own rows."""
     import pyarrow.parquet as pq
 
     done = 0
@@ -82,7 +89,7 @@ def _rows(table: StoredFile, part: Part) -> Iterator[tuple[Source, int]]:
                     yield from _group(file, group, part.column, first - start, last - start)
                     done = last - part.first
                 start = stop
-    except Exception as error:  # noqa: BLE001  # storage and pyarrow have exceptions of their own
+    except Exception as error:  # noqa: BLE001  # storage systems and pyarrow have their own exceptions
         problem = _damage(error)
         for _ in range(part.stop - part.first - done):
             yield problem, 0
@@ -98,7 +105,7 @@ def _group(file, group: int, column: str, first: int, stop: int) -> Iterator[tup
         for value in itertools.islice(values, first, stop):
             yield (ImageError("its row has no bytes") if value is None else value), len(value or b"")
             done += 1
-    except Exception as error:  # noqa: BLE001  # pyarrow raises OSErrors and ValueErrors, codecs what they like
+    except Exception as error:  # noqa: BLE001  # pyarrow raises OSError and ValueError, codecs any exception
         problem = _damage(error)
         for _ in range(stop - done):
             yield problem, 0
@@ -107,7 +114,7 @@ def _group(file, group: int, column: str, first: int, stop: int) -> Iterator[tup
 def _damage(error: Exception) -> ImageError:
     if isinstance(error, ImageError):
         return error
-    passing = isinstance(error, OSError) and error.errno is not None  # the system's errors carry a number
+    passing = isinstance(error, OSError) and error.errno is not None  # errors of the operating system have a number
     said = reason(error) if isinstance(error, OSError) else str(error)
     return ImageError(f"its table is damaged: {' '.join(said.split())[:200]}", lasting=not passing)
 

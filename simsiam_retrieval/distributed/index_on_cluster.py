@@ -1,4 +1,4 @@
-"""A sharded collection brought up to date on a cluster: what is to be done, done, and built."""
+"""Updating a sharded collection on a cluster: find what is missing, embed it, build the collection."""
 
 import contextlib
 import shutil
@@ -30,30 +30,48 @@ from .locations import exact, is_url, located
 from .make_shards import make, todo_of
 from .pieces import SHARD_IMAGES, Piece
 
-LISTED_HERE = 100  # local archives and tables: to look into them takes less time than to start a cluster
+LISTED_HERE = 100  # up to so many local archives and tables are listed here, faster than starting a cluster
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a cluster embeds."""
+    """How a cluster embeds.
 
-    address: str | None = None  # of a Ray cluster; None is one on this machine
-    workers: int | None = None  # processes that decode, on all machines together; None is one a CPU
+    Attributes:
+        address: Address of a Ray cluster; None starts one on this machine.
+        workers: Number of decoding processes on all machines together; None is one per CPU.
+        device: Device of the encoder.
+        num_gpus: GPUs of each actor; None is one if the cluster has any and ``device`` allows it.
+        image_column: Column of tables that contains images.
+        prune: Whether to forget the images of sources that are missing or empty.
+        shard_images: Images per shard at most.
+    """
+
+    address: str | None = None
+    workers: int | None = None
     device: str = "auto"
-    num_gpus: float | None = None  # of each actor; None is one where the cluster has any and ``device`` allows it
-    image_column: str | None = None  # of tables
-    prune: bool = False  # forget the images of sources that are missing or empty
+    num_gpus: float | None = None
+    image_column: str | None = None
+    prune: bool = False
     shard_images: int = SHARD_IMAGES
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """Who is told what happens."""
+    """Callbacks for progress.
+
+    Attributes:
+        on_wait: Called with a message while another process holds the lock.
+        on_start: Called with the number of images to embed.
+        on_progress: Called with the number of embedded images.
+        on_stage: Called with stage, done and total while building.
+        on_remark: Called with messages.
+    """
 
     on_wait: Callable[[str], None] | None = None
-    on_start: Callable[[int], None] = lambda total: None  # images that need embedding
-    on_progress: Callable[[int], None] = lambda done: None  # how many of them are done
-    on_stage: Callable[[str, int, int], None] = lambda stage, done, total: None  # of building
+    on_start: Callable[[int], None] = lambda total: None
+    on_progress: Callable[[int], None] = lambda done: None
+    on_stage: Callable[[str, int, int], None] = lambda stage, done, total: None
     on_remark: Callable[[str], None] = lambda remark: None
 
 
@@ -67,13 +85,25 @@ def index_on_cluster(
     recall: float | None = None,
     hooks: Hooks | None = None,
 ) -> Update:
-    """Update the sharded collection in ``folder`` with ``sources`` (folders, files, URLs); make it where there is none.
+    """Update a sharded collection on a cluster, or create it.
 
-    No ``sources`` means all that the collection was made of. What is finished stays when a run ends early; the next
-    one goes on from there. ``encoder``, ``index``, ``recall`` as in :func:`~..collection.indexing.index_folders`.
+    If a run ends early, finished shards stay, and the next run continues.
 
-    Raises :class:`UserError` when a source does not exist or holds no image, for a collection that is not sharded or
-    was made by another encoder, and when the cluster cannot be joined or is lost.
+    Args:
+        sources: Folders, files or URLs; empty for all sources that the collection was made of.
+        folder: The collection's folder.
+        encoder: See ``index_folders``.
+        options: How the cluster embeds.
+        index: See ``index_folders``.
+        recall: See ``index_folders``.
+        hooks: Callbacks for progress.
+
+    Returns:
+        What was changed.
+
+    Raises:
+        UserError: A source does not exist or contains no image, the collection is not sharded or has another encoder,
+            or the cluster cannot be joined or is lost.
     """
     options, hooks = options or Options(), hooks or Hooks()
     check_workers(options.workers)
@@ -89,7 +119,7 @@ def index_on_cluster(
     recorded = [] if is_new else read_manifest(folder).sources
     named = _apart([located(source) for source in sources], recorded)
     encoder_file = folder / ENCODER_FILE if encoder is None and not is_new else find_encoder(encoder)
-    Encoder(encoder_file, device="cpu")  # one that cannot be used should not wait for a long walk
+    Encoder(encoder_file, device="cpu")  # fail now if it cannot be used, before listing many files
     found = {source: find_images(source) for source in named or recorded if not (not named and _is_gone(source))}
     if is_new and not any(map(_holds_images, found.values())):
         raise UserError(f"{', '.join(named)}: no image files, tar archives or Parquet files in there")
@@ -106,7 +136,7 @@ def index_on_cluster(
 
 
 class _NothingUsable(UserError):
-    """Not one image: there is to be no collection."""
+    """No image can be used, so no collection is created."""
 
 
 class _Update:
@@ -118,6 +148,16 @@ class _Update:
         self._folder, self._manifest, self._options, self._hooks, self._stack = folder, made, options, hooks, stack
 
     def run(self, found: dict[str, Found], index: str | None, recall: float | None) -> Update:
+        """Run the update.
+
+        Args:
+            found: Source -> its files.
+            index: Kind of the index.
+            recall: Target recall of the index.
+
+        Returns:
+            What was changed.
+        """
         stock, report = Stock(self._folder, self._manifest.encoder, self._manifest.dim), Update()
         kept = self._kept(found, stock, report)
         pieces = {piece.name(self._manifest.encoder): piece for piece in self._cut(found, report)}
@@ -136,14 +176,14 @@ class _Update:
             self._refuse(report, found)
         _count(report, stock, {name for name in wanted if name not in published} | set(missing), before)
         report.rebuilt = self._build(wanted, index, recall)
-        stock.remove(stale)  # readers have the new state now
+        stock.remove(stale)  # readers see the new state by now
         if self._options.prune:
             self._forget([source for source in self._manifest.sources if source not in found and _is_gone(source)])
         return report
 
     @cached_property
     def _cluster(self) -> Cluster:
-        """Joined when it is needed first: a run that finds nothing to do is over at once."""
+        """The cluster, joined at the first use: a run with nothing to do needs none."""
         return self._stack.enter_context(connected(self._options.address, self._options.workers))
 
     def _map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
@@ -151,7 +191,7 @@ class _Update:
         return self._cluster.map(function, items) if items else iter(())
 
     def _map_beside(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """As :meth:`_map`, where the cluster's machines see the collection's folder; else on this one."""
+        """Like ``_map`` if all machines see the collection's folder; otherwise on this machine."""
         items = list(items)
         if items and not self._cluster.all_see(self._folder / FILE):
             self._hooks.on_remark(f"not all machines of the cluster see {self._folder}: the index is built on this one")
@@ -159,7 +199,7 @@ class _Update:
         return self._map(function, items)
 
     def _kept(self, found: dict[str, Found], stock: Stock, report: Update) -> set[str]:
-        """Shards of sources that are not looked at now, or are missing or empty, as a drive that is not mounted is."""
+        """Shards of sources that are not in this update, or are missing or empty (a drive may not be mounted)."""
         kept: set[str] = set()
         for source in self._manifest.sources:
             there = {name for name in stock.names if stock.source(name) == exact(source)[0]}
@@ -195,7 +235,7 @@ class _Update:
         )
 
     def _build(self, wanted: list[str], index: str | None, recall: float | None) -> bool:
-        """Whether there was anything to build."""
+        """Build the collection; return whether anything changed."""
         built = build(
             self._folder,
             shards=wanted,
@@ -231,7 +271,7 @@ def _published(folder: Path) -> set[str]:
 
 
 def _count(report: Update, stock: Stock, new: set[str], before: dict[str | bytes, Known]) -> None:
-    """Note what readers find ``new``, changed and gone; ``before`` are the usable rows that go or are replaced."""
+    """Count added, changed and removed images; ``before`` are the usable rows that are removed or replaced."""
     if not before:
         report.added = stock.images(new)
         return
@@ -254,17 +294,17 @@ def _holds_images(found: Found) -> bool:
 
 
 def _apart(named: list[str], recorded: list[str]) -> list[str]:
-    """Each source once; raises :class:`UserError` for one that lies in another, whose images would count twice."""
+    """Return each source once; raise ``UserError`` if one is inside another, because its images would count twice."""
     named = list(dict.fromkeys(named))
     if not named and not recorded:
         raise UserError("name a folder, archive, table or URL of images to index")
     for one in named:
         for other in (*named, *recorded):
             if _lies_in(one, other):
-                raise UserError(f"{one}: lies in {other}; name that alone")
+                raise UserError(f"{one}: is inside {other}; name only {other}")
         for other in recorded:
             if _lies_in(other, one):
-                raise UserError(f"{one}: holds {other}, which is in the collection; name a new --collection")
+                raise UserError(f"{one}: contains {other}, which is in the collection; name a new --collection")
     return named
 
 
@@ -273,7 +313,7 @@ def _lies_in(one: str, other: str) -> bool:
 
 
 def _check_free(folder: Path) -> None:
-    ours = (ENCODER_FILE, shard_file.FOLDER, LOCK_FILE, HOLDER_FILE)  # what a creation that was cut off leaves
+    ours = (ENCODER_FILE, shard_file.FOLDER, LOCK_FILE, HOLDER_FILE)  # files that an interrupted creation leaves
     if (folder / CATALOG).exists():
         raise UserError(f"{folder}: a collection without shards; name a new folder with --collection")
     if folder.exists() and (
@@ -283,7 +323,7 @@ def _check_free(folder: Path) -> None:
 
 
 def _remove(folder: Path, *, keep_folder: bool) -> None:
-    """Remove what a collection consists of that has not been built."""
+    """Delete the files of a collection that was never built."""
     for name in (FILE, ENCODER_FILE, HOLDER_FILE, LOCK_FILE):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / shard_file.FOLDER, ignore_errors=True)

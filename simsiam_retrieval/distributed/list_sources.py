@@ -1,4 +1,4 @@
-"""Which images a source holds: loose files, archives' members, tables' rows. Nothing is decoded here."""
+"""Listing the images of a source: loose files, members of archives, rows of tables. Decodes nothing."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,17 +18,35 @@ IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "bytes", "content",
 
 @dataclass
 class Found:
-    """What a source holds, before archives and tables are looked into."""
+    """The files of a source, before archives and tables are opened.
 
-    files: list[StoredFile] = field(default_factory=list)  # loose images, sorted by location
+    Attributes:
+        files: Loose images, sorted by location.
+        archives: Tar archives.
+        tables: Parquet files.
+        other: Number of other files.
+        unreadable: Paths that cannot be read, with the reason.
+    """
+
+    files: list[StoredFile] = field(default_factory=list)
     archives: list[StoredFile] = field(default_factory=list)
     tables: list[StoredFile] = field(default_factory=list)
-    other: int = 0  # neither images, archives nor tables
+    other: int = 0
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
 
 def find_images(source: str) -> Found:
-    """List a folder, file or URL; raises :class:`UserError` when it does not exist or cannot be read."""
+    """List the files of a source.
+
+    Args:
+        source: A folder, file or URL.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: It does not exist or cannot be read.
+    """
     if not is_url(source):
         listing = list_images([Path(source)])
         found = Found(unreadable=listing.unreadable, other=listing.other - len(listing.archives) - len(listing.tables))
@@ -61,18 +79,34 @@ def find_images(source: str) -> Found:
 
 @dataclass(frozen=True)
 class Inside:
-    """What an archive or table holds."""
+    """The content of an archive or table.
+
+    Attributes:
+        file: The archive or table.
+        members: Images of an archive.
+        groups: Number of rows of each row group of a table.
+        column: Path of the column with images.
+        other: Number of other members.
+        problem: Why not all, or nothing, can be used.
+    """
 
     file: StoredFile
     members: tuple[Member, ...] = ()
-    groups: tuple[int, ...] = ()  # rows of a table's row groups
+    groups: tuple[int, ...] = ()
     column: str = ""
     other: int = 0
-    problem: str = ""  # why not all, or nothing, can be used
+    problem: str = ""
 
 
 def look_into_archive(file: StoredFile) -> Inside:
-    """The images in a tar archive. Of members of the same name the last one counts, as when it is unpacked."""
+    """List the images in a tar archive. Of members with the same name the last one is used, as when unpacking.
+
+    Args:
+        file: The archive.
+
+    Returns:
+        Its content.
+    """
     if file.location.lower().endswith(COMPRESSED_TARS):
         return Inside(file, problem="a compressed archive; decompress it first, to a plain .tar")
     counts, members, problem = Listing(), {}, ""
@@ -83,13 +117,21 @@ def look_into_archive(file: StoredFile) -> Inside:
                 members[member.name] = Member(member.name, member.offset_data, member.size)
     except Damaged as damage:
         problem = str(damage)
-    except Exception as error:  # noqa: BLE001  # each storage has exceptions of its own
+    except Exception as error:  # noqa: BLE001  # each storage system has its own exceptions
         members, problem = {}, _said(error)
     return Inside(file, tuple(members.values()), other=counts.other, problem=problem)
 
 
 def look_into_table(file: StoredFile, column: str | None = None) -> Inside:
-    """The rows of a Parquet file, and which column holds their images: ``column``, or the only one that can."""
+    """Read the number of rows of a Parquet file, and find its column of images.
+
+    Args:
+        file: The table.
+        column: Name of the column; None for the only possible one.
+
+    Returns:
+        Its content.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -100,7 +142,7 @@ def look_into_table(file: StoredFile, column: str | None = None) -> Inside:
             schema = metadata.schema.to_arrow_schema()
     except pa.ArrowInvalid:
         return Inside(file, problem="not a Parquet file, or a damaged one")
-    except Exception as error:  # noqa: BLE001  # each storage has exceptions of its own
+    except Exception as error:  # noqa: BLE001  # each storage system has its own exceptions
         return Inside(file, problem=_said(error))
     if b"simsiam_retrieval.format" in (schema.metadata or {}):
         return Inside(file, other=1)  # a shard of a collection, perhaps of this one
@@ -119,7 +161,7 @@ def look_into_table(file: StoredFile, column: str | None = None) -> Inside:
 
 
 def _image_column(field) -> tuple[str, str]:
-    """A column's name and the path to its bytes: a binary one, or a struct with ``bytes`` (Hugging Face's images)."""
+    """A column's name and the path to its bytes: a binary column, or a struct with ``bytes`` (as Hugging Face uses)."""
     from pyarrow import types
 
     def binary(type_) -> bool:
@@ -141,15 +183,32 @@ def _said(error: Exception) -> str:
 
 @dataclass
 class Pieces:
-    """What a source is cut into."""
+    """The pieces of a source.
+
+    Attributes:
+        pieces: The pieces.
+        other: Number of files and archive members that are no images.
+        unreadable: Paths that cannot be read, with the reason.
+    """
 
     pieces: list[Piece] = field(default_factory=list)
-    other: int = 0  # files, and members of archives, that hold no images
+    other: int = 0
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
 
 
 def cut(source: str, found: Found, run: Run = map, *, column: str | None = None, most: int = SHARD_IMAGES) -> Pieces:
-    """Pieces of all that is ``found`` in ``source``; archives and tables are looked into by ``run``."""
+    """Divide the images of a source into pieces.
+
+    Args:
+        source: The source.
+        found: Its files.
+        run: A function like ``map``, for opening archives and tables.
+        column: Column of images in tables; None for the only possible one.
+        most: Images per piece at most.
+
+    Returns:
+        The pieces.
+    """
     cut = Pieces(list(cut_files(source, found.files, most)), found.other, list(found.unreadable))
     for inside in run(look_into_archive, found.archives):
         cut.pieces += cut_archive(source, inside.file, inside.members, most)

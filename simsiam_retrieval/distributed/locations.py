@@ -1,4 +1,4 @@
-"""Where images lie: absolute paths, or URLs of object storage, which fsspec reads."""
+"""Locations of images: absolute paths, or URLs of object storage, which fsspec reads."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,31 +12,52 @@ from urllib.parse import unquote, urlsplit
 from ..core.errors import UserError
 from ..core.paths import absolute
 
-# what storage calls the version of a file, and when it was changed; each system has a name of its own
+# names under which storage systems give a file's version and its time of change
 _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "checksum")
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
-_PYARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")  # which pyarrow can read by itself
+_PYARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")  # schemes that pyarrow can read itself
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file as it was when it was listed; equal ones have equal bytes, as far as its storage can tell."""
+    """A file as it was when it was listed. Equal ones have equal bytes, as far as the storage can tell.
 
-    location: str  # absolute path, or URL
-    size: int  # bytes
-    mtime_ns: int  # 0 where the storage does not say
-    version: str = ""  # ETag or checksum, where the storage has one
+    Attributes:
+        location: Absolute path, or URL.
+        size: Size in bytes.
+        mtime_ns: Time of the last change, in ns; 0 if the storage has none.
+        version: ETag or checksum, if the storage has one.
+    """
+
+    location: str
+    size: int
+    mtime_ns: int
+    version: str = ""
 
 
 def is_url(location: str) -> bool:
-    """Whether this is no local path; an absolute one has no two slashes in a row."""
+    """Return whether a location is a URL. (An absolute local path never contains two slashes in a row.)
+
+    Args:
+        location: A path or URL.
+
+    Returns:
+        True for a URL.
+    """
     return "://" in location
 
 
 def located(source: str) -> str:
-    """One spelling for what a user names: an absolute path, or a URL without a slash at its end.
+    """Normalise a source that a user named.
 
-    Raises :class:`UserError` for the home of a user who does not exist.
+    Args:
+        source: A path or URL.
+
+    Returns:
+        An absolute path, or a URL without a slash at its end.
+
+    Raises:
+        UserError: It is in the home of a user who does not exist.
     """
     if not is_url(source):
         return str(absolute(source))
@@ -47,7 +68,7 @@ def located(source: str) -> str:
 
 @lru_cache(maxsize=64)
 def _filesystem(root: str) -> Any:
-    """The fsspec file system of ``root``, a scheme and a host or bucket; pyarrow's where fsspec's is not installed."""
+    """The file system of a scheme and host or bucket: fsspec's, or pyarrow's if fsspec's is not installed."""
     import fsspec
 
     try:
@@ -68,9 +89,16 @@ def _filesystem(root: str) -> Any:
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """The file system that ``url`` is on, and the path it has there.
+    """Find the file system of a URL.
 
-    Raises :class:`UserError` for a URL that nothing installed can read.
+    Args:
+        url: The URL.
+
+    Returns:
+        The file system, and the path in it.
+
+    Raises:
+        UserError: No installed library can read the URL.
     """
     scheme, _, rest = url.partition("://")
     files = _filesystem(f"{scheme}://{rest.partition('/')[0]}")
@@ -78,7 +106,17 @@ def filesystem(url: str) -> tuple[Any, str]:
 
 
 def open_file(location: str) -> BinaryIO:
-    """A local or remote file, to be read with seeks; raises :class:`OSError` where it cannot be."""
+    """Open a local or remote file for reading with seeks.
+
+    Args:
+        location: A path or URL.
+
+    Returns:
+        The open file.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
     if not is_url(location):
         return Path(location).open("rb")
     files, path = filesystem(location)
@@ -86,7 +124,14 @@ def open_file(location: str) -> BinaryIO:
 
 
 def read_ranges(file_ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
-    """The bytes of (URL, start, end) of each, all of one file system, or the exception that kept them away."""
+    """Read ranges of files of one file system.
+
+    Args:
+        file_ranges: URL, start and end of each range.
+
+    Returns:
+        The bytes of each range, or the exception that prevented reading.
+    """
     files, _ = filesystem(file_ranges[0][0])
     paths = [filesystem(url)[1] for url, _, _ in file_ranges]
     starts, ends = [start for _, start, _ in file_ranges], [end for _, _, end in file_ranges]
@@ -94,9 +139,16 @@ def read_ranges(file_ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exc
 
 
 def find_files(url: str) -> Iterator[StoredFile]:
-    """The files at or below ``url``, sorted by URL; names that begin with a dot, and what is below them, are left out.
+    """List the files at or below a URL. Names with a leading dot, and everything below them, are skipped.
 
-    Raises :class:`UserError` where there is nothing, or nobody answers.
+    Args:
+        url: The URL.
+
+    Yields:
+        The files, sorted by URL.
+
+    Raises:
+        UserError: It does not exist, or the server does not answer.
     """
     files, root = filesystem(url)
     try:
@@ -111,7 +163,7 @@ def find_files(url: str) -> Iterator[StoredFile]:
         below = path[len(root) :].strip("/")
         if any(part.startswith(".") for part in PurePosixPath(below).parts):
             continue
-        if facts.get("size") is None:  # HTTP: a listing has names only
+        if facts.get("size") is None:  # HTTP: a listing contains only names
             facts = files.info(path)
         yield StoredFile(_joined(url, below), int(facts.get("size") or 0), _changed(facts), _version(facts))
 
@@ -125,7 +177,7 @@ def _version(facts: dict) -> str:
 
 
 def _changed(facts: dict) -> int:
-    """When a file was changed last, in nanoseconds since 1970; 0 where the storage does not say."""
+    """Time of the last change in ns since 1970; 0 if the storage has none."""
     value = next((facts[key] for key in _TIMES if facts.get(key)), None)
     if isinstance(value, str):
         try:
@@ -143,7 +195,14 @@ def _one_line(error: Exception) -> str:
 
 
 def exact(location: str) -> tuple[str, bytes | None]:
-    """A location as text, and its bytes where that is not exact: names that are not UTF-8."""
+    """Convert a location to text without losing information.
+
+    Args:
+        location: A path or URL.
+
+    Returns:
+        The text, and the bytes if the text is not exact (names that are not UTF-8).
+    """
     raw = os.fsencode(location) if not is_url(location) else location.encode("utf-8", "surrogateescape")
     text = raw.decode("utf-8", "replace")
     return text, None if text.encode() == raw else raw

@@ -1,4 +1,4 @@
-"""Shards made on a cluster: only what is not there yet is embedded; rows of shards that are to go are used again."""
+"""Making shards on a cluster: only missing images are embedded; rows of outdated shards are used again."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -13,35 +13,57 @@ Embed = Callable[[Sequence[Piece]], Iterator[tuple[int, bytes]]]
 
 @dataclass
 class Todo:
-    """A shard to be made."""
+    """A shard that must be made.
+
+    Attributes:
+        piece: Its images.
+        name: Its name.
+        there: Number in the piece -> an existing row for that image.
+    """
 
     piece: Piece
     name: str
-    there: dict[int, Known] = field(default_factory=dict)  # number in the piece -> a row that is it already
+    there: dict[int, Known] = field(default_factory=dict)
 
     @property
     def rest(self) -> list[int]:
-        """Numbers of the images that are to be embedded."""
+        """Numbers of the images that must be embedded."""
         return [number for number in range(len(self.piece)) if number not in self.there]
 
 
 def todo_of(piece: Piece, name: str, known: dict[str | bytes, Known]) -> Todo:
-    """What is to be done for a shard, where these rows are known.
+    """Determine which images of a shard must be embedded.
 
-    Loose files alone are compared one by one: an archive that has changed is another one, with all that is in it.
+    Only loose files are compared one by one. If an archive has changed, all its images are embedded again.
+
+    Args:
+        piece: The shard's images.
+        name: Name of the shard.
+        known: Path -> existing row.
+
+    Returns:
+        The shard to make.
     """
     todo = Todo(piece, name)
     if piece.part is None and known:
         for number, (key, file) in enumerate(zip(keys(piece), piece.files, strict=True)):
             row = known.get(key)
-            # a time of 0 says nothing: the storage has versions only, which no row keeps
+            # a time of 0 means that the storage has only versions, which rows do not store
             if row is not None and file.mtime_ns and (row.size, row.mtime_ns) == (file.size, file.mtime_ns):
                 todo.there[number] = row
     return todo
 
 
 def make(todos: Sequence[Todo], stock: Stock, embed: Embed, encoder: str, dim: int) -> None:
-    """Make the shards of ``todos`` and put each into its place as soon as it is done."""
+    """Make shards, and write each one as soon as it is done.
+
+    Args:
+        todos: The shards to make.
+        stock: The existing shards.
+        embed: Embeds pieces; yields number and bytes of each shard.
+        encoder: Identity of the encoder.
+        dim: Numbers of a vector.
+    """
     whole = [todo for todo in todos if todo.rest]
     for todo in todos:
         if not todo.rest:
@@ -53,11 +75,11 @@ def make(todos: Sequence[Todo], stock: Stock, embed: Embed, encoder: str, dim: i
 
 
 def _merged(todo: Todo, embedded: bytes, stock: Stock, encoder: str, dim: int) -> bytes:
-    """The shard's file, of rows that are there and those just ``embedded``, in the piece's order."""
+    """The shard's file from existing rows and newly embedded rows, in the piece's order."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows: list[tuple[int, int]] = []  # number in the piece, row of ``parts`` joined
+    rows: list[tuple[int, int]] = []  # (number in the piece, row in the concatenated ``parts``)
     parts, start = [], 0
     for shard in sorted({row.shard for row in todo.there.values()}):
         chosen = [(number, row.number) for number, row in todo.there.items() if row.shard == shard]

@@ -1,7 +1,7 @@
-"""Pieces: what one shard is made of, and the name that it has for that.
+"""Pieces: the images of one shard, and the shard's name.
 
-Loose files are cut where a hash of a file's name says so, not after so many of them: a file that is added or removed
-then changes one piece, and the shards of all others stay as they are.
+Loose files are divided where a hash of a file's name says so, not after a fixed number. If a file is added or removed,
+only one piece changes, and all other shards stay valid.
 """
 
 import zlib
@@ -12,43 +12,63 @@ from pathlib import PurePosixPath
 from ..collection.storage.shard_file import shard_name
 from .locations import StoredFile
 
-SHARD_IMAGES = 1024  # in one shard, at most
+SHARD_IMAGES = 1024  # images per shard at most
 
 
 @dataclass(frozen=True)
 class Member:
-    """An image inside an archive."""
+    """An image inside an archive.
 
-    name: str  # bytes that are not UTF-8 as surrogates
-    offset: int  # of its first byte in the archive
-    length: int  # bytes
+    Attributes:
+        name: Name; bytes that are not UTF-8 are surrogates.
+        offset: Position of its first byte in the archive.
+        length: Size in bytes.
+    """
+
+    name: str
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of an archive or table a piece is."""
+    """The part of an archive or table that a piece consists of.
 
-    first: int  # member or row
+    Attributes:
+        first: First member or row.
+        stop: One after the last member or row.
+        total: Members or rows of the whole file.
+        column: Path of the column with the images' bytes, for example "image.bytes"; empty for an archive.
+    """
+
+    first: int
     stop: int
-    total: int  # of the whole file
-    column: str = ""  # of a table: the one that holds the images' bytes, as a path ("image.bytes")
+    total: int
+    column: str = ""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Images that are embedded together, into one shard; what it is made of cannot change without its name."""
+    """Images that are embedded together into one shard. If the images change, the shard's name changes, too.
 
-    source: str  # the named folder, file or URL that they come from
-    files: tuple[StoredFile, ...]  # loose images; or one archive or table
-    part: Part | None = None  # of an archive or table
-    members: tuple[Member, ...] = ()  # of an archive, those of this part
+    Attributes:
+        source: The folder, file or URL that the user named.
+        files: Loose images, or one archive or table.
+        part: Part of an archive or table; None for loose images.
+        members: Members of an archive in this part.
+    """
+
+    source: str
+    files: tuple[StoredFile, ...]
+    part: Part | None = None
+    members: tuple[Member, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files) if self.part is None else self.part.stop - self.part.first
 
     @property
     def labels(self) -> list[str]:
-        """The name of each image: where it lies, ``ARCHIVE/member``, or ``TABLE#row``."""
+        """Name of each image: its location, ``ARCHIVE/member``, or ``TABLE#row``."""
         if self.part is None:
             return [file.location for file in self.files]
         location = self.files[0].location
@@ -57,17 +77,40 @@ class Piece:
         return [f"{location}#{row}" for row in range(self.part.first, self.part.stop)]
 
     def name(self, encoder: str) -> str:
-        """The name of the shard that an encoder (its identity) makes of these images."""
+        """Return the name of the shard of these images.
+
+        Args:
+            encoder: Identity of the encoder.
+
+        Returns:
+            The name.
+        """
         part = {} if self.part is None else {"part": [self.part.first, self.part.stop, self.part.column]}
         return shard_name(encoder, [{**asdict(file), **part} for file in self.files])
 
     def only(self, chosen: Sequence[int]) -> "Piece":
-        """A piece of loose files with some of them alone."""
+        """Select some loose files.
+
+        Args:
+            chosen: Their positions.
+
+        Returns:
+            The smaller piece.
+        """
         return replace(self, files=tuple(self.files[index] for index in chosen))
 
 
 def cut_files(source: str, files: Sequence[StoredFile], most: int = SHARD_IMAGES) -> Iterator[Piece]:
-    """Pieces of at most ``most`` loose files, which are sorted by name."""
+    """Divide loose files into pieces.
+
+    Args:
+        source: The source.
+        files: The files, sorted by name.
+        most: Files per piece at most.
+
+    Yields:
+        Pieces.
+    """
     least, spacing = max(1, most // 4), max(1, most // 2)
     start = 0
     for stop, file in enumerate(files):
@@ -83,7 +126,17 @@ def cut_files(source: str, files: Sequence[StoredFile], most: int = SHARD_IMAGES
 def cut_archive(
     source: str, archive: StoredFile, members: Sequence[Member], most: int = SHARD_IMAGES
 ) -> Iterator[Piece]:
-    """Pieces of at most ``most`` members, in their order."""
+    """Divide the members of an archive into pieces, in order.
+
+    Args:
+        source: The source.
+        archive: The archive.
+        members: Its images.
+        most: Members per piece at most.
+
+    Yields:
+        Pieces.
+    """
     for first in range(0, len(members), most):
         stop = min(first + most, len(members))
         part = Part(first, stop, len(members))
@@ -93,9 +146,19 @@ def cut_archive(
 def cut_table(
     source: str, table: StoredFile, groups: Sequence[int], column: str, most: int = SHARD_IMAGES
 ) -> Iterator[Piece]:
-    """Pieces of at most ``most`` rows of a table whose row groups have ``groups`` rows.
+    """Divide the rows of a table into pieces.
 
-    Whole row groups where they are small enough, since a row group is read as a whole.
+    Small row groups are not divided, because a row group is always read as a whole.
+
+    Args:
+        source: The source.
+        table: The table.
+        groups: Number of rows of each row group.
+        column: Path of the column with images.
+        most: Rows per piece at most.
+
+    Yields:
+        Pieces.
     """
     total, first, stop = sum(groups), 0, 0
     for rows in [*groups, 0]:

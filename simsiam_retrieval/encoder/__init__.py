@@ -1,4 +1,4 @@
-"""Images -> unit vectors through ONNX Runtime: encoders, their files on the Hub, many files at once."""
+"""Images -> unit vectors with ONNX Runtime: encoders, their files on the Hub, embedding many files."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["Encoder", "load_encoder"]
 
 
 def __getattr__(name: str) -> Any:
-    # imported on first use: the Hub's module needs no ONNX Runtime
+    # imported on first use, because the Hub's module needs no ONNX Runtime
     if name in __all__:
         from . import onnx_encoder
 

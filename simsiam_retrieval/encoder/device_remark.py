@@ -1,10 +1,15 @@
-"""What commands say about the device that embeds."""
+"""The message of commands about the device that computes."""
 
 from ..core import cli
 from .onnx_encoder import Encoder, gpu_present
 
 
 def remark_device(encoder: Encoder, asked: str | None) -> None:
-    """Say what computes, where somebody asked for it (``--device``) or a GPU is there to be taken."""
+    """Print which device computes, if ``--device`` was given or a GPU is present.
+
+    Args:
+        encoder: The loaded encoder.
+        asked: Value of ``--device``; None if it was not given.
+    """
     if asked is not None or encoder.device != "cpu" or gpu_present():
         cli.remark(encoder.took)

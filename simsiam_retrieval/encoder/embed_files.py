@@ -1,4 +1,4 @@
-"""Many files -> vectors, in worker processes, with a reason for each file that gives none."""
+"""Embedding many files in worker processes. Each file gives a vector, or the reason why not."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,26 +16,37 @@ from ..images.tar_archives import ShardMember, read_member
 from ..images.worker_pool import Workers, map_chunks
 from .onnx_encoder import Encoder
 
-LARGE = 64 * 2**20  # bytes; larger files are looked into before they are read
-LARGEST_FILE = 4 * 2**30  # bytes; 200 megapixels of four 32-bit values
+LARGE = 64 * 2**20  # bytes; of larger files the pixels are decoded before the whole file is read
+LARGEST_FILE = 4 * 2**30  # bytes; 200 megapixels with four 32-bit values each
 
 Facts = Callable[[bytes, Decoded], Any]
-Source = ImageFile | bytes | ImageError  # a file to read, what was read already, or why it could not be
+Source = ImageFile | bytes | ImageError  # a file to read, the bytes of a file, or why reading failed
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one image: a vector, or an error."""
+    """The result for one image: a vector or an error.
+
+    Attributes:
+        error: Why there is no vector, or None.
+        lasting: False if the same bytes may give a vector at another attempt.
+        facts: What the caller's function returned for the image.
+        vector: float32 (dim,), unit length, or None.
+    """
 
     error: str | None = None
-    lasting: bool = True  # False where the same bytes may well give a vector another time
-    facts: Any = None  # what the caller's function made of the image
-    vector: NDArray[np.float32] | None = None  # (dim,), unit length
+    lasting: bool = True
+    facts: Any = None
+    vector: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
 class Embedded(Outcome):
-    """What became of one file."""
+    """The result for one file.
+
+    Attributes:
+        file: The file.
+    """
 
     file: ImageFile = field(kw_only=True)
 
@@ -56,12 +67,19 @@ def embed_files(
     facts: Facts | None = None,
     workers: int | None = None,
 ) -> Iterator[list[Embedded]]:
-    """Yield a result for each of ``files``, chunk by chunk, in order.
+    """Embed files in worker processes.
 
-    ``facts`` (a module-level function) is called in the worker with a file's bytes and its decoded image.
+    On a CPU each worker process decodes and embeds with one ONNX Runtime thread. This was measured to be faster than
+    one process with many threads. With a GPU the workers decode, and this process embeds.
 
-    On a CPU each worker process decodes and embeds, with one ONNX Runtime thread: measured faster than one process
-    with many threads. With a GPU the workers decode and this process embeds.
+    Args:
+        files: The files.
+        encoder: The encoder.
+        facts: A module-level function, called in the worker with the bytes and the decoded image of each file.
+        workers: Number of worker processes; None chooses it.
+
+    Yields:
+        One result per file, in order, in chunks.
     """
     rest = iter(files)
     for chunk in map_chunks(
@@ -77,9 +95,14 @@ def embed_files(
 
 
 class Embedders:
-    """The worker processes of :func:`embed_files`, kept for several calls; a context manager that ends them.
+    """The worker processes of ``embed_files``, kept for several calls. A context manager that ends them.
 
-    Never embeds in this process, however few the images: what crashes the decoder costs one image, not its host.
+    Never decodes in this process, even for few images: an image that crashes the decoder costs only that image.
+
+    Args:
+        encoder: The encoder.
+        facts: See ``embed_files``.
+        workers: Number of worker processes.
     """
 
     def __init__(self, encoder: Encoder, *, facts: Facts | None = None, workers: int = 1) -> None:
@@ -93,7 +116,14 @@ class Embedders:
         self._workers.__exit__(*exception)
 
     def embed(self, sources: Iterable[Source]) -> Iterator[list[Outcome]]:
-        """Yield an outcome for each of ``sources``, chunk by chunk, in order; they are drawn a few chunks ahead."""
+        """Embed images.
+
+        Args:
+            sources: Files, bytes, or errors. They are consumed a few chunks ahead.
+
+        Yields:
+            One outcome per source, in order, in chunks.
+        """
         size = _chunk_size(self._encoder)
         for chunk in self._workers.map_chunks(_process, sources, lost=_lost, chunk_size=size):
             yield _finished(chunk, self._encoder)
@@ -125,7 +155,7 @@ def _process(sources: list[Source]) -> list[tuple[Outcome, np.ndarray | None]]:
 
 
 def _finished(chunk: list[tuple[Outcome, np.ndarray | None]], encoder: Encoder) -> list[Outcome]:
-    """Outcomes of what the workers made of a chunk; with a GPU they left the embedding to this process."""
+    """Outcomes of a chunk; with a GPU this process embeds here."""
     return [outcome for outcome, _ in chunk] if encoder.device == "cpu" else _embed(chunk, encoder)
 
 
@@ -136,7 +166,7 @@ def _embed(results: list[tuple[Outcome, np.ndarray | None]], encoder: Encoder) -
 
 
 def _vectors(squares: list[np.ndarray], encoder: Encoder) -> list[NDArray[np.float32] | None]:
-    """A vector for each; None where the encoder gives none that can be used, as of a picture of its mean colour."""
+    """One vector per square; None if the encoder gives no usable one, for example for an image of one colour."""
     if not squares:
         return []
     try:
@@ -165,7 +195,7 @@ def _read(source: Source) -> tuple[Outcome, np.ndarray | None]:
 
 
 def _decoded(source: Source) -> tuple[bytes, Decoded]:
-    """An image's bytes and pixels. Of a large file the bytes are read only when the pixels were decoded."""
+    """The bytes and pixels of an image. A large file's bytes are read only after its pixels were decoded."""
     if isinstance(source, ImageError):
         raise source
     if isinstance(source, bytes):
@@ -173,7 +203,7 @@ def _decoded(source: Source) -> tuple[bytes, Decoded]:
     if isinstance(source, ShardMember):
         content = read_member(source)
     elif source.path.stat().st_size > LARGE:
-        decoded = read_image(source.path, _Worker.short_side)  # which takes what it needs of the file
+        decoded = read_image(source.path, _Worker.short_side)  # reads only the parts that it needs
         size = source.path.stat().st_size
         if size > LARGEST_FILE or size > free_memory() // 2:
             raise ImageError(f"too large: a file of {size / 1e9:.1f} GB", lasting=size > LARGEST_FILE)

@@ -1,6 +1,6 @@
 """Encoders on the Hugging Face Hub: ``hf://OWNER/NAME[@REVISION][/FILE]`` -> a verified file in the Hub's cache.
 
-Only JSON and ONNX files are fetched, and nothing is unpickled. No torch here.
+Only JSON and ONNX files are downloaded, and nothing is unpickled. Imports no torch.
 """
 
 import contextlib
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 PREFIX = "hf://"
-SECTION = "simsiam_retrieval"  # what is ours in the repository's config.json
+SECTION = "simsiam_retrieval"  # this package's section of the repository's config.json
 FORMAT = "simsiam-retrieval-hub/1"
 DEFAULT_FILE = "onnx/model.onnx"
-TIMEOUT = 10  # seconds for the Hub's first word; what is cached is used after that
+TIMEOUT = 10  # seconds to wait for the Hub's first answer; after that the cache is used
 
 
 def hub_api() -> "HfApi":
-    """The Hub's client: server, token and cache as the user's environment and login say (``HF_ENDPOINT``, ...)."""
+    """Create the Hub's client, with server, token and cache from the user's environment and login.
+
+    Returns:
+        The client; ``HF_ENDPOINT`` sets the server.
+    """
     from huggingface_hub import HfApi
 
     endpoint = os.environ.get("HF_ENDPOINT") or None
@@ -37,15 +41,20 @@ def hub_api() -> "HfApi":
 
 
 def fetch(reference: str) -> Path:
-    """The ONNX file that ``reference`` means, downloaded unless it is cached, and its checksum verified.
+    """Download an encoder from the Hub, unless it is cached, and verify its checksum.
 
-    ``hf://OWNER/NAME`` is the fp32 file of the repository's main branch; ``@REVISION`` names a branch, tag, commit or
-    pull request (``@refs/pr/1``); a path chooses another file (``/onnx/model_int8.onnx``). All files come from one
-    commit, which :func:`source_of` reads off the path. A commit that is cached needs no network; of a branch the cached
-    commit is used where the Hub cannot be reached.
+    All files come from one commit; ``source_of`` reads it from the path. A cached commit needs no network. If the Hub
+    cannot be reached, the cached commit of a branch is used.
 
-    Raises :class:`UserError` when there is no such encoder, it cannot be reached, or it is not what its
-    ``config.json`` says.
+    Args:
+        reference: ``hf://OWNER/NAME`` is the fp32 file of the main branch. ``@REVISION`` names a branch, tag, commit or
+            pull request (``@refs/pr/1``). A path chooses another file (``/onnx/model_int8.onnx``).
+
+    Returns:
+        The ONNX file in the cache.
+
+    Raises:
+        UserError: There is no such encoder, the Hub cannot be reached, or the file does not match ``config.json``.
     """
     repo, revision, name = _parsed(reference)
     with _explained(reference), quiet_client():
@@ -63,7 +72,14 @@ def fetch(reference: str) -> Path:
 
 
 def source_of(file: Path) -> str | None:
-    """``hf://OWNER/NAME@COMMIT/FILE`` for a file in the Hub's cache, or None."""
+    """Return the reference of a file in the Hub's cache.
+
+    Args:
+        file: A path.
+
+    Returns:
+        ``hf://OWNER/NAME@COMMIT/FILE``, or None if the file is not in the Hub's cache.
+    """
     parts = file.parts
     for at, part in enumerate(parts[:-2]):
         if part == "snapshots" and at and parts[at - 1].startswith("models--"):
@@ -88,7 +104,7 @@ def _parsed(reference: str) -> tuple[str, str, str]:
 
 
 def _download(repo: str, name: str, revision: str) -> Path:
-    """A file in the Hub's cache; of a revision that the Hub cannot be asked about, the one that is there."""
+    """A file in the Hub's cache. If the Hub cannot be asked about the revision, the cached one."""
     import httpx2
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.constants import is_offline_mode
@@ -100,7 +116,7 @@ def _download(repo: str, name: str, revision: str) -> Path:
         return known  # a commit does not change
     api = hub_api()
     try:
-        # asked first, because the client itself tries for half a minute when there is no network
+        # ask first: without a network the client itself tries for half a minute
         if not is_offline_mode():
             api.model_info(repo, revision=revision, timeout=TIMEOUT)
         return Path(api.hf_hub_download(repo, name, revision=revision, local_files_only=is_offline_mode()))
@@ -114,7 +130,7 @@ def _download(repo: str, name: str, revision: str) -> Path:
 
 
 def _listing(reference: str, config_file: Path) -> tuple[dict[str, str], str]:
-    """Paths and SHA-256 digests of the encoders that ``config.json`` names, and which of them is the usual one."""
+    """Paths and SHA-256 digests of the encoders in ``config.json``, and the path of the default encoder."""
     try:
         section = parse_json(config_file.read_text(encoding="utf-8"))[SECTION]
         files = {str(name): str(digest) for name, digest in section["files"].items() if name.endswith(".onnx")}
@@ -129,7 +145,7 @@ def _listing(reference: str, config_file: Path) -> tuple[dict[str, str], str]:
 
 
 def _is_inside(name: str) -> bool:
-    """Whether this can be the path of a file in a repository."""
+    """Whether this can be the path of a file in the repository."""
     parts = name.replace("\\", "/").split("/")
     return name.isprintable() and ":" not in name and all(part not in ("", ".", "..") for part in parts)
 
@@ -180,7 +196,14 @@ def _explained(reference: str) -> Iterator[None]:
 
 
 def refusal(error: Any) -> str:
-    """What the Hub's status means for the user, in words; ``error`` is the client's ``HfHubHTTPError``."""
+    """Explain the Hub's HTTP status to the user.
+
+    Args:
+        error: The client's ``HfHubHTTPError``.
+
+    Returns:
+        What is wrong and what to do.
+    """
     status = error.response.status_code
     known = {
         401: "the Hub does not accept your token; log in again with: hf auth login (or set HF_TOKEN)",
@@ -191,13 +214,17 @@ def refusal(error: Any) -> str:
         429: "the Hub asks for a pause; run it again later",
     }
     if status >= 500:
-        return f"the Hub has trouble of its own (status {status}); run it again later"
+        return f"the Hub has a problem (status {status}); run it again later"
     return known.get(status, f"the Hub refuses it (status {status})")
 
 
 @contextlib.contextmanager
 def quiet_client() -> Iterator[None]:
-    """Keep the client's own warnings off the terminal, and its bars away from where there is none."""
+    """Suppress the client's warnings; also its progress bars if stderr is no terminal.
+
+    Yields:
+        None.
+    """
     from huggingface_hub import logging as client_logging
     from huggingface_hub.utils import disable_progress_bars
 

@@ -1,4 +1,4 @@
-"""Images -> unit vectors through ONNX Runtime; no torch here, so that it starts fast and runs anywhere."""
+"""Images -> unit vectors with ONNX Runtime. Imports no torch, so that it starts fast and runs anywhere."""
 
 import contextlib
 import ctypes
@@ -27,11 +27,11 @@ FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX fi
 
 DEVICES = {"cpu": "CPU", "cuda": "GPU (CUDA)", "tensorrt": "GPU (TensorRT)"}
 PROVIDERS = {"cuda": ["CUDAExecutionProvider"], "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider"]}
-RUN_FILES = ("encoder.onnx", "encoder_fp16.onnx", "encoder_int8.onnx")  # in a run folder, the first is taken
-LARGEST_SIDE, LARGEST_DIM = 4096, 65_536  # of images, in pixels, and of vectors; more is damage
+RUN_FILES = ("encoder.onnx", "encoder_fp16.onnx", "encoder_int8.onnx")  # the first one in a run folder is used
+LARGEST_SIDE, LARGEST_DIM = 4096, 65_536  # pixels of an image's side, numbers of a vector; a larger value is damage
 LARGEST_FILE = 2**31  # bytes; ONNX itself allows no more
-UNIT = 4e-3  # a vector's squared length may differ from 1 by this
-HEAVY = ("Conv", "Gemm", "MatMul")  # what a GPU is for
+UNIT = 4e-3  # largest difference between a vector's squared length and 1
+HEAVY = ("Conv", "Gemm", "MatMul")  # operators that must run on the GPU
 
 ImageLike = Image.Image | np.ndarray | Path | str | bytes
 
@@ -39,20 +39,28 @@ ImageLike = Image.Image | np.ndarray | Path | str | bytes
 class Encoder:
     """An ONNX encoder with its own preprocessing: uint8 RGB in, unit float32 vectors out.
 
-    Safe to share between threads. ``identity`` is a hash of the file: vectors of encoders with different
-    identities cannot be compared.
+    Can be shared between threads.
+
+    Args:
+        file: The ONNX file.
+        device: "cpu", "cuda", "tensorrt", or "auto" (CUDA if it can be used, otherwise the CPU). "cuda" and "tensorrt"
+            raise an error if the model does not run on the GPU.
+        threads: Threads for one batch; by default ONNX Runtime decides (one per core).
+        tested: Skip the test that embeds two images, because the same file was loaded before.
+
+    Attributes:
+        file: The ONNX file.
+        identity: Hash of the file. Vectors of encoders with different identities cannot be compared.
+        device: The device that is used: "cpu", "cuda" or "tensorrt".
+        image_size: Side in pixels of the square that the network sees.
+        dim: Numbers of a vector.
+        metadata: Metadata of the ONNX file.
+
+    Raises:
+        UserError: The file is missing, damaged, or not an encoder of this package, or the GPU is not used.
     """
 
     def __init__(self, file: Path, *, device: str = "auto", threads: int | None = None, tested: bool = False) -> None:
-        """Load ``file``.
-
-        ``device``: "cpu"; "cuda" or "tensorrt", an error when the GPU is not used in the end; or "auto": CUDA where it
-        can be used, else the CPU. ``device`` and ``took`` say what it came to.
-        ``threads``: threads for one batch; by default ONNX Runtime's choice, one per core. ``tested``: another one of
-        this file was loaded before, so two images need not be embedded to see that it gives vectors.
-
-        Raises :class:`UserError` when the file is missing, damaged, or not an encoder of this package.
-        """
         self.file = file
         content = _read(file)
         self.identity = hashlib.sha256(content).hexdigest()[:16]
@@ -73,10 +81,10 @@ class Encoder:
             raise UserError(
                 f"{file}: cannot be an encoder: images of {self.image_size} px, vectors of {self.dim} values"
             )
-        # files are decoded no smaller than this, wherever they are embedded: the same pixels, the same vector
+        # every caller decodes files at this size or larger, so that the same file always gives the same vector
         self.decode_side = max(2 * self.image_size, 256)
         if not tested:
-            # two, as a graph may have been exported for one at a time; not of one colour, which may have no direction
+            # two images: some graphs accept only one at a time. Noise: an image of one colour may give a zero vector
             noise = np.random.default_rng(0).integers(0, 256, (2, self.image_size, self.image_size, 3), np.uint8)
             self.embed_pixels(noise)
 
@@ -88,17 +96,24 @@ class Encoder:
 
     @property
     def took(self) -> str:
-        """One line for people: what computes."""
+        """One line that says which device computes."""
         return f"computing on the {DEVICES[self.device]}"
 
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed a batch of equally sized images.
+        """Embed a batch of images of equal size.
 
-        ``pixels``: uint8 (n, height, width, 3), RGB. The graph takes the largest centred square, or the whole
-        of a long picture (``images/decode.py``), resamples it to ``image_size`` and normalises. Returns float32
-        (n, dim), rows of length 1.
+        The graph takes the largest centred square (of a long picture the whole, see ``images/decode.py``), resamples it
+        to ``image_size`` and normalises it.
 
-        Raises :class:`UserError` where the graph gives anything else.
+        Args:
+            pixels: uint8 (n, height, width, 3), RGB.
+
+        Returns:
+            float32 (n, dim), rows of length 1.
+
+        Raises:
+            ValueError: ``pixels`` has another dtype or shape.
+            UserError: The graph fails or returns anything else.
         """
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
             raise ValueError(f"expected uint8 (n, height, width, 3), got {pixels.dtype} {pixels.shape}")
@@ -106,7 +121,7 @@ class Encoder:
             return np.zeros((0, self.dim), np.float32)
         try:
             vectors = np.asarray(self._session.run(["vectors"], {"images": pixels})[0])
-        # ONNX Runtime's exceptions share no base class but Exception
+        # ONNX Runtime's exceptions have no common base class except Exception
         except Exception as error:  # noqa: BLE001
             reason = " ".join(str(error).split())[:120]
             raise UserError(f"{self.file}: does not work as an encoder ({reason}); export it again") from None
@@ -116,22 +131,39 @@ class Encoder:
                 f"({len(pixels)}, {self.dim}); export it again"
             )
         lengths = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
-        if not (np.abs(lengths - 1) <= UNIT).all():  # so that NaN counts
+        if not (np.abs(lengths - 1) <= UNIT).all():  # in this form NaN fails, too
             raise UserError(f"{self.file}: gives vectors that are not of unit length; export it again")
         return vectors
 
     def embed(self, images: Iterable[ImageLike], *, batch_size: int = 8) -> NDArray[np.float32]:
-        """Embed images of any size: paths, encoded bytes, Pillow images or uint8 arrays (h, w) or (h, w, 3).
+        """Embed images of any size.
 
-        Returns float32 (n, dim), rows of length 1, in the order given.
-        Raises :class:`UserError` naming the first image that cannot be decoded.
+        Args:
+            images: Paths, encoded bytes, Pillow images, or uint8 arrays (h, w) or (h, w, 3).
+            batch_size: Images per call of the graph.
+
+        Returns:
+            float32 (n, dim), rows of length 1, in the given order.
+
+        Raises:
+            UserError: An image cannot be decoded; the message names it.
         """
         batches = _batched((self.square(image) for image in images), batch_size)
         vectors = [self.embed_pixels(np.stack(batch)) for batch in batches]
         return np.concatenate(vectors) if vectors else np.zeros((0, self.dim), np.float32)
 
     def square(self, image: ImageLike) -> NDArray[np.uint8]:
-        """The (image_size, image_size, 3) pixels that the encoder sees of ``image``."""
+        """Return the pixels of an image that the encoder sees.
+
+        Args:
+            image: See ``embed``.
+
+        Returns:
+            uint8 (image_size, image_size, 3).
+
+        Raises:
+            UserError: The image cannot be decoded.
+        """
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8:
                 raise ValueError(f"expected a uint8 array, got {image.dtype}")
@@ -149,7 +181,7 @@ class Encoder:
 
 
 def _read(file: Path) -> bytes:
-    """The bytes of an encoder's file, which may be whatever a user names."""
+    """Read an encoder's file, which may be any path that a user names."""
     try:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -166,17 +198,22 @@ def _read(file: Path) -> bytes:
 
 
 def stored_features(file: Path) -> str | None:
-    """What the vectors of an encoder's file are made of, without loading it to compute; None where nobody can tell.
+    """Read the description of an encoder's features, without loading it for computing.
 
-    The text of a feature description (``methods/feature_description.py``), or other words where there is none.
+    Args:
+        file: An ONNX file.
+
+    Returns:
+        The text of a feature description (``methods/feature_description.py``), or another text that the file has
+        instead; None if unknown.
     """
-    import onnx  # here, as it takes its time to import
+    import onnx  # here, because its import is slow
 
     from ..methods.feature_description import METADATA_KEY, described
 
     try:
         model = onnx.load(file, load_external_data=False)
-    # protobuf's errors share no base class but Exception
+    # protobuf's errors have no common base class except Exception
     except Exception:  # noqa: BLE001
         return None
     metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -185,7 +222,11 @@ def stored_features(file: Path) -> str | None:
 
 
 def default_encoder_file() -> Path:
-    """The encoder that is shipped with the package."""
+    """Return the encoder that is installed with the package.
+
+    Returns:
+        Its ONNX file.
+    """
     return Path(str(resources.files("simsiam_retrieval.encoder.shipped").joinpath("encoder.onnx")))
 
 
@@ -207,17 +248,24 @@ def check_shipped(file: Path, identity: str | None = None) -> None:
 
 
 def find_encoder(encoder: str | Path | None) -> Path:
-    """The ONNX file that an ENCODER argument means: a run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]``,
-    ``previous`` (the one shipped before today's, where it is found), or nothing (the shipped one).
+    """Find the ONNX file that an ENCODER argument stands for.
 
-    Raises :class:`UserError` when there is none.
+    Args:
+        encoder: A run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]``, "previous" (the encoder that was
+            shipped before the current one, if it is found), or None for the encoder of the package.
+
+    Returns:
+        The ONNX file.
+
+    Raises:
+        UserError: There is none.
     """
     if encoder is None:
         file = default_encoder_file()
         check_shipped(file)
         return file
     if isinstance(encoder, str) and encoder.startswith("hf://"):
-        from .hub import fetch  # here, as the Hub's client takes its time to import
+        from .hub import fetch  # here, because the import of the Hub's client is slow
 
         return fetch(encoder)
     if "://" in str(encoder) or str(encoder).startswith(("http:/", "https:/")):
@@ -238,24 +286,50 @@ def find_encoder(encoder: str | Path | None) -> Path:
 
 
 def load_encoder(encoder: str | Path | None = None, *, device: str = "auto", threads: int | None = None) -> Encoder:
-    """Load an encoder: a run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]`` (see :func:`hub.fetch`), or by
-    default the one shipped with the package.
+    """Load an encoder.
 
-    Raises :class:`UserError` when it is missing, damaged, or the GPU that ``device`` asks for is not used.
+    Args:
+        encoder: A run folder, an ``.onnx`` file, ``hf://OWNER/NAME[@REVISION]`` (see ``encoder.hub.fetch``), or None
+            for the encoder that is installed with the package.
+        device: See ``Encoder``.
+        threads: See ``Encoder``.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        UserError: It is missing or damaged, or the GPU that ``device`` requires is not used.
     """
     return Encoder(find_encoder(encoder), device=device, threads=threads)
 
 
 def check_device(device: str) -> None:
-    """Raise :class:`UserError` for a --device that does not exist."""
+    """Check the value of ``--device``.
+
+    Args:
+        device: The value.
+
+    Raises:
+        UserError: It is unknown.
+    """
     if device != "auto" and device not in DEVICES:
         raise UserError(f"--device {device}: choose auto, {', '.join(DEVICES)}")
 
 
 def open_session(file: Path, content: bytes, device: str, threads: int | None) -> tuple[Any, str]:
-    """An ONNX Runtime session of the model ``content``, and the device that computes it.
+    """Open an ONNX Runtime session.
 
-    Raises :class:`UserError` when the model cannot be loaded, or the GPU that ``device`` asks for is not used.
+    Args:
+        file: The file's name, for messages.
+        content: The model.
+        device: See ``Encoder``.
+        threads: Threads for one batch, or None.
+
+    Returns:
+        The session, and the device that computes.
+
+    Raises:
+        UserError: The model cannot be loaded, or the GPU that ``device`` requires is not used.
     """
     check_device(device)
     asked = device
@@ -270,11 +344,11 @@ def open_session(file: Path, content: bytes, device: str, threads: int | None) -
 
 
 def _try_session(file: Path, content: bytes, device: str, threads: int | None) -> tuple[Any, str | None]:
-    """A session, and why the GPU that ``device`` means is not used, where it is not."""
+    """Open a session; also return the reason if the GPU is not used."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # ORT logs to stderr what is raised, or checked, here anyway
+    options.log_severity_level = 4  # no logging to stderr: this module raises or checks the same problems
     if threads is not None:
         options.intra_op_num_threads = threads
     wanted = PROVIDERS.get(device, [])
@@ -285,22 +359,30 @@ def _try_session(file: Path, content: bytes, device: str, threads: int | None) -
             return None, f"this ONNX Runtime has no {wanted[0]}"
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
-        with _no_chatter(onnxruntime):  # of a damaged file, too
+        with _no_chatter(onnxruntime):  # also for damaged files
             session = onnxruntime.InferenceSession(content, options, providers=[*wanted, "CPUExecutionProvider"])
-    # ONNX Runtime's exceptions share no base class but Exception
+    # ONNX Runtime's exceptions have no common base class except Exception
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split())[:120]
         if wanted:
-            _try_session(file, content, "cpu", threads)  # is it the file, or the GPU?
+            _try_session(file, content, "cpu", threads)  # raises if the file itself is damaged
             return None, f"ONNX Runtime fails there ({reason})"
         raise UserError(f"{file}: damaged, or not an ONNX model ({reason})") from None
     return session, unused(session, wanted[0]) if wanted else None
 
 
 def unused(session: Any, provider: str) -> str | None:
-    """Why ``provider`` does not compute the model; None where it does.
+    """Return why a provider does not compute the model.
 
-    Registering a provider is not enough: operations that it lacks stay on the CPU, with no more than a log line.
+    A registered provider proves nothing: operators that it lacks run on the CPU, with only a log line. So this checks
+    on which device each operator was placed.
+
+    Args:
+        session: The session.
+        provider: Name of the execution provider.
+
+    Returns:
+        The reason; None if the provider computes the model.
     """
     if provider not in session.get_providers():
         return "ONNX Runtime cannot use a GPU here"
@@ -317,7 +399,7 @@ def unused(session: Any, provider: str) -> str | None:
 
 @contextlib.contextmanager
 def _no_chatter(onnxruntime: Any) -> Iterator[None]:
-    """Providers that cannot be loaded make ONNX Runtime print to stdout and log; what is wrong is raised here."""
+    """Suppress what ONNX Runtime prints and logs when a provider cannot be loaded; the problem is raised instead."""
     onnxruntime.set_default_logger_severity(4)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -327,14 +409,18 @@ def _no_chatter(onnxruntime: Any) -> Iterator[None]:
 
 
 def _return_freed_memory() -> None:
-    """Hand what loading took and freed back to the system: 100 MB in every process, which glibc would keep."""
+    """Return the memory that loading needed to the system: glibc would keep 100 MB in every process."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)
 
 
 def gpu_present() -> bool:
-    """Whether this machine shows an NVIDIA GPU; asking CUDA itself would cost every start a second."""
+    """Return whether this machine has an NVIDIA GPU, without asking CUDA, which would take a second at every start.
+
+    Returns:
+        True if a device node exists, and always on Windows.
+    """
     return any(Path(node).exists() for node in ("/dev/nvidia0", "/dev/dxg")) or os.name == "nt"
 
 

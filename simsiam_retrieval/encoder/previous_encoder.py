@@ -1,4 +1,4 @@
-"""The encoder that was shipped before today's, by name for one release; its 23 MB are not in the package again."""
+"""The encoder that was shipped before the current one, available by name for one release without its 23 MB."""
 
 import hashlib
 import subprocess
@@ -9,20 +9,24 @@ from ..core.errors import UserError
 from ..core.known_collections import known_collections
 from ..core.paths import home
 
-PREVIOUS = "previous"  # its name
+PREVIOUS = "previous"  # name of that encoder
 DIGEST = "b66f3e2b1e582e579f8de338f15b7a0c6240a8d1a1ebb52ea9c3f63af85c634c"  # SHA-256 of the file
 IDENTITY = DIGEST[:16]
 BLOB = "7812f03746ef3d2d61e2c1309eb87e6a3329298c"  # the file in this repository's history
-COPY = "encoder.onnx"  # of a collection's own encoder
+COPY = "encoder.onnx"  # a collection's own copy of its encoder
 
 
 def previous_encoder() -> Path:
-    """The file of the encoder that was shipped before.
+    """Find the file of the encoder that was shipped before.
 
-    Looks in the data directory, then in the collections of this user that were made with it, then in the git history
-    of this checkout; what is found there is kept in the data directory.
+    Looks in the data directory, in the collections of this user that were made with it, and in the git history of this
+    checkout. A file from the git history is copied to the data directory.
 
-    Raises :class:`UserError` where it is in none of them.
+    Returns:
+        The ONNX file.
+
+    Raises:
+        UserError: It is in none of these places.
     """
     kept = home() / "encoders" / f"{IDENTITY}.onnx"
     for file in (kept, *(known.path / COPY for known in known_collections())):
@@ -41,12 +45,19 @@ def previous_encoder() -> Path:
 
 
 def advice(identity: str) -> str | None:
-    """What to do with a collection made by the encoder ``identity``: a line where that was shipped before."""
+    """Return what to do with a collection that was made with the previous encoder.
+
+    Args:
+        identity: Identity of the collection's encoder.
+
+    Returns:
+        One line; None for any other encoder.
+    """
     if identity != IDENTITY:
         return None
     return (
-        f"made with the encoder shipped before ({IDENTITY}), which goes on working from the collection's own copy; "
-        "for today's, index the folders with a new --collection"
+        f"made with the encoder shipped before ({IDENTITY}), which still works from the collection's own copy; "
+        "for the current one, index the folders with a new --collection"
     )
 
 

@@ -1,1 +1,1 @@
-"""What features are worth: kNN and linear classifiers over frozen features."""
+"""Evaluation of features: kNN, linear probe, retrieval, near-duplicates, and reports about them."""

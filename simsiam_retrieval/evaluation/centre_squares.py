@@ -1,4 +1,4 @@
-"""Many files -> the centre squares of their pictures, in worker processes; no torch, so that these start fast."""
+"""The centre squares of many image files, computed in worker processes. Imports no torch, for a fast start."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,12 +13,30 @@ Square = NDArray[np.uint8]  # (side, side, 3), RGB
 
 
 def decode_side(side: int) -> int:
-    """The short side down to which a JPEG may be decoded before its square is taken; an encoder's own rule."""
+    """Return the short side down to which a JPEG may be decoded before its square is cropped.
+
+    Encoders use the same rule.
+
+    Args:
+        side: Side of the square in pixels.
+
+    Returns:
+        Pixels.
+    """
     return max(2 * side, 256)
 
 
 def read_squares(files: Sequence[ImageFile], side: int, *, workers: int | None = None) -> Iterator[list[Square | str]]:
-    """Yield, chunk by chunk and in order, each file's centre square, or the reason why there is none."""
+    """Read the centre squares of image files.
+
+    Args:
+        files: The files.
+        side: Side of the squares in pixels.
+        workers: Number of worker processes; None chooses it.
+
+    Yields:
+        In chunks and in order: each file's square, uint8 (side, side, 3), or the reason why there is none.
+    """
     yield from map_chunks(
         _read, [(file, side) for file in files], lost=lambda item, reason: reason, workers=workers, chunk_size=32
     )

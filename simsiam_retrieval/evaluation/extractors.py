@@ -1,4 +1,4 @@
-"""What turns pictures into features: an encoder, and the baselines that every number is held against."""
+"""Feature extractors: an encoder, and the baselines that it is compared with."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -19,33 +19,61 @@ from ..methods.feature_description import described
 from ..metrics.whitening import Whitening
 from .centre_squares import read_squares
 
-PIXEL_SIDE = 32  # of the raw-pixel baseline
-SEED = 0  # of the random weights
-
+PIXEL_SIDE = 32  # side in pixels of the raw-pixel baseline
+SEED = 0  # seed of the random weights
 Row = tuple[NDArray | None, str]  # a stored vector, or None and the reason
 
 
 class Extractor(Protocol):
-    """Pictures -> features. Vectors are kept as ``stored`` says and become float32 unit rows in ``unit_rows``."""
+    """Images -> features. Vectors are stored in the dtype ``stored``; ``unit_rows`` makes float32 unit rows of them.
 
-    name: str  # in tables
-    identity: str  # a hash: equal identities, equal features
-    about: str  # one line on what it is
-    side: int  # of the squares that it looks at, in pixels
+    Attributes:
+        name: Name in tables.
+        identity: A hash; extractors with equal identities give equal features.
+        about: One line that describes it.
+        side: Side of the squares that it uses, in pixels.
+        dim: Numbers of a vector.
+        stored: dtype of stored vectors.
+    """
+
+    name: str
+    identity: str
+    about: str
+    side: int
     dim: int
     stored: np.dtype
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
-        """One row for each file, chunk by chunk, in order."""
+        """Compute the features of files.
+
+        Args:
+            files: The files.
+            workers: Number of worker processes; None chooses it.
+
+        Yields:
+            One row per file, in chunks and in order.
+        """
         ...
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
-        """Stored vectors (n, dim) of uint8 squares (n, s, s, 3); s is ``side``, or larger where it does not matter."""
+        """Compute the features of squares.
+
+        Args:
+            squares: uint8 (n, s, s, 3); s is ``side``, or larger if the extractor resizes.
+
+        Returns:
+            Stored vectors (n, dim).
+        """
         ...
 
 
 class EncoderExtractor:
-    """An ONNX encoder."""
+    """The features of an ONNX encoder.
+
+    Args:
+        encoder: The encoder.
+        name: Name in tables.
+    """
 
     def __init__(self, encoder: Encoder, name: str) -> None:
         self.encoder, self.name = encoder, name
@@ -54,15 +82,17 @@ class EncoderExtractor:
         self.about = f"encoder {encoder.identity}, {encoder.image_size} px"
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
+        """See ``Extractor.rows``."""
         for chunk in embed_files(files, self.encoder, workers=workers):
             yield [(embedded.vector, embedded.error or "no reason given") for embedded in chunk]
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
+        """See ``Extractor.embed_squares``."""
         return np.concatenate([self.encoder.embed_pixels(part) for part in _parts(squares)])
 
 
 class PixelExtractor:
-    """Raw pixels: the centre square at ``PIXEL_SIDE``, as one long vector."""
+    """Raw pixels: the centre square at ``PIXEL_SIDE`` as one long vector."""
 
     def __init__(self) -> None:
         self.name = "raw pixels"
@@ -71,17 +101,26 @@ class PixelExtractor:
         self.about = f"centre square at {PIXEL_SIDE} x {PIXEL_SIDE} px, RGB values as one vector of length 1"
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
+        """See ``Extractor.rows``."""
         for chunk in read_squares(files, self.side, workers=workers):
             yield [(None, square) if isinstance(square, str) else (square.reshape(-1), "") for square in chunk]
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
+        """See ``Extractor.embed_squares``."""
         size = (self.side, self.side)
         small = [np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BILINEAR)) for square in squares]
         return np.stack(small).reshape(len(squares), -1)
 
 
 class NetworkExtractor:
-    """A torch backbone in eval mode on the CPU, fed the centre square as an exported encoder is."""
+    """A torch backbone in eval mode on the CPU, with the same centre squares as an exported encoder.
+
+    Args:
+        network: The backbone.
+        side: Side of the squares in pixels.
+        name: Name in tables.
+        about: One line that describes it.
+    """
 
     def __init__(self, network: nn.Module, side: int, name: str, about: str) -> None:
         self.network, self.side, self.name, self.about = network.eval(), side, name, about
@@ -89,6 +128,7 @@ class NetworkExtractor:
         self.identity = f"{weights_hash(network)}-{side}"
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
+        """See ``Extractor.rows``."""
         for chunk in read_squares(files, self.side, workers=workers):
             squares = [square for square in chunk if not isinstance(square, str)]
             vectors = iter(self.embed_squares(np.stack(squares)) if squares else ())
@@ -96,11 +136,19 @@ class NetworkExtractor:
 
     @torch.inference_mode()
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
+        """See ``Extractor.embed_squares``."""
         return np.concatenate([self.network(normalised(part, self.network)).numpy() for part in _parts(squares)])
 
 
 class ReducedExtractor:
-    """Another extractor's features behind PCA, as an encoder has it in its graph."""
+    """Another extractor's features after PCA, as an encoder has it in its graph.
+
+    Args:
+        inner: The other extractor.
+        reduction: The fitted PCA.
+        name: Name in tables.
+        about: One line that describes it.
+    """
 
     def __init__(self, inner: Extractor, reduction: Whitening, name: str, about: str) -> None:
         self.inner, self.reduction = inner, reduction
@@ -110,37 +158,77 @@ class ReducedExtractor:
         self.identity = f"{inner.identity}-{hashlib.sha256(axes.tobytes()).hexdigest()[:8]}"
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
+        """See ``Extractor.rows``."""
         for chunk in self.inner.rows(files, workers):
             yield [(None if row is None else self.reduced(row[None])[0], reason) for row, reason in chunk]
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
+        """See ``Extractor.embed_squares``."""
         return self.reduced(self.inner.embed_squares(squares))
 
     def reduced(self, stored: NDArray) -> NDArray[np.float32]:
-        """Unit vectors (n, dim) of what the other extractor stores, (n, d)."""
+        """Apply the PCA.
+
+        Args:
+            stored: Stored vectors of the other extractor (n, d).
+
+        Returns:
+            Unit rows, float32 (n, dim).
+        """
         return self.reduction(unit_rows(stored)).numpy()
 
 
 def normalised(squares: NDArray[np.uint8], network: nn.Module) -> Tensor:
-    """uint8 (n, s, s, 3) -> float32 (n, 3, s, s), as the backbone ``network`` expects it."""
+    """Convert squares to the input of a backbone.
+
+    Args:
+        squares: uint8 (n, s, s, 3).
+        network: The backbone.
+
+    Returns:
+        float32 (n, 3, s, s), normalised.
+    """
     x = torch.from_numpy(squares).permute(0, 3, 1, 2).float().div_(255)
     mean, std = (torch.tensor(values)[:, None, None] for values in normalisation_of(network))
     return x.sub_(mean).div_(std)
 
 
 def normalisation_of(network: nn.Module) -> Normalisation:
-    """What a backbone says of its input; ImageNet's where it says nothing."""
+    """Return the normalisation that a backbone expects.
+
+    Args:
+        network: The backbone.
+
+    Returns:
+        Its normalisation; ImageNet's if it has none.
+    """
     return getattr(network, "normalisation", IMAGENET)
 
 
 def unit_rows(stored: NDArray) -> Tensor:
-    """Stored vectors (n, d) as float32 rows of length 1; a row of zeros stays one."""
-    rows = torch.from_numpy(stored.astype(np.float32))  # a copy, normalised in place: a large set's pixels fit once
+    """Convert stored vectors to rows of length 1. A row of zeros stays zero.
+
+    Args:
+        stored: Stored vectors (n, d).
+
+    Returns:
+        float32 (n, d).
+    """
+    rows = torch.from_numpy(
+        stored.astype(np.float32)
+    )  # normalised in place, because a large set's pixels fit into memory only once
     return rows.div_(rows.norm(dim=1, keepdim=True).clamp_(min=1e-12))
 
 
 def weights_hash(network: nn.Module) -> str:
-    """A short hash of all parameters and buffers."""
+    """Hash all parameters and buffers of a network.
+
+    Args:
+        network: The network.
+
+    Returns:
+        16 hexadecimal digits.
+    """
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
@@ -149,9 +237,17 @@ def weights_hash(network: nn.Module) -> str:
 
 
 def open_extractor(encoder: str | Path | None, device: str = "auto") -> EncoderExtractor:
-    """The extractor of an ENCODER argument, named after its run folder or file.
+    """Load an encoder as an extractor, named after its run folder or file.
 
-    Raises :class:`UserError` as :func:`load_encoder` does.
+    Args:
+        encoder: See ``load_encoder``.
+        device: See ``load_encoder``.
+
+    Returns:
+        The extractor.
+
+    Raises:
+        UserError: As in ``load_encoder``.
     """
     name = "shipped encoder" if encoder is None else Path(encoder).expanduser().resolve().stem
     if name == "encoder" and encoder is not None:
@@ -160,10 +256,15 @@ def open_extractor(encoder: str | Path | None, device: str = "auto") -> EncoderE
 
 
 def random_weights(encoder: Encoder) -> NetworkExtractor | None:
-    """The network of ``encoder`` as it is initialised, its stages pooled as the encoder's are, without PCA.
+    """Build the network of an encoder with random weights and the same pooling, without PCA.
 
-    None where the encoder does not say which network it is. Features that are not of stages (projections) are compared
-    with the last stage.
+    Features that are not made of stages (projections) are compared with the last stage.
+
+    Args:
+        encoder: The encoder.
+
+    Returns:
+        The extractor; None if the encoder's file does not name its network.
     """
     from ..methods.backbone import build_backbone
     from ..methods.bn_folding import stored_normalisation

@@ -1,4 +1,4 @@
-"""Features on disk, so that an image is embedded once: one SQLite file for each extractor in the data directory."""
+"""A cache of features on disk, so that each image is embedded once: one SQLite file per extractor."""
 
 import contextlib
 import os
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ..core.paths import home
 from ..images.files import ImageFile
 
-RULES = 1  # raise it when decoding or cropping changes what an extractor sees
-WAIT_SECONDS = 30.0  # for another process that is writing
+RULES = 1  # increase this when decoding or cropping changes the pixels that extractors get
+WAIT_SECONDS = 30.0  # time to wait for another process that is writing
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS features (
@@ -24,25 +24,37 @@ CREATE TABLE IF NOT EXISTS features (
 
 
 class FeatureCache:
-    """Vectors by file: a row counts while the file's path, size and modification time are those it was made from.
+    """Vectors by file. A row is valid while the file has the same path, size and modification time.
 
-    A cache is a convenience: a damaged file is started again, and one that cannot be read or written is done without.
+    The cache is only a convenience. A damaged file is created again; a file that cannot be read or written is ignored.
     Two processes may use it at once.
+
+    Args:
+        identity: Identity of the extractor.
+        dim: Numbers of a vector.
+        dtype: dtype of the vectors.
+        folder: Folder of the cache; None for the data directory.
     """
 
     def __init__(self, identity: str, dim: int, dtype: np.dtype, folder: Path | None = None) -> None:
-        """``identity``: of the extractor; ``dim`` and ``dtype``: of its vectors."""
         self.file = (home() / "features" if folder is None else folder) / f"{identity}-{RULES}.sqlite"
         self._dim, self._dtype = dim, dtype
 
     def read(self, files: Sequence[ImageFile]) -> dict[int, NDArray]:
-        """The vectors that are there, by position in ``files``."""
+        """Read cached vectors.
+
+        Args:
+            files: The files.
+
+        Returns:
+            Position in ``files`` -> vector, for the files that are in the cache.
+        """
         if not self.file.exists():
             return {}
         try:
             with self._open() as connection:
                 return dict(self._found(connection, files))
-        except sqlite3.OperationalError:  # locked for long, or not ours to read
+        except sqlite3.OperationalError:  # locked for too long, or not readable
             return {}
         except sqlite3.DatabaseError:
             self._discard()
@@ -51,7 +63,11 @@ class FeatureCache:
             return {}
 
     def write(self, rows: Sequence[tuple[ImageFile, NDArray]]) -> None:
-        """Keep vectors; what cannot be kept is dropped."""
+        """Store vectors. If that fails, they are not cached.
+
+        Args:
+            rows: Files and their vectors.
+        """
         values = []
         for file, vector in rows:
             content = np.ascontiguousarray(vector, self._dtype).tobytes()
@@ -85,7 +101,7 @@ class FeatureCache:
     def _open(self) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(self.file, timeout=WAIT_SECONDS)
         try:
-            connection.execute("PRAGMA synchronous = OFF")  # losing it in a power cut costs time, not data
+            connection.execute("PRAGMA synchronous = OFF")  # if a power failure damages it, only time is lost
             yield connection
         finally:
             connection.close()

@@ -1,4 +1,4 @@
-"""Features of labelled files: from the cache where they are there, else computed and kept."""
+"""Features of labelled files: read from the cache, otherwise computed and stored there."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,20 @@ from ..images.files import ImageFile
 from .extractors import Extractor
 from .feature_cache import FeatureCache
 
-KEPT_AT_ONCE = 512  # rows between two writes to the cache: what a kill can cost
+KEPT_AT_ONCE = 512  # rows per write to the cache; a killed process loses at most so many
 
 
 @dataclass
 class Features:
-    """What an extractor made of files, in their order."""
+    """The features of files, in their order.
 
-    stored: NDArray  # (n, dim), as the extractor stores vectors; rows of unreadable files are zero
-    failed: dict[int, str]  # position -> why this file gave none
+    Attributes:
+        stored: Stored vectors (n, dim); rows of unreadable files are zero.
+        failed: Position -> why this file has no vector.
+    """
+
+    stored: NDArray
+    failed: dict[int, str]
 
 
 def extract(
@@ -32,9 +37,21 @@ def extract(
     on_start: Callable[[int], None] = lambda total: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Features:
-    """The features of ``files``; with ``cached``, only those that the cache lacks are computed.
+    """Compute the features of files.
 
-    Raises :class:`UserError` when not one file can be read, or a feature is not a finite number.
+    Args:
+        extractor: The extractor.
+        files: The files.
+        cached: Whether to read and write the cache; then only missing features are computed.
+        workers: Number of worker processes; None chooses it.
+        on_start: Called with the number of files to compute.
+        on_progress: Called with the number of further files that are done.
+
+    Returns:
+        The features.
+
+    Raises:
+        UserError: No file can be read, or a feature is not a finite number.
     """
     cache = FeatureCache(extractor.identity, extractor.dim, extractor.stored) if cached else None
     known = cache.read(files) if cache else {}
@@ -55,7 +72,7 @@ def extract(
                 continue
             if not np.isfinite(vector).all():
                 path = printable(files[index].path)
-                raise UserError(f"{extractor.name}: its features of {path} are not finite numbers; it is of no use")
+                raise UserError(f"{extractor.name}: its features of {path} are not finite numbers; it cannot be used")
             stored[index] = vector
             fresh.append((files[index], stored[index]))
         if cache and len(fresh) >= KEPT_AT_ONCE:

@@ -1,4 +1,4 @@
-"""Accuracy with few labels: some images per class, drawn again and again."""
+"""Few-shot accuracy: a classifier trained on a few images per class, repeated with random draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,18 @@ DRAWS = 10
 
 @dataclass(frozen=True)
 class FewShot:
-    """Top-1 over draws of ``shots`` training images per class."""
+    """Top-1 accuracy over draws of ``shots`` training images per class.
+
+    Attributes:
+        shots: Images per class.
+        top1: Mean over the draws, in [0, 1].
+        interval: 95 % interval, Student's t over the draws.
+        draws: Top-1 of each draw.
+    """
 
     shots: int
-    top1: float  # mean over draws, in [0, 1]
-    interval: tuple[float, float]  # 95 %, Student's t over the draws
+    top1: float
+    interval: tuple[float, float]
     draws: list[float]
 
 
@@ -37,15 +44,29 @@ def few_shot(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> list[FewShot]:
-    """Logistic regression on ``shots`` images per class, measured on all test images, for each number in ``shots``.
+    """Train logistic regression on ``shots`` images per class and measure it on all test images.
 
-    ``train`` (n, d), ``test`` (m, d): features, scaled here with ``scale`` (``common_scale``: the moments of all
-    training images, no labels go into those) and divided by sqrt(d), so that rows are about 1 long whatever d is.
-    Nothing can be held out of one image per class, so the penalty is fixed: sum of cross-entropies + 1/2 ||weight||^2,
-    scikit-learn's C = 1, as Tian et al. 2020 take it for few-shot classification. Draw i takes its images with seed
-    ``seed + i``, the same ones for every extractor. The interval speaks of the draws.
+    Features are scaled with ``scale`` and divided by sqrt(d), so that rows have a length of about 1 for any d. The
+    penalty is fixed, because nothing can be held out of one image per class: sum of cross-entropies + 1/2 ||weight||^2.
+    This is scikit-learn's C = 1, as Tian et al. 2020 use it for few-shot classification. The interval covers the draws
+    only.
 
-    Raises ``ValueError`` where a class has fewer images than a number of shots.
+    Args:
+        train: Training features, float32 (n, d).
+        train_labels: int64 (n,).
+        test: Test features, float32 (m, d).
+        test_labels: int64 (m,).
+        classes: Number of classes.
+        shots: Numbers of images per class.
+        scale: From ``common_scale``, which uses all training images and no labels.
+        draws: Number of draws.
+        seed: Draw i uses seed ``seed + i``, so it is the same for every extractor.
+
+    Returns:
+        One result per number of shots.
+
+    Raises:
+        ValueError: A class has fewer images than a number of shots.
     """
     count = torch.bincount(train_labels, minlength=classes)
     if max(shots) > int(count.min()):
@@ -64,7 +85,16 @@ def few_shot(
 
 
 def draw_rows(labels: Tensor, shots: int, seed: int) -> Tensor:
-    """Positions of ``shots`` random images of each class, without repetition."""
+    """Draw random images of each class, without repetition.
+
+    Args:
+        labels: int64 (n,).
+        shots: Images per class.
+        seed: Seed.
+
+    Returns:
+        Row numbers, int64.
+    """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(labels), generator=generator)
     return torch.cat([order[labels[order] == label][:shots] for label in labels.unique().tolist()])

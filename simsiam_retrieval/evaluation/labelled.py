@@ -14,12 +14,19 @@ from ..images.files import ImageFile, list_images
 
 @dataclass
 class LabelledFiles:
-    """Image files below one folder, each with the name of its class."""
+    """Image files below one folder, each with its class.
 
-    given: Path  # the folder, as it was named
-    files: list[ImageFile]  # sorted by path
-    names: list[str]  # the class of each
-    remarks: list[str] = field(default_factory=list)  # what was passed over, one line each
+    Attributes:
+        given: The folder, as it was named.
+        files: Sorted by path.
+        names: Class of each file.
+        remarks: What was skipped, one line each.
+    """
+
+    given: Path
+    files: list[ImageFile]
+    names: list[str]
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def classes(self) -> list[str]:
@@ -28,11 +35,17 @@ class LabelledFiles:
 
 
 def labelled_files(folder: Path, labels: Path | None = None) -> LabelledFiles:
-    """The labelled images below ``folder``.
+    """List the labelled images below a folder.
 
-    A file's class is the first subfolder below ``folder``, or what the CSV file ``labels`` says (:func:`read_labels`).
+    Args:
+        folder: The folder.
+        labels: A CSV file of labels (see ``read_labels``). None: the first subfolder below ``folder`` is the class.
 
-    Raises :class:`UserError` when the folder does not exist or holds no labelled image.
+    Returns:
+        The files and their classes.
+
+    Raises:
+        UserError: The folder does not exist or contains no labelled image.
     """
     given, folder = folder, absolute(folder)
     listing = list_images([folder])
@@ -48,7 +61,7 @@ def labelled_files(folder: Path, labels: Path | None = None) -> LabelledFiles:
     files, names = [], []
     for file in listing.images:
         below = file.path.relative_to(folder).parts if file.path != folder else ()
-        if len(below) > 1:  # a picture beside the class folders has no label
+        if len(below) > 1:  # an image outside the class folders has no label
             files.append(file)
             names.append(below[0])
     if not files:
@@ -66,16 +79,22 @@ def _subfolders(folder: Path) -> set[str]:
 
 
 def read_labels(file: Path) -> dict[Path, str]:
-    """Labels by absolute path, from a CSV file with the columns ``path`` and ``label`` (others are passed over).
+    """Read a CSV file with the columns ``path`` and ``label``; other columns are ignored.
 
-    Paths are absolute, or relative to the CSV file's folder. Raises :class:`UserError`, naming the line, for a file
-    that lacks a column, an empty field, or two labels for one path.
+    Args:
+        file: The CSV file. Its paths are absolute, or relative to its folder.
+
+    Returns:
+        Absolute path -> label.
+
+    Raises:
+        UserError: A column is missing, a field is empty, or a path has two labels; the message names the line.
     """
     file = absolute(file)
     named: dict[Path, str] = {}
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text, strict=True)  # else a quote that is not closed swallows the rest
+            reader = csv.DictReader(text, strict=True)  # otherwise an unclosed quote would include the rest of the file
             missing = {"path", "label"} - set(reader.fieldnames or ())
             if missing:
                 raise UserError(f"{file}: its first line must name the columns path and label")
@@ -100,9 +119,17 @@ def read_labels(file: Path) -> dict[Path, str]:
 
 
 def common_classes(train: LabelledFiles, test: LabelledFiles) -> list[str]:
-    """The classes to tell apart: those of the training folder.
+    """Return the classes of the training folder and check the test folder against them.
 
-    Raises :class:`UserError` where there is only one, or where the test folder has a class that training lacks.
+    Args:
+        train: Training images.
+        test: Test images.
+
+    Returns:
+        Names, sorted.
+
+    Raises:
+        UserError: There is only one class, or the test folder has a class that the training folder lacks.
     """
     classes = train.classes
     if len(classes) < 2:
@@ -114,5 +141,14 @@ def common_classes(train: LabelledFiles, test: LabelledFiles) -> list[str]:
 
 
 def thin_classes(names: Sequence[str]) -> list[str]:
-    """Classes with a single image: nothing can be held out of them, and they have no neighbour of their kind."""
+    """Return the classes with a single image.
+
+    Nothing can be held out of them, and their image has no neighbour of its class.
+
+    Args:
+        names: Class of each image.
+
+    Returns:
+        Names, sorted.
+    """
     return sorted(name for name, count in Counter(names).items() if count == 1)

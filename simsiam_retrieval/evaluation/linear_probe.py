@@ -1,4 +1,4 @@
-"""The quick linear probe: a grid of linear classifiers trained at once over frozen features."""
+"""The quick linear probe: many linear classifiers with different settings, trained at once on frozen features."""
 
 import math
 from collections.abc import Sequence
@@ -18,17 +18,29 @@ MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class Scale:
-    """Scaling with the training features' moments."""
+    """Standardisation with the moments of the training features.
 
-    mean: Tensor  # float32 (d,)
-    std: Tensor  # float32 (d,), 1 where a feature does not vary; or one value for all
+    Attributes:
+        mean: float32 (d,).
+        std: float32 (d,); 1 for a feature that does not vary.
+    """
+
+    mean: Tensor
+    std: Tensor
 
     def __call__(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.std
 
 
 def fit_scale(features: Tensor) -> Scale:
-    """Mean and standard deviation (over n) of each feature, worked out in float64."""
+    """Compute mean and standard deviation (over n) of each feature, in float64.
+
+    Args:
+        features: float32 (n, d).
+
+    Returns:
+        The scaling.
+    """
     mean, variance = _moments(features)
     std = variance.sqrt()
     std = torch.where(std > 1e-6 * std.max().clamp(min=1e-12), std, 1.0)
@@ -36,9 +48,15 @@ def fit_scale(features: Tensor) -> Scale:
 
 
 def common_scale(features: Tensor) -> Scale:
-    """The mean of each feature, and one deviation for all: the root of the mean variance.
+    """Compute the mean of each feature, and one deviation for all: the root of the mean variance.
 
-    Unlike with :func:`fit_scale`, directions of little variance stay small: with few labels they are mostly noise.
+    Unlike in ``fit_scale``, directions with little variance stay small. With few labels they are mostly noise.
+
+    Args:
+        features: float32 (n, d).
+
+    Returns:
+        The scaling.
     """
     mean, variance = _moments(features)
     return Scale(mean.float(), torch.full_like(mean, float(variance.mean().sqrt()) or 1.0).float())
@@ -56,19 +74,41 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Heads:
-    """Linear classifiers side by side: scores = scale(x) @ weight + bias."""
+    """Several linear classifiers: scores = scale(x) @ weight + bias.
 
-    weight: Tensor  # float32 (d, heads, classes)
-    bias: Tensor  # float32 (heads, classes)
+    Attributes:
+        weight: float32 (d, heads, classes).
+        bias: float32 (heads, classes).
+        scale: The scaling of the features.
+        settings: Learning rate and weight decay of each head.
+    """
+
+    weight: Tensor
+    bias: Tensor
     scale: Scale
-    settings: list[tuple[float, float]]  # learning rate and weight decay of each
+    settings: list[tuple[float, float]]
 
     def scores(self, features: Tensor) -> Tensor:
-        """Class scores (n, heads, classes) of features (n, d)."""
+        """Compute class scores.
+
+        Args:
+            features: float32 (n, d).
+
+        Returns:
+            float32 (n, heads, classes).
+        """
         return (self.scale(features) @ self.weight.flatten(1)).unflatten(1, self.bias.shape) + self.bias
 
     def hits(self, features: Tensor, labels: Tensor) -> Tensor:
-        """How many rows each head gives the right label, int64 (heads,); none for a head that diverged."""
+        """Count the rows that each head classifies correctly. A head that diverged gets 0.
+
+        Args:
+            features: float32 (n, d).
+            labels: int64 (n,).
+
+        Returns:
+            int64 (heads,).
+        """
         total = torch.zeros(len(self.bias), dtype=torch.int64)
         for start, stop in blocks(len(features), max(features.shape[1], self.bias.numel())):
             best = self.scores(features[start:stop]).argmax(dim=2)
@@ -88,11 +128,24 @@ def train_heads(
     batch: int = BATCH,
     seed: int = 0,
 ) -> Heads:
-    """Train one head for each (learning rate, weight decay) of ``settings`` on the given ``rows`` of ``features``.
+    """Train one head for each pair of learning rate and weight decay.
 
-    All heads see the same batches, so that each step is two matrix products for all of them together: SGD with
-    momentum on mean cross-entropy + decay / 2 * ||weight||^2 (the bias is not decayed), cosine schedule to 0, zero
-    initialisation, features standardised. Deterministic given ``seed``.
+    All heads see the same batches, so each step is two matrix products for all of them. SGD with momentum on mean
+    cross-entropy + decay / 2 * ||weight||^2 (no decay of the bias), cosine schedule to 0, zero initialisation,
+    standardised features. Deterministic for a given seed.
+
+    Args:
+        features: float32 (n, d).
+        labels: int64 (n,).
+        rows: int64: the rows to train on.
+        classes: Number of classes.
+        settings: Pairs (learning rate, weight decay).
+        steps: SGD steps.
+        batch: Rows per step.
+        seed: Seed of the order of the rows.
+
+    Returns:
+        The heads.
     """
     scale = fit_scale(features[rows])
     heads, dim = len(settings), features.shape[1]
@@ -110,7 +163,7 @@ def train_heads(
         position += batch
         x = scale(features[picked])
         residual = (x @ weight).add_(bias).unflatten(1, (heads, classes)).softmax(dim=2)
-        # the gradient of cross-entropy by the scores is probability minus truth
+        # gradient of the cross-entropy with respect to the scores: probability minus one-hot label
         residual[torch.arange(batch), :, labels[picked]] -= 1
         residual = residual.flatten(1).div_(batch)
         weight_velocity.mul_(MOMENTUM).add_(torch.addcmul(x.T @ residual, weight, decay))
@@ -124,25 +177,48 @@ def train_heads(
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """The chosen classifier."""
+    """The chosen linear classifier.
 
-    heads: Heads  # a single one
+    Attributes:
+        heads: A single head.
+        lr: Its learning rate.
+        weight_decay: Its weight decay.
+        held_out: Accuracy of each setting on the held-out training images.
+    """
+
+    heads: Heads
     lr: float
     weight_decay: float
-    held_out: dict[tuple[float, float], float]  # accuracy of each setting on the held-out training images
+    held_out: dict[tuple[float, float], float]
 
     def scores(self, features: Tensor) -> Tensor:
-        """Class scores, (n, classes), of features (n, d)."""
+        """Compute class scores.
+
+        Args:
+            features: float32 (n, d).
+
+        Returns:
+            float32 (n, classes).
+        """
         return torch.cat([self.heads.scores(part)[:, 0] for part in features.split(8192)])
 
 
 def fit(features: Tensor, labels: Tensor, classes: int, *, seed: int = 0, steps: int = STEPS) -> LinearProbe:
-    """Fit a linear classifier to ``features`` (n, d) and int64 ``labels`` (n,), as DINOv2's linear evaluation does it
-    (Oquab et al. 2023, section 7.1): a grid of settings trained at once, the best on held-out images taken.
+    """Fit a linear classifier as in DINOv2's linear evaluation (Oquab et al. 2023, section 7.1).
 
-    A fifth of each class's training images is held out (:func:`split`); the setting with the most hits there is
-    trained once more on all of them. The test images decide nothing. Where nothing can be held out, because
-    classes have one image each, the middle of the grid is taken.
+    A grid of settings is trained at once. A fifth of each class's training images is held out (``split``). The setting
+    with the most hits on them is trained again on all training images. Test images have no influence. If nothing can be
+    held out, because each class has one image, the middle of the grid is used.
+
+    Args:
+        features: float32 (n, d).
+        labels: int64 (n,).
+        classes: Number of classes.
+        seed: Seed of the split and of the order of the rows.
+        steps: SGD steps.
+
+    Returns:
+        The classifier.
     """
     settings = [(lr, decay) for lr in LEARNING_RATES for decay in WEIGHT_DECAYS]
     rest, held_out = split(labels, seed)
@@ -152,7 +228,7 @@ def fit(features: Tensor, labels: Tensor, classes: int, *, seed: int = 0, steps:
         heads = train_heads(features, labels, rest, classes, settings, steps=steps, seed=seed)
         hits = heads.hits(features[held_out], labels[held_out])
         accuracy = {setting: float(hit) / len(held_out) for setting, hit in zip(settings, hits.tolist(), strict=True)}
-        # of equals the stronger decay and the slower rate: the simpler classifier
+        # among equals the larger decay and the smaller rate: the simpler classifier
         chosen = max(settings, key=lambda setting: (accuracy[setting], setting[1], -setting[0]))
     everything = torch.arange(len(features))
     final = train_heads(features, labels, everything, classes, [chosen], steps=steps, seed=seed)
@@ -160,9 +236,17 @@ def fit(features: Tensor, labels: Tensor, classes: int, *, seed: int = 0, steps:
 
 
 def split(labels: Tensor, seed: int = 0, part: int = 5) -> tuple[Tensor, Tensor]:
-    """Positions of the rows to train on and of those held out: one in ``part`` of each class, drawn with ``seed``.
+    """Split rows into training and held-out rows: one in ``part`` of each class is held out.
 
-    A class with one image gives none; one with two to ``part`` images gives one.
+    A class with one image gives none; a class with two to ``part`` images gives one.
+
+    Args:
+        labels: int64 (n,).
+        seed: Seed.
+        part: One in so many rows.
+
+    Returns:
+        Row numbers to train on, and held-out row numbers, both int64.
     """
     generator = torch.Generator().manual_seed(seed)
     rest, held_out = [], []

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression solved to convergence: for few labels, where nothing can be held out."""
+"""Multinomial logistic regression, solved to convergence: for few labels, when nothing can be held out."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,39 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Logistic:
-    """A trained classifier: scores = x @ weight.T + bias."""
+    """A trained classifier: scores = x @ weight.T + bias.
 
-    weight: Tensor  # float32 (classes, d)
-    bias: Tensor  # float32 (classes,)
+    Attributes:
+        weight: float32 (classes, d).
+        bias: float32 (classes,).
+    """
+
+    weight: Tensor
+    bias: Tensor
 
     def scores(self, features: Tensor) -> Tensor:
-        """Class scores, (n, classes), for features (n, d)."""
+        """Compute class scores.
+
+        Args:
+            features: float32 (n, d).
+
+        Returns:
+            float32 (n, classes).
+        """
         return features @ self.weight.T + self.bias
 
 
 def solve(features: Tensor, labels: Tensor, classes: int, penalty: float) -> Logistic:
-    """Minimise mean cross-entropy + penalty / 2 * ||weight||^2 with L-BFGS; the bias is free. Deterministic.
+    """Minimise mean cross-entropy + penalty / 2 * ||weight||^2 with L-BFGS. Deterministic; no penalty on the bias.
 
-    ``features``: float (n, d); ``labels``: int64 (n,).
+    Args:
+        features: float32 (n, d).
+        labels: int64 (n,).
+        classes: Number of classes.
+        penalty: Weight of the penalty.
+
+    Returns:
+        The classifier.
     """
     weight = torch.zeros(classes, features.shape[1], requires_grad=True)
     bias = torch.zeros(classes, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Finding near-duplicates: are altered copies of a picture closer to it than other pictures are?"""
+"""Near-duplicate detection: whether altered copies of a picture are closer to it than other pictures are."""
 
 import io
 from collections.abc import Sequence
@@ -18,16 +18,24 @@ from .extractors import Extractor, unit_rows
 KINDS = ("rescaled", "recompressed", "cropped", "EXIF-rotated")
 PRECISION = 0.99
 
-# what is stored, and the EXIF orientation that makes viewers turn it upright again
+# (rotation of the stored pixels, EXIF orientation that makes viewers turn them upright)
 _TURNS = ((Image.Transpose.ROTATE_90, 6), (Image.Transpose.ROTATE_180, 3), (Image.Transpose.ROTATE_270, 8))
 
 
 def altered(image: Image.Image, rng: np.random.Generator) -> dict[str, bytes]:
-    """One near-duplicate of each of ``KINDS``, as encoded files.
+    """Make one near-duplicate of each of ``KINDS``.
 
-    Rescaled to 0.3 to 0.8 of its size; recompressed as JPEG of quality 15 to 60; cropped to 0.8 to 0.95 of each side,
-    anywhere; its pixels turned by a quarter, half or three quarters, with the EXIF tag that says so (JPEG, quality 90).
-    ``image``: upright RGB.
+    - rescaled to 0.3 to 0.8 of its size;
+    - recompressed as JPEG of quality 15 to 60;
+    - cropped to 0.8 to 0.95 of each side, at a random position;
+    - pixels rotated by 90, 180 or 270 degrees, with the EXIF tag that says so (JPEG, quality 90).
+
+    Args:
+        image: Upright RGB.
+        rng: Source of the random numbers.
+
+    Returns:
+        Kind -> encoded file.
     """
     width, height = image.size
     factor = rng.uniform(0.3, 0.8)
@@ -53,14 +61,28 @@ def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pictures and their altered copies, as files."""
+    """Pictures and their altered copies, as encoded files.
+
+    Attributes:
+        originals: The pictures.
+        copies: Kind -> one copy of each picture.
+    """
 
     originals: list[bytes]
-    copies: dict[str, list[bytes]]  # kind -> one copy of each original
+    copies: dict[str, list[bytes]]
 
 
 def make_pairs(files: Sequence[ImageFile], images: int, seed: int = 0) -> Pairs:
-    """Altered copies of ``images`` of the files, drawn with ``seed``; files of equal bytes count once."""
+    """Make altered copies of random files. Files with equal bytes count once.
+
+    Args:
+        files: The files to draw from.
+        images: Number of files.
+        seed: Seed.
+
+    Returns:
+        The pictures and their copies.
+    """
     rng = np.random.default_rng(seed)
     originals: dict[bytes, None] = {}
     copies: dict[str, list[bytes]] = {kind: [] for kind in KINDS}
@@ -76,7 +98,15 @@ def make_pairs(files: Sequence[ImageFile], images: int, seed: int = 0) -> Pairs:
 
 
 def embed_bytes(extractor: Extractor, contents: Sequence[bytes]) -> Tensor:
-    """Unit features (n, d) of encoded images, decoded as files are."""
+    """Embed encoded images.
+
+    Args:
+        extractor: The extractor.
+        contents: Encoded images.
+
+    Returns:
+        Unit rows, float32 (n, d).
+    """
     side = extractor.side
     squares: list[NDArray[np.uint8]] = [
         np.asarray(centre_square(decode(content, short_side=decode_side(side)), side)) for content in contents
@@ -86,29 +116,47 @@ def embed_bytes(extractor: Extractor, contents: Sequence[bytes]) -> Tensor:
 
 @dataclass(frozen=True)
 class Detection:
-    """Precision and recall of calling every pair a near-duplicate whose cosine reaches a threshold."""
+    """Precision and recall if every pair whose cosine reaches a threshold is called a near-duplicate.
+
+    Attributes:
+        average_precision: Average precision.
+        best_f1: Largest F1 over all thresholds.
+        best_threshold: Its threshold.
+        threshold: Lowest threshold with precision ``PRECISION`` or more; None if there is none.
+        recall: Recall at ``threshold``; 0 if there is none.
+        recall_by_kind: Recall at ``threshold`` for each kind of copy.
+        positives: Number of near-duplicate pairs.
+        pairs: Number of all pairs.
+    """
 
     average_precision: float
     best_f1: float
     best_threshold: float
-    threshold: float | None  # the lowest at which precision reaches PRECISION; None where none does
-    recall: float  # there, 0 where there is none
+    threshold: float | None
+    recall: float
     recall_by_kind: dict[str, float]
     positives: int
     pairs: int
 
     @property
     def prevalence(self) -> float:
-        """Part of the pairs that are near-duplicates."""
+        """Fraction of the pairs that are near-duplicates."""
         return self.positives / self.pairs
 
 
 def detect(originals: Tensor, copies: dict[str, Tensor]) -> Detection:
     """Compare each original with each copy: n * kinds pairs are near-duplicates, n * (n - 1) * kinds are not.
 
-    ``originals`` (n, d) and each of ``copies`` (n, d) have unit rows; row i of both is the same picture. Precision
-    depends on the prevalence 1/n of near-duplicates among the pairs: in a larger collection it is lower at the same
-    threshold. Average precision: sum over thresholds of precision times the rise in recall, ties together.
+    Precision depends on the prevalence 1/n of near-duplicates among the pairs: in a larger collection it is lower at
+    the same threshold. Average precision is the sum over thresholds of precision times the increase in recall; equal
+    scores are one threshold.
+
+    Args:
+        originals: Unit rows, float32 (n, d).
+        copies: Kind -> unit rows, float32 (n, d). Row i is a copy of original i.
+
+    Returns:
+        Precision and recall.
     """
     own = {kind: (originals * features).sum(dim=1).double() for kind, features in copies.items()}
     n = len(originals)
@@ -137,12 +185,22 @@ def detect(originals: Tensor, copies: dict[str, Tensor]) -> Detection:
 
 
 def precision_recall(positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Thresholds, falling, and precision and recall of "score >= threshold" at each; one for each distinct score."""
+    """Compute precision and recall of "score >= threshold" for each distinct score.
+
+    Args:
+        positives: Scores of near-duplicate pairs.
+        negatives: Scores of other pairs.
+
+    Returns:
+        Thresholds, falling; precision; recall; all of the same length.
+    """
     scores = torch.cat([positives, negatives])
     truth = torch.cat([torch.ones(len(positives)), torch.zeros(len(negatives))]).double()
     order = scores.argsort(descending=True)
     scores, truth = scores[order], truth[order]
-    last = torch.cat([scores[1:] != scores[:-1], torch.ones(1, dtype=torch.bool)])  # of each run of equal scores
+    last = torch.cat(
+        [scores[1:] != scores[:-1], torch.ones(1, dtype=torch.bool)]
+    )  # the last of each run of equal scores
     hits = truth.cumsum(0)[last]
     called = torch.arange(1, len(scores) + 1, dtype=torch.float64)[last]
     return scores[last], hits / called, hits / len(positives)

@@ -1,4 +1,4 @@
-"""The linear evaluation of the SimSiam paper: a classifier on a frozen backbone, by LARS on random crops."""
+"""The linear evaluation of the SimSiam paper: a classifier on a frozen backbone, trained by LARS on random crops."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,19 +19,26 @@ from .extractors import normalisation_of, normalised, weights_hash
 
 EPOCHS = 90
 BATCH = 4096
-BASE_LR = 0.1  # at batch 256; the paper's text says 0.02, the authors' code, which gives its figures, 0.1
-EMBED = 128  # images through the backbone at once
-MIN_SCALE = 0.08  # random resized crop as in supervised training
+BASE_LR = 0.1  # at batch 256, as in the authors' code, which gives the paper's numbers; the paper's text says 0.02
+EMBED = 128  # images per call of the backbone
+MIN_SCALE = 0.08  # smallest area of the random resized crop, as in supervised training
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained classifier over backbone features."""
+    """A trained classifier over backbone features.
+
+    Attributes:
+        classifier: The linear layer.
+        batch: Batch size that was used.
+        lr: Learning rate that was used.
+        losses: Mean loss of each epoch.
+    """
 
     classifier: nn.Linear
     batch: int
     lr: float
-    losses: list[float]  # mean of each epoch
+    losses: list[float]
 
 
 def train_classifier(
@@ -50,13 +57,32 @@ def train_classifier(
 ) -> Trained:
     """Train a linear classifier on random crops (SimSiam, section 4 and appendix A, and the authors' code).
 
-    Random resized crop (area 0.08 to 1) and flip, nothing else; backbone in eval mode and never changed, which is
-    checked at the end; LARS, momentum 0.9, no weight decay, lr = base_lr * batch / 256 with a cosine schedule (here by
-    step, there by epoch), weights from N(0, 0.01^2). ``batch`` is at most the number of images. ``labels``: int64 (n,),
-    of the store's rows.
+    Augmentation is a random resized crop (area 0.08 to 1) and flip. The backbone is in eval mode and is never changed;
+    this is checked at the end. LARS with momentum 0.9, no weight decay, lr = base_lr * batch / 256, cosine schedule
+    (here per step, in the authors' code per epoch), weights from N(0, 0.01^2).
 
-    LARS moves weights by a thousandth of their length times lr, so what counts is images seen, which the paper has 115
-    million of: on a few thousand images 90 epochs leave the classifier near its start (``losses`` says so).
+    LARS moves weights by a thousandth of their length times lr. The result therefore depends on the number of images
+    seen, which is 115 million in the paper. With a few thousand images, the classifier is still near its start after 90
+    epochs; ``losses`` shows it.
+
+    Args:
+        backbone: The backbone.
+        image_size: Side of the crops in pixels.
+        store: The training images.
+        labels: int64 (n,), of the store's rows.
+        classes: Number of classes.
+        epochs: Number of epochs.
+        batch: Batch size; at most the number of images is used.
+        base_lr: Learning rate at batch 256.
+        seed: Seed.
+        device: torch device.
+        on_epoch: Called with the mean loss after each epoch.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        RuntimeError: The backbone has changed.
     """
     before = weights_hash(backbone)
     backbone = backbone.eval().to(device)
@@ -124,9 +150,25 @@ def paper_scores(
     device: str = "cpu",
     on_epoch: Callable[[float], None] = lambda loss: None,
 ) -> tuple[Tensor, Trained]:
-    """Train on the files and labels of ``train``; class scores (m, classes) of the centre crops of ``test``.
+    """Train on one set of files, and compute class scores for the centre crops of another.
 
-    Raises :class:`UserError` when a file can no longer be read.
+    Args:
+        backbone: The backbone.
+        image_size: Side of the crops in pixels.
+        train: Training files and their labels, int64 (n,).
+        test: Test files.
+        classes: Number of classes.
+        epochs: See ``train_classifier``.
+        seed: See ``train_classifier``.
+        workers: Number of worker processes; None chooses it.
+        device: torch device.
+        on_epoch: See ``train_classifier``.
+
+    Returns:
+        Class scores, float32 (m, classes), and the classifier.
+
+    Raises:
+        UserError: A file can no longer be read.
     """
     files, labels = train
     store = load_store(files, round(1.5 * image_size), workers=workers)

@@ -1,4 +1,4 @@
-"""The probe: everything that is measured of one extractor's features over two labelled folders."""
+"""The probe of one extractor: all measurements of its features on two labelled folders."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,22 +31,27 @@ from .protocols import QUALITY_IMAGES, SMALL_K, SWEEP_K, SWEEP_TEMPERATURES, TEM
 from .random_views import view_features
 from .stored_predictions import Guesses
 
-VIEWS = 10  # of each image, for LiDAR
-BARELY = 0.8  # of the first epoch's loss: above it the paper's classifier has hardly been trained
-VIEW_SIDE = 96  # at least, of the stored squares that views are cut from
+VIEWS = 10  # views of each image, for LiDAR
+BARELY = 0.8  # last loss / first loss above which the paper's classifier counts as hardly trained
+VIEW_SIDE = 96  # smallest side in pixels of the stored squares that views are cropped from
 
 
 @dataclass
 class Split:
-    """One side of the probe: files and what they are."""
+    """The training or test files of the probe, and their labels.
+
+    Attributes:
+        files: The files.
+        labels: int64 (n,).
+    """
 
     files: list[ImageFile]
-    labels: Tensor  # int64 (n,)
+    labels: Tensor
 
 
 @dataclass
 class Task:
-    """The question that every extractor is asked."""
+    """The task on which every extractor is measured."""
 
     train: Split
     test: Split
@@ -58,11 +63,17 @@ class Task:
 def probe(
     extractor: Extractor, train: NDArray, test: NDArray, task: Task, backbone: nn.Module | None
 ) -> tuple[dict[str, Any], dict[str, Guesses]]:
-    """All that ``task`` asks, of an extractor whose stored vectors of the task's files are ``train`` and ``test``.
+    """Measure the features of one extractor.
 
-    ``backbone``: the torch network behind the extractor, for the paper's protocol; None leaves that out.
+    Args:
+        extractor: The extractor.
+        train: Stored vectors of the training files (n, d).
+        test: Stored vectors of the test files (m, d).
+        task: What to measure.
+        backbone: The torch network of the extractor, for the paper's protocol; None leaves that out.
 
-    Returns what goes into the report, and what each classifier took the test images for.
+    Returns:
+        The extractor's part of the report, and the predictions of each classifier.
     """
     x, queries = unit_rows(train), unit_rows(test)
     guesses: dict[str, Guesses] = {}
@@ -115,7 +126,7 @@ def _classifiers(x: Tensor, queries: Tensor, task: Task, guesses: dict[str, Gues
 
 
 def _guesses(probability: Tensor) -> Guesses:
-    """The likeliest class of each row of (n, classes)."""
+    """The most probable class of each row of (n, classes)."""
     confidence, predicted = probability.max(dim=1)
     return Guesses(predicted.numpy().astype(np.int32), confidence.numpy().astype(np.float16))
 
@@ -165,7 +176,7 @@ def _quality(queries: Tensor) -> dict[str, Any]:
 
 def _view_quality(extractor: Extractor, task: Task) -> dict[str, Any]:
     picked = [task.test.files[index] for index in _spaced(len(task.test.files), task.options.views)]
-    # larger than the view: small crops still have pixels to show
+    # larger than the view, so that small crops still have enough pixels
     store = load_store(picked, max(VIEW_SIDE, round(1.5 * extractor.side)), workers=task.workers)
     features = view_features(extractor, store, VIEWS, task.options.seed)
     if len(features) < 2:
@@ -220,7 +231,7 @@ def _paper(extractor: Extractor, backbone: nn.Module, task: Task, guesses: dict[
     if trained.losses[-1] > BARELY * trained.losses[0]:
         cli.remark(
             f"remark: linear evaluation of {extractor.name}: the loss went only from {trained.losses[0]:.3f} to "
-            f"{trained.losses[-1]:.3f}; LARS needs many images or more --epochs, the linear column does not"
+            f"{trained.losses[-1]:.3f}; LARS needs more images or more --epochs; use the column 'linear' instead"
         )
     settings = {"epochs": options.epochs, "batch": trained.batch, "lr": trained.lr, "seed": options.seed}
     guesses["linear-paper"] = _guesses(scores.softmax(dim=1))
@@ -228,9 +239,17 @@ def _paper(extractor: Extractor, backbone: nn.Module, task: Task, guesses: dict[
 
 
 def network_behind(extractor: Extractor, encoder: str | Path | None) -> nn.Module | None:
-    """The torch backbone behind an extractor that ``encoder`` named; None where there is none.
+    """Load the torch backbone of an extractor.
 
-    Raises :class:`UserError` when the encoder's weights cannot be had, or are not those of its run's checkpoint.
+    Args:
+        extractor: The extractor.
+        encoder: The ENCODER argument that it was opened with.
+
+    Returns:
+        The backbone; None if there is none.
+
+    Raises:
+        UserError: The encoder's weights are not available, or are not those of its run's checkpoint.
     """
     if isinstance(extractor, NetworkExtractor):
         return extractor.network

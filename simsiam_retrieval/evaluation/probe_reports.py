@@ -1,4 +1,4 @@
-"""Probe reports: what was measured, of what, on what and how; JSON files that the app and the model card read."""
+"""Probe reports: JSON files with all results, data and protocols. The app and the model card read them."""
 
 import hashlib
 import json
@@ -18,7 +18,15 @@ FORMAT = "simsiam-retrieval-probe/2"
 
 
 def fingerprint(pixels: "NDArray", names: list[str]) -> str:
-    """A short hash of a labelled set: the pixel baseline's rows and the classes, in the order of the files."""
+    """Hash a labelled set.
+
+    Args:
+        pixels: Rows of the pixel baseline.
+        names: Class of each file, in the same order.
+
+    Returns:
+        16 hexadecimal digits.
+    """
     digest = hashlib.sha256(str(pixels.shape).encode())
     digest.update(pixels.tobytes())
     digest.update("\0".join(names).encode("utf-8", "surrogateescape"))
@@ -26,9 +34,16 @@ def fingerprint(pixels: "NDArray", names: list[str]) -> str:
 
 
 def build(measured: list[dict[str, Any]], data: dict[str, Any], seed: int, protocols: dict[str, str]) -> dict[str, Any]:
-    """The report: the first of ``measured`` is what was asked about, the others are its baselines.
+    """Build a report.
 
-    ``protocols``: how each measurement is done, in words; those that were used are kept.
+    Args:
+        measured: Results: first the encoder's, then the baselines'.
+        data: Facts about the data.
+        seed: Seed of the probe.
+        protocols: How each measurement is done, in words; those that were used are stored.
+
+    Returns:
+        The report.
     """
     used = set(measured[0]["results"]) | set(measured[0])
     return {
@@ -44,7 +59,15 @@ def build(measured: list[dict[str, Any]], data: dict[str, Any], seed: int, proto
 
 
 def save_report(run: Path, content: dict[str, Any]) -> Path:
-    """Keep a report in the run folder's ``eval/``; returns the file."""
+    """Write a report to the run folder's ``eval/``.
+
+    Args:
+        run: The run folder.
+        content: The report.
+
+    Returns:
+        The file.
+    """
     folder = run / "eval"
     folder.mkdir(exist_ok=True)
     file = folder / f"probe-{datetime.now().strftime('%Y%m%d-%H%M%S-%f')[:-3]}.json"
@@ -53,9 +76,16 @@ def save_report(run: Path, content: dict[str, Any]) -> Path:
 
 
 def load_reports(paths: list[Path]) -> list[dict[str, Any]]:
-    """The reports in files, in folders of them, or in the ``eval/`` of runs.
+    """Load reports.
 
-    Raises :class:`UserError` naming the first that is not a report of this version.
+    Args:
+        paths: Files, folders of them, or run folders.
+
+    Returns:
+        The reports.
+
+    Raises:
+        UserError: A file is not a report of this version; the message names it.
     """
     reports = []
     for path in paths:

@@ -1,9 +1,9 @@
-"""Probe reports as Markdown tables, for a terminal, a model card or a README. No torch: it must start fast."""
+"""Probe reports as Markdown tables, for a terminal, a model card or a README. Imports no torch: it must start fast."""
 
 from collections.abc import Sequence
 from typing import Any
 
-# key of a result, and what heads its column; {k} is the number of neighbours
+# key of a result -> heading of its column; {k} is the number of neighbours
 CLASSIFIERS = {
     "knn": "kNN k={k}",
     "knn-20": "kNN k={k}",
@@ -15,7 +15,14 @@ NONE = "–"
 
 
 def markdown(reports: Sequence[dict[str, Any]]) -> str:
-    """All reports, those on equal data under one heading; of one encoder on equal data the newest counts."""
+    """Format reports. Reports on equal data share one heading; of one encoder on equal data the newest is used.
+
+    Args:
+        reports: The reports.
+
+    Returns:
+        Markdown.
+    """
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for report in sorted(reports, key=lambda report: str(report["created"])):
         data = report["data"]
@@ -25,7 +32,7 @@ def markdown(reports: Sequence[dict[str, Any]]) -> str:
 
 def _group(reports: list[dict[str, Any]]) -> str:
     subjects: dict[str, dict[str, Any]] = {}
-    for report in reports:  # encoders first, in the order of the reports; then what they are held against
+    for report in reports:  # encoders first, in the order of the reports; then the baselines
         subjects[report["encoder"]] = report
     baselines = {row["encoder"]: row for report in reports for row in report["baselines"]}
     rows = [*subjects.values(), *(row for identity, row in baselines.items() if identity not in subjects)]
@@ -105,7 +112,7 @@ def _duplicates(rows: list[dict[str, Any]]) -> str:
         body.append([_name(row), *cells, *(_percent(found["recall_by_kind"][kind]) for kind in kinds)])
     images = next(row["duplicates"]["images"] for row in rows if "duplicates" in row)
     table = markdown_table(header, body)
-    return f"{table}\n\nFour altered copies of each of {images} images; one pair in {images} is one."
+    return f"{table}\n\nFour altered copies of each of {images} images; one pair in {images} is a near-duplicate."
 
 
 def _name(row: dict[str, Any]) -> str:
@@ -122,7 +129,15 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def markdown_table(header: list[str], body: list[list[str]]) -> str:
-    """A Markdown table whose columns also line up as plain text."""
+    """Format a Markdown table whose columns are aligned in plain text, too.
+
+    Args:
+        header: Headings.
+        body: Rows of cells.
+
+    Returns:
+        Markdown.
+    """
     widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
 
     def line(cells: list[str]) -> str:

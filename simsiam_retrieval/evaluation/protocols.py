@@ -1,4 +1,4 @@
-"""What was done to get each number, in words, as it goes into every report."""
+"""How each number was measured, in words; every report contains these texts."""
 
 from ..metrics.spectrum import DELTA, FIRST, LAST
 from ..metrics.whitening import COMPONENTS

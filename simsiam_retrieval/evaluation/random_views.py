@@ -1,4 +1,4 @@
-"""Random views of images, the same ones for every extractor: for measures that ask how an image's views agree."""
+"""Random views of images, the same for every extractor: for measures of how well an image's views agree."""
 
 from collections.abc import Iterator
 
@@ -14,16 +14,23 @@ from .extractors import Extractor, unit_rows
 
 
 def view_features(extractor: Extractor, store: ImageStore, views: int, seed: int = 0) -> Tensor:
-    """Features of ``views`` random views, SimSiam's augmentation, of each image in ``store``: float32 (n, views, d).
+    """Compute the features of random views (SimSiam's augmentation).
 
-    Unit rows. View i is drawn with seed ``seed + i``: crops, flips and colours are the same for every extractor.
+    Args:
+        extractor: The extractor.
+        store: The images.
+        views: Views per image.
+        seed: View i uses seed ``seed + i``, so crops, flips and colours are the same for every extractor.
+
+    Returns:
+        Unit rows, float32 (n, views, d).
     """
     found = [unit_rows(extractor.embed_squares(squares)) for squares in _views(extractor.side, store, views, seed)]
     return torch.stack(found, dim=1)
 
 
 def _views(side: int, store: ImageStore, views: int, seed: int) -> Iterator[NDArray[np.uint8]]:
-    scale = side / 224  # blur is given in pixels of a 224 px view
+    scale = side / 224  # the blur's sigma is defined for views of 224 px
     settings = Augmentation(side, blur_sigma=(0.1 * scale, 2.0 * scale))
     pixels, aspect = torch.from_numpy(store.take(np.arange(len(store)))), torch.from_numpy(store.aspect)
     mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)

@@ -1,4 +1,4 @@
-"""A whole probe: two labelled folders, an encoder and its baselines -> a report."""
+"""A complete probe: two labelled folders, an encoder and its baselines -> a report."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,17 +28,19 @@ from .protocols import PROTOCOLS
 from .stored_predictions import Predictions
 from .stored_predictions import Subject as Guessed
 
-SHOWN = 10  # files that are named one by one
-PIXEL_POWER = 0.5  # of whitened pixels, where the encoder has no PCA whose numbers they could take
+SHOWN = 10  # number of files that are listed singly
+PIXEL_POWER = 0.5  # power of the pixels' whitening if the encoder has no PCA of its own
 
 
 @dataclass
 class _Subject:
+    """An extractor that is measured."""
+
     extractor: Extractor
-    encoder: str | Path | None = None  # as it was named
+    encoder: str | Path | None = None  # the ENCODER argument
     backbone: nn.Module | None = None  # for the paper's protocol
-    reduction: tuple[int, float] | None = None  # dimension and power of PCA, to be fitted to the training images
-    as_is: bool = True  # also measured without that PCA
+    reduction: tuple[int, float] | None = None  # dimension and power of a PCA to fit to the training images
+    as_is: bool = True  # whether to measure it without that PCA, too
     train: Features | None = None
     test: Features | None = None
 
@@ -54,20 +56,32 @@ def run_probe(
     workers: int | None = None,
     device: str | None = None,
 ) -> tuple[dict[str, Any], Predictions]:
-    """Measure ``encoder``, its network with random weights and the same features, raw and whitened pixels, and the
+    """Measure an encoder and its baselines. Messages and progress go to stderr.
+
+    The baselines are the same network with random weights and the same features, raw pixels, whitened pixels, and the
     encoders ``against``.
 
-    Returns the report, and what each subject's classifiers took the test images for.
+    Args:
+        encoder: See ``load_encoder``.
+        train: Training images.
+        test: Test images; their classes must be among those of ``train``.
+        against: Further encoders.
+        options: What to measure.
+        cached: Whether to use the feature cache.
+        workers: Number of worker processes; None chooses it.
+        device: Device of the encoders; see ``Encoder``.
 
-    ``train`` and ``test`` have classes in common, as :func:`common_classes` makes sure of. Remarks and progress go to
-    stderr. ``device`` is that of the encoders (:class:`..encoder.Encoder`). Raises :class:`UserError` for input that
-    cannot be measured, or a GPU that is asked for and not used.
+    Returns:
+        The report, and the predictions of each classifier.
+
+    Raises:
+        UserError: The input cannot be measured, or a GPU was required and is not used.
     """
     options = options or Options()
     options.check()
     subjects = _subjects(encoder, against, device)
     if options.paper:
-        for subject in subjects:  # now: whoever has no weights should say so before everything else is measured
+        for subject in subjects:  # first, so that missing weights are reported before the long measurements
             subject.backbone = network_behind(subject.extractor, subject.encoder)
     sides = [train, test]
     for side in sides:
@@ -112,7 +126,7 @@ def run_probe(
                 measured.append(results)
                 guessed.append(Guessed(extractor.name, extractor.identity, methods))
                 shown.advance()
-        subject.train = subject.test = None  # the pixels of a large set are not small
+        subject.train = subject.test = None  # frees the memory: the pixels of a large set are large
     facts = {
         "train": str(train.given),
         "test": str(test.given),
@@ -148,7 +162,7 @@ def _subjects(encoder: str | Path | None, against: Sequence[str], device: str | 
 
 
 def _variants(subject: _Subject, stored: list[NDArray]) -> Iterator[tuple[Extractor, list[NDArray]]]:
-    """What is measured of a subject, with its vectors of training and test images: as it is, and behind PCA."""
+    """The extractors to measure for a subject (as it is, and after PCA), each with its training and test vectors."""
     extractor = subject.extractor
     if subject.as_is or subject.reduction is None:
         yield extractor, stored
@@ -157,7 +171,7 @@ def _variants(subject: _Subject, stored: list[NDArray]) -> Iterator[tuple[Extrac
     dim, power = subject.reduction
     reduction = fit_whitening(unit_rows(stored[0]), dim, power=power)
     found = reduction.projection.shape[1]
-    if not found:  # images that are all alike
+    if not found:  # all images are equal
         return
     about = f"{extractor.about}; PCA of power {power:g} to {found} numbers, fitted to the training images"
     name = "whitened pixels" if isinstance(extractor, PixelExtractor) else extractor.name
@@ -172,7 +186,7 @@ def _of(subject: _Subject, side: int) -> Features:
 
 
 def _readable(side: LabelledFiles, found: Sequence[Features]) -> list[int]:
-    """Positions of the files that every extractor could read; the others are told."""
+    """Positions of the files that every extractor could read; the others are reported."""
     failed = {index: reason for features in reversed(found) for index, reason in features.failed.items()}
     for index in sorted(failed)[:SHOWN]:
         cli.remark(f"left out: {printable(side.files[index].path)}: {failed[index]}")

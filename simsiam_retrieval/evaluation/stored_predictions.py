@@ -1,4 +1,4 @@
-"""What a probe took each test image for: a compact file beside its report. No torch: the app reads it."""
+"""The predictions of a probe for each test image, in a compact file next to its report. No torch: the app reads it."""
 
 import io
 import json
@@ -18,38 +18,71 @@ FORMAT = "simsiam-retrieval-predictions/1"
 
 @dataclass(frozen=True)
 class Guesses:
-    """The classes that one method gave to the test images."""
+    """The predictions of one classifier for the test images.
 
-    predicted: NDArray[np.int32]  # (n,), positions in the classes
-    confidence: NDArray[np.float16]  # (n,), the method's probability of it, or its part of the votes, in [0, 1]
+    Attributes:
+        predicted: (n,), positions in the list of classes.
+        confidence: (n,), the probability, or the share of the votes, in [0, 1].
+    """
+
+    predicted: NDArray[np.int32]
+    confidence: NDArray[np.float16]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What was measured: an encoder or a baseline."""
+    """The predictions of an encoder or a baseline.
+
+    Attributes:
+        name: Its name in the report.
+        encoder: Its identity.
+        methods: Name of the classifier in the report ("linear", "knn-20", ...) -> predictions.
+    """
 
     name: str
-    encoder: str  # identity
-    methods: dict[str, Guesses] = field(default_factory=dict)  # by the report's names: "linear", "knn-20", ...
+    encoder: str
+    methods: dict[str, Guesses] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """All of a report, its subjects in the report's order: the encoder first, then its baselines."""
+    """All predictions of a report.
+
+    Attributes:
+        classes: Names of the classes.
+        paths: Absolute paths of the n test images.
+        truth: (n,), true classes as positions in ``classes``.
+        subjects: In the report's order: the encoder, then its baselines.
+    """
 
     classes: list[str]
-    paths: list[Path]  # absolute, of the n test images
-    truth: NDArray[np.int32]  # (n,), positions in the classes
+    paths: list[Path]
+    truth: NDArray[np.int32]
     subjects: list[Subject]
 
 
 def predictions_file(report: Path) -> Path:
-    """Where the predictions of a report file are kept."""
+    """Return the path of the predictions of a report.
+
+    Args:
+        report: The report's file.
+
+    Returns:
+        The path.
+    """
     return report.with_suffix(".predictions.npz")
 
 
 def save_predictions(report: Path, predictions: Predictions) -> Path:
-    """Write them beside the file ``report``, in one step; returns the file. About 15 bytes an image and method."""
+    """Write predictions in one step. They need about 15 bytes per image and classifier.
+
+    Args:
+        report: The report's file.
+        predictions: The predictions.
+
+    Returns:
+        The file.
+    """
     arrays: dict[str, NDArray] = {
         "about": _bytes(json.dumps({
             "format": FORMAT,
@@ -72,9 +105,16 @@ def save_predictions(report: Path, predictions: Predictions) -> Path:
 
 
 def load_predictions(report: Path) -> Predictions | None:
-    """Read them; None where a report has none, because an older version wrote it.
+    """Read the predictions of a report.
 
-    Raises :class:`UserError` when the file is damaged.
+    Args:
+        report: The report's file.
+
+    Returns:
+        The predictions; None if an older version wrote the report without them.
+
+    Raises:
+        UserError: The file is damaged.
     """
     file = predictions_file(report)
     try:

@@ -1,1 +1,1 @@
-"""From a path to pixels: which files, safe decoding, training data, augmentation."""
+"""From a path to pixels: listing files, safe decoding, thumbnails, mounts, worker processes, tar archives."""

@@ -1,4 +1,4 @@
-"""Decoding single files in a process apart: what hangs or crashes the decoder costs itself, and no server."""
+"""Decoding single files in a separate process: a file that hangs or crashes the decoder does not stop a server."""
 
 import atexit
 import threading
@@ -7,16 +7,25 @@ from pathlib import Path
 from .decode import Decoded, ImageError, read_image
 from .worker_pool import Workers
 
-SECONDS = 30.0  # for one file; somebody is waiting for it
+SECONDS = 30.0  # time limit for one file; a user is waiting for it
 
 _lock = threading.Lock()
 _workers: Workers | None = None
 
 
 def read_image_apart(source: Path | bytes, short_side: int | None = None, *, seconds: float = SECONDS) -> Decoded:
-    """:func:`~.decode.read_image` in a worker process that is kept for the next; many threads may call it at once.
+    """Run ``decode.read_image`` in a worker process, which is kept for the next call. Thread-safe.
 
-    Raises :class:`ImageError` for a file that cannot be decoded, or not within ``seconds``.
+    Args:
+        source: Path or bytes of the file.
+        short_side: See ``decode.read_image``.
+        seconds: Time limit.
+
+    Returns:
+        The decoded file.
+
+    Raises:
+        ImageError: The file cannot be decoded, or not within ``seconds``.
     """
     chunks = _pool().map_chunks(_read, [(source, short_side)], lost=_lost, chunk_size=1, seconds_per_item=seconds)
     [[found]] = chunks
@@ -26,7 +35,7 @@ def read_image_apart(source: Path | bytes, short_side: int | None = None, *, sec
 
 
 def start() -> None:
-    """Have the worker process ready before somebody waits for it."""
+    """Start the worker process before it is needed."""
     for _ in _pool().map_chunks(_read, [(b"", None)], lost=_lost, chunk_size=1):
         pass
 

@@ -1,4 +1,4 @@
-"""Files that belong to a picture beside them: sidecars with edits, and the clip of a live photo."""
+"""Files that belong to a picture in the same folder: sidecars with edits, and the clip of a live photo."""
 
 from collections.abc import Container
 from pathlib import Path
@@ -9,7 +9,15 @@ PICTURES = (".heic", ".HEIC", ".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", 
 
 
 def is_companion(path: Path, pictures: Container[Path]) -> bool:
-    """Whether ``path`` belongs to one of ``pictures``, as ``a.jpg.xmp``, ``a.xmp`` and ``a.mov`` do to ``a.jpg``."""
+    """Return whether a file belongs to a picture, as ``a.jpg.xmp``, ``a.xmp`` and ``a.mov`` belong to ``a.jpg``.
+
+    Args:
+        path: The file.
+        pictures: All pictures.
+
+    Returns:
+        True for a companion.
+    """
     suffix = path.suffix.lower()
     if suffix not in SIDECARS and suffix not in CLIPS:
         return False

@@ -1,4 +1,4 @@
-"""The one safe decoder: any supported file to an upright 8-bit RGB image, or a reason why not."""
+"""The only decoder of the package: any supported file -> an upright 8-bit RGB image, or the reason why not."""
 
 import contextlib
 import io
@@ -31,13 +31,13 @@ try:
 except ImportError:
     pillow_jxl = None
 
-# "MPO" (phones' several-pictures JPEG) is opened by the JPEG plugin; a name Pillow does not know would be an error
+# no "MPO" (JPEG with several pictures): the JPEG plugin opens it, and Pillow raises an error for the name
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM"),
     *(("HEIF",) if pi_heif else ()),
     *(("JXL",) if pillow_jxl else ()),
 )
-# who says that a file is damaged: another version may read it
+# versions of all decoders, stored with the verdict that a file is damaged: another version may read it
 DECODER = ", ".join(
     f"{name} {version}"
     for name, version in (
@@ -50,16 +50,16 @@ DECODER = ", ".join(
     )
     if version
 )
-MAX_PIXELS = 200_000_000  # 800 MB decoded; more is a decompression bomb or a job for a tiler
-ALWAYS_PIXELS = 50_000_000  # a camera's; larger ones only where there is memory for them
-BYTES_PER_PIXEL = 16  # while it is decoded and converted: two copies of four bytes, and another process's
-STRIP_PIXELS = 4_000_000  # larger pictures are made small in strips of so many pixels, without a second large copy
-FRAMES = 64  # of an animation that are looked at for one that shows something
-PLAIN = 8  # grey levels between the darkest and the brightest pixel of a picture that shows nothing
-LONG = 2.5  # times as long as wide: no photo of a camera, 21:9 included
-SKETCH = 1024  # pixels a side that are looked at for a background
+MAX_PIXELS = 200_000_000  # 800 MB decoded; larger files are refused (decompression bombs)
+ALWAYS_PIXELS = 50_000_000  # size of cameras' pictures; larger ones are decoded only if there is enough memory
+BYTES_PER_PIXEL = 16  # memory for decoding and converting: two copies of four bytes, in two processes
+STRIP_PIXELS = 4_000_000  # larger pictures are reduced in strips of this size, to avoid a second large copy
+FRAMES = 64  # frames of an animation that are searched for one that is not plain
+PLAIN = 8  # a picture is plain if its darkest and brightest pixels differ by at most this many grey levels
+LONG = 2.5  # length / width above which a picture counts as long; no camera's photo is that long, 21:9 included
+SKETCH = 1024  # side in pixels of the reduced copy from which the background is chosen
 
-# Pillow's own limit would warn and then raise at twice that; decode() applies ours before any pixel is read.
+# Pillow's own limit warns first and raises at twice its value; decode() applies its own before any pixel is read.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -78,32 +78,58 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 class Decoded(NamedTuple):
-    """A decoded file."""
+    """A decoded file.
 
-    image: Image.Image  # RGB, upright; for a JPEG perhaps a half, quarter or eighth of the stored size
-    width: int  # of the whole picture, upright, in pixels
+    Attributes:
+        image: RGB, upright. A JPEG may have a half, quarter or eighth of the stored size.
+        width: Width of the whole picture, upright, in pixels.
+        height: Height of the whole picture, upright, in pixels.
+        format: Pillow's name: JPEG, PNG, ...
+        taken: When it was taken, by the camera's clock, if EXIF has the date.
+    """
+
+    image: Image.Image
+    width: int
     height: int
-    format: str  # as Pillow names it: JPEG, PNG, ...
-    taken: datetime | None = None  # by the camera's clock, where EXIF says so
+    format: str
+    taken: datetime | None = None
 
 
 def decode(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Image.Image:
-    """The image of :func:`read_image`, without the facts about its file."""
+    """Decode a file; like ``read_image``, without the facts about the file.
+
+    Args:
+        source: Path, open file or bytes.
+        short_side: See ``read_image``.
+
+    Returns:
+        RGB, upright.
+
+    Raises:
+        ImageError: The file cannot be decoded.
+    """
     return read_image(source, short_side).image
 
 
 def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Decoded:
     """Decode a file to an RGB image as a viewer would show it.
 
-    EXIF orientation is applied, an embedded colour profile is converted to sRGB, transparency goes over white (over
-    black where nothing would show on white), samples of more than 8 bits are scaled by the range that is used
-    (:mod:`.ranges`), of an animation the first frame that shows something counts.
+    - EXIF orientation is applied, and an embedded colour profile is converted to sRGB.
+    - Transparent pixels are put on white, or on black if nothing would be visible on white.
+    - Samples of more than 8 bits are scaled by the range that is used (``ranges.py``).
+    - Of an animation, the first frame that is not plain is used.
 
-    ``short_side`` is a hint: JPEGs may be decoded at a half, quarter or eighth of their size as long as the short
-    side keeps at least that many pixels. It saves most of the time for large photos. Other large pictures are
-    reduced by a whole number, within the same limit, which saves most of the memory.
+    Args:
+        source: Path, open file or bytes.
+        short_side: A hint that saves time and memory for large pictures. JPEGs may be decoded at a half, quarter or
+            eighth of their size, other large pictures may be reduced by a whole number. The short side keeps at least
+            this many pixels.
 
-    Raises :class:`ImageError` for everything that keeps a file from being decoded.
+    Returns:
+        The image and its size, format and date.
+
+    Raises:
+        ImageError: The file cannot be decoded.
     """
     if isinstance(source, bytes):
         if not source:
@@ -112,7 +138,7 @@ def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -
     elif isinstance(source, Path) and source.exists() and not source.is_file():
         raise ImageError("a folder" if source.is_dir() else "not a regular file")  # a FIFO would block
     with _reasons(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; the pixels are what counts
+        warnings.simplefilter("ignore")  # Pillow warns about odd metadata; only the pixels matter
         with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
             return _read(file, short_side)
 
@@ -143,7 +169,7 @@ def _read(file: BinaryIO, short_side: int | None) -> Decoded:
         if head[:4] in tiff.MAGIC and tiff.tifffile is None:
             raise ImageError(f"a TIFF that Pillow does not read: {tiff.EXTRA}", lasting=False) from None
         raise
-    # Pillow's decoders raise nearly anything; what costs metadata alone is read without it
+    # Pillow's decoders can raise almost any exception; if only metadata is damaged, read the file without it
     except Exception:
         file.seek(start)
         better = patched(file.read())
@@ -154,7 +180,15 @@ def _read(file: BinaryIO, short_side: int | None) -> Decoded:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise :class:`ImageError` for a picture that is too large, by what its header says."""
+    """Refuse a picture that is too large, by the size in its header.
+
+    Args:
+        width: Pixels.
+        height: Pixels.
+
+    Raises:
+        ImageError: It is over the limit, or needs more memory than is free.
+    """
     if width < 1 or height < 1:
         raise ImageError(f"damaged: {width} x {height} pixels")
     if width * height > MAX_PIXELS:
@@ -165,7 +199,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def _by_tifffile(content: bytes, short_side: int | None) -> Decoded | None:
-    """A TIFF that Pillow would read wrongly or whose first page is not its picture; None for all others."""
+    """Decode a TIFF that Pillow reads wrongly, or whose picture is not its first page; None for all others."""
     found = tiff.find_page(content)
     if found is None:
         return None
@@ -179,7 +213,7 @@ def _by_tifffile(content: bytes, short_side: int | None) -> Decoded | None:
                 image, image.width, image.height, "TIFF", short_side, _tag(page.page, 274), _icc(page.page)
             )
     if page.number == 0:
-        return None  # Pillow's
+        return None  # Pillow reads it correctly
     with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
         image.seek(page.number)
         return _decoded(image, short_side, content[:32])
@@ -208,7 +242,7 @@ def _as_decoded(
     orientation: int = 1,
     profile: bytes | None = None,
 ) -> Decoded:
-    """What another reader gave, made small and upright as Pillow's own pictures are."""
+    """Reduce and turn the image of another reader like Pillow's own images."""
     if profile:
         image.info["icc_profile"] = profile
     factor = 1 if short_side is None or image.width * image.height <= STRIP_PIXELS else min(image.size) // short_side
@@ -228,9 +262,16 @@ def _raw(content: bytes, short_side: int | None) -> Decoded:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """An image that somebody else opened, as :func:`read_image` would give it: upright, 8-bit RGB, over white.
+    """Convert an opened Pillow image as ``read_image`` does: upright, 8-bit RGB, on white.
 
-    Raises :class:`ImageError` when its pixels, which Pillow may read only now, are damaged.
+    Args:
+        image: The image; Pillow may read its pixels only now.
+
+    Returns:
+        RGB, upright.
+
+    Raises:
+        ImageError: Its pixels are damaged.
     """
     with _reasons():
         return _upright_rgb(image)
@@ -238,7 +279,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 
 @contextlib.contextmanager
 def _reasons() -> Iterator[None]:
-    """Turn whatever a decoder raises into an :class:`ImageError`."""
+    """Turn every exception of a decoder into an ``ImageError``."""
     try:
         yield
     except ImageError:
@@ -250,13 +291,13 @@ def _reasons() -> Iterator[None]:
     except PermissionError:
         raise ImageError("no permission to read it", lasting=False) from None
     except OSError as error:
-        # Pillow's own complaints carry no number, the system's do
+        # errors of the operating system have a number, Pillow's own do not
         if error.errno and error.strerror:
             raise ImageError(error.strerror.lower(), lasting=False) from None
         raise ImageError(f"damaged: {_one_line(error)}") from None
     except MemoryError:
         raise ImageError("not enough memory to decode it", lasting=False) from None
-    # Pillow's decoders raise nearly anything on damaged input, struct.error and IndexError among them.
+    # on damaged input Pillow's decoders can raise almost any exception, for example struct.error and IndexError
     except Exception as error:  # noqa: BLE001
         raise ImageError(f"damaged: {_one_line(error)}") from None
 
@@ -270,7 +311,7 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> D
     file_format = image.format or "unknown"
     check_size(width, height)
     if short_side is not None and image.format in ("JPEG", "MPO"):
-        # draft() keeps both sides at or above the size asked for, so ask for the whole picture in proportion
+        # draft() keeps both sides at or above the given size, so give a size with the picture's proportions
         short = min(width, height)
         image.draft(None, (-(-width * short_side // short), -(-height * short_side // short)))
     taken = None
@@ -283,7 +324,7 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> D
         header.mend_key(image)
     image.load()
     if getattr(image, "is_animated", False) and file_format not in ("TIFF", "MPO"):
-        image = _first_that_shows(image)
+        image = _first_not_plain(image)
     if exif(image).get(0x0112) in _SIDEWAYS:
         width, height = height, width
     taken = date(image)
@@ -299,8 +340,8 @@ def _is_deep(image: Image.Image) -> bool:
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def _first_that_shows(image: Image.Image) -> Image.Image:
-    """The first of an animation's early frames that is not plain; the first where all are."""
+def _first_not_plain(image: Image.Image) -> Image.Image:
+    """The first early frame of an animation that is not plain; the first frame if all are plain."""
     for number in range(min(getattr(image, "n_frames", 1), FRAMES)):
         image.seek(number)
         image.load()
@@ -321,13 +362,13 @@ def _upright_rgb(image: Image.Image, factor: int = 1) -> Image.Image:
     turn = _UPRIGHT.get(exif(image).get(0x0112, 1))
     rgb = _to_rgb(image) if factor == 1 else _reduced_rgb(image, factor)
     upright = rgb if turn is None else rgb.transpose(turn)
-    for key in ("exif", "xmp", "XML:com.adobe.xmp"):  # or whoever takes it further would turn it again
+    for key in ("exif", "xmp", "XML:com.adobe.xmp"):  # otherwise the next program would turn it again
         upright.info.pop(key, None)
     return upright
 
 
 def _reduced_rgb(image: Image.Image, factor: int) -> Image.Image:
-    """The image in RGB, each ``factor`` x ``factor`` pixels averaged to one."""
+    """Convert to RGB and average each ``factor`` x ``factor`` pixels to one."""
     small = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
     background = _background(image)
     rows = max(1, STRIP_PIXELS // image.width // factor) * factor
@@ -338,10 +379,10 @@ def _reduced_rgb(image: Image.Image, factor: int) -> Image.Image:
 
 
 def _background(image: Image.Image) -> str | None:
-    """What transparency goes over: white, black where nothing would show on white, None where alpha means nothing."""
+    """Background for transparent pixels: white; black if nothing would show on white; None to ignore alpha."""
     if not image.has_transparency_data:
         return "white"
-    if max(image.size) > SKETCH:  # a sparse copy is enough to judge, and cheap
+    if max(image.size) > SKETCH:  # a small copy is enough for this decision
         small = (max(1, min(SKETCH, image.width)), max(1, min(SKETCH, image.height)))
         image = image.resize(small, Image.Resampling.NEAREST)
     rgba = image.convert("RGBA")
@@ -370,7 +411,7 @@ def _to_rgb(image: Image.Image, background: str | None = "") -> Image.Image:
         rgba = image.convert("RGBA")
         alpha, image = rgba.getchannel("A") if background else None, rgba.convert("RGB")
     elif image.mode == "P":
-        image = image.convert("RGB")  # a profile speaks of colours, not of palette indices
+        image = image.convert("RGB")  # a profile applies to colours, not to palette indices
     if profile and image.mode in ("RGB", "L", "CMYK"):
         image = _to_srgb(image, profile)
     rgb = image.convert("RGB")
@@ -410,16 +451,23 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
             return image
         converted = ImageCms.profileToProfile(image, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # a broken profile is common and never a reason to lose the picture
+        return image  # broken profiles are common; the picture is used without it
     return converted if converted is not None else image
 
 
 def centre_square(image: Image.Image, size: int) -> Image.Image:
-    """The largest centred square of an RGB image, resampled to (size, size) with an antialiased bilinear filter.
+    """Crop the largest centred square and resample it with an antialiased bilinear filter.
 
-    This is the geometry every encoder sees at evaluation: short side to ``size``, centre crop. A picture longer than
-    ``LONG`` times its width, a panorama or a long screenshot, is squeezed into the square as a whole: its centre is
-    what it may well share with others.
+    This is what every encoder sees at evaluation: short side resized to ``size``, centre crop. A picture whose long
+    side is more than ``LONG`` times its short side (a panorama, a long screenshot) is squeezed into the square as a
+    whole, because other pictures may show the same centre.
+
+    Args:
+        image: RGB.
+        size: Side in pixels.
+
+    Returns:
+        RGB, (size, size).
     """
     width, height = image.size
     side = min(width, height)

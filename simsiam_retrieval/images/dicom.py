@@ -1,4 +1,4 @@
-"""DICOM files through pydicom (the extra ``medical``). Only pixels leave this module: nothing about a patient does."""
+"""DICOM files, read by pydicom (extra ``medical``). Only pixels leave this module, no data about patients."""
 
 import functools
 import importlib.metadata
@@ -19,22 +19,41 @@ EXTRA = "pip install 'simsiam-retrieval[medical]'"
 
 
 def version() -> str | None:
-    """The version of pydicom; None where it is not installed."""
+    """Return the version of pydicom.
+
+    Returns:
+        The version; None if it is not installed.
+    """
     return importlib.metadata.version("pydicom") if importlib.util.find_spec("pydicom") else None
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether a file that begins with these 132 bytes is DICOM (PS3.10, section 7.1)."""
+    """Return whether a file is DICOM, by its first bytes (PS3.10, section 7.1).
+
+    Args:
+        head: The first 132 bytes.
+
+    Returns:
+        True for DICOM.
+    """
     return head[128:132] == b"DICM"
 
 
 def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.Image, int, int]:
-    """The picture of a DICOM file in modes L, LA or RGB, with its width and height; of several frames the middle one.
+    """Read the picture of a DICOM file; of several frames the middle one.
 
-    The modality's rescale, the first window or VOI table and MONOCHROME1 are applied as pydicom does. Without a
-    window the range that is used counts. ``check_size`` refuses a width and height that are too large.
+    pydicom applies the modality's rescale, the first window or VOI table, and MONOCHROME1. Without a window, the values
+    are scaled by the range that is used.
 
-    Raises :class:`ImageError`.
+    Args:
+        content: The file.
+        check_size: Raises ``ImageError`` for a width and height that are too large.
+
+    Returns:
+        The picture in mode L, LA or RGB, its width and its height.
+
+    Raises:
+        ImageError: The file cannot be decoded.
     """
     if version() is None:
         raise ImageError(f"a DICOM file: {EXTRA}", lasting=False)
@@ -51,7 +70,7 @@ def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.
         samples, bits = int(data.get("SamplesPerPixel", 1)), int(data.get("BitsAllocated", 16))
     except ImageError:
         raise
-    except (InvalidDicomError, Exception) as error:  # noqa: BLE001  # its parser raises nearly anything
+    except (InvalidDicomError, Exception) as error:  # noqa: BLE001  # its parser can raise almost any exception
         raise ImageError(f"damaged: {_kind(error)}") from None
     check_size(width, height)
     needed = width * height * samples * (max(8, bits) // 8) + width * height * 24
@@ -66,7 +85,7 @@ def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.
     except Exception as error:  # noqa: BLE001
         if _lacks_decoder(data):
             raise ImageError(f"a compressed DICOM file: {EXTRA}", lasting=False) from None
-        if isinstance(error, RuntimeError):  # all its decoders gave up; others may read it
+        if isinstance(error, RuntimeError):  # all its decoders failed; other versions may read it
             name = str(data.file_meta.TransferSyntaxUID.name)
             raise ImageError(f"not decoded by pydicom and its plugins: {name}", lasting=False) from None
         # pydicom's messages may quote values of the file
@@ -117,7 +136,7 @@ def _shown(data: Any, frames: int) -> Image.Image:
 
 
 def _window(data: Any) -> tuple[float, float] | None:
-    """The values of black and white of the first window. PS3.3, section C.11.2.1.2."""
+    """The values of black and white of the first window (PS3.3, section C.11.2.1.2)."""
     try:
         centre = np.atleast_1d(np.asarray(data.WindowCenter, float))[0]
         width = np.atleast_1d(np.asarray(data.WindowWidth, float))[0]
@@ -145,6 +164,6 @@ def _kind(error: Exception) -> str:
 
 @functools.cache
 def _quiet() -> None:
-    """pydicom's log quotes values of the file."""
+    """Silence pydicom's log, which quotes values of the file."""
     for name in ("pydicom", "pylibjpeg", "openjpeg"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -1,4 +1,4 @@
-"""What a collection keeps of a decoded file beside its vector; worker processes import this, so nothing heavy."""
+"""What a collection stores about a file beside its vector. Worker processes import this, so it imports little."""
 
 import hashlib
 import io
@@ -8,11 +8,19 @@ from PIL import Image
 
 from .decode import Decoded
 
-THUMBNAIL_SIDE = 240  # pixels of the longer side, at least, of a larger picture
+THUMBNAIL_SIDE = 240  # smallest longer side in pixels of a thumbnail, unless the picture is smaller
 
 
 def facts(content: bytes, decoded: Decoded) -> dict[str, Any]:
-    """Hash, size, format, date and thumbnail of a file with these bytes, by the names of a catalog's columns."""
+    """Compute hash, size, format, date and thumbnail of a file.
+
+    Args:
+        content: Bytes of the file.
+        decoded: The decoded file.
+
+    Returns:
+        Values by the names of the catalog's columns.
+    """
     return {
         "digest": hashlib.sha256(content).digest(),
         "width": decoded.width,
@@ -24,12 +32,19 @@ def facts(content: bytes, decoded: Decoded) -> dict[str, Any]:
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """A JPEG of an RGB image, reduced by the whole number that leaves its longer side ``THUMBNAIL_SIDE`` or more.
+    """Make a JPEG thumbnail, reduced by the whole number that keeps its longer side at ``THUMBNAIL_SIDE`` or more.
 
-    Averages of whole pixels are sharp and take a fifth of a resize's time; the longer side stays below twice as many.
+    Averages of whole pixels are sharp and take a fifth of the time of a resize. The longer side stays below twice
+    ``THUMBNAIL_SIDE``.
+
+    Args:
+        image: RGB.
+
+    Returns:
+        JPEG.
     """
     factor = max(image.size) // THUMBNAIL_SIDE
     buffer = io.BytesIO()
-    # a photo's own comment, which may be 64 KB, would be copied
+    # otherwise the photo's own comment (up to 64 KB) would be copied
     (image.reduce(factor) if factor > 1 else image).save(buffer, "JPEG", quality=75, comment=b"")
     return buffer.getvalue()

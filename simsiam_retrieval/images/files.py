@@ -1,4 +1,4 @@
-"""Which files of a folder are candidates for decoding."""
+"""Listing the files of folders that may be images."""
 
 import os
 import stat
@@ -14,8 +14,8 @@ from .companions import is_companion
 from .mounts import mount_above
 from .system_folders import system_folder
 
-# What Pillow, pi-heif and the extras decode safely; anything else in a folder is counted, never opened. Files of an
-# extra that is not installed count as well: the report says what to install.
+# Suffixes of files that Pillow, pi-heif and the extras decode. Other files are counted and never opened. Suffixes of
+# an extra that is not installed are included: the report then says what to install.
 SUFFIXES = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
@@ -26,9 +26,9 @@ SUFFIXES = frozenset(
 )
 
 
-# Tar archives, which may hold images for training; compressed ones are known in order to say so.
+# Tar archives may contain training images. Compressed ones are recognised only to report them.
 TAR = ".tar"
-TABLE = ".parquet"  # a table that may have a column of images, for a cluster
+TABLE = ".parquet"  # a table that may have a column of images (index on a cluster)
 COMPRESSED_TARS = (
     *(".tgz", ".tbz", ".tbz2", ".txz", ".tlz", ".tzst"),
     *(TAR + suffix for suffix in (".gz", ".bz2", ".xz", ".lzma", ".lz4", ".zst", ".z", ".br")),
@@ -36,61 +36,97 @@ COMPRESSED_TARS = (
 
 
 class Identity(NamedTuple):
-    """Two images with equal identities have equal bytes, as far as the file system can tell."""
+    """The identity of an image's content: equal identities mean equal bytes, as far as the file system can tell.
 
-    path: Path  # of the file, or of the shard that it is a member of
-    size: int  # of the file or shard, bytes
+    Attributes:
+        path: Path of the file, or of the tar archive that contains it.
+        size: Size of the file or archive in bytes.
+        mtime_ns: Time of the last change, in ns.
+        member: Name inside an archive; empty for a plain file.
+        offset: Position of the member's bytes inside the archive.
+    """
+
+    path: Path
+    size: int
     mtime_ns: int
-    member: str  # name inside a shard; empty for a file of its own
-    offset: int  # of the member's bytes inside the shard
+    member: str
+    offset: int
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file that claims to be an image, as it was when it was listed."""
+    """A file that should be an image according to its name, as it was when it was listed.
 
-    path: Path  # absolute
-    size: int  # bytes
+    Attributes:
+        path: Absolute path.
+        size: Size in bytes.
+        mtime_ns: Time of the last change, in ns.
+        ctime_ns: Time when the content or the name last changed, in ns; 0 if unknown.
+    """
+
+    path: Path
+    size: int
     mtime_ns: int
-    # when the file system last noted a change, of the content or of the name; 0 where nobody looked
     ctime_ns: int = field(default=0, compare=False, kw_only=True)
 
     @property
     def identity(self) -> Identity:
-        """What tells this image from others, and from itself after a change."""
+        """Identity of the content; it changes when the file changes."""
         return Identity(self.path, self.size, self.mtime_ns, "", 0)
 
     @property
     def label(self) -> Path:
-        """How reports name it."""
+        """The path that reports show."""
         return self.path
 
 
 @dataclass
 class Listing:
-    """What a walk found."""
+    """The result of listing folders.
 
-    images: list[ImageFile] = field(default_factory=list)  # sorted by path, each path once
-    other: int = 0  # files that are not images by their name
-    unreadable: list[tuple[Path, str]] = field(default_factory=list)  # folders and files, with the reason
-    archives: list[Path] = field(default_factory=list)  # those of ``other`` that are tar archives by their name
-    tables: list[Path] = field(default_factory=list)  # those of ``other`` that are Parquet files by their name
-    skipped: int = 0  # members of archives that are links, devices, hidden or sparse; see ``tar_archives.py``
-    mounts: set[Path] = field(default_factory=set)  # mount points at, above or below the roots, "/" aside
-    kinds: Counter[str] = field(default_factory=Counter)  # suffix -> how many of ``other``, companions aside
-    companions: int = 0  # those of ``other`` that belong to an image beside them: sidecars, clips of live photos
-    system_folders: Counter[str] = field(default_factory=Counter)  # trash, snapshots, thumbnails that were passed over
-    linked_folders: int = 0  # links to folders that were passed over
+    Attributes:
+        images: Sorted by path, each path once.
+        other: Number of files that are no images by their name.
+        unreadable: Folders and files that cannot be read, with the reason.
+        archives: Files of ``other`` that are tar archives by their name.
+        tables: Files of ``other`` that are Parquet files by their name.
+        skipped: Number of archive members that are links, devices, hidden or sparse; see ``tar_archives.py``.
+        mounts: Mount points at, above or below the roots, except "/".
+        kinds: Suffix -> number of files of ``other``, without companions.
+        companions: Number of files of ``other`` that belong to an image in the same folder: sidecars, clips of live
+            photos.
+        system_folders: Trash, snapshot and thumbnail folders that were skipped.
+        linked_folders: Number of links to folders that were skipped.
+    """
+
+    images: list[ImageFile] = field(default_factory=list)
+    other: int = 0
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
+    archives: list[Path] = field(default_factory=list)
+    tables: list[Path] = field(default_factory=list)
+    skipped: int = 0
+    mounts: set[Path] = field(default_factory=set)
+    kinds: Counter[str] = field(default_factory=Counter)
+    companions: int = 0
+    system_folders: Counter[str] = field(default_factory=Counter)
+    linked_folders: int = 0
 
 
 def list_images(roots: Sequence[Path], *, follow_links: bool = False) -> Listing:
-    """List the image files at or below ``roots``.
+    """List the image files at or below ``roots``. Opens no file; suffix, size and time decide.
 
-    A root may be a file or a folder. Hidden files and folders (a leading dot) are left out, and trash and system
-    folders (:mod:`.system_folders`) unless a root is one, or in one. Links to folders are left out as well, unless
-    ``follow_links``: then each folder is entered once. Nothing is opened: a file counts by its suffix, size and time.
+    Hidden files and folders (with a leading dot) are skipped. Trash and system folders (``system_folders.py``) are
+    skipped, unless a root is one or is inside one.
 
-    Raises :class:`UserError` when a root does not exist or cannot be read.
+    Args:
+        roots: Files or folders.
+        follow_links: Whether to follow links to folders; then each folder is entered once.
+
+    Returns:
+        The images, and what was skipped.
+
+    Raises:
+        UserError: A root does not exist or cannot be read.
     """
     listing = Listing()
     seen: set[Path] = set()
@@ -149,7 +185,7 @@ def list_images(roots: Sequence[Path], *, follow_links: bool = False) -> Listing
 
 def _walk(root: Path, listing: Listing, *, follow_links: bool) -> Iterator[Path]:
     folders = [root]
-    entered: set[tuple[int, int]] = set()  # only where links are followed, which could turn in circles
+    entered: set[tuple[int, int]] = set()  # needed only for links, which can form circles
     while folders:  # not os.walk: in Python 3.11 it recurses, and folders can be deeper than the stack
         folder = folders.pop()
         try:
@@ -168,7 +204,7 @@ def _walk(root: Path, listing: Listing, *, follow_links: bool) -> Iterator[Path]
                 is_folder = entry.is_dir(follow_symlinks=False)
                 linked_folder = not is_folder and entry.is_symlink() and entry.is_dir()
             except OSError:
-                is_folder = linked_folder = False  # its stat() will say why
+                is_folder = linked_folder = False  # the later stat() gives the reason
             known = system_folder(entry.name, folder.name) if is_folder else None
             if known is not None:
                 listing.system_folders[known] += 1
@@ -189,5 +225,12 @@ def _name(entry: os.DirEntry[str]) -> bytes:
 
 
 def reason(error: OSError) -> str:
-    """An operating system's error as reports give it: lower case, without the path."""
+    """Return the text of an operating system's error for reports: lower case, without the path.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The reason.
+    """
     return (error.strerror or str(error)).lower()

@@ -1,4 +1,4 @@
-"""Metadata never costs a picture: reading what there is of it, and files without what stops a decoder."""
+"""Reading metadata so that damaged metadata never prevents reading the picture."""
 
 import io
 import re
@@ -8,20 +8,34 @@ import numpy as np
 from PIL import ExifTags, Image
 
 _DATE = re.compile(r"(\d{4})[:\-/.](\d{1,2})[:\-/.](\d{1,2})(?:[T ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2}))?)?")
-# chunks that say nothing about the pixels; profiles and EXIF only go where the file fails with them
+# chunks without pixels; they are removed only if the file cannot be read with them
 _TEXT = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"tIME", b"iCCP")
 
 
 def exif(image: Image.Image) -> Image.Exif:
-    """The image's EXIF data; none where they cannot be read."""
+    """Read an image's EXIF data.
+
+    Args:
+        image: An opened image.
+
+    Returns:
+        The data; empty if they cannot be read.
+    """
     try:
         return image.getexif()
-    except Exception:  # noqa: BLE001  # Pillow's parser raises nearly anything
+    except Exception:  # noqa: BLE001  # Pillow's parser can raise almost any exception
         return Image.Exif()
 
 
 def date(image: Image.Image) -> datetime | None:
-    """When the picture was taken by the camera's clock, or else digitised; None where EXIF does not say."""
+    """Read when a picture was taken (otherwise digitised), by the camera's clock.
+
+    Args:
+        image: An opened image.
+
+    Returns:
+        The time; None if EXIF has none.
+    """
     try:
         tags = exif(image).get_ifd(ExifTags.IFD.Exif)
     except Exception:  # noqa: BLE001
@@ -37,7 +51,16 @@ def date(image: Image.Image) -> datetime | None:
 
 
 def parse_date(text: str) -> datetime | None:
-    """A date as cameras and programs write it: EXIF's colons, ISO 8601, with fractions or a time zone, day only."""
+    """Parse a date as cameras and programs write it.
+
+    Accepts EXIF's colons, ISO 8601, fractions of seconds, a time zone, or a day without a time.
+
+    Args:
+        text: The date.
+
+    Returns:
+        The time; None if it is no date.
+    """
     match = _DATE.match(text.strip("\0 \t\r\n"))
     if match is None:
         return None
@@ -48,7 +71,14 @@ def parse_date(text: str) -> datetime | None:
 
 
 def patched(content: bytes) -> bytes | None:
-    """The same picture for a decoder that metadata stopped, or None where that is not what is wrong."""
+    """Repair a file whose metadata stopped the decoder.
+
+    Args:
+        content: The file.
+
+    Returns:
+        The same picture without that metadata; None if something else is wrong.
+    """
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return _without_text(content)
     if content.startswith(b"\xff\xd8"):
@@ -70,9 +100,9 @@ def _without_text(content: bytes) -> bytes | None:
 
 
 def _with_end_marker(content: bytes) -> bytes | None:
-    """A JPEG that lacks only its end marker, with one; None where part of the picture is missing.
+    """Add a missing end marker to a JPEG; None if a part of the picture is missing.
 
-    What follows the last pixel's bits changes nothing; where pixels are missing, the filling would be taken for them.
+    If all pixels are there, bytes after them change nothing. If pixels are missing, the added bytes change the picture.
     """
     end = b"\xff\xd9"
     pictures = [_pixels(content + filling + end) for filling in (b"", b"\x00" * 64, b"\x55\xaa" * 32)]

@@ -1,4 +1,4 @@
-"""How pixels are scaled before a network sees them; no torch here."""
+"""How pixels are normalised before a network sees them. Imports no torch."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,15 @@ Channels = tuple[float, float, float]  # red, green, blue
 
 
 class Normalisation(NamedTuple):
-    """x -> (x - mean) / std, per channel, for pixels in [0, 1]."""
+    """x -> (x - mean) / std, per channel, for pixels in [0, 1].
+
+    Attributes:
+        mean: Red, green, blue.
+        std: Red, green, blue.
+    """
 
     mean: Channels = (0.485, 0.456, 0.406)
     std: Channels = (0.229, 0.224, 0.225)
 
 
-IMAGENET = Normalisation()  # of ImageNet's training pixels
+IMAGENET = Normalisation()  # statistics of ImageNet's training pixels

@@ -1,4 +1,4 @@
-"""What Pillow leaves out of PNG files: 16 bits of colours, and transparent colours of some depths."""
+"""PNG features that Pillow does not read: 16-bit colours, and transparent greys of 2 and 4 bits."""
 
 import struct
 from dataclasses import dataclass
@@ -13,34 +13,57 @@ _HIGH_TO_LOW = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 
 @dataclass(frozen=True)
 class PngHeader:
-    """Depth and colour type of a PNG."""
+    """Bit depth and colour type of a PNG file.
 
-    depth: int  # bits a sample
-    colour: int  # 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGB with alpha
+    Attributes:
+        depth: Bits per sample.
+        colour: 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGB with alpha.
+    """
+
+    depth: int
+    colour: int
 
     @classmethod
     def of(cls, head: bytes) -> "PngHeader | None":
-        """By the first bytes of a file; None where there is no header."""
+        """Read the header.
+
+        Args:
+            head: The first bytes of a file, at least 26.
+
+        Returns:
+            The header; None if there is none.
+        """
         if len(head) < 26 or head[12:16] != b"IHDR":
             return None
         return cls(*struct.unpack("BB", head[24:26]))
 
     @property
     def is_deep_colour(self) -> bool:
-        """Whether Pillow would keep eight of sixteen bits of a colour."""
+        """Whether Pillow would keep only 8 of 16 bits of each colour."""
         return self.depth == 16 and self.colour in (2, 6)
 
     def mend_key(self, image: Image.Image) -> None:
-        """Give the transparent grey of 2 and 4 bits as Pillow gives the greys: in 8 bits."""
+        """Scale a transparent grey of 2 or 4 bits to 8 bits, as Pillow scales the grey levels.
+
+        Args:
+            image: An opened image; its ``info`` is changed.
+        """
         key = image.info.get("transparency")
         if self.colour == 0 and self.depth in (2, 4) and isinstance(key, int):
             image.info["transparency"] = key * (255 // (2**self.depth - 1))
 
 
 def sixteen_bit_colours(image: Image.Image, header: PngHeader) -> Image.Image:
-    """An opened 16-bit RGB or RGBA PNG, scaled to 8 bits by the range that is used.
+    """Read all 16 bits of an RGB or RGBA PNG and scale them to 8 bits by the range that is used.
 
-    Pillow unpacks a sample's high byte alone; told that the low byte came first, it unpacks that one.
+    Pillow unpacks only the high byte of a sample. If it is told that the low byte comes first, it unpacks the low byte.
+
+    Args:
+        image: The opened image.
+        header: Its header.
+
+    Returns:
+        RGB or RGBA, 8 bits.
     """
     file, key = getattr(image, "fp", None), image.info.get("transparency")
     if file is None or any(tile.args not in _HIGH_TO_LOW for tile in getattr(image, "tile", [])):

@@ -1,12 +1,12 @@
-"""Samples of any depth to 8 bits: which values are black and white, and which are no picture at all."""
+"""Scaling samples of any depth to 8 bits: which values are black and white, and which are no measurement."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-TAIL = 0.001  # of the pixels on either side may lie outside a range that nobody declared: hot and dead pixels
-SAMPLES = 1_000_000  # values that percentiles are taken of; more are thinned out evenly
-BLOCK = 4_000_000  # values that are converted at a time
-# written for "no measurement" where nothing says so; believed only where they lie far from everything else
+TAIL = 0.001  # fraction of pixels at either end that may be outside an undeclared range: hot and dead pixels
+SAMPLES = 1_000_000  # values from which percentiles are computed; more are thinned out evenly
+BLOCK = 4_000_000  # values that are converted at once
+# usual marks for "no measurement"; without a declaration they count only if they are far from all other values
 SENTINELS = (-9999.0, -99999.0, -32768.0, -32767.0, -2147483648.0, float(np.finfo(np.float32).min), -1.0e20)
 
 
@@ -18,25 +18,25 @@ def to_eight_bits(
     inverted: bool = False,
     photo: bool = True,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-    """Scale samples to 0..255 by the range that is used, not by their container's.
+    """Scale samples to 0..255 by the range that is used, not by the range of their dtype.
 
     Args:
-        values: (height, width) or (height, width, channels), integers, floats or booleans. Channels share one range.
-        declared: values for black and white, where the file says so; else see :func:`used_range`.
-        no_data: the value of pixels without a measurement; NaN is always one.
-        inverted: whether the lowest value is white.
-        photo: whether unsigned integers may be a photo's, see :func:`used_range`; a measurement's bits mean nothing.
+        values: (height, width) or (height, width, channels); integers, floats or booleans. Channels share one range.
+        declared: Values of black and white if the file declares them; otherwise see ``used_range``.
+        no_data: Value of pixels without a measurement. NaN always counts as one.
+        inverted: Whether the lowest value is white.
+        photo: Whether unsigned integers may be a photo's; see ``used_range``.
 
     Returns:
-        The uint8 array of the same shape, and a (height, width) mask that is False where there is no measurement, or
-        None where there is one everywhere. Infinities are black or white.
+        A uint8 array of the same shape, and a (height, width) mask that is False for pixels without a measurement, or
+        None if there are none. Infinities become black or white.
     """
     if values.dtype == bool:
         eight = values.astype(np.uint8) * np.uint8(255)
         return (255 - eight if inverted else eight), None
     valid = _valid(values, no_data)
     low, high = declared or used_range(values, valid, photo=photo)
-    # halves: the span of two floats need not be a float
+    # halves, because the difference of two floats can overflow
     scale = 255.0 / ((high / 2 - low / 2) or 1.0) / 2
     eight = np.empty(values.shape, np.uint8)
     rows = max(1, BLOCK // max(1, values[:1].size))
@@ -51,11 +51,19 @@ def to_eight_bits(
 
 
 def used_range(values: NDArray, valid: NDArray[np.bool_] | None = None, *, photo: bool = True) -> tuple[float, float]:
-    """Which values are black and white, judged by a picture's own samples.
+    """Determine the values of black and white from a picture's own samples.
 
-    Unsigned integers that fill at least half of what their highest bit allows count from 0 to that, so that a photo
-    in 10, 12 or 16 bits looks as in 8 (``photo``). Everything else goes from the lowest to the highest value, less one
-    pixel in 1,000 on either side.
+    Unsigned integers that use at least half of the range up to their highest used bit get the range from 0 to that
+    bit's maximum. A photo in 10, 12 or 16 bits then looks as it does in 8. Other values get the range from the lowest
+    to the highest, without one pixel in 1,000 at either end.
+
+    Args:
+        values: Samples of any shape.
+        valid: Mask of measured values; None for all.
+        photo: False applies the second rule to unsigned integers, too.
+
+    Returns:
+        Values of black and white.
     """
     known = values if valid is None else values[valid]
     known = known.reshape(-1)
@@ -67,19 +75,19 @@ def used_range(values: NDArray, valid: NDArray[np.bool_] | None = None, *, photo
     thinned = np.sort(known[:: max(1, -(-known.size // SAMPLES))])
     skip = int((len(thinned) - 1) * TAIL)
     low, high = float(thinned[skip]), float(thinned[len(thinned) - 1 - skip])
-    if not low < high:  # what differs is rarer than one in 1,000
+    if not low < high:  # fewer than one pixel in 1,000 differ
         low, high = lowest, highest
     if photo and known.dtype.kind == "u":
         top = float(2 ** int(high).bit_length() - 1)
         if high - low >= top / 2:
             return 0.0, top
-    return (low, high) if low < high else (low - 1, low + 1)  # plain: a middle grey
+    return (low, high) if low < high else (low - 1, low + 1)  # all equal: a middle grey
 
 
 def _valid(values: NDArray, no_data: float | None) -> NDArray[np.bool_] | None:
     missing = np.asarray(np.isnan(values)) if values.dtype.kind == "f" else np.zeros(values.shape, bool)
     if no_data is not None and not np.isnan(no_data):
-        # a float32 file's -3.4e38 is written in decimals; compare as the file's own kind of number
+        # the value is declared in decimals (-3.4e38); compare it in the file's dtype
         if values.dtype.kind == "f":
             with np.errstate(over="ignore"):
                 missing |= values == values.dtype.type(no_data)
@@ -95,7 +103,7 @@ def _valid(values: NDArray, no_data: float | None) -> NDArray[np.bool_] | None:
 
 
 def _sentinel(values: NDArray) -> float | int | None:
-    """The lowest value, where it is a usual mark and farther from the others than they are from each other."""
+    """The lowest value if it is a usual mark and farther from the others than they are from each other."""
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not finite.size:
         return None

@@ -1,4 +1,4 @@
-"""Cameras' raw files through LibRaw (the extra ``raw``): the preview that the camera made, else half the size."""
+"""Cameras' raw files, read by LibRaw (extra ``raw``): the embedded preview, otherwise the picture at half size."""
 
 import importlib.metadata
 import importlib.util
@@ -13,12 +13,25 @@ EXTRA = "pip install 'simsiam-retrieval[raw]'"
 
 
 def version() -> str | None:
-    """The version of rawpy; None where it is not installed."""
+    """Return the version of rawpy.
+
+    Returns:
+        The version; None if it is not installed.
+    """
     return importlib.metadata.version("rawpy") if importlib.util.find_spec("rawpy") else None
 
 
 def is_raw(head: bytes) -> bool:
-    """Whether a file that begins so is of a camera's own kind; those that are TIFFs are known by their tags."""
+    """Return whether a file has a camera's own raw format.
+
+    Raw files that are TIFFs are recognised by their tags instead.
+
+    Args:
+        head: First bytes of the file.
+
+    Returns:
+        True for a raw file.
+    """
     return (
         head[:15] == b"FUJIFILMCCD-RAW"
         or head[:4] in (b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
@@ -28,7 +41,18 @@ def is_raw(head: bytes) -> bool:
 
 
 def preview(content: bytes, check_size: Callable[[int, int], None]) -> bytes | Image.Image:
-    """The bytes of the embedded JPEG, or an RGB image of half the size. Raises :class:`ImageError`."""
+    """Read the preview of a raw file.
+
+    Args:
+        content: The file.
+        check_size: Raises ``ImageError`` for a width and height that are too large.
+
+    Returns:
+        Bytes of the embedded JPEG, or an RGB image at half size.
+
+    Raises:
+        ImageError: The file cannot be decoded.
+    """
     if version() is None:
         raise ImageError(f"a camera's raw file: {EXTRA}", lasting=False)
     import rawpy
@@ -43,7 +67,7 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> bytes | I
             if embedded is not None and embedded.format == rawpy.ThumbFormat.JPEG:
                 content = bytes(embedded.data)
                 with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-                    if max(image.size) >= 320:  # smaller ones are for the camera's list of files
+                    if max(image.size) >= 320:  # smaller previews are only for the camera's list of files
                         return content
             return Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True))
     except rawpy.LibRawError as error:

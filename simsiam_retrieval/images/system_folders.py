@@ -1,4 +1,4 @@
-"""Folders that systems, servers and programs make for themselves: their pictures are deleted ones, or copies."""
+"""Folders that systems, servers and programs create for themselves: their pictures are deleted ones or copies."""
 
 import fnmatch
 
@@ -10,18 +10,21 @@ OLD = ("#snapshot", "@recently-snapshot", ".snapshot", ".snapshots", ".zfs", ".s
 THUMBNAILS = ("@eadir", ".@__thumb", ".thumbnails", ".thumbs", ".picasaoriginals", ".digikam", "*.lrdata", "__macosx",
               ".appledouble", ".fseventsd", ".spotlight-v100", "@tmp", "temporary items")  # fmt: skip
 NAMES = TRASH + OLD + THUMBNAILS
-# inside a library of Photos, Aperture or iPhoto only the originals are pictures of one's own
+# in a library of Photos, Aperture or iPhoto only the originals are the user's own pictures
 LIBRARIES = (".photoslibrary", ".photolibrary", ".aplibrary", ".migratedphotolibrary")
 IN_LIBRARY = ("resources", "database", "private", "scopes", "previews", "thumbnails", "apple tv photo cache", "cache",
               "caches", "faces", "icloud", "proxies", "attachments")  # fmt: skip
 
 
 def system_folder(name: str, above: str) -> str | None:
-    """The name under which a folder is reported as trash or a system's, or None for an ordinary folder.
+    """Recognise trash and system folders.
 
     Args:
-        name: Of the folder.
-        above: Name of the folder that it is in.
+        name: Name of the folder.
+        above: Name of its parent folder.
+
+    Returns:
+        The name that reports show; None for an ordinary folder.
     """
     lower = name.lower()
     for pattern in NAMES:

@@ -1,7 +1,7 @@
-"""Images inside tar archives (WebDataset's layout), for training: listed by their headers, read where they lie.
+"""Images inside tar archives (WebDataset's layout) for training: listed by their headers, read in place.
 
-Nothing is extracted. Compressed archives are refused, since their members cannot be reached without unpacking
-all that lies before them.
+Nothing is extracted. Compressed archives are refused, because a member can be reached only by unpacking everything
+before it.
 """
 
 import errno
@@ -17,11 +17,11 @@ from .decode import ImageError
 from .files import COMPRESSED_TARS, SUFFIXES, Identity, ImageFile, Listing, list_images, reason
 
 BLOCK = tarfile.BLOCKSIZE
-LONGEST_HEADER = 1 << 20  # bytes; a pax header of a name has a few hundred
-LARGEST_MEMBER = 2 << 30  # bytes; more than 200 megapixels take uncompressed
+LONGEST_HEADER = 1 << 20  # bytes; a usual pax header has a few hundred
+LARGEST_MEMBER = 2 << 30  # bytes; more than 200 megapixels need uncompressed
 CHUNK = 1 << 20  # bytes, a multiple of BLOCK
-JOINED_WITHIN = 1 << 20  # bytes of zeros between archives that were joined with cat
-MAGIC_OFFSET = 257  # of "ustar" in a header
+JOINED_WITHIN = 1 << 20  # largest number of zero bytes between archives that were joined with cat
+MAGIC_OFFSET = 257  # position of "ustar" in a header
 
 _MAGIC = {
     b"\x1f\x8b": "gzip",
@@ -34,28 +34,43 @@ _MAGIC = {
 
 @dataclass(frozen=True)
 class ShardMember(ImageFile):
-    """An image inside a tar archive; ``path``, ``size`` and ``mtime_ns`` are the archive's."""
+    """An image inside a tar archive. ``path``, ``size`` and ``mtime_ns`` are the archive's.
 
-    member: str  # name in the archive; bytes that are not UTF-8 as surrogates
-    offset: int  # of its first byte in the archive
-    length: int  # bytes
+    Attributes:
+        member: Name in the archive; bytes that are not UTF-8 are surrogates.
+        offset: Position of its first byte in the archive.
+        length: Size in bytes.
+    """
+
+    member: str
+    offset: int
+    length: int
 
     @property
     def identity(self) -> Identity:
+        """Identity of the content; it changes when the archive changes."""
         return Identity(self.path, self.size, self.mtime_ns, self.member, self.offset)
 
     @property
     def label(self) -> Path:
+        """The path that reports show: ARCHIVE/MEMBER."""
         return self.path / self.member.lstrip("/")
 
 
 def list_training_images(roots: Sequence[Path]) -> Listing:
-    """What :func:`list_images` finds, and the image members of the tar archives among it.
+    """List image files, and the images inside tar archives.
 
-    Sorted by path, members of an archive in their order there. Damaged archives give the members that can be
-    read, and one entry in ``unreadable``; so do compressed ones.
+    Sorted by path; members of an archive stay in their order. A damaged archive gives the members that can be read and
+    one entry in ``unreadable``. A compressed one gives only the entry.
 
-    Raises :class:`UserError` as :func:`list_images` does.
+    Args:
+        roots: Files or folders.
+
+    Returns:
+        The images.
+
+    Raises:
+        UserError: A root does not exist or cannot be read.
     """
     listing = list_images(roots)
     for path in listing.archives:
@@ -71,7 +86,17 @@ def list_training_images(roots: Sequence[Path]) -> Listing:
 
 
 def read_member(image: ShardMember) -> bytes:
-    """The bytes of a member; raises :class:`ImageError` when the archive is not as it was listed."""
+    """Read the bytes of an archive's member.
+
+    Args:
+        image: The member.
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        ImageError: The archive has changed, or cannot be read.
+    """
     if image.length > LARGEST_MEMBER:
         raise ImageError(f"too large: {image.length / 1e9:.1f} GB")
     try:
@@ -91,16 +116,16 @@ def read_member(image: ShardMember) -> bytes:
 
 
 class Damaged(Exception):
-    """Why not all of an archive can be listed; the message is fit for a report."""
+    """Why an archive cannot be listed completely; reports show the message."""
 
 
 class _Headers:
-    """An archive as tarfile reads it, which is not to swallow a file because a damaged header says so."""
+    """A file for tarfile that refuses to read a large piece because a damaged header asks for it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.seek, self.tell = file.seek, file.tell
-        self.at, self.last = 0, b""  # where the last read was, and what it gave
+        self.at, self.last = 0, b""  # position and result of the last read
 
     def read(self, count: int) -> bytes:
         if not 0 <= count <= LONGEST_HEADER:
@@ -123,9 +148,18 @@ def _list_members(path: Path, listing: Listing) -> None:
 
 
 def image_members(file: BinaryIO, size: int, listing: Listing) -> Iterator[tarfile.TarInfo]:
-    """The members of an open archive of ``size`` bytes that are images by their names, in order.
+    """List the members of an open archive that are images by their names, in order. Others are counted.
 
-    Others are counted in ``listing``. Raises :class:`Damaged` in the end where not all of it can be listed.
+    Args:
+        file: The open archive.
+        size: Its size in bytes.
+        listing: Counts the other members.
+
+    Yields:
+        Members.
+
+    Raises:
+        Damaged: At the end, if the archive cannot be listed completely.
     """
     for magic, kind in _MAGIC.items():
         if file.read(len(magic)) == magic:
@@ -147,9 +181,9 @@ def _is_hidden(name: str) -> bool:
 
 
 def _members(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
-    """Members whose bytes are all there, in order; raises :class:`Damaged` in the end if something is wrong.
+    """Members whose bytes are complete, in order; raises ``Damaged`` at the end if something is wrong.
 
-    After damage the search goes on at the next sound header.
+    After damage the search continues at the next valid header.
     """
     headers = _Headers(file)
     damage: str | None = None
@@ -161,7 +195,7 @@ def _members(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
         try:
             with tarfile.open(fileobj=cast(BinaryIO, headers), mode="r:", encoding="utf-8") as tar:
                 while (member := tar.next()) is not None:
-                    vars(tar)["members"].clear()  # it would keep them all
+                    vars(tar)["members"].clear()  # otherwise tarfile keeps all members in memory
                     if member.size < 0 or member.offset < reached:
                         raise tarfile.ReadError
                     has_body = member.isreg() and not member.issparse()
@@ -176,10 +210,10 @@ def _members(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
             elif headers.last.strip(b"\0"):
                 damage = damage or f"damaged at byte {headers.at}"
             else:
-                limit = headers.at + JOINED_WITHIN  # its end; another may be joined to it
-        # on damaged headers tarfile raises nearly anything, ValueError and RecursionError among them
+                limit = headers.at + JOINED_WITHIN  # the end of an archive; another one may follow
+        # on damaged headers tarfile can raise almost any exception, for example ValueError and RecursionError
         except Exception as error:
-            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a seek to nowhere
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a seek to an impossible position
                 raise
             damage = damage or ("cut off" if headers.at >= size - BLOCK else f"damaged at byte {headers.at}")
             limit = size
@@ -192,7 +226,7 @@ def _members(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
 
 
 def _next_header(file: BinaryIO, start: int, limit: int) -> int | None:
-    """Where the next header is, at or after byte ``start`` and before ``limit``."""
+    """Position of the next header at or after ``start`` and before ``limit``."""
     position = -(-start // BLOCK) * BLOCK
     while position < limit:
         file.seek(position)

@@ -1,4 +1,4 @@
-"""TIFF files that Pillow cannot read or reads wrongly, through tifffile (the extra ``scientific``)."""
+"""TIFF files that Pillow cannot read or reads wrongly, read by tifffile (extra ``scientific``)."""
 
 import importlib.metadata
 import io
@@ -21,35 +21,54 @@ try:
 except ImportError:
     tifffile = None
 else:
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # the report says it, once
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # the report gives the reason, once
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXTRA = "pip install 'simsiam-retrieval[scientific]'"
-PAGES = 64  # that are looked at for the picture in full resolution
+PAGES = 64  # pages that are searched for the picture in full resolution
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, SEPARATED, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 8, 9
 RAW_PHOTOMETRICS = (32803, 34892)  # a colour filter array, linear raw
 # compressions that Pillow reads: none, CCITT, LZW, JPEG, Deflate, PackBits, Zstandard
-_PILLOWS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 50000)
+_PILLOW_READS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 50000)
 
 
 @dataclass(frozen=True)
 class Page:
-    """The page of a TIFF that is its picture, not yet read."""
+    """The page of a TIFF that is its picture, not yet read.
 
-    number: int  # in the main chain of pages, or -1 for one inside another
-    plain: bool  # Pillow shows it rightly
-    raw: bool  # a camera's sensor data
-    count: int  # of full-resolution pages that were seen, up to ``PAGES``
+    Attributes:
+        number: Number in the main chain of pages; -1 for a page inside another one.
+        plain: Whether Pillow reads it correctly.
+        raw: Whether it is a camera's sensor data.
+        count: Number of full-resolution pages found, up to ``PAGES``.
+        page: tifffile's page.
+    """
+
+    number: int
+    plain: bool
+    raw: bool
+    count: int
     page: Any
 
 
 def version() -> str | None:
-    """The version of tifffile; None where it is not installed."""
+    """Return the version of tifffile.
+
+    Returns:
+        The version; None if it is not installed.
+    """
     return importlib.metadata.version("tifffile") if tifffile is not None else None
 
 
 def find_page(content: bytes) -> tuple[Any, Page] | None:
-    """The first page in full resolution, with the open file; None where tifffile is missing or cannot tell."""
+    """Find the first page in full resolution.
+
+    Args:
+        content: The file.
+
+    Returns:
+        The open file and the page; None if tifffile is missing or fails.
+    """
     if tifffile is None:
         return None
     try:
@@ -69,14 +88,23 @@ def find_page(content: bytes) -> tuple[Any, Page] | None:
         raw = "DNGVersion" in first.tags or any(_photometric(page) in RAW_PHOTOMETRICS for _, page in [*full, *inner])
         number, page = full[0] if full else max(reduced, key=lambda entry: entry[1].imagewidth)
         return file, Page(number, _is_plain(page), raw, len(full), page)
-    except Exception:  # noqa: BLE001  # tifffile raises nearly anything on damaged input; Pillow's word counts then
+    except Exception:  # noqa: BLE001  # on damaged input tifffile can raise almost any exception; then Pillow decides
         return None
 
 
 def read_page(content: bytes, found: Page, check_size: Callable[[int, int], None]) -> Image.Image:
-    """The picture of a page in modes L, RGB, RGBA or CMYK, 8 bits a sample.
+    """Read the picture of a page.
 
-    ``check_size`` refuses a width and height that are too large. Raises :class:`ImageError`.
+    Args:
+        content: The file.
+        found: The page.
+        check_size: Raises ``ImageError`` for a width and height that are too large.
+
+    Returns:
+        Mode L, RGB, RGBA or CMYK, 8 bits per sample.
+
+    Raises:
+        ImageError: The page cannot be decoded.
     """
     page = found.page
     width, height, samples = int(page.imagewidth), int(page.imagelength), int(page.samplesperpixel or 1)
@@ -92,7 +120,7 @@ def read_page(content: bytes, found: Page, check_size: Callable[[int, int], None
     ends = [a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)]
     if not ends or max(ends) > len(content):
         raise ImageError("damaged: the file ends before its picture does")
-    # missing pieces would be filled with zeros, which takes long where a damaged header claims many
+    # tifffile fills missing pieces with zeros, which takes long if a damaged header claims many
     stored = sum(page.databytecounts)
     claimed = width * height * samples * int(page.bitspersample) // 8
     if len(page.dataoffsets) < math.prod(page.chunked) or (int(page.compression) == 1 and stored < claimed):
@@ -166,7 +194,7 @@ def _unit(values: NDArray) -> NDArray[np.float32]:
 
 
 def _lab_to_srgb(values: NDArray, photometric: int) -> NDArray[np.uint8]:
-    """CIE L*a*b* under D50 to sRGB. TIFF 6.0, section 23: a* and b* are signed; ICC's are offset by half."""
+    """Convert CIE L*a*b* under D50 to sRGB. TIFF 6.0, section 23: a* and b* are signed; ICC's are offset by half."""
     bits = values.dtype.itemsize * 8
     unsigned = values.astype(np.int64) & (2**bits - 1)
     lightness = unsigned[:, :, 0] * (100 / (2**bits - 1))
@@ -187,7 +215,7 @@ def _lab_to_srgb(values: NDArray, photometric: int) -> NDArray[np.uint8]:
 
 
 def _declared(page: Any) -> tuple[float, float] | None:
-    """Black and white by the file's own word; the container's limits, written out by default, are none."""
+    """The values of black and white that the file declares; the limits of the dtype do not count."""
     for low_tag, high_tag in ((340, 341), (280, 281)):
         high, low = _number(page, high_tag), _number(page, low_tag)
         if high is None:
@@ -223,13 +251,13 @@ def _is_reduced(page: Any) -> bool:
 
 
 def _is_plain(page: Any) -> bool:
-    """Whether Pillow reads this page, and rightly: 1 to 8 unsigned bits, four samples or fewer."""
+    """Whether Pillow reads this page correctly: 1 to 8 unsigned bits, four samples or fewer."""
     extras = tuple(int(kind) for kind in page.extrasamples or ())
     samples = int(page.samplesperpixel or 1)
     if int(page.bitspersample) > 8 or samples > 4 or int(page.sampleformat or 1) != 1 or 42113 in page.tags:
         return False
-    if int(page.compression) not in _PILLOWS or (int(page.compression) == 7 and page.planarconfig == 2):
+    if int(page.compression) not in _PILLOW_READS or (int(page.compression) == 7 and page.planarconfig == 2):
         return False
     if (_photometric(page) == MIN_IS_BLACK and samples >= 3) or (_photometric(page) == MIN_IS_WHITE and samples > 1):
         return False
-    return not (samples == 2 and extras[:1] != (2,))  # Pillow knows grey with unassociated alpha alone
+    return not (samples == 2 and extras[:1] != (2,))  # of grey with alpha, Pillow reads only unassociated alpha

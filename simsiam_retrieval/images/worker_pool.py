@@ -1,4 +1,4 @@
-"""Run a function over many files in worker processes that may hang or crash without taking the run along."""
+"""Running a function over many files in worker processes. A worker that hangs or crashes does not stop the run."""
 
 import contextlib
 import itertools
@@ -22,21 +22,36 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 SECONDS_PER_FILE = 60.0
-MOST_WORKERS = 64  # or four for each CPU, where that is more
+MOST_WORKERS = 64  # or four per CPU, if that is more
 
 
 def available_cpus() -> int:
-    """CPUs that this process may use (a container's or scheduler's limit counts)."""
+    """Return the number of CPUs that this process may use, within the limit of a container or scheduler.
+
+    Returns:
+        Number of CPUs.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_workers() -> int:
-    """How many worker processes there are where nobody says: one for each CPU."""
+    """Return the default number of worker processes: one per CPU.
+
+    Returns:
+        Number of processes.
+    """
     return available_cpus()
 
 
 def check_workers(workers: int | None) -> None:
-    """Raise :class:`UserError` for what is no number of worker processes; None stands for one per CPU."""
+    """Check a number of worker processes.
+
+    Args:
+        workers: The number; None stands for one per CPU.
+
+    Raises:
+        UserError: It is out of range.
+    """
     most = max(MOST_WORKERS, 4 * available_cpus())
     if workers is not None and not 0 <= workers <= most:
         raise UserError(f"--workers {workers}: give 0 (decode in this process) to {most}")
@@ -55,12 +70,22 @@ def map_chunks(
 ) -> Iterator[list[R]]:
     """Yield ``function(chunk)`` for consecutive chunks of ``items``, in order.
 
-    Runs in spawned worker processes, a few chunks ahead of the reader. When a chunk's worker dies or runs over
-    its time, the chunk is tried again item by item, and ``lost(item, reason)`` stands for the items that did it.
-    ``workers=0`` runs in this process, without that protection; there are no more workers than chunks.
+    Runs in spawned worker processes, a few chunks ahead of the reader. If a worker dies or exceeds its time, its chunk
+    is repeated item by item. Items that cause it again get the result ``lost(item, reason)``. Exceptions of
+    ``function`` itself are raised here. Functions and items must come from modules: workers do not run the main script.
 
-    Exceptions of ``function`` itself are raised here. Functions and items must come from modules: the workers do
-    not run the main script.
+    Args:
+        function: Called with a list of items; returns a list of results of the same length.
+        items: The items.
+        lost: Makes the result of an item whose worker died or exceeded its time.
+        workers: Number of processes, at most one per chunk. 0 runs in this process without that protection.
+        chunk_size: Items per chunk.
+        initializer: Called once in each worker.
+        initargs: Its arguments.
+        seconds_per_item: Time limit for one item.
+
+    Yields:
+        The results of one chunk.
     """
     workers = default_workers() if workers is None else workers
     check_workers(workers)
@@ -77,7 +102,13 @@ def map_chunks(
 
 
 class Workers:
-    """The worker processes of :func:`map_chunks`, kept for several calls; a context manager that ends them."""
+    """The worker processes of ``map_chunks``, kept for several calls. A context manager that ends them.
+
+    Args:
+        count: Number of processes.
+        initializer: Called once in each worker.
+        initargs: Its arguments.
+    """
 
     def __init__(self, count: int, *, initializer: Callable[..., None] | None = None, initargs: tuple = ()) -> None:
         self.count = count
@@ -87,7 +118,7 @@ class Workers:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._pool.stop()  # does nothing to finished work; ends the rest at once when the reader gives up
+        self._pool.stop()  # finished work is not affected; if the reader stops early, the rest ends at once
         self._pool.join()
 
     def map_chunks(
@@ -99,13 +130,21 @@ class Workers:
         chunk_size: int = 16,
         seconds_per_item: float = SECONDS_PER_FILE,
     ) -> Iterator[list[R]]:
-        """As the function of this name, never in this process; ``items`` are drawn a few chunks ahead of the reader.
+        """Like the function ``map_chunks``, but never in this process. A reader that stops early ends the workers.
 
-        The whole of ``items`` is to be read: a reader that gives up ends the workers.
+        Args:
+            function: See there.
+            items: See there; consumed a few chunks ahead of the reader.
+            lost: See there.
+            chunk_size: See there.
+            seconds_per_item: See there.
+
+        Yields:
+            The results of one chunk.
         """
         ahead: deque[tuple[list[T], ProcessFuture]] = deque()
         for chunk in _chunks(items, chunk_size):
-            with _deaf_workers():
+            with _workers_ignore_ctrl_c():
                 future = self._pool.schedule(function, args=[chunk], timeout=seconds_per_item * len(chunk))
             ahead.append((chunk, future))
             if len(ahead) > 3 * self.count:
@@ -121,8 +160,10 @@ def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 class _Process(SpawnProcess):
-    """A spawned process that does not begin by running the main script again: it would import what it never needs,
-    and a user's script without ``if __name__ == "__main__":`` would start itself for ever.
+    """A spawned process that does not run the main script again.
+
+    The script would import what the worker does not need. A script without ``if __name__ == "__main__":`` would start
+    itself endlessly.
     """
 
     @staticmethod
@@ -132,23 +173,23 @@ class _Process(SpawnProcess):
         try:
             return SpawnProcess._Popen(process_obj)  # pyright: ignore[reportAttributeAccessIssue]
         finally:
-            if sys.modules["__main__"] is nothing:  # Streamlit, too, changes it
+            if sys.modules["__main__"] is nothing:  # Streamlit changes it, too
                 sys.modules["__main__"] = before
 
 
 class _Context(SpawnContext):
-    """Not fork: children would inherit locks that other threads (ONNX Runtime, BLAS) hold."""
+    """Spawn, not fork: forked children would inherit locks that other threads (ONNX Runtime, BLAS) hold."""
 
     Process = _Process
 
 
 @contextlib.contextmanager
-def _deaf_workers() -> Iterator[None]:
-    """Processes started meanwhile do not hear Ctrl-C: this process ends them, without their tracebacks."""
+def _workers_ignore_ctrl_c() -> Iterator[None]:
+    """Make processes that start inside the block ignore Ctrl-C: this process ends them, without tracebacks."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # it unblocks SIGINT, so it must not be started in between
+    resource_tracker.ensure_running()  # it unblocks SIGINT, so it must be started before
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,4 +1,4 @@
-"""The rows of all processes, for losses that compare each image with every other of the batch."""
+"""Gathering the rows of all training processes, for losses that compare each image with the whole batch."""
 
 from typing import Any
 
@@ -8,27 +8,49 @@ from torch import Tensor
 
 
 def processes() -> int:
-    """How many processes train together."""
+    """Return the number of training processes (the world size).
+
+    Returns:
+        1 without ``torch.distributed``.
+    """
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this one is."""
+    """Return the rank of this process.
+
+    Returns:
+        0 without ``torch.distributed``.
+    """
     return dist.get_rank() if processes() > 1 else 0
 
 
 def gather(rows: Tensor) -> Tensor:
-    """(n, ...) of each process -> (processes * n, ...), in the order of the batch; with gradient."""
+    """Concatenate the rows of all processes, in the order of the batch. Differentiable.
+
+    Args:
+        rows: (n, ...), any dtype; each process has the same n.
+
+    Returns:
+        (processes * n, ...), the same on every process. With one process: ``rows`` itself.
+    """
     return _Gather.apply(rows) if processes() > 1 else rows  # type: ignore[return-value]
 
 
 def own(rows: Tensor) -> Tensor:
-    """This process's part of what :func:`gather` gives, or of a result that has one row for each of its rows."""
+    """Return this process's chunk of a gathered tensor.
+
+    Args:
+        rows: (processes * n, ...), such as ``gather`` returns, or a result with one row for each gathered row.
+
+    Returns:
+        (n, ...), the rows that belong to this rank.
+    """
     return rows.chunk(processes())[rank()]
 
 
 class _Gather(torch.autograd.Function):
-    """Each process's rows count in every process's loss, so their gradients add up."""
+    """All-gather whose backward pass sums the gradients: every process's loss uses the rows of every process."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:

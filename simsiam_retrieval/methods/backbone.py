@@ -1,4 +1,4 @@
-"""ResNet backbones: an image batch in, one feature vector per image out."""
+"""ResNet backbones: a batch of images in, one feature vector per image out."""
 
 import torch
 import torchvision
@@ -8,26 +8,43 @@ from ..images.normalisation import IMAGENET, Normalisation
 
 BACKBONES = ("resnet18", "resnet18-3stages", "resnet34", "resnet50")
 STEMS = ("imagenet", "cifar", "cifar-pad2", "cifar-norelu")
-STAGES = 4  # of a whole ResNet: layer1 to layer4
-_FEWER_STAGES = {"resnet18-3stages": ("resnet18", 3)}  # name -> whole network, stages that are kept
+STAGES = 4  # residual stages of a whole ResNet: layer1 to layer4
+_FEWER_STAGES = {"resnet18-3stages": ("resnet18", 3)}  # name -> (whole network, number of stages that are kept)
 
 
 def build_backbone(name: str, stem: str = "imagenet", normalisation: Normalisation = IMAGENET) -> nn.Module:
     """Build a torchvision ResNet without its classifier.
 
-    Input: float (n, 3, h, w), scaled by ``normalisation``, which the caller does. Output: float
-    (n, ``backbone.feature_dim``), after global average pooling: 512 for ResNet-18/34, 2048 for ResNet-50.
+    The network takes float (n, 3, h, w). The caller normalises the pixels with ``normalisation``. The network returns
+    float (n, ``backbone.feature_dim``) after global average pooling: 512 features for ResNet-18 and ResNet-34, 2048 for
+    ResNet-50.
 
-    ``resnet18-3stages`` is a ResNet-18 without ``layer4``: 256 features, a quarter of the weights. With short trainings
-    on a CPU its third stage gave better neighbours than any stage of the whole network (docs/pretrain.md).
+    ``resnet18-3stages`` is a ResNet-18 without ``layer4``. It has 256 features and a quarter of the weights. After
+    short trainings on a CPU, the features of its third stage gave better neighbours than any stage of the whole network
+    (docs/pretrain.md).
 
-    ``stem="cifar"`` replaces the 7x7/2 convolution and the max-pool by one 3x3/1 convolution, for images of
-    about 32 px (SimSiam, appendix D). ``stem="cifar-pad2"`` pads that convolution by 2 pixels, as solo-learn does,
-    which gives a map 2 pixels larger; ``stem="cifar-norelu"`` has no ReLU behind its BN, as lightly's ResNet has none
-    when its children stand in an ``nn.Sequential``. Residual branches start at zero (``zero_init_residual``), as in
-    the paper's section 4.1 set-up, after Goyal et al. 2017.
+    Residual branches start at zero (``zero_init_residual``), as in the set-up of SimSiam, section 4.1 (after Goyal et
+    al. 2017).
 
-    Raises ``ValueError`` for an unknown name or stem.
+    The stems:
+
+    - ``imagenet``: torchvision's 7x7 convolution with stride 2, and a max-pool.
+    - ``cifar``: one 3x3 convolution with stride 1 and no max-pool, for images of about 32 px (SimSiam, appendix D).
+    - ``cifar-pad2``: like ``cifar``, but padded by 2 pixels, as solo-learn does. The map is 2 pixels larger.
+    - ``cifar-norelu``: like ``cifar``, but without the ReLU after the first BN. lightly's ResNet has none when its
+      children are put into an ``nn.Sequential``.
+
+    Args:
+        name: One of ``BACKBONES``.
+        stem: One of ``STEMS``.
+        normalisation: Mean and standard deviation per channel that the weights expect; stored with the network.
+
+    Returns:
+        The network in train mode, with fresh weights and the attributes ``name``, ``stem``, ``normalisation`` and
+        ``feature_dim``.
+
+    Raises:
+        ValueError: The name or the stem is unknown.
     """
     if name not in BACKBONES:
         raise ValueError(f"unknown backbone {name!r}; choose from {', '.join(BACKBONES)}")
@@ -51,14 +68,30 @@ def build_backbone(name: str, stem: str = "imagenet", normalisation: Normalisati
 
 
 def whole_network(name: str) -> str:
-    """The name of the ResNet with all stages that the backbone ``name`` is, or is the beginning of."""
+    """Return the name of the ResNet with all four stages that a backbone is built from.
+
+    Args:
+        name: One of ``BACKBONES``, for example "resnet18-3stages".
+
+    Returns:
+        The name of the whole network, for example "resnet18". A whole network's name is returned unchanged.
+    """
     return _FEWER_STAGES.get(name, (name, STAGES))[0]
 
 
 def with_stages_of(backbone: nn.Module, name: str) -> nn.Module:
-    """``backbone`` as the backbone ``name``, which is the same ResNet with fewer stages, or with more.
+    """Convert a backbone to the same ResNet with fewer or more stages.
 
-    Stages that ``backbone`` lacks get the fresh weights of seed 0. Raises ``ValueError`` where it is another ResNet.
+    Args:
+        backbone: A network from ``build_backbone``.
+        name: The backbone that is wanted, one of ``BACKBONES``.
+
+    Returns:
+        A network with the weights of ``backbone``. Stages that ``backbone`` lacks get fresh weights from seed 0. If
+        ``backbone`` has this name already, it is returned itself.
+
+    Raises:
+        ValueError: ``name`` is a different ResNet.
     """
     if backbone.name == name:
         return backbone

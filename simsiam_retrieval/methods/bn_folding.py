@@ -1,7 +1,8 @@
-"""Getting a trainable backbone back from an exported encoder.
+"""Recovering a trainable backbone from an exported encoder.
 
-The exporter folds each BatchNorm into the convolution before it, which suits inference and loses what training needs.
-Export therefore keeps the BN vectors in the file's metadata, and the convolutions are unfolded with them here.
+The exporter folds each BatchNorm into the convolution before it. That makes inference faster, but a folded network
+cannot be trained. The export therefore stores the BN vectors in the file's metadata. This module uses them to unfold
+the convolutions.
 """
 
 import base64
@@ -19,7 +20,7 @@ from .backbone import build_backbone
 
 METADATA_KEY = "batch_norm"
 VECTORS = ("weight", "bias", "running_mean", "running_var")
-SMALLEST_SCALE = 1e-6  # below it a channel was folded to nothing and cannot be unfolded
+SMALLEST_SCALE = 1e-6  # a channel with a smaller BN scale was folded to about zero and cannot be unfolded
 
 
 def _norms(backbone: nn.Module) -> dict[str, nn.BatchNorm2d]:
@@ -32,44 +33,73 @@ def _convolution_of(norm: str) -> str:
 
 
 def pack_batch_norm(backbone: nn.Module) -> str:
-    """The BN vectors of a backbone as text: base64 of float32, layer by layer, in the order of ``VECTORS``."""
+    """Encode the BN vectors of a backbone as text for the metadata of an ONNX file.
+
+    Args:
+        backbone: A torchvision ResNet.
+
+    Returns:
+        base64 of little-endian float32: layer by layer, each in the order of ``VECTORS``.
+    """
     vectors = [getattr(norm, name).detach().cpu() for norm in _norms(backbone).values() for name in VECTORS]
     return base64.b64encode(torch.cat(vectors).numpy().astype("<f4").tobytes()).decode()
 
 
 def pack_normalisation(normalisation: Normalisation) -> dict[str, str]:
-    """``normalisation`` as metadata: ``{"mean": "R G B", "std": "R G B"}``."""
+    """Encode a normalisation as metadata.
+
+    Args:
+        normalisation: Mean and standard deviation per channel.
+
+    Returns:
+        ``{"mean": "R G B", "std": "R G B"}``.
+    """
     return {name: " ".join(map(str, channels)) for name, channels in normalisation._asdict().items()}
 
 
 def stored_normalisation(metadata: dict[str, str]) -> Normalisation:
-    """The normalisation that an encoder's metadata names."""
-    if "mean" not in metadata:  # written before it could be another
+    """Read the normalisation from an encoder's metadata.
+
+    Args:
+        metadata: Metadata of an ONNX file.
+
+    Returns:
+        The stored normalisation; ImageNet's if there is none.
+    """
+    if "mean" not in metadata:  # old files: all encoders used ImageNet's
         return IMAGENET
     return Normalisation(*(tuple(map(float, metadata[name].split())) for name in Normalisation._fields))  # type: ignore[arg-type]
 
 
 def backbone_from_onnx(file: Path) -> nn.Module:
-    """The trainable backbone behind an encoder that ``export`` wrote; in train mode.
+    """Recover the trainable backbone of an exported encoder.
 
-    Weights come back up to rounding (float16 files: about 3 digits). Channels whose BN scale was zero keep their
-    fresh initialisation: nothing of them is in the file. So do stages that the file does not need and hold:
-    ``backbone.missing`` names them (``("layer3", "layer4")``), and is empty where all weights are there.
+    Weights are recovered up to rounding (float16 files: about 3 digits). Channels with a BN scale of zero get fresh
+    weights, because the file contains nothing of them. The same holds for stages that the encoder does not need: the
+    file does not contain them.
 
-    Raises :class:`UserError` when the file is not such an encoder, or was written without its BN vectors.
+    Args:
+        file: An ``encoder.onnx`` that ``export`` wrote.
+
+    Returns:
+        The backbone in train mode. ``backbone.missing`` names the stages that are not in the file, for example
+        ``("layer3", "layer4")``; it is empty if all weights are there.
+
+    Raises:
+        UserError: The file is not such an encoder, is damaged, or was written without its BN vectors.
     """
     try:
         model = onnx.load(file)
     except FileNotFoundError:
         raise UserError(f"{file}: no such encoder file") from None
-    # protobuf's errors share no base class but Exception
+    # protobuf's errors have no common base class except Exception
     except Exception:  # noqa: BLE001
         raise UserError(f"{file}: damaged, or not an ONNX model") from None
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata or "backbone" not in metadata:
-        raise UserError(f"{file}: holds no weights to train from; use an encoder or run of this package")
+        raise UserError(f"{file}: contains no weights to train from; use an encoder or a run folder of this package")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # what is not in the file is at least the same every time
+        torch.manual_seed(0)  # weights that are not in the file are at least the same every time
         normalisation = stored_normalisation(metadata)
         backbone = build_backbone(metadata["backbone"], metadata.get("stem", "imagenet"), normalisation)
     packed = torch.from_numpy(np.frombuffer(base64.b64decode(metadata[METADATA_KEY]), "<f4").copy())
@@ -78,7 +108,7 @@ def backbone_from_onnx(file: Path) -> nn.Module:
     position = 0
     missing: dict[str, None] = {}
     for name, norm in _norms(backbone).items():
-        if position == len(packed):  # files hold the first stages, so what is left is not there
+        if position == len(packed):  # a file contains the first stages: the remaining ones are missing
             missing[name.partition(".")[0]] = None
             continue
         for vector in VECTORS:
@@ -98,9 +128,13 @@ def backbone_from_onnx(file: Path) -> nn.Module:
 
 
 def reduction_from_onnx(file: Path) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Mean (d,) and projection (d, dim), float32, of the PCA behind an encoder's unit features; None where it has none.
+    """Read the PCA that an encoder applies to its unit features.
 
-    ``file`` is one that :func:`backbone_from_onnx` or ONNX Runtime has read.
+    Args:
+        file: An encoder that ``backbone_from_onnx`` or ONNX Runtime has read without error.
+
+    Returns:
+        Mean (d,) and projection (d, dim), both float32; None if the encoder has no PCA.
     """
     tensors = {tensor.name: tensor for tensor in onnx.load(file).graph.initializer}
     if "reduction_projection" not in tensors:

@@ -1,8 +1,12 @@
-"""What a vector is made of: stages of the network, how their maps are pooled, PCA; one short text. No torch here.
+"""A short text that describes an encoder's features: stages of the network, pooling, flip, PCA. Imports no torch.
 
-``stage2@4x4,stage3@2x2:gem*0.5,flip,pca256^0.5``: the means of stage 2's map over a grid of 4 x 4 cells, beside
-generalised means of stage 3's over 2 x 2 cells at half the weight; the image and its mirror image added up; reduced by
-PCA to 256 numbers, each axis divided by the square root of its deviation.
+Example: ``stage2@4x4,stage3@2x2:gem*0.5,flip,pca256^0.5``. Its parts:
+
+- ``stage2@4x4``: the map of stage 2, averaged over each cell of a 4 x 4 grid.
+- ``stage3@2x2:gem*0.5``: the map of stage 3, generalised mean over a 2 x 2 grid, with half the weight.
+- ``flip``: the features of the mirror image are added.
+- ``pca256^0.5``: PCA reduces the vector to 256 numbers. Each axis is divided by its standard deviation to the power
+  0.5.
 """
 
 import re
@@ -12,11 +16,11 @@ from typing import Literal
 
 from ..core.errors import UserError
 
-METADATA_KEY = "features"  # of an encoder's file
-WHOLE = "backbone"  # what files say that have no description: the last stage, averaged
+METADATA_KEY = "features"  # in the metadata of an encoder's file
+WHOLE = "backbone"  # old text for the default: the last stage, averaged
 LAST_STAGE = 4
-MOST_CELLS = 16  # of a grid, each way
-GEM_POWER = 3.0  # of the generalised mean (Radenovic et al. 2019, section 3.2): 1 is the mean, infinity the maximum
+MOST_CELLS = 16  # rows or columns of a grid, at most
+GEM_POWER = 3.0  # generalised mean (Radenovic et al. 2019, section 3.2): power 1 is the mean, infinity the maximum
 
 Pooling = Literal["mean", "gem"]
 
@@ -29,9 +33,17 @@ _EXAMPLE = "stage2@4x4,stage3@2x2*0.5,flip,pca256^0.5"
 
 @dataclass(frozen=True)
 class Block:
-    """One stage's part of the vector: its map, pooled over a grid of cells, as a vector of length ``weight``."""
+    """One stage's part of the vector: the stage's map, pooled over a grid, scaled to length ``weight``.
 
-    stage: int  # 0 is the stem, 1 to 4 the residual stages
+    Attributes:
+        stage: 0 is the stem, 1 to 4 are the residual stages.
+        rows: Rows of the grid.
+        columns: Columns of the grid.
+        pooling: "mean" or "gem" (generalised mean).
+        weight: Length of this part of the vector.
+    """
+
+    stage: int
     rows: int = 1
     columns: int = 1
     pooling: Pooling = "mean"
@@ -45,16 +57,33 @@ class Block:
 
 @dataclass(frozen=True)
 class Features:
-    """What a vector is made of. ``str()`` gives the text that :meth:`parse` reads."""
+    """The description of a feature vector. ``str()`` gives the text that ``parse`` reads.
+
+    Attributes:
+        blocks: The parts of the vector, in order.
+        flip: Whether the features of the mirror image are added.
+        dim: Numbers kept by PCA; None without PCA.
+        power: Power of the whitening: 0 is plain PCA, 1 divides each axis by its standard deviation.
+    """
 
     blocks: tuple[Block, ...] = (Block(LAST_STAGE),)
-    flip: bool = False  # the mirror image's features added
-    dim: int | None = None  # numbers kept by PCA; None: no PCA
-    power: float = 0.0  # of whitening: 0 is PCA alone, 1 divides each axis by its deviation
+    flip: bool = False
+    dim: int | None = None
+    power: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> "Features":
-        """The description in ``text``. Raises :class:`UserError` that names the word which is wrong."""
+        """Read a description.
+
+        Args:
+            text: For example "stage2@4x4,stage3@2x2*0.5,flip,pca256^0.5".
+
+        Returns:
+            The description.
+
+        Raises:
+            UserError: A part of the text is wrong; the message names the part.
+        """
         blocks: list[Block] = []
         flip, dim, power = False, None, 0.0
         for word in (word.strip() for word in text.split(",")):
@@ -87,16 +116,24 @@ class Features:
 
     @property
     def last_stage(self) -> int:
-        """The last stage that is needed; what comes after is not in the file."""
+        """The last stage that is needed. Later stages are not in the exported file."""
         return max(block.stage for block in self.blocks)
 
     @property
     def plain(self) -> bool:
-        """Whether this is what a backbone gives by itself, PCA aside: the last stage, averaged."""
+        """Whether this is the default, apart from PCA: the last stage, averaged, without flip."""
         return self.blocks == (Block(LAST_STAGE),) and not self.flip
 
     def reduced(self, dim: int | None, power: float) -> "Features":
-        """The same with another PCA behind it; None for none."""
+        """Return the same description with another PCA.
+
+        Args:
+            dim: Numbers kept by PCA; None for no PCA.
+            power: Power of the whitening.
+
+        Returns:
+            The changed description.
+        """
         return replace(self, dim=dim, power=power if dim is not None else 0.0)
 
 
@@ -113,9 +150,14 @@ def _block(found: re.Match[str], text: str) -> Block:
 
 
 def described(metadata: Mapping[str, str]) -> Features | None:
-    """The description of an encoder from its file's metadata, those of older files included.
+    """Read the description from an encoder's metadata. Also understands the texts of older files.
 
-    None where features are not of stages: projections, parts of a stage, or a text of a newer version.
+    Args:
+        metadata: Metadata of an ONNX file.
+
+    Returns:
+        The description. None if the features are not made of stages (projections, parts of a stage), or if a newer
+        version wrote the text.
     """
     text = metadata.get(METADATA_KEY, WHOLE)
     layer = _OLD_LAYER.fullmatch(text)

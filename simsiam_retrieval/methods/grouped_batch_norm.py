@@ -1,4 +1,4 @@
-"""BN over parts of a batch, as many GPUs with ordinary BN have it; MoCo needs that (He et al. 2020, section 3.3)."""
+"""BN over parts of a batch, as many GPUs with ordinary BN compute it. MoCo needs this (He et al. 2020, section 3.3)."""
 
 import torch
 import torch.distributed as dist
@@ -9,17 +9,22 @@ from .all_gather import processes
 
 
 class GroupedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """BN whose batch, that of all processes together, falls into ``groups`` of neighbouring rows.
+    """BN that divides the batch of all processes into ``groups`` of neighbouring rows and normalises each by itself.
 
-    Input: (n, c, ...), n at least twice the number of groups here. Running statistics take the mean of the groups'.
-    In eval mode it is ordinary BN.
+    Input: (n, c, ...), n at least twice the number of groups on this process. The running statistics are updated with
+    the mean over the groups. In eval mode it is ordinary BN.
     """
 
     groups = 1
 
     @classmethod
     def replace(cls, module: nn.Module, groups: int) -> None:
-        """Put one in the place of every BN layer below ``module``; weights and names stay."""
+        """Replace every BN layer below a module; weights and names stay.
+
+        Args:
+            module: Changed in place.
+            groups: Number of groups in the batch of all processes.
+        """
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
                 new = cls(child.num_features, child.eps, child.momentum, child.affine)
@@ -34,20 +39,28 @@ class GroupedBatchNorm(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"expected at least 2 dimensions, got {input.dim()}")
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise each group by its own statistics.
+
+        Args:
+            input: (n, c, ...).
+
+        Returns:
+            A tensor of the same shape.
+        """
         if not self.training:
             return super().forward(input)
         outputs, means, variances = [], [], []
         for part in input.tensor_split(max(1, self.groups // processes())):
             mean, variance = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)  # type: ignore[arg-type]
-            # momentum 1: the buffers become the part's own statistics
+            # with momentum 1 the buffers become the statistics of this part
             outputs.append(F.batch_norm(part, mean, variance, self.weight, self.bias, True, 1.0, self.eps))
             means.append(mean)
             variances.append(variance)
-        self._note(torch.stack([torch.stack(means).mean(0), torch.stack(variances).mean(0)]))
+        self._update_running(torch.stack([torch.stack(means).mean(0), torch.stack(variances).mean(0)]))
         return torch.cat(outputs)
 
     @torch.no_grad()
-    def _note(self, found: Tensor) -> None:
+    def _update_running(self, found: Tensor) -> None:
         if processes() > 1:
             dist.all_reduce(found)
             found /= processes()

@@ -6,20 +6,20 @@ from torch import Tensor
 
 @torch.no_grad()
 def guided_shares(z1: Tensor, z2: Tensor) -> Tensor:
-    """Which view of each image predicts the other one and so gets the gradient (section 3 of the paper).
+    """Decide which view of each image predicts the other one and gets the gradient (section 3 of the paper).
 
-    Each image is the reference of another one. Of the four pairs of projections, a view of the one and a view of the
-    other, the nearest is sought: its two views predict, and so move away from each other towards their own images'
-    other views. The paper draws further views for the references; here they are the same batch, whose order is random,
-    shifted by one, so that no view is computed twice.
+    Each image has another image as its reference. There are four pairs of projections: one view of the image and one
+    view of the reference. The two views of the nearest pair predict. They move away from each other, towards the other
+    views of their own images. The paper draws further views for the references. Here the references are the same batch
+    shifted by one, so that no view is computed twice; the order of a batch is random.
 
     Args:
         z1: Projections of the first views, (n, dim).
         z2: Projections of the second views, (n, dim).
 
     Returns:
-        float32 (n, 2), rows that sum to 1: the share of the first and of the second view in the image's loss. An image
-        is met twice, once as a reference, so shares are 0, 1/2 or 1.
+        float32 (n, 2), rows that sum to 1: the share of the first and of the second view in the image's loss. Each
+        image occurs twice, once as a reference, so shares are 0, 1/2 or 1.
     """
     z = torch.stack([z1, z2], dim=1).float()
     reference = z.roll(-1, dims=0)

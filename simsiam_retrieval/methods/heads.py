@@ -1,4 +1,4 @@
-"""The MLPs behind the backbone: projector and predictor (SimSiam, section 3)."""
+"""The MLPs after the backbone: projector and predictor (SimSiam, section 3)."""
 
 from itertools import pairwise
 
@@ -8,18 +8,31 @@ BN_PLACEMENTS = ("none", "hidden", "default", "all")  # rows (a) to (d) of table
 
 
 def _linear(width_in: int, width_out: int, norm: bool, *, affine: bool = True) -> list[nn.Module]:
-    """A linear layer, with BN or with a bias: BN behind a bias would cancel it."""
+    """A linear layer followed by BN, or with a bias: BN after a bias would cancel it."""
     if norm:
         return [nn.Linear(width_in, width_out, bias=False), nn.BatchNorm1d(width_out, affine=affine)]
     return [nn.Linear(width_in, width_out)]
 
 
 def projector(in_dim: int, hidden_dim: int, out_dim: int, layers: int = 3, bn: str = "default") -> nn.Sequential:
-    """Projection MLP: (n, in_dim) -> (n, out_dim).
+    """Build the projection MLP: (n, in_dim) -> (n, out_dim).
 
-    BN follows every linear layer, the output's too; ReLU follows all but the output. The output BN has no scale
-    and shift (``affine=False``). ``layers`` is 3 for ImageNet and 2 for CIFAR-10 (appendix D). ``bn`` takes BN away
-    as in table 3: "none" from all layers, "hidden" keeps it in hidden layers only.
+    BN follows every linear layer, including the last one. ReLU follows all but the last one. The last BN has no scale
+    and shift (``affine=False``).
+
+    Args:
+        in_dim: Width of the features.
+        hidden_dim: Width of the hidden layers.
+        out_dim: Width of the projections.
+        layers: Number of linear layers: 3 for ImageNet, 2 for CIFAR-10 (appendix D).
+        bn: Placement of BN as in table 3: "none" has no BN, "hidden" has BN in hidden layers only, "default" and "all"
+            have BN everywhere.
+
+    Returns:
+        The layers.
+
+    Raises:
+        ValueError: ``layers`` is below 1, or ``bn`` is unknown.
     """
     if layers < 1:
         raise ValueError("a projector needs at least one layer")
@@ -36,9 +49,21 @@ def projector(in_dim: int, hidden_dim: int, out_dim: int, layers: int = 3, bn: s
 
 
 def predictor(dim: int, hidden_dim: int, bn: str = "default") -> nn.Sequential:
-    """Prediction MLP *h*, a bottleneck: (n, dim) -> (n, dim); its output has a bias and no BN and no ReLU.
+    """Build the prediction MLP *h*, a bottleneck: (n, dim) -> (n, dim).
 
-    ``bn``: "none" takes the hidden BN away, "all" adds one to the output (table 3 d, which does not converge).
+    Its last layer has a bias, no BN and no ReLU.
+
+    Args:
+        dim: Width of the projections.
+        hidden_dim: Width of the hidden layer.
+        bn: Placement of BN as in table 3: "none" has no BN, "hidden" and "default" have BN in the hidden layer, "all"
+            also after the last layer (row d, which does not converge).
+
+    Returns:
+        The layers.
+
+    Raises:
+        ValueError: ``bn`` is unknown.
     """
     if bn not in BN_PLACEMENTS:
         raise ValueError(f"unknown BN placement {bn!r}; choose from {', '.join(BN_PLACEMENTS)}")

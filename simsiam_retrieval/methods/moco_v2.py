@@ -12,13 +12,22 @@ from .base import Method, Output, Step
 from .ema_encoder import Target
 from .grouped_batch_norm import GroupedBatchNorm
 
-SHUFFLING = 3  # the key of the generator that shuffles; 0 to 2 are the loop's own
+SHUFFLING = 3  # key of the random generator for shuffling; the training loop uses 0 to 2
 
 
 def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
-    """InfoNCE, equation 1 of He et al. 2020: each query's own key among the keys of the queue, mean over queries.
+    """Compute InfoNCE (He et al. 2020, equation 1): each query against its own key and the queue, mean over queries.
 
-    ``q``, ``k``: (n, dim), ``queue``: (length, dim), all l2-normalised. Returns a float32 scalar.
+    All inputs are l2-normalised.
+
+    Args:
+        q: Queries (n, dim).
+        k: Their keys (n, dim).
+        queue: Keys of other images (length, dim).
+        temperature: Temperature tau.
+
+    Returns:
+        A float32 scalar.
     """
     with torch.autocast(q.device.type, enabled=False):
         positive = (q * k).sum(dim=1, keepdim=True)
@@ -27,11 +36,23 @@ def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float) -> Tensor:
 
 
 class MoCoV2(Method):
-    """Two views, a momentum encoder on one side, a queue of its outputs to push away from.
+    """MoCo v2: two views, a momentum encoder for the keys, and a queue of earlier keys as negatives.
 
-    ``symmetric`` is the SimSiam paper's improved reproduction (table 4): each view is query once, loss averaged.
-    BN sees a batch in ``groups``, the key encoder's in another, random division: statistics of a common batch would
-    tell which key belongs to a query (He et al. 2020, section 3.3).
+    BN sees the batch in ``groups``. The key encoder's groups are another, random division of the batch. With common
+    statistics, BN would reveal which key belongs to a query (He et al. 2020, section 3.3).
+
+    Args:
+        backbone: The network from ``build_backbone``.
+        feature_dim: Width of its output.
+        momentum: Momentum of the key encoder.
+        temperature: Temperature of the InfoNCE loss.
+        queue_size: Number of keys in the queue.
+        groups: Number of BN groups in the batch of all processes.
+        symmetric: Whether each view is the query once and the two losses are averaged. This is the SimSiam paper's
+            improved reproduction (table 4).
+        dim: Width of the projections.
+        predictor_kind: See ``Method``.
+        **heads: See ``Method``.
     """
 
     def __init__(
@@ -52,14 +73,15 @@ class MoCoV2(Method):
         GroupedBatchNorm.replace(self, groups)
         self.target = Target(self.backbone, self.projector)
         self.momentum, self.temperature, self.symmetric = momentum, temperature, symmetric
-        # as the authors', it begins with random directions
+        # the queue begins with random directions, as in the authors' code
         self.register_buffer("queue", F.normalize(torch.randn(queue_size, dim), dim=1))
         self.register_buffer("position", torch.zeros((), dtype=torch.int64))
         self.queue: Tensor
         self.position: Tensor
 
     def pair(self, x1: Tensor, x2: Tensor, step: Step | None) -> Output:
-        z1, queue = self.project(x1), self.queue.clone()  # which changes before gradients are worked out
+        """Compute the InfoNCE loss and put the new keys into the queue. See ``Method.pair``."""
+        z1, queue = self.project(x1), self.queue.clone()  # the queue changes before the backward pass
         k2 = self._keys(x2, step, 0)
         loss = self._contrast(z1, k2, queue)
         keys = [k2]
@@ -75,7 +97,7 @@ class MoCoV2(Method):
 
     @torch.no_grad()
     def _keys(self, x: Tensor, step: Step | None, view: int) -> Tensor:
-        """Keys of this process's rows, made among other rows than theirs."""
+        """Compute the keys of this process's rows in a shuffled batch, so that BN groups differ from the queries'."""
         everyone = gather(x)
         draw = None if step is None else generator(step.seed, step.number, SHUFFLING, view)
         order = torch.randperm(len(everyone), generator=draw).to(x.device)
@@ -86,15 +108,17 @@ class MoCoV2(Method):
 
     @torch.no_grad()
     def _enqueue(self, keys: Tensor) -> None:
-        """The newest keys take the place of the oldest."""
+        """Replace the oldest keys of the queue by the newest."""
         keys = keys[-len(self.queue) :]
         places = (self.position + torch.arange(len(keys), device=keys.device)) % len(self.queue)
         self.queue[places] = keys
         self.position.add_(len(keys)).remainder_(len(self.queue))
 
     def start_from(self, backbone: nn.Module) -> None:
+        """Copy another backbone's weights into the encoder and the key encoder."""
         super().start_from(backbone)
         self.target.copy(self.backbone, self.projector)
 
     def after_update(self, step: Step) -> None:
+        """Move the key encoder towards the encoder."""
         self.target.follow(self.backbone, self.projector, self.momentum)

@@ -1,4 +1,4 @@
-"""Features of a backbone as a description says: stages pooled on grids, beside each other, mirror images added."""
+"""Features from the stages of a backbone, as a feature description says: pooled on grids, concatenated, with flip."""
 
 from collections.abc import Sequence
 
@@ -9,18 +9,24 @@ from torch import Tensor, nn
 from ..core.errors import UserError
 from .feature_description import GEM_POWER, Block, Features
 
-STEM = ("conv1", "bn1", "relu", "maxpool")  # of torchvision's ResNets; what comes after is layer1 to layer4
+STEM = ("conv1", "bn1", "relu", "maxpool")  # in torchvision's ResNets; layer1 to layer4 follow
 CHANNELS = 3
-SMALLEST = 1e-6  # of an activation under the generalised mean's root, whose slope at 0 is infinite
+SMALLEST = 1e-6  # lower bound of activations for the generalised mean: the slope of its root is infinite at 0
 
 
 class PooledStages(nn.Module):
-    """The first stages of a backbone, and the blocks of ``features`` from their maps; PCA is not its business.
+    """The first stages of a backbone and the blocks of ``features``, computed from their maps. PCA is not included.
 
-    Normalised pixels (n, 3, s, s) -> float (n, ``feature_dim``): each block has the length of its weight. Modules keep
-    the backbone's names, and stages that no block needs are not there.
+    Input: normalised pixels (n, 3, s, s). Output: float (n, ``feature_dim``), where the length of each block is its
+    weight. Modules keep the backbone's names. Stages that no block needs are left out.
 
-    Raises :class:`UserError` where a stage's map at ``side`` pixels has fewer rows or columns than its grid.
+    Args:
+        backbone: A network from ``build_backbone``.
+        features: Description of the vector.
+        side: Side of the images in pixels.
+
+    Raises:
+        UserError: At ``side`` pixels a stage's map has fewer rows or columns than its grid.
     """
 
     def __init__(self, backbone: nn.Module, features: Features, side: int) -> None:
@@ -44,7 +50,14 @@ class PooledStages(nn.Module):
         self.feature_dim = sum(maps[block.stage].shape[1] * block.rows * block.columns for block in features.blocks)
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """Each stage's map (n, c, h, w), the stem's first."""
+        """Compute the map of each stage.
+
+        Args:
+            x: Normalised pixels (n, 3, s, s).
+
+        Returns:
+            One map (n, c, h, w) per stage; the stem's is first.
+        """
         for name in STEM:
             x = self.get_submodule(name)(x)
         maps = [x]
@@ -53,15 +66,29 @@ class PooledStages(nn.Module):
         return maps
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.features.flip:  # as one batch, so that the graph holds each convolution once
+        """Compute the blocks, concatenated.
+
+        Args:
+            x: Normalised pixels (n, 3, s, s).
+
+        Returns:
+            Float (n, ``feature_dim``).
+        """
+        if self.features.flip:  # one batch, so that the exported graph contains each convolution once
             x = torch.cat([x, x.flip(3)])
         return combined(self.maps(x), self.features)
 
 
 def combined(maps: Sequence[Tensor], features: Features) -> Tensor:
-    """The blocks of ``features`` side by side, (n, d), from each stage's map (n, c, h, w).
+    """Pool the maps of the stages and concatenate the blocks of ``features``.
 
-    With ``flip`` the maps are of n images followed by their mirror images: (2 n, c, h, w).
+    Args:
+        maps: The map (n, c, h, w) of each stage, the stem's first. With ``flip``: (2 n, c, h, w), n images followed by
+            their mirror images.
+        features: Description of the vector.
+
+    Returns:
+        Float (n, d). The length of each block is its weight.
     """
     blocks = []
     for block in features.blocks:
@@ -73,9 +100,16 @@ def combined(maps: Sequence[Tensor], features: Features) -> Tensor:
 
 
 def pool(x: Tensor, block: Block) -> Tensor:
-    """A map (n, c, h, w) -> (n, c, rows, columns): each cell's mean, or generalised mean, over its area.
+    """Pool a map over the cells of a grid.
 
-    Where a cell's border runs through a place of the map, the place counts in part for both cells.
+    If the border between two cells crosses a position of the map, the position counts partly for both cells.
+
+    Args:
+        x: Map (n, c, h, w).
+        block: Grid and pooling.
+
+    Returns:
+        (n, c, rows, columns): mean, or generalised mean, of each cell's area.
     """
     if block.pooling == "gem":
         x = x.clamp(min=SMALLEST) ** GEM_POWER
@@ -89,7 +123,15 @@ def pool(x: Tensor, block: Block) -> Tensor:
 
 
 def areas(cells: int, places: int) -> Tensor:
-    """The part of each of ``places`` in the mean of each of ``cells``, float32 (cells, places); rows sum to 1."""
+    """Compute how much each position of a map contributes to the mean of each cell, along one axis.
+
+    Args:
+        cells: Number of cells.
+        places: Number of positions.
+
+    Returns:
+        float32 (cells, places); rows sum to 1.
+    """
     edges = torch.arange(cells + 1, dtype=torch.float64) * places / cells
     start, stop = edges[:-1, None], edges[1:, None]
     place = torch.arange(places, dtype=torch.float64)

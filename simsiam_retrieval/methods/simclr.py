@@ -11,10 +11,19 @@ from .base import Method, Output, Step
 
 
 def nt_xent(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-    """NT-Xent, equation 1 of SimCLR: for each of 2N views its other view among the 2N - 1 others, mean over views.
+    """Compute NT-Xent (SimCLR, equation 1): each of 2N views must find its other view among the 2N - 1 others.
 
-    ``p1``, ``p2``: (n, dim), the views that ask; ``z1``, ``z2``: (n, dim), the views that are compared with, SimCLR's
-    own when both are the same. N counts the images of all processes. Returns a float32 scalar.
+    N counts the images of all processes. SimCLR itself uses the same tensors for ``p`` and ``z``.
+
+    Args:
+        p1: First views as queries (n, dim).
+        p2: Second views as queries (n, dim).
+        z1: First views as keys (n, dim).
+        z2: Second views as keys (n, dim).
+        temperature: Temperature tau.
+
+    Returns:
+        A float32 scalar, mean over this process's views.
     """
     n, everyone = len(z1), len(z1) * processes()
     with torch.autocast(z1.device.type, enabled=False):
@@ -28,9 +37,17 @@ def nt_xent(p1: Tensor, p2: Tensor, z1: Tensor, z2: Tensor, temperature: float) 
 
 
 class SimCLR(Method):
-    """Two views, one encoder, and all other images of the batch pushed away; gradients on both sides.
+    """SimCLR: two views, one encoder, all other images of the batch as negatives; gradients through both views.
 
-    ``predictor_kind="mlp"`` and ``stop_gradient`` are what the SimSiam paper adds to it, in vain (section 6.2).
+    The SimSiam paper adds ``predictor_kind="mlp"`` and ``stop_gradient`` to it, without gain (section 6.2).
+
+    Args:
+        backbone: The network from ``build_backbone``.
+        feature_dim: Width of its output.
+        temperature: Temperature of the loss.
+        stop_gradient: Whether keys get no gradient.
+        predictor_kind: See ``Method``.
+        **heads: See ``Method``.
     """
 
     def __init__(
@@ -47,6 +64,7 @@ class SimCLR(Method):
         self.temperature, self.stop_gradient = temperature, stop_gradient
 
     def pair(self, x1: Tensor, x2: Tensor, step: Step | None) -> Output:
+        """Compute the NT-Xent loss. See ``Method.pair``."""
         z1, z2 = self.project(x1), self.project(x2)
         t1, t2 = (z1.detach(), z2.detach()) if self.stop_gradient else (z1, z2)
         loss = nt_xent(self.predictor(z1), self.predictor(z2), t1, t2, self.temperature)

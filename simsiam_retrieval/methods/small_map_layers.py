@@ -1,8 +1,8 @@
 """Convolution layers that choose how they are computed, and the rules for the choice.
 
-The rules go by shapes, number type and processor alone, never by a trial of speed: a trial's outcome varies with what
-else the machine does, and a run that is resumed must repeat its sums in the same order. What they rest on was measured
-with ``benchmarks/convolution_ways.py``; the table is in ``benchmarks/results/train-throughput``.
+The rules depend only on shapes, dtype and processor, never on a timing. A timing varies with the load of the machine,
+and a resumed run must add numbers in the same order. The measurements behind the rules were made with
+``benchmarks/convolution_ways.py``; the table is in ``benchmarks/results/train-throughput``.
 """
 
 import functools
@@ -15,16 +15,24 @@ from .small_maps import Shape, Ways, convolve
 
 LIBRARY = Ways("library", "library", "library")
 
-# A block of the dense matrix, and a tap of patches, cost about as much to lay out as so many images cost to multiply.
+# Arranging one block of the dense matrix, or one tap of the patches, costs as much as multiplying so many images.
 BLOCK_IMAGES = {"forward": 70, "input": 20}
 TAP_IMAGES = 8
 
 
 def choose(shape: Shape, images: int, dtype: torch.dtype, *, fast: bool = True, matrix_unit: bool = False) -> Ways:
-    """How to compute a convolution of ``images`` maps on a CPU.
+    """Choose how to compute a convolution on a CPU.
 
-    ``matrix_unit``: the processor has AMX. ``fast=False`` leaves everything to PyTorch, but for what it gets wrong:
-    oneDNN's bfloat16 gradient of the weight leaves taps that meet only padding uninitialised (torch 2.14, oneDNN 3).
+    Args:
+        shape: The convolution.
+        images: Number of maps in the batch.
+        dtype: Type in which the products are computed.
+        fast: False leaves everything to PyTorch, except for one gradient that PyTorch computes wrongly: oneDNN's
+            bfloat16 gradient of the weight leaves taps that meet only padding uninitialised (torch 2.14, oneDNN 3).
+        matrix_unit: Whether the processor has AMX.
+
+    Returns:
+        A way for the values and for both gradients.
     """
     half = dtype == torch.bfloat16
     weight = "taps" if half and shape.has_unused_taps else "library"
@@ -33,7 +41,7 @@ def choose(shape: Shape, images: int, dtype: torch.dtype, *, fast: bool = True, 
     pixels = shape.map_out[0] * shape.map_out[1]
     if pixels == 0 or images == 0:
         return LIBRARY
-    sparse = shape.blocks < shape.taps  # padding outweighs what patches would repeat
+    sparse = shape.blocks < shape.taps  # patches would consist mostly of padding
     patches = half and (pixels <= (16 if matrix_unit or shape.kernel == (1, 1) else 4))
     ways = {}
     for part, per_block in BLOCK_IMAGES.items():
@@ -47,19 +55,27 @@ def choose(shape: Shape, images: int, dtype: torch.dtype, *, fast: bool = True, 
 def _small_for_weight(shape: Shape, pixels: int, matrix_unit: bool) -> bool:
     if shape.channels_in < 64:
         return False
-    if matrix_unit:  # measured up to 4x4 only
+    if matrix_unit:  # measured for maps up to 4x4 only
         return pixels <= 16
     return pixels <= 49 or (pixels <= 64 and shape.stride != (1, 1) and shape.channels_in >= 128)
 
 
 class SmallMapConv2d(nn.Conv2d):
-    """``nn.Conv2d`` without bias, groups and dilation, with the same weight under the same name, computed as chosen."""
+    """``nn.Conv2d`` without bias, groups and dilation that is computed by the way ``choose`` returns.
+
+    The weight has the same name and shape as in ``nn.Conv2d``.
+    """
 
     fast = True
 
     @classmethod
     def replace(cls, module: nn.Module, *, fast: bool = True) -> None:
-        """Put one in the place of every such convolution below ``module``; parameters and names stay."""
+        """Replace every such convolution below a module; parameters and names stay.
+
+        Args:
+            module: Changed in place.
+            fast: See ``choose``.
+        """
         for name, child in module.named_children():
             if type(child) is nn.Conv2d and _plain(child):
                 new = cls.__new__(cls)
@@ -70,7 +86,14 @@ class SmallMapConv2d(nn.Conv2d):
                 cls.replace(child, fast=fast)
 
     def forward(self, input: Tensor) -> Tensor:
-        """As ``nn.Conv2d``; under autocast in its number type."""
+        """Compute the convolution; under autocast in autocast's dtype.
+
+        Args:
+            input: (n, channels_in, h, w).
+
+        Returns:
+            (n, channels_out, h', w').
+        """
         if input.device.type != "cpu" or input.dim() != 4:
             return super().forward(input)
         if torch.is_autocast_enabled("cpu"):

@@ -1,13 +1,13 @@
-"""Convolutions on small maps as matrix products: a CPU library's own are slow there, and one of them is wrong.
+"""Convolutions on small maps as matrix products. PyTorch's own are slow there on a CPU, and one of them is wrong.
 
-The values are those of ``torch.nn.functional.conv2d`` up to rounding. Three ways to compute a convolution:
+The values equal those of ``torch.nn.functional.conv2d`` up to rounding. There are three ways to compute a convolution:
 
-- ``library``: PyTorch's own, which is oneDNN's on a CPU;
-- ``patches``: one product over patches that are copied side by side;
-- ``dense``: one product of whole maps with a weight matrix that holds a block for each pair of an input pixel and an
-  output pixel. On a 2x2 map a 3x3 kernel needs 16 blocks, where patches have 36, most of them padding.
+- ``library``: PyTorch's own; on a CPU this is oneDNN.
+- ``patches``: copy the patches side by side, then compute one matrix product.
+- ``dense``: multiply whole maps by one weight matrix with a block for each pair of an input pixel and an output pixel.
+  On a 2x2 map a 3x3 kernel needs 16 blocks; patches need 36, most of them padding.
 
-All tensors are taken and given with channels last in memory, which costs a copy where they are not.
+Tensors are in channels-last memory format. A tensor in another format is copied first.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,13 @@ from torch.autograd.function import once_differentiable
 
 
 class Ways(NamedTuple):
-    """How to compute a convolution's values and its two gradients: "library", "patches" or "dense" each."""
+    """The way to compute a convolution's values and its two gradients.
+
+    Attributes:
+        forward: "library", "patches" or "dense".
+        input: For the gradient of the input: "library", "patches" or "dense".
+        weight: For the gradient of the weight: "library", or "taps" (one product per tap of the kernel).
+    """
 
     forward: str
     input: str
@@ -31,14 +37,25 @@ class Ways(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """A convolution without groups and dilation: all that the choice of a way depends on, but the number of images."""
+    """A convolution without groups and dilation, and the size of its input maps.
+
+    Together with the number of images this is all that the choice of a way depends on.
+
+    Attributes:
+        channels_in: Channels of the input.
+        channels_out: Channels of the output.
+        kernel: Height and width of the kernel.
+        stride: Vertical and horizontal stride.
+        padding: Vertical and horizontal padding.
+        map_in: Height and width of the input.
+    """
 
     channels_in: int
     channels_out: int
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
-    map_in: tuple[int, int]  # height, width
+    map_in: tuple[int, int]
 
     @property
     def map_out(self) -> tuple[int, int]:
@@ -51,17 +68,17 @@ class Shape:
 
     @property
     def blocks(self) -> int:
-        """Pairs of an input pixel and an output pixel: the blocks of the dense weight matrix."""
+        """Number of pairs of an input pixel and an output pixel that the dense weight matrix has a block for."""
         return self.map_in[0] * self.map_in[1] * self.map_out[0] * self.map_out[1]
 
     @property
     def taps(self) -> int:
-        """Kernel positions over all output pixels: the blocks that patches multiply."""
+        """Kernel positions, summed over all output pixels: the number of blocks that patches multiply."""
         return self.map_out[0] * self.map_out[1] * self.kernel[0] * self.kernel[1]
 
     @property
     def has_unused_taps(self) -> bool:
-        """Whether a part of the kernel only ever meets padding, so that its gradient is zero."""
+        """Whether some taps of the kernel meet only padding, so that their gradient is zero."""
         covered = (_used(self, axis) for axis in (0, 1))
         return any(len(used) < self.kernel[axis] for axis, used in enumerate(covered))
 
@@ -73,15 +90,26 @@ def _used(shape: Shape, axis: int) -> set[int]:
 
 
 def convolve(x: Tensor, weight: Tensor, shape: Shape, ways: Ways) -> Tensor:
-    """The convolution of ``x``, (n, channels_in, h, w), with ``weight``, (channels_out, channels_in, kh, kw), no bias.
+    """Compute a convolution without bias. Differentiable once.
 
-    ``weight`` may be of a wider type than ``x``: products are computed in the type of ``x``, and the gradient of
-    ``weight`` is in its own type. Returns (n, channels_out, h', w') in the type of ``x``. Not twice differentiable.
+    ``weight`` may have a wider dtype than ``x``. Products are computed in the dtype of ``x``; the gradient of
+    ``weight`` has the dtype of ``weight``.
+
+    Args:
+        x: (n, channels_in, h, w).
+        weight: (channels_out, channels_in, kh, kw).
+        shape: The convolution and the size of the maps.
+        ways: How to compute the values and the gradients.
+
+    Returns:
+        (n, channels_out, h', w') in the dtype of ``x``.
     """
     return _Convolution.apply(x, weight, shape, ways)  # type: ignore[no-any-return]
 
 
 class _Convolution(torch.autograd.Function):
+    """The convolution with the chosen way for its values and for each gradient."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, shape: Shape, ways: Ways) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -127,12 +155,12 @@ def _library_gradients(
 
 
 def _last(x: Tensor) -> Tensor:
-    """(n, c, h, w) as contiguous (n, h, w, c)."""
+    """Convert (n, c, h, w) to contiguous (n, h, w, c)."""
     return x.permute(0, 2, 3, 1).contiguous()
 
 
 def _first(x: Tensor) -> Tensor:
-    """(n, h, w, c) as (n, c, h, w), the same memory."""
+    """View (n, h, w, c) as (n, c, h, w), without a copy."""
     return x.permute(0, 3, 1, 2)
 
 
@@ -151,21 +179,21 @@ def _pads(shape: Shape) -> Pads:
 def _patches(
     x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads, map_out: tuple[int, int]
 ) -> Tensor:
-    """The patches of contiguous (n, h, w, c) side by side: (n h' w', kh kw c)."""
+    """Return the patches of contiguous (n, h, w, c) side by side: (n h' w', kh kw c)."""
     if any(pads):
-        x = F.pad(x, (0, 0, *pads))  # negative ones crop
+        x = F.pad(x, (0, 0, *pads))  # negative padding crops
     n, _, _, c = x.shape
     per_image, per_row, per_pixel, _ = x.stride()
     size = (n, *map_out, kernel[0], kernel[1] * c)
-    # pixels of a kernel's row lie one behind the other in memory: a run to copy
+    # the pixels of one kernel row are contiguous in memory, so they are copied in one piece
     strides = (per_image, stride[0] * per_row, stride[1] * per_pixel, per_row, 1)
     return x.as_strided(size, strides, x.storage_offset()).reshape(n * map_out[0] * map_out[1], -1)
 
 
 def _input_gradient(grad: Tensor, weight: Tensor, shape: Shape) -> Tensor:
-    """Gradient of the input, from contiguous (n, h', w', c'): a convolution for each phase of the stride.
+    """Gradient of the input, from contiguous (n, h', w', c'): one convolution for each phase of the stride.
 
-    Input pixels of one phase, every stride-th in both directions, meet the same taps of the kernel.
+    Input pixels of one phase (every stride-th pixel in both directions) meet the same taps of the kernel.
     """
     n, (height, width) = len(grad), shape.map_in
     result = grad.new_zeros((n, height, width, shape.channels_in))
@@ -185,8 +213,8 @@ def _input_gradient(grad: Tensor, weight: Tensor, shape: Shape) -> Tensor:
 class _Phase(NamedTuple):
     start: int  # first input pixel
     pixels: int
-    taps: list[int]  # of the kernel, in the order of the output pixels that they meet
-    before: int  # padding of the output's gradient
+    taps: list[int]  # taps of the kernel, in the order of the output pixels that they meet
+    before: int  # padding of the output's gradient at this end
     after: int
 
 
@@ -195,7 +223,7 @@ def _phases(shape: Shape, axis: int) -> Iterator[_Phase]:
     stride, kernel = shape.stride[axis], shape.kernel[axis]
     for start in range(min(stride, size)):
         taps = list(range((start + padding) % stride, kernel, stride))[::-1]
-        if not taps:  # pixels that no output sees
+        if not taps:  # no output pixel depends on these input pixels
             continue
         pixels = (size - start + stride - 1) // stride
         first = (start + padding - taps[0]) // stride  # output pixel that the first pixel's first tap meets
@@ -204,7 +232,7 @@ def _phases(shape: Shape, axis: int) -> Iterator[_Phase]:
 
 
 class _Block(NamedTuple):
-    """What an output pixel sees: which input pixels, through which part of the kernel."""
+    """The input pixels that one output pixel depends on, and the part of the kernel between them."""
 
     row: int
     column: int
@@ -226,7 +254,7 @@ def _blocks(shape: Shape) -> Iterator[_Block]:
 
 
 def _dense_weight(weight: Tensor, shape: Shape, dtype: torch.dtype) -> Tensor:
-    """The weight matrix between whole maps: (h' w' c', h w c)."""
+    """Build the weight matrix between whole maps: (h' w' c', h w c)."""
     size = (*shape.map_out, shape.channels_out, *shape.map_in, shape.channels_in)
     dense = torch.zeros(size, dtype=dtype) if _has_holes(shape) else torch.empty(size, dtype=dtype)
     weight = weight.permute(0, 2, 3, 1)
@@ -236,7 +264,7 @@ def _dense_weight(weight: Tensor, shape: Shape, dtype: torch.dtype) -> Tensor:
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, shape: Shape, dtype: torch.dtype) -> Tensor:
-    """The gradient of the weight from contiguous (n, h, w, c) and (n, h', w', c'): one product for each tap."""
+    """Gradient of the weight, from contiguous (n, h, w, c) and (n, h', w', c'): one product for each tap."""
     found = torch.zeros((shape.channels_out, *shape.kernel, shape.channels_in), dtype=dtype)
     for row in range(shape.kernel[0]):
         for column in range(shape.kernel[1]):
@@ -249,7 +277,7 @@ def _weight_gradient(x: Tensor, grad: Tensor, shape: Shape, dtype: torch.dtype) 
 
 
 def _meeting(shape: Shape, axis: int, tap: int) -> tuple[slice, slice]:
-    """Which input pixels and which output pixels a tap of the kernel brings together."""
+    """Return the input pixels and the output pixels that one tap of the kernel connects."""
     size, out, stride = shape.map_in[axis], shape.map_out[axis], shape.stride[axis]
     offset = tap - shape.padding[axis]
     start = max(0, -(offset // stride))  # first output pixel whose input pixel is not padding

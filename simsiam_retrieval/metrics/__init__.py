@@ -1,1 +1,1 @@
-"""Measures of features: arrays of numbers in, numbers out."""
+"""Metrics of features: arrays of numbers in, numbers out."""

@@ -1,4 +1,4 @@
-"""Top-k accuracy, with its confidence interval."""
+"""Top-k accuracy with its confidence interval."""
 
 from typing import Any
 
@@ -9,21 +9,35 @@ from .intervals import wilson
 
 
 def top_k(scores: Tensor, labels: Tensor, k: int) -> float:
-    """Part of rows whose label is among the ``k`` highest scores.
+    """Compute the fraction of rows whose label is among the ``k`` highest scores.
 
-    ``scores``: (n, classes); ``labels``: int64 (n,). Returns a value in [0, 1].
+    Args:
+        scores: Float (n, classes).
+        labels: int64 (n,).
+        k: Number of scores.
+
+    Returns:
+        A value in [0, 1].
     """
     best = scores.topk(min(k, scores.shape[1]), dim=1).indices
     return float((best == labels[:, None]).any(dim=1).double().mean())
 
 
 def top_1_and_5(scores: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Top-1 with its 95 % Wilson interval, and top-5 where there are more than five classes (else it says nothing).
+    """Compute top-1 accuracy with its 95 % Wilson interval, and top-5 accuracy.
 
-    Raises ``FloatingPointError`` for scores that are not numbers.
+    Args:
+        scores: Float (n, classes).
+        labels: int64 (n,).
+
+    Returns:
+        "top1", "top1_interval" and, for more than five classes, "top5". With five classes or fewer top-5 is always 1.
+
+    Raises:
+        FloatingPointError: A score is NaN.
     """
     if torch.isnan(scores).any():
-        raise FloatingPointError("scores that are not numbers")
+        raise FloatingPointError("some scores are NaN")
     top1 = top_k(scores, labels, 1)
     result: dict[str, Any] = {"top1": top1, "top1_interval": list(wilson(top1 * len(labels), len(labels)))}
     if scores.shape[1] > 5:

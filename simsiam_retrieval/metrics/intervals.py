@@ -1,4 +1,4 @@
-"""How far a measured number can be trusted: 95 % confidence intervals."""
+"""95 % confidence intervals of measured numbers."""
 
 import math
 from collections.abc import Sequence
@@ -10,10 +10,21 @@ LEVEL = 0.95
 
 
 def wilson(hits: float, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval of a proportion ``hits / n`` (Wilson 1927): it stays in [0, 1] and holds near its ends.
+    """Compute Wilson's score interval of the proportion ``hits / n`` (Wilson 1927).
 
-    It speaks of the test images as a sample; another training set or seed moves the number, too. Raises
-    ``ValueError`` for n < 1.
+    The interval stays within [0, 1] and is reliable near both ends. It covers the choice of the test images only:
+    another training set or seed changes the number, too.
+
+    Args:
+        hits: Number of successes.
+        n: Number of trials.
+        level: Confidence level.
+
+    Returns:
+        Lower and upper bound.
+
+    Raises:
+        ValueError: ``n`` is below 1.
     """
     if n < 1:
         raise ValueError("an interval needs at least one trial")
@@ -25,7 +36,18 @@ def wilson(hits: float, n: int, level: float = LEVEL) -> tuple[float, float]:
 
 
 def mean_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
-    """Student's t interval of the mean of independent draws. Raises ``ValueError`` for fewer than two."""
+    """Compute Student's t interval of the mean of independent draws.
+
+    Args:
+        values: The draws.
+        level: Confidence level.
+
+    Returns:
+        Lower and upper bound.
+
+    Raises:
+        ValueError: There are fewer than two draws.
+    """
     if len(values) < 2:
         raise ValueError("an interval over draws needs at least two of them")
     half = student_quantile(0.5 + level / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
@@ -33,10 +55,17 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float,
 
 
 def student_quantile(p: float, freedom: int) -> float:
-    """Quantile, for 0.5 <= p < 1, of Student's t distribution with ``freedom`` >= 1 degrees of freedom.
+    """Compute a quantile of Student's t distribution. Exact to 6 digits.
 
-    With t = sqrt(freedom) tan(a) the density is proportional to cos(a)^(freedom - 1) on a finite interval, where it is
-    integrated by Simpson's rule and its integral inverted. Exact to 6 digits.
+    With t = sqrt(freedom) tan(a) the density is proportional to cos(a)^(freedom - 1) on a finite interval. There it is
+    integrated by Simpson's rule, and the integral is inverted.
+
+    Args:
+        p: Probability, 0.5 <= p < 1.
+        freedom: Degrees of freedom, at least 1.
+
+    Returns:
+        The quantile t.
     """
     angle = np.linspace(0, math.pi / 2, 200_001)
     density = np.cos(angle).clip(0) ** (freedom - 1)

@@ -5,25 +5,44 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-SIMILARITIES = 1 << 24  # at once: 64 MB of float32, however many images there are
+SIMILARITIES = 1 << 24  # numbers in one block of a similarity matrix: 64 MB of float32, for any number of images
 
 
 def knn_scores(
     train: Tensor, train_labels: Tensor, test: Tensor, classes: int, *, k: int = 200, temperature: float = 0.1
 ) -> Tensor:
-    """Class scores of the weighted kNN classifier of Wu et al. 2018 (section 3.4), as used for SimSiam's monitor.
+    """Compute the class scores of the weighted kNN classifier of Wu et al. 2018 (section 3.4).
 
-    Each of the ``k`` nearest training images (all of them where there are fewer) votes for its class with weight
-    exp(cosine / temperature). ``train`` (n, d) and ``test`` (m, d) have unit rows. Returns float32 (m, classes).
+    Each of the ``k`` nearest training images votes for its class with weight exp(cosine / temperature). SimSiam's
+    monitor uses this classifier.
+
+    Args:
+        train: Training features, float32 (n, d), unit rows.
+        train_labels: int64 (n,).
+        test: Test features, float32 (m, d), unit rows.
+        classes: Number of classes.
+        k: Number of neighbours; all if there are fewer training images.
+        temperature: Temperature of the weights.
+
+    Returns:
+        float32 (m, classes).
     """
     similarity, index = nearest(train, test, k)
     return vote(similarity, train_labels[index], classes, temperature)
 
 
 def nearest(train: Tensor, test: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Cosines and positions of the ``k`` nearest rows of ``train`` for each row of ``test``, nearest first.
+    """Find the ``k`` nearest rows of ``train`` for each row of ``test``, by cosine.
 
-    Works on blocks of queries: the whole (m, n) matrix is never in memory. Returns float32 and int64 (m, min(k, n)).
+    Works on blocks of queries, so the whole (m, n) matrix is never in memory.
+
+    Args:
+        train: float32 (n, d), unit rows.
+        test: float32 (m, d), unit rows.
+        k: Number of neighbours.
+
+    Returns:
+        Cosines, float32, and row numbers in ``train``, int64; both (m, min(k, n)), nearest first.
     """
     k = min(k, len(train))
     found = [(test[start:stop] @ train.T).topk(k, dim=1) for start, stop in blocks(len(test), len(train))]
@@ -33,8 +52,18 @@ def nearest(train: Tensor, test: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def vote(similarity: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
-    """Class scores from the neighbours' cosines and labels, both (m, k), nearest first."""
-    # minus the largest: the same ranking without overflow at low temperatures
+    """Compute class scores from the cosines and labels of the neighbours.
+
+    Args:
+        similarity: Cosines, float32 (m, k), nearest first.
+        labels: int64 (m, k).
+        classes: Number of classes.
+        temperature: Temperature of the weights.
+
+    Returns:
+        float32 (m, classes).
+    """
+    # subtracting the largest cosine keeps the ranking and prevents overflow at low temperatures
     weight = ((similarity - similarity[:, :1]) / temperature).exp()
     return torch.zeros(len(similarity), classes).scatter_add_(1, labels, weight)
 
@@ -42,7 +71,19 @@ def vote(similarity: Tensor, labels: Tensor, classes: int, temperature: float) -
 def sweep(
     similarity: Tensor, labels: Tensor, truth: Tensor, classes: int, ks: Sequence[int], temperatures: Sequence[float]
 ) -> list[dict[str, float]]:
-    """Top-1 for each pair of k and temperature, from one search with the largest k."""
+    """Compute top-1 accuracy for each pair of k and temperature, from one search with the largest k.
+
+    Args:
+        similarity: Cosines, float32 (m, largest k), nearest first.
+        labels: The neighbours' labels, int64 (m, largest k).
+        truth: The queries' labels, int64 (m,).
+        classes: Number of classes.
+        ks: Numbers of neighbours.
+        temperatures: Temperatures of the weights.
+
+    Returns:
+        One dict per pair, with "k", "temperature" and "top1".
+    """
     rows = []
     for k in ks:
         for temperature in temperatures:
@@ -53,7 +94,15 @@ def sweep(
 
 
 def blocks(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    """Start and stop of blocks of rows whose (block, columns) matrix stays within ``SIMILARITIES`` numbers."""
+    """Divide rows into blocks, so that each (block, columns) matrix has at most ``SIMILARITIES`` numbers.
+
+    Args:
+        rows: Number of rows.
+        columns: Number of columns.
+
+    Yields:
+        Start and stop of each block.
+    """
     size = max(1, SIMILARITIES // max(1, columns))
     for start in range(0, rows, size):
         yield start, min(start + size, rows)

@@ -1,4 +1,4 @@
-"""Retrieval on labelled images: are the nearest images of the query's class?"""
+"""Retrieval metrics on labelled images: whether the nearest images have the query's class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,29 +13,48 @@ KS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Quality of a ranking by cosine, averaged over queries."""
+    """Quality of a ranking by cosine similarity, averaged over queries.
 
-    recall: dict[int, float]  # k -> part of queries with an image of their class among the k nearest
+    Attributes:
+        recall: k -> fraction of queries with an image of their class among the k nearest.
+        map_at_r: Mean average precision at R, in [0, 1].
+        queries: Number of queries.
+        left_out: Number of images that are no queries because their class has no other image.
+    """
+
+    recall: dict[int, float]
     map_at_r: float
     queries: int
-    left_out: int  # queries without another image of their class
+    left_out: int
 
 
 def retrieve(features: Tensor, labels: Tensor, *, own: bool = False, ks: Sequence[int] = KS) -> Retrieval:
-    """Search each of the images (n, d), unit rows, among all of them, by cosine.
+    """Search each image among all images by cosine similarity, and compute recall@k and mAP@R.
 
-    recall@k: 1 where at least one of the k nearest has the query's class (as in metric learning, Jegou et al. 2011,
-    not the part of the class that is found). mAP@R (Musgrave et al. 2020, section 3.2): with R images of the query's
-    class to be found, 1/R * sum over ranks i <= R of (precision at i) where rank i is of the class, else 0.
+    recall@k is 1 for a query if at least one of the k nearest images has the query's class. This is the definition of
+    metric learning (Jegou et al. 2011), not the fraction of the class that is found. mAP@R (Musgrave et al. 2020,
+    section 3.2) is 1/R * sum over ranks i <= R of (precision at i) where rank i has the query's class, else 0. R is the
+    number of other images of the class.
 
-    ``own``: leave the query's own file among the images searched. It then comes first as a rule, so that recall@1 says
-    nothing; some publications count like this. Without it, queries that have no other image of their class are left
-    out. Equal cosines are put in the order that is worst for the query, so features that are all the same earn nothing.
+    Images with equal cosines are sorted in the order that is worst for the query. Features that are all the same
+    therefore score nothing.
 
-    Raises ``ValueError`` where no query is left.
+    Args:
+        features: float32 (n, d), unit rows.
+        labels: int64 (n,).
+        own: Keep the query's own image among the images that are searched, as some publications do. It is then usually
+            the first result, so recall@1 has no meaning. By default it is removed, and images without another image of
+            their class are no queries.
+        ks: Values of k for recall@k.
+
+    Returns:
+        The averages over all queries.
+
+    Raises:
+        ValueError: No query is left.
     """
     n = len(features)
-    count = torch.bincount(labels)[labels] - (0 if own else 1)  # R of each query
+    count = torch.bincount(labels)[labels] - (0 if own else 1)  # R for each query
     usable = count > 0
     if not usable.any():
         raise ValueError("no class has two images")
@@ -46,7 +65,7 @@ def retrieve(features: Tensor, labels: Tensor, *, own: bool = False, ks: Sequenc
         similarity = features[start:stop] @ features.T
         rows = torch.arange(start, stop)
         same = labels[start:stop, None] == labels
-        # a nudge of less than float32 tells apart puts ties in the worst order
+        # a change below float32 precision puts ties in the worst order
         similarity = similarity.double() - 1e-7 * same
         if not own:
             similarity[rows - start, rows] = -torch.inf

@@ -1,7 +1,7 @@
-"""Label-free quality of features: how many dimensions they use, how views agree, how they spread.
+"""Label-free quality of features: how many dimensions they use, how well views agree, how they are distributed.
 
-All functions take float features (n, d), n >= 2, and compute in float64 on the CPU. Published implementations differ in
-centring and in sigma or sigma squared; each docstring says which is meant.
+All functions take float features (n, d), n >= 2, and compute in float64 on the CPU. Published implementations differ:
+in centring, and in using sigma or sigma squared. Each docstring says what is used here.
 """
 
 import math
@@ -13,10 +13,16 @@ from torch import Tensor
 
 
 def rankme(features: Tensor) -> float:
-    """Effective rank: exp of the entropy of the normalised singular values (Garrido et al. 2023, equation 1).
+    """Compute RankMe, the effective rank: exp of the entropy of the normalised singular values.
 
-    Not centred, singular values themselves (not their squares), as in that paper. In [1, min(n, d)]; 1 when all rows
-    are multiples of one vector, and, by convention, when all are zero.
+    Source: Garrido et al. 2023, equation 1. As there, features are not centred, and the singular values are not
+    squared.
+
+    Args:
+        features: Float (n, d).
+
+    Returns:
+        A value in [1, min(n, d)]. 1 if all rows are multiples of one vector and, by convention, if all are zero.
     """
     sigma = torch.linalg.svdvals(features.double().cpu())
     total = sigma.sum()
@@ -28,9 +34,15 @@ def rankme(features: Tensor) -> float:
 
 
 def covariance_eigenvalues(features: Tensor) -> Tensor:
-    """Eigenvalues of the covariance of centred features, over n, largest first: float64 (min(n, d),).
+    """Compute the eigenvalues of the covariance (divided by n) of centred features.
 
-    From the smaller of X^T X and X X^T, which share them. In squared units of the features.
+    Uses the smaller of X^T X and X X^T; both have the same eigenvalues.
+
+    Args:
+        features: Float (n, d).
+
+    Returns:
+        float64 (min(n, d),), largest first, in squared units of the features.
     """
     x = features.double().cpu()
     x = x - x.mean(dim=0)
@@ -39,9 +51,15 @@ def covariance_eigenvalues(features: Tensor) -> Tensor:
 
 
 def explained_variance(features: Tensor) -> Tensor:
-    """Share of the variance in the first 1, 2, ... principal components: float64 (min(n, d),), rising to 1.
+    """Compute the share of the variance in the first 1, 2, ... principal components.
 
-    Centred; eigenvalues of the covariance (squared singular values). Constant features have no variance: all ones.
+    Features are centred; the shares are of the covariance's eigenvalues (squared singular values).
+
+    Args:
+        features: Float (n, d).
+
+    Returns:
+        float64 (min(n, d),), rising to 1. All ones for constant features, which have no variance.
     """
     variance = covariance_eigenvalues(features)
     if float(variance.sum()) <= _rounding(features):
@@ -50,31 +68,42 @@ def explained_variance(features: Tensor) -> Tensor:
 
 
 def _rounding(features: Tensor) -> float:
-    """A total variance that is nothing but float32 rounding of the features."""
+    """Upper bound of a total variance that is only float32 rounding of the features."""
     return 1e-13 * float(features.double().square().sum(dim=1).mean())
 
 
 def explained_variance_auc(features: Tensor) -> float:
-    """Mean of :func:`explained_variance`'s curve (Li, Efros & Pathak 2022): low is spread out, 1 is rank one.
+    """Compute the mean of the curve of ``explained_variance`` (Li, Efros & Pathak 2022).
 
-    For isotropic features it tends to (r + 1) / 2r with r = min(n, d) components of equal variance.
+    Args:
+        features: Float (n, d).
+
+    Returns:
+        A value up to 1. Low means that the variance is distributed over many components; 1 means rank one. For
+        isotropic features it tends to (r + 1) / 2r with r = min(n, d).
     """
     return float(explained_variance(features).mean())
 
 
-FIRST, LAST = 4, 100  # components that alpha-ReQ's line is drawn through
+FIRST, LAST = 4, 100  # range of components that alpha-ReQ's line is fitted to
 
 
 def alpha_req(features: Tensor) -> float | None:
-    """Decay of the eigenspectrum: alpha in lambda_j ~ j^-alpha (Agrawal et al. 2022, section 3).
+    """Compute the decay of the eigenspectrum: alpha in lambda_j ~ j^-alpha (Agrawal et al. 2022, section 3).
 
-    Centred; eigenvalues of the covariance, not singular values (which would halve alpha). The slope of log lambda_j
-    over log j by least squares with weights 1/j (Stringer et al. 2019), so that every octave of components counts
-    about the same. Published code differs in the range, from 4-100 to 12-100 and 6-50: here components 4 to 100, or
-    to the last one that is not negligible (above 1e-9 of the first). The paper finds the best features near alpha = 1;
-    large is few directions (collapse), 0 is isotropic.
+    Features are centred. The eigenvalues are those of the covariance, not singular values (which would halve alpha).
+    Alpha is the negative slope of log lambda_j over log j, by least squares. The weights 1/j (Stringer et al. 2019)
+    make every octave of components count about the same.
 
-    None where fewer than three components are in range: constant features, low rank, n or d below 6.
+    Published code uses different ranges of components: 4-100, 12-100 and 6-50. Here the range is 4 to 100, or to the
+    last component that is not negligible (above 1e-9 of the first).
+
+    Args:
+        features: Float (n, d).
+
+    Returns:
+        Alpha. The paper finds the best features near 1. Large means few directions (collapse); 0 is isotropic. None if
+        fewer than three components are in range: constant features, low rank, n or d below 6.
     """
     values = covariance_eigenvalues(features)
     if float(values.sum()) <= _rounding(features):
@@ -92,16 +121,25 @@ DELTA = 1e-4
 
 
 def lidar(features: Tensor) -> float:
-    """Effective rank of linear discriminant analysis over views (Thilak et al. 2024, section 4): float (n, q, d).
+    """Compute LiDAR, the effective rank of linear discriminant analysis over views (Thilak et al. 2024, section 4).
 
-    Each of n images is a class, its q random views the members: S_b is the covariance of the class means, S_w that of
-    the views within classes plus delta * I. LiDAR = exp of the entropy of the normalised eigenvalues of
-    S_w^-1/2 S_b S_w^-1/2. In [1, min(n - 1, d)]: compare figures of equal n only. The paper takes n = 1000, q = 50 and
-    an absolute delta of 1e-4; here delta is 1e-4 of S_w's mean eigenvalue, so that the length of the features does
-    not matter (those of an encoder here are unit rows). Directions that views do not move at all then weigh heavily,
-    as they should. 1, by convention, when all class means are the same.
+    Each of n images is a class; its q random views are the members. S_b is the covariance of the class means. S_w is
+    the covariance of the views within classes plus delta * I. LiDAR is exp of the entropy of the normalised eigenvalues
+    of S_w^-1/2 S_b S_w^-1/2.
 
-    Raises ``ValueError`` for n < 2 or q < 2.
+    The paper uses n = 1000, q = 50 and an absolute delta of 1e-4. Here delta is 1e-4 of S_w's mean eigenvalue, so that
+    the length of the features does not matter (this package's encoders give unit rows). Directions that do not vary
+    between views then have a large weight, as they should.
+
+    Args:
+        features: Float (n, q, d).
+
+    Returns:
+        A value in [1, min(n - 1, d)]. Compare only values with equal n. 1, by convention, if all class means are the
+        same.
+
+    Raises:
+        ValueError: n < 2 or q < 2.
     """
     n, q, d = features.shape
     if n < 2 or q < 2:
@@ -124,15 +162,27 @@ def lidar(features: Tensor) -> float:
 
 
 def alignment(a: Tensor, b: Tensor) -> float:
-    """Mean squared distance of matching unit rows (Wang & Isola 2020, alpha = 2): 0 when views agree, 2 by chance."""
+    """Compute the mean squared distance of matching unit rows (Wang & Isola 2020, alpha = 2).
+
+    Args:
+        a: First views, float (n, d).
+        b: Second views, float (n, d).
+
+    Returns:
+        0 if the views agree; 2 for unrelated features.
+    """
     a, b = F.normalize(a.double().cpu(), dim=1), F.normalize(b.double().cpu(), dim=1)
     return float((a - b).square().sum(dim=1).mean())
 
 
 def uniformity(features: Tensor) -> float:
-    """Log of the mean of exp(-2 ||x - y||^2) over distinct pairs of unit rows (Wang & Isola 2020, t = 2).
+    """Compute the log of the mean of exp(-2 ||x - y||^2) over distinct pairs of unit rows (Wang & Isola 2020, t = 2).
 
-    0 when all rows are the same; about -4 for points scattered evenly over a sphere of many dimensions.
+    Args:
+        features: Float (n, d).
+
+    Returns:
+        0 if all rows are the same; about -4 for points distributed evenly over a sphere of many dimensions.
     """
     x = F.normalize(features.double().cpu(), dim=1)
     parts = [torch.logsumexp(-2 * squared, dim=0) for squared in _pair_distances(x)]
@@ -140,7 +190,7 @@ def uniformity(features: Tensor) -> float:
 
 
 def _pair_distances(x: Tensor, rows: int = 1024) -> Iterator[Tensor]:
-    """Squared distances of distinct pairs of unit rows, in blocks: n x n numbers need not fit into memory."""
+    """Squared distances of distinct pairs of unit rows, in blocks, so that the n x n matrix is never in memory."""
     for start in range(0, len(x), rows):
         block = (2 - 2 * (x[start : start + rows] @ x.T)).clamp(min=0)
         position = torch.arange(len(block))
@@ -150,9 +200,16 @@ def _pair_distances(x: Tensor, rows: int = 1024) -> Iterator[Tensor]:
 
 
 def view_retrieval(a: Tensor, b: Tensor) -> float:
-    """Part of rows of ``a`` whose most similar row of ``b`` (cosine) is their own: 1 is best, 1/n is chance.
+    """Compute the fraction of rows of ``a`` whose most similar row of ``b`` (by cosine) is their own.
 
-    Ties count as misses but for a row's own share: features that are all the same score 1/n, not 1.
+    A tie between t rows counts 1/t. Features that are all the same therefore score 1/n, not 1.
+
+    Args:
+        a: First views, float (n, d).
+        b: Second views, float (n, d).
+
+    Returns:
+        A value in [0, 1]: 1 is best, 1/n is chance.
     """
     a, b = F.normalize(a.double().cpu(), dim=1), F.normalize(b.double().cpu(), dim=1)
     similarity = a @ b.T

@@ -1,4 +1,4 @@
-"""PCA whitening: every direction of the training features counts the same, or more alike. Fitted without labels."""
+"""PCA whitening: all directions of the training features get the same, or a more similar, weight. Needs no labels."""
 
 from dataclasses import dataclass
 
@@ -8,43 +8,68 @@ import torch.nn.functional as F
 from torch import Tensor
 
 COMPONENTS = 256
-IMAGES = 10_000  # at most, to fit to: more change the axes little and take long where d is large
-FEWEST = 100  # images: fewer have not been tried
+IMAGES = 10_000  # most images to fit to: more change the axes little, and take long if d is large
+FEWEST = 100  # fewest images to fit to: fewer have not been tried
 POWER = 0.75
-WHOLE = 1024  # features: up to here all axes are computed
-NEGLIGIBLE = 1e-6  # of the largest variance: below it there is only rounding
+WHOLE = 1024  # number of features up to which all axes are computed
+NEGLIGIBLE = 1e-6  # fraction of the largest variance: smaller variances are only rounding
 
 
 @dataclass(frozen=True)
 class Whitening:
-    """x -> unit row of (x - mean) @ projection."""
+    """A fitted whitening: x -> unit row of (x - mean) @ projection.
 
-    mean: Tensor  # float32 (d,)
-    projection: Tensor  # float32 (d, components)
+    Attributes:
+        mean: float32 (d,).
+        projection: float32 (d, components).
+    """
+
+    mean: Tensor
+    projection: Tensor
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Whitened unit rows, (n, components), of features (n, d)."""
-        # in parts: a centred copy of a large set's pixels would not be small
+        """Apply the whitening.
+
+        Args:
+            features: float32 (n, d).
+
+        Returns:
+            Unit rows, float32 (n, components).
+        """
+        # in parts, because a centred copy of all features can need much memory
         parts = [(part - self.mean) @ self.projection for part in features.split(8192)]
         return F.normalize(torch.cat(parts), dim=1)
 
 
 def power_for(images: int) -> float | None:
-    """The power of a whitening to ``COMPONENTS`` axes, fitted to ``images``; None for too few.
+    """Choose the power of a whitening to ``COMPONENTS`` axes.
 
-    Measured on 100 to 4,000 images of four sets, fitted to them and searched among them (docs/export.md): of five
-    powers 0.75 found most in the mean, and full whitening loses half of the neighbours where images are few.
+    Measured on 100 to 4,000 images of four data sets, fitted to them and searched among them (docs/export.md). Of five
+    powers, 0.75 found the most on average. Full whitening loses half of the neighbours if there are few images.
+
+    Args:
+        images: Number of images that the whitening is fitted to.
+
+    Returns:
+        The power, or None if there are too few images.
     """
     return POWER if images >= FEWEST else None
 
 
 def fit_whitening(features: Tensor, components: int = COMPONENTS, *, power: float = 1.0) -> Whitening:
-    """Whitening by the first ``components`` principal axes of ``features`` (n, d) (Jegou & Chum 2012, section 3).
+    """Fit a whitening by the first principal axes (Jegou & Chum 2012, section 3).
 
-    Of more than ``IMAGES`` rows evenly spaced ones are taken; their covariance is in float64. Axes with next to no
-    variance are left out, so that there may be fewer: at most n - 1, and none for constant features, which then become
-    zeros. Axes of variance v are divided by v ** (``power`` / 2): 0 is plain PCA, and between 0 and 1 large axes keep
-    some of their weight.
+    Above ``IMAGES`` rows, evenly spaced rows are used. The covariance is in float64. An axis of variance v is divided
+    by v ** (``power`` / 2).
+
+    Args:
+        features: float32 (n, d).
+        components: Number of axes.
+        power: 0 is plain PCA, 1 is full whitening; between them large axes keep some of their weight.
+
+    Returns:
+        The whitening. It has fewer axes if some have almost no variance: at most n - 1, and none for constant features,
+        which then become zeros.
     """
     if len(features) > IMAGES:
         features = features[torch.linspace(0, len(features) - 1, IMAGES).long()]
@@ -70,7 +95,7 @@ def _largest(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if size <= WHOLE or 4 * count > size:
         values, vectors = torch.linalg.eigh(matrix)
         return values.flip(0), vectors.flip(1)
-    # all of them take a minute at 3,000 features, of which a tenth is asked for
+    # computing all takes a minute for 3,000 features, and only a tenth is needed
     from scipy.sparse.linalg import eigsh
 
     values, vectors = eigsh(matrix.numpy(), count, v0=np.ones(size))

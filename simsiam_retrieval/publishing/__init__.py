@@ -1,1 +1,1 @@
-"""A run folder -> a model repository in the Hugging Face Hub's conventions: its files, its card, the upload."""
+"""Publishing a run as a model repository of the Hugging Face Hub: its files, its model card, the upload."""

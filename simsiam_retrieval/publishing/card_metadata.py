@@ -1,4 +1,4 @@
-"""The card's metadata: what the Hub itself reads of a model. No torch."""
+"""The metadata of the model card that the Hub reads. Imports no torch."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from .evaluation_results import HubDataset, model_index
 from .run_facts import Facts
 
-# licences that the Hub knows by their identifier; any other is "other", with a name
+# licences that the Hub knows by their identifier; any other becomes "other" with a name
 KNOWN_LICENCES = frozenset(
     [
         *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "unlicense", "mpl-2.0", "openrail"),
@@ -15,20 +15,26 @@ KNOWN_LICENCES = frozenset(
         *("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
     ]
 )
-NOT_STATED = "not stated"  # what export writes for a licence that it was not told
+NOT_STATED = "not stated"  # export writes this if no licence was given
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What only the publisher can say."""
+    """Facts that only the publisher knows.
 
-    repository: str  # OWNER/NAME
-    licence: str | None = None  # of the weights
-    data: str | None = None  # what the training images are, and their licence
+    Attributes:
+        repository: OWNER/NAME.
+        licence: Licence of the weights.
+        data: What the training images are, and their licence.
+    """
+
+    repository: str
+    licence: str | None = None
+    data: str | None = None
 
 
 class Paper(NamedTuple):
-    """Where a learning method comes from."""
+    """The paper of a learning method."""
 
     name: str
     address: str
@@ -44,21 +50,45 @@ PAPERS = {
 
 
 def licence_of(facts: Facts, stated: Stated) -> str | None:
-    """The weights' licence: as stated now, or when they were exported or converted."""
+    """Return the licence of the weights.
+
+    Args:
+        facts: The run.
+        stated: The publisher's statements.
+
+    Returns:
+        The licence stated now; otherwise the one stated at export, or at conversion; otherwise None.
+    """
     exported = facts.default.encoder.metadata.get("licence")
     known = exported if exported != NOT_STATED else None
     return stated.licence or known or (facts.converted or {}).get("licence") or None
 
 
 def method_of(facts: Facts) -> str:
-    """The learning method, or "unknown" for other people's weights that do not show it."""
+    """Return the learning method of a run.
+
+    Args:
+        facts: The run.
+
+    Returns:
+        The method's name; "unknown" for converted weights that do not show it.
+    """
     if facts.converted is not None:
         return str(facts.converted.get("method", "unknown"))
     return facts.config.method
 
 
 def front_matter(facts: Facts, stated: Stated, datasets: dict[str, HubDataset]) -> str:
-    """The YAML in front of the card, without its rules of dashes."""
+    """Build the YAML metadata of the card, without the lines of dashes around it.
+
+    Args:
+        facts: The run.
+        stated: The publisher's statements.
+        datasets: Data sets on the Hub, by test folder.
+
+    Returns:
+        YAML.
+    """
     from huggingface_hub import ModelCardData
 
     licence = licence_of(facts, stated)

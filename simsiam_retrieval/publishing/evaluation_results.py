@@ -12,23 +12,36 @@ from ..evaluation.probe_table import CLASSIFIERS
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-LOCAL = "imagefolder"  # what the Hub's data library calls a folder of images with a subfolder per class
+LOCAL = "imagefolder"  # the Hub's name for a folder of images with one subfolder per class
 DEFAULT_TASK = "default"
 _MAPPING = re.compile(r"(?P<name>.+)=(?P<dataset>[\w.-]+/[\w.-]+)(?:#(?P<task>[\w.-]+))?")
 
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A data set on the Hub that a test folder holds."""
+    """A data set on the Hub that a test folder contains.
+
+    Attributes:
+        id: OWNER/DATASET.
+        task: Task in the benchmark's ``eval.yaml``.
+    """
 
     id: str
-    task: str  # of the benchmark's eval.yaml
+    task: str
 
 
 def parse_datasets(given: Sequence[str], reports: Sequence[dict[str, Any]]) -> dict[str, HubDataset]:
-    """``TEST=OWNER/DATASET[#TASK]`` by the test folder's public name.
+    """Parse the values of ``--eval-dataset``.
 
-    Raises :class:`UserError` for anything else, and for a test folder that no report is about.
+    Args:
+        given: Texts ``TEST=OWNER/DATASET`` or ``TEST=OWNER/DATASET#TASK``.
+        reports: The run's evaluation reports.
+
+    Returns:
+        Data sets by the public name of the test folder.
+
+    Raises:
+        UserError: A text has another form, or no report is about its test folder.
     """
     tested = {str(report["test"]) for report in reports}
     found = {}
@@ -44,7 +57,15 @@ def parse_datasets(given: Sequence[str], reports: Sequence[dict[str, Any]]) -> d
 
 
 def model_index(reports: Sequence[dict[str, Any]], datasets: dict[str, HubDataset]) -> "list[EvalResult]":
-    """Top-1 of every classifier of every report, for the card's metadata. Values are parts of 1."""
+    """List the top-1 accuracy of every classifier of every report, for the card's metadata.
+
+    Args:
+        reports: The run's evaluation reports.
+        datasets: Data sets on the Hub, by test folder.
+
+    Returns:
+        One entry per classifier and report; values are fractions of 1.
+    """
     from huggingface_hub import EvalResult
 
     return [
@@ -67,9 +88,16 @@ def model_index(reports: Sequence[dict[str, Any]], datasets: dict[str, HubDatase
 
 
 def result_files(reports: Sequence[dict[str, Any]], datasets: dict[str, HubDataset]) -> dict[str, str]:
-    """Path -> YAML for ``.eval_results/``, one result a file.
+    """Build the files of ``.eval_results/``, one result per file.
 
-    The Hub wants a data set of its own in there, so only tests whose data set is named in ``datasets`` have a file.
+    The Hub requires a data set of its own in them. So only tests whose data set is in ``datasets`` get a file.
+
+    Args:
+        reports: The run's evaluation reports.
+        datasets: Data sets on the Hub, by test folder.
+
+    Returns:
+        Path in the repository -> YAML.
     """
     import yaml
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
@@ -91,7 +119,14 @@ def result_files(reports: Sequence[dict[str, Any]], datasets: dict[str, HubDatas
 
 
 def newest(reports: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of reports on equal data about the same encoder, the last one."""
+    """Select the newest of all reports about the same encoder and the same data.
+
+    Args:
+        reports: Evaluation reports.
+
+    Returns:
+        The newest report for each encoder, training set and test set.
+    """
     by_subject = {
         (report["encoder"], report["data"]["train_fingerprint"], report["data"]["test_fingerprint"]): report
         for report in sorted(reports, key=lambda report: str(report["created"]))

@@ -1,6 +1,6 @@
-"""What an image file looks like to an encoder, in a function that people copy; it needs numpy and Pillow alone."""
+"""A function that reads an image file as an encoder needs it. People copy it; it needs only numpy and Pillow."""
 
-# the imports stand beside the function in docs/onnx.md and in model cards
+# docs/onnx.md and model cards show these imports together with the function
 import io
 
 import numpy as np

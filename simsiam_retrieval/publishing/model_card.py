@@ -1,4 +1,4 @@
-"""The model card: README.md with YAML in front, made from a run's own files. What they do not say is left out."""
+"""The model card: README.md with YAML metadata, made from a run's own files. Unknown facts are left out."""
 
 import inspect
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from .evaluation_results import HubDataset
 from .load_rgb import load_rgb
 from .run_facts import Facts, OnnxFile, public_name
 
-# settings that the card shows, in words
+# settings that the card shows -> their names in plain English
 SETTINGS = {
     "recipe": "recipe",
     "method": "method",
@@ -37,7 +37,7 @@ SETTINGS = {
     "prototypes": "prototypes",
     "seed": "seed",
 }
-# figures of export's report, in words
+# name in the card -> (key in export's report, number format)
 PARITY = {
     "images": ("images", "{:.0f}"),
     "largest difference": ("largest_difference", "{:.1e}"),
@@ -57,9 +57,17 @@ def model_card(
     *,
     picture: str | None,
 ) -> str:
-    """The whole README.md.
+    """Write the complete README.md.
 
-    ``datasets``: data sets on the Hub by test folder; ``checksums``: SHA-256 by path; ``picture``: path of the curves.
+    Args:
+        facts: The run.
+        stated: The publisher's statements.
+        datasets: Data sets on the Hub, by test folder.
+        checksums: Path in the repository -> SHA-256.
+        picture: Path of the training curves in the repository; None without curves.
+
+    Returns:
+        Markdown with YAML metadata.
     """
     sections = [
         _introduction(facts, stated),
@@ -85,12 +93,12 @@ def _introduction(facts: Facts, stated: Stated) -> str:
         if facts.converted is None and "images" in facts.described.get("data", {}):
             trained += f" on {facts.described['data']['images']:,} images"
     else:
-        trained = f"converted from other people's weights; trained by: {printable(method)}"
+        trained = f"converted from weights of another program; trained by: {printable(method)}"
     return (
         f"# {stated.repository.split('/')[1]}\n\n"
         f"An image encoder: {network}, {trained}. Pictures go in, vectors of "
-        f"length 1 with {encoder.dim} numbers come out; the more alike two pictures are to the encoder, the larger the "
-        f"cosine of their vectors. Images are looked at with {encoder.image_size} x {encoder.image_size} pixels."
+        f"length 1 with {encoder.dim} numbers come out. The more similar two pictures are to the encoder, the larger "
+        f"is the cosine of their vectors. Images are resized to {encoder.image_size} x {encoder.image_size} pixels."
         f"{f' The vectors are made of: {printable(beyond)}.' if beyond else ''}\n\n"
         f"Identity `{encoder.identity}`. Made with simsiam-retrieval "
         f"{facts.described.get('versions', {}).get('simsiam-retrieval', '')}".rstrip()
@@ -103,7 +111,7 @@ def _usage(facts: Facts, stated: Stated) -> str:
     parts = [
         f"""## How to use it
 
-With simsiam-retrieval (checksums are verified; EXIF orientation is obeyed):
+With simsiam-retrieval (it verifies checksums and applies the EXIF orientation):
 
 ```python
 from simsiam_retrieval import load_encoder
@@ -114,7 +122,7 @@ print(vectors[0] @ vectors[1])
 
 To index a folder: `python -m simsiam_retrieval.index FOLDER --encoder hf://{name}`
 
-With ONNX Runtime alone; crop, resampling and normalisation are in the graph:
+With ONNX Runtime only. Crop, resampling and normalisation are in the graph:
 
 ```python
 import io
@@ -130,9 +138,9 @@ vectors = encoder.run(["vectors"], {{"images": load_rgb("a.jpg")[None]}})[0]
 ```"""
     ]
     if facts.timm:
-        after = "what else the graph does" if facts.default.beyond_backbone else "they are scaled to length 1"
+        after = "the graph's further steps" if facts.default.beyond_backbone else "they are scaled to length 1"
         parts.append(
-            f"""With timm, as a network to go on with; the backbone's features, before {after}:
+            f"""With timm, for example for fine-tuning. It gives the backbone's features before {after}:
 
 ```python
 import timm
@@ -226,8 +234,8 @@ def _evaluation(facts: Facts) -> str:
     protocols = {key: text for report in facts.reports for key, text in report["protocols"].items()}
     listed = "\n".join(f"- {key}: {text}" for key, text in protocols.items())
     return (
-        "## What the features are worth\n\nEverything is measured on frozen features, beside the same network with "
-        f"random weights and raw pixels.\n\n{markdown(facts.reports)}\n\nProtocols:\n\n{listed}"
+        "## Evaluation\n\nAll numbers are measured on frozen features. The baselines are the same network with "
+        f"random weights, and raw pixels.\n\n{markdown(facts.reports)}\n\nProtocols:\n\n{listed}"
     )
 
 
@@ -254,7 +262,7 @@ def _files(facts: Facts, checksums: Mapping[str, str]) -> str:
     for encoder in facts.encoders:
         if encoder.report.get("below_bound"):
             reason = printable(str(encoder.report["below_bound"]))
-            parts.append(f"`{encoder.path}` is below the bound that export asks for: {reason}.")
+            parts.append(f"`{encoder.path}` is below the bound that export requires: {reason}.")
     return "\n\n".join(parts)
 
 
@@ -270,20 +278,20 @@ def _parity(encoder: OnnxFile) -> dict[str, str]:
 def _use_and_limits(facts: Facts) -> str:
     side = facts.default.encoder.image_size
     lines = [
-        "For finding pictures alike, near-duplicates and groups in collections that resemble the training data, and as "
-        "a start for a classifier on few labels.",
-        f"It sees the centre square at {side} px, of pictures over {LONG} times as long as wide the whole, squeezed "
-        "into the square: details that vanish at that size are invisible to it.",
-        "Cosines are not calibrated: what counts as alike must be chosen on one's own images.",
-        "It was trained without labels and knows nothing of names; what is alike to it may not be alike to a person. "
-        "It repeats whatever bias the training images have.",
+        "Use it to find similar pictures, near-duplicates and groups in collections that resemble the training data, "
+        "and as a basis for a classifier with few labels.",
+        f"It sees the centre square at {side} px. Of pictures over {LONG} times as long as wide it sees the whole, "
+        "squeezed into the square. Details that vanish at that size are invisible to it.",
+        "Cosines are not calibrated. Choose the threshold for similar pictures on your own images.",
+        "It was trained without labels and does not know names. Pictures that are similar to it may not be similar to "
+        "a person. It repeats any bias of the training images.",
     ]
     if not facts.reports:
-        lines.append("No evaluation on labelled images was made of it.")
+        lines.append("It was not evaluated on labelled images.")
     else:
-        lines.append("On data other than those in the tables above nothing was measured.")
+        lines.append("It was measured only on the data in the tables above.")
     lines.append(
-        "Not for recognising people, and not for medical or safety decisions without a validation of one's own."
+        "Do not use it to recognise people. Do not use it for medical or safety decisions without your own validation."
     )
     return "## Intended use and limits\n\n" + "\n".join(f"- {line}" for line in lines)
 

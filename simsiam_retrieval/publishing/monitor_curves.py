@@ -1,9 +1,9 @@
-"""The curves of a run's monitor as one picture."""
+"""The curves of a run's training monitor as one picture."""
 
 from pathlib import Path
 from typing import Any
 
-# key in metrics.jsonl, title, a value that the axis shows in any case
+# (key in metrics.jsonl, title, value of a reference line)
 CURVES = (
     ("loss", "loss", -1.0),
     ("std", "std of z, 1 is healthy, 0 collapse", 0.0),
@@ -17,9 +17,14 @@ INK = "#0d9488"
 
 
 def draw_curves(metrics: list[dict[str, Any]], file: Path) -> bool:
-    """Draw what the rows of ``metrics.jsonl`` hold over epochs, as PNG; False when there is nothing to draw.
+    """Draw the monitor's values over the epochs as a PNG file. Equal rows give equal bytes.
 
-    Equal rows give equal bytes.
+    Args:
+        metrics: Rows of ``metrics.jsonl``.
+        file: The PNG file to write.
+
+    Returns:
+        False if there is nothing to draw; then no file is written.
     """
     drawn = [curve for curve in CURVES if sum(curve[0] in row for row in metrics) > 1]
     if not drawn:

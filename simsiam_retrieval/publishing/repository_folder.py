@@ -1,4 +1,4 @@
-"""The exact folder that goes to the Hub, written whole or not at all."""
+"""The folder that is uploaded to the Hub. It is written completely or not at all."""
 
 import glob
 import hashlib
@@ -25,26 +25,45 @@ from .timm_weights import save_weights, timm_config
 WEIGHTS = "model.safetensors"
 PREPROCESSING = "preprocessor_config.json"
 PICTURE = "curves.png"
+<<<<<<< HEAD
 LEFT_SECONDS = 3600  # a folder that nothing was written to for so long was left by a process that was killed
 BILINEAR = 2  # Pillow's number
+=======
+BILINEAR = 2  # Pillow's number for bilinear resampling
+>>>>>>> main
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of the folder."""
+    """A file of the folder.
 
-    path: str  # in the repository, with /
-    size: int  # bytes
+    Attributes:
+        path: Path in the repository, with "/".
+        size: Size in bytes.
+        sha256: Checksum.
+    """
+
+    path: str
+    size: int
     sha256: str
 
 
 def write_folder(facts: Facts, stated: Stated, eval_datasets: Sequence[str], out: Path) -> list[File]:
-    """Write the model repository of ``facts`` to ``out``; returns its files, sorted.
+    """Write the model repository of a run. Equal input gives equal bytes.
 
-    A folder that this function wrote before is replaced, in one step; equal input gives equal bytes.
-    ``eval_datasets``: as :func:`parse_datasets` reads them.
+    A folder that this function wrote earlier is replaced in one step.
 
-    Raises :class:`UserError` when ``out`` holds anything else, or the run's files do not belong together.
+    Args:
+        facts: The run.
+        stated: The publisher's statements.
+        eval_datasets: Values of ``--eval-dataset``; see ``parse_datasets``.
+        out: The folder.
+
+    Returns:
+        The files, sorted by path.
+
+    Raises:
+        UserError: ``out`` contains anything else, or the run's files do not belong together.
     """
     datasets = parse_datasets(eval_datasets, facts.reports)
     refuse_used(out)
@@ -74,18 +93,32 @@ def write_folder(facts: Facts, stated: Stated, eval_datasets: Sequence[str], out
 
 
 def list_folder(folder: Path) -> list[File]:
-    """The files of a folder that goes to the Hub."""
+    """List the files of a folder that is uploaded to the Hub.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The files, sorted by path.
+    """
     found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return [File(path.relative_to(folder).as_posix(), path.stat().st_size, _sha256(path)) for path in found]
 
 
 def refuse_used(out: Path) -> None:
-    """Raise :class:`UserError` when ``out`` is anything but a folder of ours or an empty one."""
+    """Check that a folder may be written: it does not exist, is empty, or was written by ``write_folder``.
+
+    Args:
+        out: The folder.
+
+    Raises:
+        UserError: It is anything else.
+    """
     if not out.exists() and not out.is_symlink():
         return
     if out.is_dir() and not out.is_symlink() and (not any(out.iterdir()) or _is_ours(out)):
         return
-    raise UserError(f"{out}: there already, and not a folder that publish wrote; choose another --out")
+    raise UserError(f"{out}: exists already, and publish did not write it; choose another --out")
 
 
 def _is_ours(folder: Path) -> bool:
@@ -116,7 +149,7 @@ def _section(facts: Facts, checksums: dict[str, str]) -> dict[str, Any]:
 
 
 def _preprocessing(facts: Facts) -> dict[str, Any]:
-    """What the graph does itself, for programs that feed the weights: in the image processors' words."""
+    """The preprocessing, in the form of transformers' image processors, for programs that use the weights."""
     side = facts.default.encoder.image_size
     return {
         "image_processor_type": "BitImageProcessor",

@@ -1,4 +1,4 @@
-"""What a run's own files say of it; whatever they do not say is absent here, and left out of the card. No torch."""
+"""The facts about a run that its files contain, for the model card. Imports no torch."""
 
 import hashlib
 import json
@@ -16,32 +16,42 @@ from ..methods.backbone import whole_network
 from ..training.config import Config
 from ..training.run_files import read_description, read_metrics, stored_config
 
-# precision, name in the run folder, name in the repository
+# (precision, name in the run folder, name in the repository)
 ENCODERS = (
     ("fp32", "encoder.onnx", "onnx/model.onnx"),
     ("fp16", "encoder_fp16.onnx", "onnx/model_fp16.onnx"),
     ("int8", "encoder_int8.onnx", "onnx/model_int8.onnx"),
 )
 EXPORT_REPORT = "export.json"
-# names of folders that tell nothing without the folder above
+# folder names that say nothing without the name of their parent folder
 GENERIC = frozenset(("train", "training", "val", "valid", "validation", "test", "testing", "images", "photos", "data"))
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """An exported encoder that goes into the repository."""
+    """An exported encoder that goes into the repository.
+
+    Attributes:
+        precision: "fp32", "fp16" or "int8".
+        source: The file in the run folder.
+        path: Path in the repository.
+        sha256: Checksum.
+        size: Size in bytes.
+        encoder: The loaded encoder.
+        report: Export's measurements of exactly this file.
+    """
 
     precision: str
     source: Path
-    path: str  # in the repository
+    path: str
     sha256: str
-    size: int  # bytes
+    size: int
     encoder: Encoder
-    report: dict[str, Any]  # export's figures for exactly this file
+    report: dict[str, Any]
 
     @property
     def beyond_backbone(self) -> str:
-        """What the graph does to the backbone's features before they get length 1, in words; empty for nothing."""
+        """The graph's steps after the backbone, apart from the scaling to length 1, in words; may be empty."""
         metadata = self.encoder.metadata
         features = metadata.get("features", "backbone")
         parts = [features if features != "backbone" else "", metadata.get("reduction", "")]
@@ -50,37 +60,55 @@ class OnnxFile:
 
 @dataclass(frozen=True)
 class Facts:
-    """A run, as its files tell it."""
+    """A run, as described by its files.
+
+    Attributes:
+        run: The run folder.
+        config: All settings.
+        known: The settings that are known; for converted weights not all are.
+        described: Content of ``config.json``.
+        metrics: Rows of ``metrics.jsonl``.
+        encoders: The exported encoders, fp32 first.
+        reports: Evaluation reports of these encoders; folder names are shortened for publication.
+        other_reports: Number of reports about encoders that are not published.
+    """
 
     run: Path
     config: Config
-    known: dict[str, Any]  # settings that are known; of converted weights not all are
-    described: dict[str, Any]  # config.json
+    known: dict[str, Any]
+    described: dict[str, Any]
     metrics: list[dict[str, Any]]
     encoders: list[OnnxFile]
-    reports: list[dict[str, Any]]  # of these encoders only, names shortened for others' eyes
-    other_reports: int  # of encoders that are not published
+    reports: list[dict[str, Any]]
+    other_reports: int
 
     @property
     def default(self) -> OnnxFile:
-        """The encoder that is loaded unless another is named."""
+        """The encoder that is loaded unless another one is named."""
         return self.encoders[0]
 
     @property
     def timm(self) -> bool:
-        """Whether timm has this network: it knows no 3x3 first convolution, and no ResNet with fewer stages."""
+        """Whether timm has this network. It has no 3x3 first convolution and no ResNet with fewer stages."""
         return self.config.stem == "imagenet" and whole_network(self.config.backbone) == self.config.backbone
 
     @property
     def converted(self) -> dict[str, Any] | None:
-        """Where the weights are from, if other people's."""
+        """The origin of converted weights; None for a run of this package."""
         return self.described.get("converted")
 
 
 def gather(run: Path) -> Facts:
     """Read a run folder with an exported encoder.
 
-    Raises :class:`UserError` when it is not one, a file of it is damaged, or its encoders do not belong together.
+    Args:
+        run: The run folder.
+
+    Returns:
+        The facts.
+
+    Raises:
+        UserError: It is no such folder, a file of it is damaged, or its encoders do not belong together.
     """
     described = read_description(run)
     config = stored_config(run)
@@ -110,7 +138,14 @@ def _kind(file: OnnxFile) -> tuple[int, int, str]:
 
 
 def public_name(folder: str | Path) -> str:
-    """How a folder on this machine is called in public: its last part, or the last two, and nothing of the home."""
+    """Shorten the name of a folder for publication.
+
+    Args:
+        folder: A folder on this machine.
+
+    Returns:
+        Its last part, or the last two parts if the last one says nothing ("train"). Never the home folder.
+    """
     path = absolute(folder)
     if path.is_relative_to(Path.home()):
         path = path.relative_to(Path.home())
@@ -127,16 +162,23 @@ def _onnx_file(run: Path, precision: str, name: str, path: str) -> OnnxFile:
 
 
 def _export_report(run: Path, name: str, sha256: str) -> dict[str, Any]:
-    """What export measured of the file with this checksum; nothing when the report is of another one."""
+    """Export's measurements of the file with this checksum; empty if the report is about another file."""
     report = _json(run / EXPORT_REPORT)
     if report is not None:
         return next((flat(entry) for entry in _dicts(report) if entry.get("sha256") == sha256), {})
-    beside = _json((run / name).with_suffix(".json"))  # export's report before there was one for all files
+    beside = _json((run / name).with_suffix(".json"))  # older versions wrote one report per file
     return flat(beside) if isinstance(beside, dict) else {}
 
 
 def flat(entry: dict[str, Any]) -> dict[str, Any]:
-    """``entry`` with the figures of its inner dictionaries beside its own."""
+    """Merge the values of nested dicts into one dict.
+
+    Args:
+        entry: A dict with dicts as values.
+
+    Returns:
+        All values that are not dicts; outer keys have priority.
+    """
     inner = {key: value for part in entry.values() if isinstance(part, dict) for key, value in flat(part).items()}
     return {**inner, **{key: value for key, value in entry.items() if not isinstance(value, dict)}}
 

@@ -1,4 +1,4 @@
-"""The backbone's weights as timm reads them, and what timm has to know of them."""
+"""The backbone's weights in a file that timm reads, and the configuration that timm needs."""
 
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,22 @@ from ..images.files import list_images
 from ..training.run_folder import load_backbone
 from .run_facts import Facts, OnnxFile
 
-SAME_NETWORK = 1e-4  # largest difference between unit vectors of the fp32 file and of the checkpoint; as export's
-SAME_TRAINING = 0.9  # cosine, at least, between vectors of a smaller file and of the fp32 file
+SAME_NETWORK = 1e-4  # largest difference between unit vectors of the fp32 file and the checkpoint; export's bound
+SAME_TRAINING = 0.9  # smallest cosine between vectors of an fp16 or int8 file and the fp32 file
 CHECKED_PHOTOS = 8
 CLASSIFIER = "fc"
 
 
 def save_weights(facts: Facts, file: Path) -> None:
-    """Write the backbone of ``facts.run`` as safetensors; torchvision's names, which are timm's too.
+    """Write the backbone of a run as safetensors, with torchvision's names, which timm uses too.
 
-    Raises :class:`UserError` when the exported encoders are not of this checkpoint: exported before training went on.
+    Args:
+        facts: The run.
+        file: The safetensors file to write.
+
+    Raises:
+        UserError: The exported encoders are not of this checkpoint, for example because training continued after the
+            export.
     """
     backbone, _ = load_backbone(facts.run)
     _check(backbone, facts)
@@ -33,7 +39,14 @@ def save_weights(facts: Facts, file: Path) -> None:
 
 
 def timm_config(facts: Facts) -> dict[str, Any]:
-    """The part of ``config.json`` that ``timm.create_model("hf-hub:…")`` reads; empty where timm lacks the network."""
+    """Build the part of ``config.json`` that ``timm.create_model("hf-hub:…")`` reads.
+
+    Args:
+        facts: The run.
+
+    Returns:
+        The configuration; empty if timm lacks the network.
+    """
     if not facts.timm:
         return {}
     side = facts.default.encoder.image_size
@@ -66,7 +79,7 @@ def _check(backbone: nn.Module, facts: Facts) -> None:
     photos = [image.path for image in list_images([example_photos()]).images]
     photos = photos[:: len(photos) // CHECKED_PHOTOS][:CHECKED_PHOTOS]
     vectors = torch.from_numpy(first.encoder.embed(photos))
-    if not first.beyond_backbone:  # else the checkpoint alone does not give the vectors
+    if not first.beyond_backbone:  # otherwise the checkpoint alone does not give the vectors
         network = NetworkExtractor(backbone, first.encoder.image_size, "", "")
         squares = np.stack([first.encoder.square(photo) for photo in photos])
         difference = float((unit_rows(network.embed_squares(squares)) - vectors).abs().max())

@@ -1,6 +1,7 @@
-"""A folder -> a model repository on the Hub: one commit or pull request, there whole or not at all. No torch.
+"""Uploading a folder to a model repository of the Hub, as one commit or pull request. Imports no torch.
 
-Files go up before the commit and are kept by their checksum, so that a second attempt sends only what is missing.
+Files are uploaded before the commit, and the Hub keeps them by checksum. A second attempt therefore sends only the
+missing files.
 """
 
 import contextlib
@@ -20,23 +21,36 @@ from .repository_folder import File
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-ATTEMPTS = 3  # at the commit; the client itself tries again where files are sent
-# files of an earlier model that would be wrong beside the new one
+ATTEMPTS = 3  # attempts at the commit; the client itself repeats failed file transfers
+# files of an earlier model that would be wrong together with the new one
 STALE = ("onnx/model*.onnx", ".eval_results/*.yaml", "curves.png")
-EMPTY = frozenset({".gitattributes"})  # what the Hub puts into a new repository
+EMPTY = frozenset({".gitattributes"})  # files that the Hub puts into a new repository
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an upload."""
+    """The result of an upload.
+
+    Attributes:
+        url: Address of the repository or the pull request.
+        what: What was done, in words.
+        revision: Revision to load it with; None for the main branch.
+    """
 
     url: str
-    what: str  # in words
-    revision: str | None = None  # under which it can be loaded; None: of the main branch
+    what: str
+    revision: str | None = None
 
 
 def check_name(repository: str) -> None:
-    """Raise :class:`UserError` unless ``repository`` is OWNER/NAME as the Hub permits it."""
+    """Check that a repository's name is OWNER/NAME as the Hub permits it.
+
+    Args:
+        repository: The name.
+
+    Raises:
+        UserError: It is not.
+    """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -49,7 +63,11 @@ def check_name(repository: str) -> None:
 
 
 def check_token() -> None:
-    """Raise :class:`UserError` when nobody is logged in."""
+    """Check that the user is logged in to the Hub.
+
+    Raises:
+        UserError: No token is stored.
+    """
     from huggingface_hub import get_token
 
     if not get_token():
@@ -66,13 +84,28 @@ def upload(
     title: str = "Publish an encoder",
     say: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
-    """Bring ``files`` of ``folder`` into ``repository``.
+    """Upload the files of a folder to a repository.
 
-    A repository that does not exist is made, private unless ``public``, and one without files is filled. Where there
-    are files the upload becomes a pull request; with ``replace`` it goes onto the main branch, provided that nobody
-    changes that meanwhile. Nothing happens where the files are there already, or in an open pull request of this user.
+    - If the repository does not exist, it is created, private unless ``public``.
+    - If the repository is empty, the files go to the main branch.
+    - If it contains files, the upload becomes a pull request. With ``replace`` it goes to the main branch, unless
+      somebody changed that in the meantime.
+    - If the same files are there already, or in an open pull request of this user, nothing is done.
 
-    Raises :class:`UserError` when the Hub cannot be reached or does not permit it; the folder stays as it is.
+    Args:
+        folder: The folder.
+        files: Its files.
+        repository: OWNER/NAME.
+        public: Whether a new repository is public.
+        replace: Whether to write to the main branch of a repository that contains files.
+        title: Title of the commit or pull request.
+        say: Called with progress messages.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: The Hub cannot be reached, or does not permit it. The folder stays as it is.
     """
     with _explained(repository, folder), quiet_client():
         api = hub_api()
@@ -80,12 +113,12 @@ def upload(
         head, there = _main_branch(api, repository)
         new = head is None
         if head is None:
-            say(f"making the {'public' if public else 'private'} repository {repository}")
+            say(f"creating the {'public' if public else 'private'} repository {repository}")
             api.create_repo(repository, private=not public)
             head, there = _main_branch(api, repository)
         direct = replace or not set(there) - EMPTY
         if public and not new:
-            say("note: --public is for new repositories; this one stays as visible as it is")
+            say("note: --public applies to new repositories only; the visibility of this one is unchanged")
         stale = _stale(there, files)
         for attempt in range(ATTEMPTS):
             found = _found(api, repository, user, folder, files, stale, direct=direct)
@@ -94,7 +127,7 @@ def upload(
             try:
                 return _commit(api, repository, folder, files, stale, head, title, direct=direct, new=new)
             except Exception as error:
-                if attempt + 1 == ATTEMPTS or not _passing(error):
+                if attempt + 1 == ATTEMPTS or not _is_transient(error):
                     raise
                 say("the Hub did not answer; trying again")
                 time.sleep(2**attempt)
@@ -102,7 +135,7 @@ def upload(
 
 
 def _main_branch(api: "HfApi", repository: str) -> tuple[str | None, dict[str, str]]:
-    """The commit of the main branch and its files with their digests; (None, {}) where there is no repository."""
+    """The commit of the main branch, and its files with their digests; (None, {}) if there is no repository."""
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
@@ -113,7 +146,7 @@ def _main_branch(api: "HfApi", repository: str) -> tuple[str | None, dict[str, s
 
 
 def _digests(api: "HfApi", repository: str, revision: str) -> dict[str, str]:
-    """Path -> SHA-256 of a large file's content, or git's SHA-1 of a small one's."""
+    """Map each path to the SHA-256 of a large file, or to the git SHA-1 of a small one."""
     from huggingface_hub.hf_api import RepoFile
 
     tree = api.list_repo_tree(repository, recursive=True, revision=revision)
@@ -130,9 +163,9 @@ def _stale(there: dict[str, str], files: Sequence[File]) -> list[str]:
 def _found(
     api: "HfApi", repository: str, user: str, folder: Path, files: Sequence[File], stale: list[str], *, direct: bool
 ) -> Outcome | None:
-    """The upload itself, where it was done before: by an attempt whose answer was lost, or by the same command."""
+    """Find the same upload done earlier: by an attempt whose answer was lost, or by the same command."""
     if _equal(_digests(api, repository, "main"), folder, files, stale):
-        return Outcome(f"{api.endpoint}/{repository}", "there already; nothing to change")
+        return Outcome(f"{api.endpoint}/{repository}", "uploaded already; nothing to change")
     if direct:
         return None
     for request in api.get_repo_discussions(
@@ -181,8 +214,8 @@ def _commit(
     return Outcome(f"{api.endpoint}/{repository}", "published" if new else "published on the main branch")
 
 
-def _passing(error: Exception) -> bool:
-    """Whether another attempt may go well."""
+def _is_transient(error: Exception) -> bool:
+    """Whether another attempt may succeed."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -193,7 +226,7 @@ def _passing(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def _explained(repository: str, folder: Path) -> Iterator[None]:
-    """Turn what goes wrong into one line, which says how to go on."""
+    """Turn exceptions into one line that says how to continue."""
     import httpx2
     from huggingface_hub import errors
 
@@ -201,22 +234,22 @@ def _explained(repository: str, folder: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    # what the client raises has many roots, down to RuntimeError
+    # the client's exceptions have many base classes, even RuntimeError
     except (httpx2.HTTPError, OSError, ValueError, RuntimeError) as caught:
-        # a file that cannot be sent is a RuntimeError with the reason behind it
+        # a failed file transfer is a RuntimeError; its cause is the reason
         error = caught.__cause__ if type(caught) is RuntimeError and caught.__cause__ is not None else caught
         if isinstance(error, errors.LocalTokenNotFoundError):
             reason = "not logged in to the Hub; run: hf auth login (or set HF_TOKEN)"
         elif isinstance(error, errors.HfHubHTTPError):
             reason = refusal(error)
         elif isinstance(error, errors.OfflineModeIsEnabled):
-            reason = "the Hub's client is told to stay offline; unset HF_HUB_OFFLINE"
+            reason = "HF_HUB_OFFLINE keeps the Hub's client offline; unset it"
         elif isinstance(error, httpx2.TransportError):
             reason = f"cannot reach the Hub ({hub_api().endpoint}), or the connection broke off"
         else:
             reason = _without_token(f"the Hub refuses it ({' '.join(str(error).split())[:160]})")
         raise UserError(
-            f"{repository}: {printable(reason)}. The files are in {folder}; the same command goes on from there"
+            f"{repository}: {printable(reason)}. The files are in {folder}; run the same command to continue"
         ) from None
 
 

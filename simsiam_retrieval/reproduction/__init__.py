@@ -1,1 +1,1 @@
-"""The SimSiam paper's tables as sets of ordinary runs: rows, scales, who runs and measures them, what is printed."""
+"""The SimSiam paper's tables as sets of ordinary runs: rows, scales, running, measuring and printing."""

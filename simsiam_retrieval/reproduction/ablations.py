@@ -1,9 +1,9 @@
-"""Section 4 and appendix B: what SimSiam can do without, and what not."""
+"""The ablations of SimSiam: section 4 and appendix B."""
 
 from .table_rows import Row, Table
 
-DEFAULT = {"predictor": "mlp", "predictor_lr": "constant"}  # what the sections from 4.3 on hold fixed
-BASELINE = {"predictor_lr": "cosine"}  # of figure 2 and table 1, whose predictor decays with the encoder
+DEFAULT = {"predictor": "mlp", "predictor_lr": "constant"}  # fixed in all sections from 4.3 on
+BASELINE = {"predictor_lr": "cosine"}  # in figure 2 and table 1 the predictor's rate decays like the encoder's
 
 STOP_GRADIENT = Table(
     name="figure-2",
@@ -37,7 +37,7 @@ BATCH_SIZE = Table(
     section="4.3",
     asks="How large must a batch be? SGD and the linear rule for the learning rate throughout.",
     rows=tuple(
-        # ten of a hundred epochs of warm-up from 1024 on
+        # from 1024 on, ten of a hundred epochs are warm-up
         Row(str(size), str(size), (figure,), {**DEFAULT, "batch_size": size}, warmup=0.1 if size >= 1024 else 0.0)
         for size, figure in _BATCHES.items()
     ),

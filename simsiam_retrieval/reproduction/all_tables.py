@@ -1,4 +1,4 @@
-"""All tables, by name."""
+"""All tables by name."""
 
 from collections.abc import Sequence
 
@@ -28,9 +28,16 @@ ALL = "all"
 
 
 def named_tables(names: Sequence[str]) -> list[Table]:
-    """The tables of these names, each once, in the paper's order; ``all`` stands for all of them.
+    """Select tables by name.
 
-    Raises :class:`UserError` for none, and for an unknown name.
+    Args:
+        names: Names; "all" stands for all tables.
+
+    Returns:
+        The tables, each once, in the paper's order.
+
+    Raises:
+        UserError: No name is given, or one is unknown.
     """
     unknown = [name for name in names if name not in TABLES and name != ALL]
     if unknown or not names:
@@ -40,12 +47,28 @@ def named_tables(names: Sequence[str]) -> list[Table]:
 
 
 def chosen_rows(table: Table, keys: Sequence[str]) -> list[Row]:
-    """The rows of ``table`` with these keys, in its order; all of them where none is named."""
+    """Select rows of a table.
+
+    Args:
+        table: The table.
+        keys: Keys of rows; empty for all rows.
+
+    Returns:
+        The rows, in the table's order.
+    """
     return [row for row in table.rows if not keys or row.key in keys]
 
 
 def check_rows(tables: Sequence[Table], keys: Sequence[str]) -> None:
-    """Raise :class:`UserError` for a key that no row of ``tables`` has."""
+    """Check the keys of rows.
+
+    Args:
+        tables: The tables.
+        keys: Keys of rows.
+
+    Raises:
+        UserError: No row of the tables has this key.
+    """
     known = list(dict.fromkeys(row.key for table in tables for row in table.rows))
     for key in keys:
         if key not in known:

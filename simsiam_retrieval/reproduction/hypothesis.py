@@ -1,4 +1,4 @@
-"""Section 5.2: proofs of concept for SimSiam as alternating optimisation over the network and a target per image."""
+"""Section 5.2: SimSiam as alternating optimisation over the network and a target for each image."""
 
 from .ablations import DEFAULT
 from .table_rows import Row, Table
@@ -27,7 +27,7 @@ ETA_AVERAGE = Table(
             "moving average, m = 0.8",
             ("55.0",),
             {"predictor": "none", "eta_average": 0.8},
-            at={"smoke": {"epochs": 2}},  # in the first epoch there is nothing to average yet
+            at={"smoke": {"epochs": 2}},  # the first epoch has nothing to average yet
         ),
         Row("none", "none (table 1 a)", ("0.1",), {"predictor": "none"}),
     ),

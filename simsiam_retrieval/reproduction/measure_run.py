@@ -1,4 +1,4 @@
-"""Measuring a run's features on labelled images: kNN and a linear classifier, as the row's protocol says."""
+"""Measuring a run's features on labelled images: kNN and a linear classifier, as the protocol says."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,15 +25,21 @@ from ..training.pixel_store import fits_in_memory, load_store
 from .plan_runs import Data
 from .scales import Protocol
 
-TEMPERATURE = 0.1  # of the votes
-EMBED = 256  # images at once
-SEED = 0  # of the random weights
+TEMPERATURE = 0.1  # temperature of the kNN votes
+EMBED = 256  # images per batch
+SEED = 0  # seed of the random weights
 
 Chunk = tuple[NDArray[np.uint8], Tensor]  # squares (n, s, s, 3) and their labels, int64 (n,)
 
 
 class Pictures:
-    """The centre squares of labelled files; decoded once for all rows where they fit into memory."""
+    """The centre squares of labelled files, decoded once for all rows if they fit into memory.
+
+    Args:
+        files: The files and their classes.
+        classes: Names of the classes.
+        workers: Number of worker processes; None chooses it.
+    """
 
     def __init__(self, files: LabelledFiles, classes: list[str], workers: int | None) -> None:
         self._files, self._workers = files, workers
@@ -42,7 +48,14 @@ class Pictures:
         self._kept: dict[int, list[Chunk]] = {}  # side -> all chunks
 
     def chunks(self, side: int) -> Iterator[Chunk]:
-        """Readable images in order, at ``side`` px."""
+        """Decode all readable images.
+
+        Args:
+            side: Side of the squares in pixels.
+
+        Yields:
+            Squares, uint8 (n, side, side, 3), and labels, int64 (n,), in order.
+        """
         if side in self._kept:
             yield from self._kept[side]
             return
@@ -77,10 +90,17 @@ class Pictures:
 
 
 class Measure:
-    """Measures backbones on the same two folders."""
+    """Measures backbones on the same two folders.
+
+    Args:
+        data: The two labelled folders.
+        protocol: How to measure.
+        device: torch device.
+        cache: Folder of the decoded training images, which the paper's protocol crops.
+        workers: Number of worker processes; None chooses it.
+    """
 
     def __init__(self, data: Data, protocol: Protocol, device: torch.device, cache: Path, workers: int | None) -> None:
-        """``cache``: folder of the decoded training images, which the paper's protocol draws its crops from."""
         self.classes = data.train.classes
         self._data, self._protocol, self._device = data, protocol, device
         self._cache, self._workers = cache, workers
@@ -88,9 +108,17 @@ class Measure:
         self._test = Pictures(data.test, self.classes, workers)
 
     def __call__(self, backbone: nn.Module, config: Config) -> dict[str, dict[str, Any]]:
-        """Top-1 (and 5) on the test images of ``knn`` and of ``linear`` or ``linear-paper``.
+        """Measure one backbone.
 
-        Raises ``FloatingPointError`` for a network whose features are not numbers.
+        Args:
+            backbone: The backbone.
+            config: Settings of its run.
+
+        Returns:
+            Top-1 (and top-5) accuracy on the test images under "knn", and under "linear" or "linear-paper".
+
+        Raises:
+            FloatingPointError: The features are not finite.
         """
         backbone = backbone.to(self._device).eval()
         x, labels = self._features(backbone, self._train, config.image_size)
@@ -143,7 +171,14 @@ class Measure:
 
 
 def random_backbone(config: Config) -> nn.Module:
-    """The backbone of ``config`` as it is initialised: what every row is held against."""
+    """Build the backbone of a run with random weights: the baseline of every row.
+
+    Args:
+        config: Settings of the run.
+
+    Returns:
+        The backbone.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return build_backbone(config.backbone, config.stem, config.normalisation)

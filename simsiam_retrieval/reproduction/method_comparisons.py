@@ -1,4 +1,4 @@
-"""Section 6: SimSiam beside the methods that it is a simpler case of."""
+"""Section 6: SimSiam compared with related methods."""
 
 from .ablations import DEFAULT
 from .table_rows import Row, Table
@@ -13,7 +13,7 @@ METHODS = Table(
         Row("moco-v2", "MoCo v2", ("67.4", "69.9", "71.0", "72.2"), method="moco-v2"),
         Row("byol", "BYOL", ("66.5", "70.6", "73.2", "74.3"), method="byol"),
         Row("swav", "SwAV", ("66.5", "69.1", "70.7", "71.8"), method="swav"),
-        # table 4 has batches of 256, the ablations 512
+        # table 4 uses batches of 256, the ablations 512
         Row("simsiam", "SimSiam", ("68.1", "70.0", "70.8", "71.3"), DEFAULT, at={"imagenet": {"batch_size": 256}}),
     ),
     columns=("100 ep", "200 ep", "400 ep", "800 ep"),

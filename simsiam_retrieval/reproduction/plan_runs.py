@@ -1,4 +1,4 @@
-"""Which runs a set of tables needs, and where each of them lies."""
+"""Planning: which runs a set of tables needs, and in which folder each one is."""
 
 import dataclasses
 import hashlib
@@ -17,28 +17,34 @@ from .scales import Protocol, Scale, Settings, config_of
 from .stored_measurement import Measurement, read_measurement
 from .table_rows import Row, Table
 
-LABELS_FROM = 640  # images, from which on the monitor can measure kNN beside training
+LABELS_FROM = 640  # number of images from which the monitor can measure kNN during training
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a row with one seed. Rows of several tables that have the same settings are the same run."""
+    """One run: a row with one seed. Rows with the same settings share one run.
+
+    Attributes:
+        folder: Its run folder.
+        config: Its settings.
+        titles: Titles of its rows, for messages.
+    """
 
     folder: Path
     config: Config
-    titles: tuple[str, ...]  # of the rows that it is, for people
+    titles: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Data:
-    """Two labelled folders, as every row sees them; training looks at no label."""
+    """The two labelled folders of all rows. Training does not use the labels."""
 
     train: LabelledFiles
     test: LabelledFiles
 
     @property
     def digest(self) -> str:
-        """A short hash of the files' names, classes and sizes."""
+        """Hash of the files' names, classes and sizes."""
         digest = hashlib.sha256()
         for side in (self.train, self.test):
             root = absolute(side.given)
@@ -49,7 +55,20 @@ class Data:
 
 
 def folder_of(out: Path, scale: Scale, config: Config, given: Settings) -> Path:
-    """Where a run with these settings lies: named after the first row of all tables that has them."""
+    """Return the folder of a run, named after the first row of all tables that has these settings.
+
+    Args:
+        out: Folder of all runs.
+        scale: The scale.
+        config: Settings of the run.
+        given: Settings from the command line.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: No row has these settings.
+    """
     for table in TABLES.values():
         for row in table.rows:
             if config_of(scale, row, config.seed, given) == config:
@@ -60,7 +79,19 @@ def folder_of(out: Path, scale: Scale, config: Config, given: Settings) -> Path:
 def plan(
     out: Path, scale: Scale, tables: Sequence[Table], keys: Sequence[str], seeds: int, given: Settings
 ) -> list[Job]:
-    """The runs of the rows of ``tables``, each once: all rows with seed 0, then all with seed 1, ..."""
+    """List the runs of tables, each once: all rows with seed 0, then all with seed 1, and so on.
+
+    Args:
+        out: Folder of all runs.
+        scale: The scale.
+        tables: The tables.
+        keys: Keys of rows; empty for all rows.
+        seeds: Number of seeds.
+        given: Settings from the command line.
+
+    Returns:
+        The runs.
+    """
     titles: dict[Path, list[str]] = {}
     configs: dict[Path, Config] = {}
     for seed in range(seeds):
@@ -74,14 +105,31 @@ def plan(
 
 
 def too_large(jobs: Sequence[Job], images: int) -> list[Job]:
-    """The jobs whose batch is more than half of the images: an epoch of them would hardly have a step."""
+    """List the jobs whose batch is more than half of the images: their epochs would have almost no steps.
+
+    Args:
+        jobs: The jobs.
+        images: Number of training images.
+
+    Returns:
+        The jobs.
+    """
     return [job for job in jobs if job.config.batch_size > max(2, images // 2)]
 
 
 def finished(job: Job, protocol: Protocol, digest: str) -> Measurement | None:
-    """What is measured of a job already; None where it is still to be run or measured.
+    """Read the measurement of a job.
 
-    Raises :class:`UserError` where the run that lies there has other settings or images, or cannot be measured again.
+    Args:
+        job: The job.
+        protocol: How to measure.
+        digest: ``Data.digest``.
+
+    Returns:
+        The measurement; None if the job must still be run or measured.
+
+    Raises:
+        UserError: The run in its folder has other settings or images, or cannot be measured again.
     """
     if not (job.folder / "config.json").exists():
         if (job.folder / "checkpoint.pt").exists():
@@ -107,12 +155,29 @@ def finished(job: Job, protocol: Protocol, digest: str) -> Measurement | None:
 
 
 def differences(old: Config, new: Config) -> list[tuple[str, Any, Any]]:
-    """Settings in which two runs differ: name, the one's value, the other's."""
+    """Compare the settings of two runs.
+
+    Args:
+        old: The first run's settings.
+        new: The second run's settings.
+
+    Returns:
+        Name, first value and second value of each different setting.
+    """
     pairs = [(field.name, getattr(old, field.name), getattr(new, field.name)) for field in dataclasses.fields(Config)]
     return [(name, before, after) for name, before, after in pairs if before != after]
 
 
 def effect(row: Row, scale: Scale, given: Settings) -> dict[str, Any]:
-    """The settings of ``row`` that differ from SimSiam's at this scale, the seed aside."""
+    """Return the settings of a row that differ from SimSiam's at this scale, except the seed.
+
+    Args:
+        row: The row.
+        scale: The scale.
+        given: Settings from the command line.
+
+    Returns:
+        Name -> value.
+    """
     plain = config_of(scale, Row("", ""), 0, given)
     return {name: value for name, _, value in differences(plain, config_of(scale, row, 0, given))}

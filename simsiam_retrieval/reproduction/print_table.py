@@ -1,4 +1,4 @@
-"""A table's results for people: ours beside the paper's, with what each is. No torch."""
+"""Printing a table's results beside the paper's numbers, with notes on both. Imports no torch."""
 
 import statistics
 from collections.abc import Sequence
@@ -17,7 +17,14 @@ LINEAR = {
 
 
 def markdown(content: dict[str, Any]) -> str:
-    """The whole of a table's results as Markdown that also reads well in a terminal."""
+    """Format a table's results as Markdown that is readable in a terminal, too.
+
+    Args:
+        content: Results of the table.
+
+    Returns:
+        Markdown.
+    """
     head, body = cells(content)
     heading = f"**{content['title']}** (section {content['section'].removeprefix('section ')}): {content['asks']}"
     if content["section"].startswith("appendix"):
@@ -26,7 +33,14 @@ def markdown(content: dict[str, Any]) -> str:
 
 
 def cells(content: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table; what was not run is a dash."""
+    """Compute the cells of the table. Rows that were not run have a dash.
+
+    Args:
+        content: Results of the table.
+
+    Returns:
+        Headings and rows.
+    """
     measured = methods(content) or ["knn"]
     published = content["published"]
     head = [content["scale"], *(HEADS[name] for name in measured), "loss", "std × √d"]
@@ -60,7 +74,15 @@ def _accuracy(row: dict[str, Any], method: str) -> str:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """One value, or mean ± standard deviation (n - 1) of several; a dash for none."""
+    """Format one value, or mean ± standard deviation (n - 1) of several.
+
+    Args:
+        values: The values.
+        form: Format specification.
+
+    Returns:
+        The text; a dash for no value.
+    """
     if not values:
         return NONE
     if len(values) == 1:
@@ -69,7 +91,14 @@ def spread(values: Sequence[float], form: str) -> str:
 
 
 def notes(content: dict[str, Any]) -> list[str]:
-    """What the figures are, ours and the others', and what went wrong."""
+    """Explain the numbers, ours and the others', and list failed runs.
+
+    Args:
+        content: Results of the table.
+
+    Returns:
+        Paragraphs.
+    """
     data, protocol, ours = content["data"], content["protocol"], content["settings"]
     runs = [run for row in content["rows"] for run in row["runs"]]
     if not runs:
@@ -108,7 +137,11 @@ def _made(kind: dict[str, Any]) -> str:
 
 
 def terminal(contents: Sequence[dict[str, Any]]) -> None:
-    """Print tables to a terminal, as wide as it is."""
+    """Print tables to a terminal, in its width.
+
+    Args:
+        contents: Results of the tables.
+    """
     from rich.console import Console
     from rich.table import Table as RichTable
 

@@ -1,4 +1,4 @@
-"""What others published at the smaller scales, for the column beside the paper's."""
+"""Results that others published at the smaller scales."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """A column of figures by row."""
+    """A column of published results.
+
+    Attributes:
+        title: Heading.
+        source: Where they were published.
+        figures: Key of the row -> result.
+    """
 
     title: str
     source: str

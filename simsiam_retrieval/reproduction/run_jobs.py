@@ -1,4 +1,4 @@
-"""Running jobs: one after another in this process, or one on each group of GPUs in processes of their own."""
+"""Running jobs: one after another in this process, or one per group of GPUs in separate processes."""
 
 import contextlib
 import dataclasses
@@ -33,17 +33,24 @@ from .plan_runs import LABELS_FROM, Data, Job
 from .scales import Protocol
 from .stored_measurement import BASELINE, Measurement, write_measurement
 
-WATCH_SECONDS = 0.5  # between looks at whether somebody wants to stop
+WATCH_SECONDS = 0.5  # time between checks whether the user wants to stop
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how jobs are carried out; nothing of it changes a result."""
+    """Runtime options that do not change the result.
 
-    cache: Path  # decoded training images, shared by all rows
+    Attributes:
+        cache: Folder of decoded training images, shared by all rows.
+        device: Name of the device.
+        workers: Number of worker processes; None chooses it.
+        keep_weights: False deletes a run's checkpoint after measuring.
+    """
+
+    cache: Path
     device: str = "auto"
     workers: int | None = None
-    keep_weights: bool = True  # False deletes a run's checkpoint once it is measured
+    keep_weights: bool = True
 
 
 def run_all(
@@ -55,19 +62,31 @@ def run_all(
     gpus_per_run: int = 1,
     on_measured: Callable[[], object] = lambda: None,
 ) -> bool:
-    """Run and measure the jobs in ``todo``, going on with what is there of them; returns whether nobody asked to stop.
+    """Run and measure jobs; unfinished runs are continued.
 
-    A run whose loss is no number any more is a result and is kept as such; the others go on. With several GPUs, jobs
-    are shared out to ``len(GPUs) // gpus_per_run`` processes. ``on_measured`` is called after each job.
+    A run whose loss becomes NaN or infinite is stored as a result, and the others continue. With several GPUs,
+    ``len(GPUs) // gpus_per_run`` processes run jobs at the same time.
 
-    Raises :class:`UserError` for what the user can mend.
+    Args:
+        todo: The jobs.
+        data: The two labelled folders.
+        protocol: How to measure.
+        place: Runtime options.
+        gpus_per_run: GPUs of each run.
+        on_measured: Called after each job.
+
+    Returns:
+        False if the user stopped it.
+
+    Raises:
+        UserError: Something that the user can fix.
     """
     if not todo:
         return True
     for job in todo:
         if (job.folder / "config.json").exists() and not (job.folder / "checkpoint.pt").exists():
-            shutil.rmtree(job.folder)  # ended before its first checkpoint: nothing to go on from
-    for job in todo:  # before the first row, which may take days
+            shutil.rmtree(job.folder)  # it ended before its first checkpoint, so nothing can be continued
+    for job in todo:  # check all before the first run, which may take days
         try:
             make_plan(job.config, len(data.train.files), gpus_per_run)
         except UserError as error:
@@ -85,9 +104,17 @@ def run_all(
 
 
 def run_job(job: Job, data: Data, protocol: Protocol, place: Place, measure: Measure) -> bool:
-    """Train, or go on with what is there, and measure; returns whether it came to its end.
+    """Train (or continue) and measure one job. Under ``torchrun`` all processes train, and the first one measures.
 
-    Under ``torchrun`` all processes train and the first one measures.
+    Args:
+        job: The job.
+        data: The two labelled folders.
+        protocol: How to measure.
+        place: Runtime options.
+        measure: Measures the backbone.
+
+    Returns:
+        False if the user stopped it.
     """
     first = os.environ.get("RANK", "0") == "0"
     try:
@@ -97,11 +124,11 @@ def run_job(job: Job, data: Data, protocol: Protocol, place: Place, measure: Mea
             return True
         results, failed = measure(load_backbone(job.folder)[0], job.config), None
     except Diverged as error:
-        results, failed = {}, str(error).partition(";")[0]  # what to try instead is not for a row of a table
+        results, failed = {}, str(error).partition(";")[0]  # only the first part: a table does not need the advice
     except FloatingPointError:
         results, failed = {}, "its features are not numbers"
     except torch.OutOfMemoryError:
-        cli.remark(f"{job.folder.name}: does not fit into the GPU's memory; left for a larger one, the others go on")
+        cli.remark(f"{job.folder.name}: does not fit into the GPU's memory; skipped, the other runs continue")
         return True
     if not first:
         return True
@@ -123,12 +150,20 @@ def _train(job: Job, data: Data, place: Place) -> bool:
         cache=place.cache,
         labels=len(data.train.files) >= LABELS_FROM,
     )
-    with contextlib.redirect_stdout(io.StringIO()):  # pretrain's result, its folder, is not this command's
+    with contextlib.redirect_stdout(io.StringIO()):  # pretrain prints its folder as its result; this command must not
         return pretrain(job.config, [data.train.given], options)
 
 
 def measure_baseline(out: Path, config: Config, data: Data, protocol: Protocol, place: Place) -> None:
-    """Measure ``config``'s backbone with random weights, unless that is done already, and keep it in ``out``."""
+    """Measure a backbone with random weights, unless that was done already.
+
+    Args:
+        out: Folder of all runs; the result is stored there.
+        config: Settings of the backbone.
+        data: The two labelled folders.
+        protocol: How to measure.
+        place: Runtime options.
+    """
     about = {
         "backbone": config.backbone,
         "stem": config.stem,
@@ -147,9 +182,17 @@ def measure_baseline(out: Path, config: Config, data: Data, protocol: Protocol, 
 
 
 def gpu_groups(device: str, gpus_per_run: int) -> list[list[str]]:
-    """The GPUs of each run that may go on at once, by the names that ``CUDA_VISIBLE_DEVICES`` takes.
+    """Divide the GPUs among simultaneous runs.
 
-    Raises :class:`UserError` for more GPUs a run than there are.
+    Args:
+        device: Name of the device.
+        gpus_per_run: GPUs of each run.
+
+    Returns:
+        The GPUs of each run, as names for ``CUDA_VISIBLE_DEVICES``.
+
+    Raises:
+        UserError: A run needs more GPUs than there are.
     """
     count = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     if gpus_per_run > max(1, count):
@@ -172,7 +215,7 @@ def _run_in_processes(
     for group in groups:
         free.put(group)
     running: set[subprocess.Popen] = set()
-    halt = threading.Event()  # nobody starts another job
+    halt = threading.Event()  # when set, no further job is started
     cli.remark(f"{len(todo)} runs, {len(groups)} at a time")
 
     def work(job: Job) -> int:
@@ -206,9 +249,7 @@ def _run_in_processes(
                 for process in list(running):
                     process.terminate()  # each writes its checkpoint first
     if failed:
-        raise UserError(
-            f"{failed} of {len(todo)} runs ended with an error of their own, see above; the others are kept"
-        )
+        raise UserError(f"{failed} of {len(todo)} runs ended with an error, see above; the others are kept")
     return not halt.is_set()
 
 

@@ -1,4 +1,4 @@
-"""How large the rows are run: the paper's own setting, what one GPU does in hours, and a few steps on a CPU."""
+"""The scales of a reproduction: the paper's own setting, a few hours on one GPU, and a few steps on a CPU."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -15,30 +15,54 @@ WIDTHS = ("projector_dim", "projector_hidden_dim", "predictor_dim")
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the features of a finished row are measured."""
+    """How the features of a finished run are measured.
 
-    linear: str = "quick"  # "quick": a grid on features of centre crops; "paper": LARS on random crops; "off"
-    k: int = 200  # neighbours of kNN, at most; as in Wu et al. 2018 and lightly's benchmarks
-    steps: int = 500  # of the quick linear classifiers
-    epochs: int = 90  # of the paper's
+    Attributes:
+        linear: "quick" is a grid on features of centre crops, "paper" is LARS on random crops, or "off".
+        k: Neighbours of kNN at most, as in Wu et al. 2018 and lightly's benchmarks.
+        steps: Steps of the quick linear classifiers.
+        epochs: Epochs of the paper's linear classifier.
+    """
+
+    linear: str = "quick"
+    k: int = 200
+    steps: int = 500
+    epochs: int = 90
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Base settings of all rows."""
+    """Base settings of all rows.
+
+    Attributes:
+        name: Name on the command line.
+        about: One line that describes it.
+        recipe: Name of the recipe.
+        changes: Changes to the recipe.
+        methods: Method -> settings, or a function of the number of epochs that returns them.
+        protocol: How to measure.
+        batches: The paper's batch size -> batch size at this scale.
+        divide_widths: Divisor of the paper's widths.
+    """
 
     name: str
     about: str
     recipe: str
-    changes: Settings = field(default_factory=dict)  # to the recipe
-    methods: Mapping[str, Settings | Callable[[int], Settings]] = field(default_factory=dict)  # a function of epochs
+    changes: Settings = field(default_factory=dict)
+    methods: Mapping[str, Settings | Callable[[int], Settings]] = field(default_factory=dict)
     protocol: Protocol = Protocol()
-    # rows are written at the paper's size; smaller ones stand in for batches and are divided for widths
     batches: Mapping[int, int] = field(default_factory=dict)
     divide_widths: int = 1
 
     def settings_of(self, row: Row) -> dict[str, Any]:
-        """What ``row`` sets, at this scale's size."""
+        """Return the settings of a row at this scale.
+
+        Args:
+            row: The row.
+
+        Returns:
+            Name -> value.
+        """
         values = {**row.settings, **row.at.get(self.name, {})}
         for name in WIDTHS:
             if name in values:
@@ -49,16 +73,16 @@ class Scale:
 
 
 def _byol(epochs: int) -> Settings:
-    # SimSiam's footnote 6: recipes for 100, 200 and 400, 800 epochs
+    # SimSiam, footnote 6: one recipe for 100, one for 200 and 400, one for 800 epochs
     lr, decay, momentum = (0.45, 1e-6, 0.99) if epochs <= 100 else (0.3, 1e-6, 0.99)
     if epochs > 400:
         lr, decay, momentum = 0.2, 1.5e-6, 0.996
     return {"base_lr": lr, "weight_decay": decay, "target_momentum": momentum}
 
 
-# lightly's cifar10_benchmark.py and imagenette_benchmark.py, whose figures stand beside ours in table-4: one optimiser
-# for all methods (as appendix D has it for SimSiam and SimCLR). BYOL's loss is four times SimSiam's here, and twice
-# halved there. Its SwAV has Adam, which is not here: SwAV has the others' optimiser.
+# The settings of lightly's cifar10_benchmark.py and imagenette_benchmark.py, whose results table-4 shows, too. One
+# optimiser for all methods (as in appendix D for SimSiam and SimCLR). BYOL's loss is four times SimSiam's here, but
+# halved twice there. lightly's SwAV uses Adam; here it uses the optimiser of the others.
 def _one_gpu(lr: float, prototypes: int) -> dict[str, Settings]:
     return {
         "simclr": {"temperature": 0.5},
@@ -68,7 +92,7 @@ def _one_gpu(lr: float, prototypes: int) -> dict[str, Settings]:
     }
 
 
-# a head of a few numbers, queues and prototypes for a few images
+# very small heads for the smoke scale
 _TINY = {"projector_dim": 16, "projector_hidden_dim": 32, "predictor_dim": 8}
 
 SCALES = {
@@ -103,7 +127,7 @@ SCALES = {
             "imagenette",
             "Imagenette (160 px): ResNet-18 at 128 px, 200 epochs, on one GPU",
             "photos",
-            # SimSiam in lightly's imagenette_benchmark.py, whose figures stand beside ours in table-4
+            # SimSiam's settings in lightly's imagenette_benchmark.py, whose results table-4 shows, too
             {"image_size": 128, "batch_size": 256, "base_lr": 0.06, "weight_decay": 5e-4, "epochs": 200},
             _one_gpu(0.06, 3000),
         ),
@@ -111,7 +135,7 @@ SCALES = {
             "imagenet",
             "ImageNet: the paper's own, ResNet-50 at 224 px, 100 epochs; machines with many GPUs",
             "imagenet",
-            methods={"byol": _byol},  # the recipe has the other methods' own, with table 4's batch sizes
+            methods={"byol": _byol},  # the recipe has the settings of the other methods, with table 4's batch sizes
             protocol=Protocol(linear="paper"),
         ),
     )
@@ -119,9 +143,19 @@ SCALES = {
 
 
 def config_of(scale: Scale, row: Row, seed: int, given: Settings | None = None) -> Config:
-    """The settings of a run: the scale's, what was ``given`` on the command line, the row's.
+    """Combine the settings of a run: the scale's, those from the command line, the row's.
 
-    Raises :class:`UserError` for values that cannot work.
+    Args:
+        scale: The scale.
+        row: The row.
+        seed: The seed.
+        given: Settings from the command line.
+
+    Returns:
+        All settings.
+
+    Raises:
+        UserError: A value cannot work.
     """
     values: dict[str, Any] = {**scale.changes, **(given or {})}
     base = recipe(scale.recipe, row.method)

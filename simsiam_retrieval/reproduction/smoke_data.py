@@ -1,18 +1,22 @@
-"""The labelled folders of the smoke scale: the example photos, made small."""
+"""The labelled folders of the smoke scale: reduced example photos."""
 
 from pathlib import Path
 
 from ..core.example_photos import example_photos
 from ..images.decode import decode
 
-TRAIN, TEST = 4, 1  # photos of each kind
-SIDE = 64  # short side, pixels
+TRAIN, TEST = 4, 1  # photos per class
+SIDE = 64  # short side in pixels
 
 
 def smoke_photos(folder: Path) -> tuple[Path, Path]:
-    """Make ``folder``/train and ``folder``/val, unless they are there; returns both.
+    """Create ``train`` and ``val`` in a folder, unless they exist. Photos, names and bytes are always the same.
 
-    The same photos, names and bytes every time.
+    Args:
+        folder: The folder.
+
+    Returns:
+        The two folders.
     """
     kinds = sorted(path for path in example_photos().iterdir() if path.is_dir())
     kinds_and_photos = [(kind, sorted(kind.glob("*.jpg"))) for kind in kinds]
@@ -29,5 +33,5 @@ def smoke_photos(folder: Path) -> tuple[Path, Path]:
             small = image.resize((round(image.width * scale), round(image.height * scale)))
             temporary = target.with_suffix(".tmp")
             small.save(temporary, "JPEG", quality=90)
-            temporary.replace(target)  # never half a picture under its name
+            temporary.replace(target)  # in one step, so that no incomplete picture has this name
     return folder / "train", folder / "val"

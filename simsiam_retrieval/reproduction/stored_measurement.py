@@ -1,4 +1,4 @@
-"""What was measured of one run, beside it in ``measured.json``; no torch, so that the app can read it."""
+"""The measurement of a run, stored as ``measured.json`` in its folder. Imports no torch, because the app reads it."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -9,29 +9,48 @@ from ..core.atomic_files import write_json
 from ..core.errors import UserError
 
 FILE = "measured.json"
-BASELINE = "random-weights.json"  # beside the runs: the same network, not trained
+BASELINE = "random-weights.json"  # in the folder of all runs: measurement of the untrained network
 FORMAT = "simsiam-retrieval-measured/1"
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The result of one run: accuracies, or why it failed."""
+    """The result of one run: accuracies, or why it failed.
 
-    digest: str  # of the images
+    Attributes:
+        digest: Hash of the images.
+        protocol: How it was measured.
+        results: "knn", "linear", "linear-paper" -> numbers.
+        failed: Why the run failed, or None. A failed run is a result, too.
+    """
+
+    digest: str
     protocol: dict[str, Any]
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)  # "knn", "linear", "linear-paper"
-    failed: str | None = None  # a run that came to nothing is a result, too
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: str | None = None
 
 
 def write_measurement(run: Path, measured: Measurement) -> None:
-    """Keep ``measured`` in the run folder."""
+    """Write a measurement to the run folder.
+
+    Args:
+        run: The run folder.
+        measured: The measurement.
+    """
     write_json(run / FILE, {"format": FORMAT, **asdict(measured)})
 
 
 def read_measurement(run: Path) -> Measurement | None:
-    """What is kept in the run folder; None where nothing is.
+    """Read the measurement of a run.
 
-    Raises :class:`UserError` for a file that is damaged or of another version.
+    Args:
+        run: The run folder.
+
+    Returns:
+        The measurement; None if there is none.
+
+    Raises:
+        UserError: The file is damaged or of another version.
     """
     try:
         content = json.loads((run / FILE).read_text(encoding="utf-8"))

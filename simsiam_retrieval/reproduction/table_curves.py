@@ -1,4 +1,4 @@
-"""Loss, output std and kNN accuracy of a table's rows over epochs as one picture: the paper's figure 2."""
+"""Curves of a table's rows as one picture, like the paper's figure 2: loss, output std and kNN accuracy over epochs."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,12 @@ COLOURS = ("#0d9488", "#d97706", "#7c3aed", "#dc2626", "#2563eb", "#65a30d", "#d
 
 
 def draw_rows(content: dict[str, Any], out: Path, file: Path) -> None:
-    """Draw the first run of each row of a table's results (``results.gather``) as PNG.
+    """Draw the first run of each row as a PNG file. Equal numbers give equal bytes.
 
-    Equal numbers give equal bytes.
+    Args:
+        content: Results of the table (``table_results.gather``).
+        out: Folder of all runs.
+        file: The PNG file to write.
     """
     series = [
         (row["label"], colour, read_metrics(out / row["runs"][0]["folder"]))
@@ -29,7 +32,7 @@ def draw_rows(content: dict[str, Any], out: Path, file: Path) -> None:
         axes = figure.add_subplot(1, len(panels), place)
         for label, colour, rows in series:
             drawn = [row for row in rows if row.get(key) is not None]
-            mark = "o" if len(drawn) < 12 else None  # single values are no line
+            mark = "o" if len(drawn) < 12 else None  # few values need marks to be visible
             axes.plot(
                 [row["epoch"] for row in drawn],
                 [row[key] for row in drawn],

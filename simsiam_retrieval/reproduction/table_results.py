@@ -1,4 +1,4 @@
-"""A table's results as they lie on disk: gathered from its runs, kept in ``OUT/TABLE.json``. No torch."""
+"""A table's results, collected from its runs and stored in ``OUT/TABLE.json``. Imports no torch."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -18,8 +18,8 @@ from .stored_measurement import read_measurement
 from .table_rows import PAPER, PAPER_PROTOCOL, Row, Table
 
 FORMAT = "simsiam-retrieval-reproduction/1"
-LAST = ("epoch", "loss", "std", "knn", "rankme")  # of metrics.jsonl, as the run ended
-SHOWN = (  # of the scale's settings, in the line that says what ours is
+LAST = ("epoch", "loss", "std", "knn", "rankme")  # keys of metrics.jsonl whose last values are stored
+SHOWN = (  # settings that the notes below a table show
     "backbone", "image_size", "batch_size", "epochs", "base_lr", "weight_decay", "projector_dim",
 )  # fmt: skip
 
@@ -27,7 +27,20 @@ SHOWN = (  # of the scale's settings, in the line that says what ours is
 def gather(
     table: Table, out: Path, scale: Scale, given: Settings, protocol: Protocol, data: Data, baseline: dict | None
 ) -> dict[str, Any]:
-    """What the runs of ``table`` below ``out`` came to; rows without a run stay empty."""
+    """Collect the results of a table's runs. Rows without a run stay empty.
+
+    Args:
+        table: The table.
+        out: Folder of all runs.
+        scale: The scale.
+        given: Settings from the command line.
+        protocol: How it is measured.
+        data: The two labelled folders.
+        baseline: Measurement of the untrained network, or None.
+
+    Returns:
+        The content of ``OUT/TABLE.json``.
+    """
     rows = [_row(row, out, scale, given, data.digest) for row in table.rows]
     plain = config_of(scale, Row("", ""), 0, given)
     return {
@@ -70,14 +83,14 @@ def _row(row: Row, out: Path, scale: Scale, given: Settings, digest: str) -> dic
 
 
 def _here(row: Row, scale: Scale) -> str:
-    """What stands in for the paper's sizes at this scale."""
+    """The values that replace the paper's sizes at this scale."""
     ours = scale.settings_of(row)
     names = [name for name, value in ours.items() if row.settings.get(name) != value]
     return ", ".join(f"{name.replace('_', ' ')} {ours[name]}" for name in names)
 
 
 def _stem(row: Row, out: Path, scale: Scale, given: Settings) -> str:
-    """What the names of the row's run folders begin with; the seed follows."""
+    """The name of the row's run folders without the seed at its end."""
     return folder_of(out, scale, config_of(scale, row, 0, given), given).name.removesuffix("0")
 
 
@@ -108,7 +121,7 @@ def _last(run: Path) -> dict[str, float]:
 
 
 def _made(runs: Iterable[Path]) -> list[dict[str, Any]]:
-    """With what the runs were made: each kind of device and versions once."""
+    """The device and versions of the runs, each combination once."""
     kinds: list[dict[str, Any]] = []
     for run in runs:
         described = read_description(run)
@@ -119,14 +132,32 @@ def _made(runs: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def save(out: Path, content: dict[str, Any]) -> Path:
-    """Write ``OUT/TABLE.json`` in one step; returns it."""
+    """Write ``OUT/TABLE.json`` in one step.
+
+    Args:
+        out: Folder of all runs.
+        content: Results of the table.
+
+    Returns:
+        The file.
+    """
     file = out / f"{content['table']}.json"
     write_json(file, content)
     return file
 
 
 def load(file: Path) -> dict[str, Any]:
-    """The content of ``OUT/TABLE.json``; raises :class:`UserError` when it is not there, damaged or not one."""
+    """Read ``OUT/TABLE.json``.
+
+    Args:
+        file: The file.
+
+    Returns:
+        Results of the table.
+
+    Raises:
+        UserError: The file is missing, damaged, or no such file.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -139,21 +170,51 @@ def load(file: Path) -> dict[str, Any]:
 
 
 def accuracies(row: dict[str, Any], method: str) -> list[float]:
-    """Top-1, in %, of the row's runs that came to one."""
+    """Return the top-1 accuracies of a row's runs.
+
+    Args:
+        row: The row's results.
+        method: "knn", "linear" or "linear-paper".
+
+    Returns:
+        Accuracies in %.
+    """
     return [100 * run["results"][method]["top1"] for run in row["runs"] if method in run["results"]]
 
 
 def last_values(row: dict[str, Any], name: str) -> list[float]:
-    """What the row's runs ended with, by the name in ``metrics.jsonl``."""
+    """Return the last values of a row's runs.
+
+    Args:
+        row: The row's results.
+        name: Key in ``metrics.jsonl``.
+
+    Returns:
+        The values.
+    """
     return [run["last"][name] for run in row["runs"] if name in run["last"]]
 
 
 def failures(row: dict[str, Any]) -> list[str]:
-    """Why runs of the row came to nothing."""
+    """Return why runs of a row failed.
+
+    Args:
+        row: The row's results.
+
+    Returns:
+        The reasons.
+    """
     return [run["failed"] for run in row["runs"] if run["failed"]]
 
 
 def methods(content: dict[str, Any]) -> Sequence[str]:
-    """What was measured in this table, in the order of its columns."""
+    """Return the classifiers that were measured in a table.
+
+    Args:
+        content: Results of the table.
+
+    Returns:
+        Names, in the order of the columns.
+    """
     known = ("knn", "linear", "linear-paper")
     return [name for name in known if any(accuracies(row, name) for row in content["rows"])]

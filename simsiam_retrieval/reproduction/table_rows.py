@@ -1,4 +1,4 @@
-"""What a table of the paper is made of."""
+"""Rows and tables of the paper."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,25 +11,45 @@ PAPER_PROTOCOL = "ImageNet linear evaluation, top-1 in %; ResNet-50, 224 px"
 
 @dataclass(frozen=True)
 class Row:
-    """One entry of a table: settings at the paper's size, and what the paper found."""
+    """One entry of a table: settings at the paper's size, and the paper's results.
 
-    key: str  # for --rows and in the names of run folders
+    Attributes:
+        key: Name for ``--rows`` and in the names of run folders.
+        label: Text in the table.
+        paper: The paper's result for each column, as printed there; empty if it has none.
+        settings: Settings of ``Config`` in addition to the scale's.
+        method: Learning method.
+        warmup: Fraction of all epochs in which the learning rate rises.
+        at: Scale -> settings that apply only there.
+    """
+
+    key: str
     label: str
-    paper: tuple[str, ...] = ()  # one figure a column of the table, as printed there; empty where it has none
-    settings: Mapping[str, Any] = field(default_factory=dict)  # of Config, on top of the scale's
+    paper: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
     method: str = "simsiam"
-    warmup: float = 0.0  # part of all epochs over which the learning rate rises
-    at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # scale -> settings that count there alone
+    warmup: float = 0.0
+    at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the paper, or a figure that is one."""
+    """A table of the paper, or a figure with the same kind of results.
 
-    name: str  # on the command line
+    Attributes:
+        name: Name on the command line.
+        title: Title.
+        section: Section of the paper.
+        asks: The question that it answers, one sentence.
+        rows: Rows.
+        columns: Headings of the paper's results.
+        curves: Whether the paper shows loss, std and kNN over epochs.
+    """
+
+    name: str
     title: str
-    section: str  # of the paper
-    asks: str  # the question, in a sentence
+    section: str
+    asks: str
     rows: tuple[Row, ...]
-    columns: tuple[str, ...] = HUNDRED_EPOCHS  # what the paper's figures are of
-    curves: bool = False  # whether the paper draws loss, std and kNN over epochs
+    columns: tuple[str, ...] = HUNDRED_EPOCHS
+    curves: bool = False

@@ -1,4 +1,4 @@
-"""One job in a process of its own: ``python -m simsiam_retrieval.reproduction.worker ORDER``, by ``run_jobs.py``."""
+"""One job in a separate process: ``python -m simsiam_retrieval.reproduction.worker ORDER``; run_jobs.py starts it."""
 
 import json
 import sys
@@ -15,6 +15,11 @@ from .scales import Protocol
 
 
 def main() -> int:
+    """Run the job that the file ORDER describes.
+
+    Returns:
+        The exit code.
+    """
     order = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     data = Data(labelled_files(Path(order["train"])), labelled_files(Path(order["test"])))
     protocol = Protocol(**order["protocol"])

@@ -1,1 +1,1 @@
-"""The loop round the methods: configuration, schedule, checkpoints, the run folder."""
+"""Training: configuration, data, augmentation, the loop, checkpoints, the run folder."""

@@ -1,8 +1,8 @@
-"""The MoCo v2 augmentation of the paper (section 4.1) on whole batches, with parameters per image, on any device.
+"""The MoCo v2 augmentation of the paper (section 4.1) for whole batches, with parameters per image, on any device.
 
-All random numbers come from a CPU generator, so a seed gives the same views on every device, up to rounding. On a GPU
-cropping, resizing, flipping and blurring are products with small per-image matrices: exact, antialiased, batched. On a
-CPU there are quicker ways to the same result.
+All random numbers come from a CPU generator. A seed therefore gives the same views on every device, up to rounding. On
+a GPU, cropping, resizing, flipping and blurring are products with small matrices per image: exact, antialiased,
+batched. On a CPU there are faster ways to the same result.
 """
 
 import functools
@@ -17,19 +17,36 @@ from torch import Tensor
 from ..images.normalisation import IMAGENET, Normalisation
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601 luma, as in Pillow and torchvision
-RADIUS = 6  # of the blur's kernel, in pixels: 3 sigma at the paper's largest sigma of 2
-SMALL = 48  # pixels; the crops of such images are quicker made by one product for all, on a CPU too
-CACHED_PIXELS = 262_144  # of a group of images on a CPU; jitter takes a quarter of them at a time
-ALONE_PIXELS = 8_192  # of an image on a CPU, from which jitter takes it alone
+RADIUS = 6  # radius of the blur's kernel in pixels: 3 sigma for the paper's largest sigma of 2
+SMALL = 48  # side in pixels up to which one product for all images is faster for cropping, even on a CPU
+CACHED_PIXELS = 262_144  # pixels of a group of images that are processed together on a CPU
+ALONE_PIXELS = 8_192  # pixels of an image from which jitter processes it alone on a CPU
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What varies between two views; the defaults are the paper's for 224 px."""
+    """Settings of the random views; the defaults are the paper's for 224 px.
+
+    Attributes:
+        image_size: Side of a view in pixels.
+        min_scale: Smallest crop, as a fraction of the image's area.
+        max_scale: Largest crop, as a fraction of the image's area.
+        brightness: Strength of the jitter.
+        contrast: Strength of the jitter.
+        saturation: Strength of the jitter.
+        hue: Strength of the jitter, as a fraction of a turn.
+        jitter_probability: Probability of colour jitter.
+        grey_probability: Probability of a grey image.
+        blur_probability: Probability of Gaussian blur.
+        blur_sigma: Range of the blur's sigma, in pixels of the view.
+        flip_probability: Probability of a mirror image.
+        cutout: Side of a square that is blanked, as a fraction of the view's side; 0 for none.
+        normalisation: Normalisation of the pixels.
+    """
 
     image_size: int = 224
-    min_scale: float = 0.2  # smallest crop, as a part of the image's area
-    max_scale: float = 1.0  # largest crop
+    min_scale: float = 0.2
+    max_scale: float = 1.0
     brightness: float = 0.4
     contrast: float = 0.4
     saturation: float = 0.4
@@ -37,27 +54,47 @@ class Augmentation:
     jitter_probability: float = 0.8
     grey_probability: float = 0.2
     blur_probability: float = 0.5
-    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels of the output
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
     flip_probability: float = 0.5
-    cutout: float = 0.0  # side of a square that is blanked, as a part of the view's side
+    cutout: float = 0.0
     normalisation: Normalisation = IMAGENET
 
 
 class Parameters(NamedTuple):
-    """One draw for a batch of n images; CPU tensors."""
+    """The random parameters of n images; CPU tensors.
 
-    box: Tensor  # float (n, 4): left, top, width, height in units of the image's width and height
-    flip: Tensor  # bool (n,)
-    jitter: Tensor  # bool (n,)
-    order: Tensor  # int64 (n, 4): which of brightness, contrast, saturation, hue comes 1st ... 4th
-    factors: Tensor  # float (n, 4): brightness, contrast, saturation factors, hue shift (part of a turn)
-    grey: Tensor  # bool (n,)
-    sigma: Tensor  # float (n,), 0 for no blur
-    hole: Tensor  # float (n, 3): left, top, side of a blank square in units of the view's side; side 0 for none
+    Attributes:
+        box: float (n, 4): left, top, width, height, in units of the image's width and height.
+        flip: bool (n,).
+        jitter: bool (n,).
+        order: int64 (n, 4): which of brightness, contrast, saturation, hue comes 1st ... 4th.
+        factors: float (n, 4): factors of brightness, contrast and saturation; hue shift as a fraction of a turn.
+        grey: bool (n,).
+        sigma: float (n,): 0 for no blur.
+        hole: float (n, 3): left, top, side of a blank square, in units of the view's side; side 0 for none.
+    """
+
+    box: Tensor
+    flip: Tensor
+    jitter: Tensor
+    order: Tensor
+    factors: Tensor
+    grey: Tensor
+    sigma: Tensor
+    hole: Tensor
 
 
 def draw(settings: Augmentation, aspect: Tensor, generator: torch.Generator) -> Parameters:
-    """Draw parameters for images of the given width/height ratios, (n,)."""
+    """Draw the random parameters of a batch.
+
+    Args:
+        settings: The augmentation.
+        aspect: Width / height of each image, float (n,).
+        generator: CPU generator.
+
+    Returns:
+        The parameters.
+    """
     n = len(aspect)
 
     def uniform(low: float, high: float, shape: tuple[int, ...] = (n,)) -> Tensor:
@@ -82,13 +119,13 @@ def draw(settings: Augmentation, aspect: Tensor, generator: torch.Generator) -> 
         factors=factors,
         grey=uniform(0, 1) < settings.grey_probability,
         sigma=torch.where(blurred, uniform(*settings.blur_sigma), 0.0),
-        # drawn last: views without a hole are those that they always were
+        # drawn last, so that all other parameters are the same as without holes
         hole=_draw_holes(n, settings.cutout, uniform),
     )
 
 
 def _draw_holes(n: int, side: float, uniform) -> Tensor:
-    """A square of the given side anywhere within each view."""
+    """Squares of the given side at random positions within the views."""
     if not side:
         return torch.zeros(n, 3)
     corner = uniform(0, 1, (n, 2)) * (1 - side)
@@ -96,7 +133,7 @@ def _draw_holes(n: int, side: float, uniform) -> Tensor:
 
 
 def _draw_boxes(aspect: Tensor, scale: tuple[float, float], uniform, tries: int = 10) -> Tensor:
-    """RandomResizedCrop's boxes: area within ``scale``, ratio log-uniform in [3/4, 4/3], ten tries, else centre."""
+    """RandomResizedCrop's boxes: area within ``scale``, ratio log-uniform in [3/4, 4/3], ten tries, then the centre."""
     n = len(aspect)
     area = uniform(*scale, (tries, n))
     ratio = torch.exp(uniform(math.log(3 / 4), math.log(4 / 3), (tries, n)))
@@ -107,7 +144,7 @@ def _draw_boxes(aspect: Tensor, scale: tuple[float, float], uniform, tries: int 
     first = fits.int().argmax(dim=0, keepdim=True)
     width, height = width.gather(0, first)[0], height.gather(0, first)[0]
     none = ~fits.any(dim=0)
-    limited = aspect.clamp(3 / 4, 4 / 3)  # the fallback keeps as much of the image as a ratio in range allows
+    limited = aspect.clamp(3 / 4, 4 / 3)  # fallback: the largest crop with a ratio in range
     width = torch.where(none, (limited / aspect).clamp(max=1), width)
     height = torch.where(none, (aspect / limited).clamp(max=1), height)
     left = torch.where(none, (1 - width) / 2, uniform(0, 1) * (1 - width))
@@ -116,7 +153,14 @@ def _draw_boxes(aspect: Tensor, scale: tuple[float, float], uniform, tries: int 
 
 
 def centre(aspect: Tensor) -> Parameters:
-    """Parameters of the largest centred square of each image, otherwise as it is: what an encoder sees."""
+    """Return parameters for the largest centred square without any other change: what an encoder sees.
+
+    Args:
+        aspect: Width / height of each image, float (n,).
+
+    Returns:
+        The parameters.
+    """
     n, no = len(aspect), torch.zeros(len(aspect), dtype=torch.bool)
     width, height = (1 / aspect).clamp(max=1), aspect.clamp(max=1)
     return Parameters(
@@ -134,14 +178,19 @@ def centre(aspect: Tensor) -> Parameters:
 def apply(settings: Augmentation, images: Tensor, parameters: Parameters) -> Tensor:
     """Make one view of each image.
 
-    ``images``: uint8 (n, 3, h, w) on any device, quickest on a CPU when channels are last in memory. Returns float32
-    (n, 3, image_size, image_size), normalised, on the same device, channels last in memory.
+    Args:
+        settings: The augmentation.
+        images: uint8 (n, 3, h, w) on any device; on a CPU channels-last memory format is fastest.
+        parameters: From ``draw`` or ``centre``.
+
+    Returns:
+        Normalised views, float32 (n, 3, image_size, image_size), on the same device, in channels-last memory format.
     """
     size = settings.image_size
     x = torch.empty(
         (len(images), 3, size, size), device=images.device, memory_format=torch.channels_last, dtype=torch.float32
     )
-    # on a CPU a few images at a time: what one operation leaves in the cache the next one finds there
+    # on a CPU a few images at a time, so that they stay in the processor's cache between operations
     group = max(8, CACHED_PIXELS // size**2) if images.device.type == "cpu" else len(images)
     for start in range(0, len(images), group):
         part = slice(start, start + group)
@@ -167,14 +216,23 @@ def _apply(settings: Augmentation, images: Tensor, drawn: Parameters, out: Tenso
 
 @functools.cache
 def _channels(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
-    """1 / std and -mean / std, each (3, 1, 1); kept, since making them on a GPU waits for all that it is doing."""
-    with torch.inference_mode(False):  # whoever asks first
+    """Return 1 / std and -mean / std, each (3, 1, 1); cached, because creating them on a GPU waits for its work."""
+    with torch.inference_mode(False):  # the cached tensors must work in every mode
         mean, std = (torch.tensor(values, device=device)[:, None, None] for values in normalisation)
         return 1 / std, -mean / std
 
 
 def pixel_boxes(box: Tensor, height: int, width: int) -> Tensor:
-    """Boxes in whole pixels, as torchvision draws them: int64 (n, 4), left, top, width, height, on the CPU."""
+    """Convert boxes to whole pixels, as torchvision does.
+
+    Args:
+        box: float (n, 4), in units of the image's sides.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+
+    Returns:
+        int64 (n, 4) on the CPU: left, top, width, height.
+    """
     scale = torch.tensor([width, height, width, height])
     left, top, wide, high = (box * scale).round().long().unbind(1)
     wide, high = wide.clamp(1, width), high.clamp(1, height)
@@ -183,9 +241,18 @@ def pixel_boxes(box: Tensor, height: int, width: int) -> Tensor:
 
 
 def crop_one_by_one(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
-    """Crop, resize and flip uint8 images (n, 3, h, w) on a CPU; float32 (n, 3, size, size) in [0, 1].
+    """Crop, resize and flip images one by one on a CPU.
 
-    PyTorch's antialiased resampling of uint8 has the fixed-point arithmetic of Pillow's, and its speed.
+    PyTorch's antialiased resampling of uint8 uses Pillow's fixed-point arithmetic and is as fast.
+
+    Args:
+        images: uint8 (n, 3, h, w).
+        boxes: From ``pixel_boxes``.
+        flip: bool (n,).
+        size: Side of the views in pixels.
+
+    Returns:
+        float32 (n, 3, size, size) in [0, 1].
     """
     x = torch.empty((len(images), 3, size, size), dtype=torch.uint8)
     for index, (left, top, width, height) in enumerate(boxes.tolist()):
@@ -197,7 +264,17 @@ def crop_one_by_one(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> T
 
 
 def crop_by_matrices(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
-    """The same for a whole batch at once, on any device, without rounding to grey levels."""
+    """Crop, resize and flip a whole batch at once, on any device, without rounding to grey levels.
+
+    Args:
+        images: uint8 (n, 3, h, w).
+        boxes: From ``pixel_boxes``.
+        flip: bool (n,).
+        size: Side of the views in pixels.
+
+    Returns:
+        float32 (n, 3, size, size) in [0, 1].
+    """
     left, top, width, height = boxes.to(images.device, non_blocking=True).float().unbind(1)
     rows = resize_matrix(top / images.shape[2], height / images.shape[2], images.shape[2], size)
     columns = resize_matrix(left / images.shape[3], width / images.shape[3], images.shape[3], size)
@@ -210,69 +287,115 @@ def crop_by_matrices(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> 
 
 
 def resize_matrix(start: Tensor, length: Tensor, size_in: int, size_out: int) -> Tensor:
-    """Antialiased bilinear resampling of a crop along one axis, as a matrix per image.
+    """Build a matrix per image for the antialiased bilinear resampling of a crop along one axis.
 
-    ``start``, ``length``: (n,), in units of the axis. Returns float32 (n, size_out, size_in); its rows sum to 1.
-    The filter is the triangle of Pillow and of torchvision's ``antialias=True``: as wide as an output pixel when
-    shrinking, as an input pixel when enlarging, and cut off at the crop's borders.
+    The filter is the triangle of Pillow and of torchvision's ``antialias=True``. It is as wide as an output pixel when
+    shrinking, as wide as an input pixel when enlarging, and ends at the crop's borders.
+
+    Args:
+        start: Start of each crop, float (n,), in units of the axis.
+        length: Length of each crop, float (n,), in units of the axis.
+        size_in: Pixels of the input.
+        size_out: Pixels of the output.
+
+    Returns:
+        float32 (n, size_out, size_in); rows sum to 1.
     """
     start, length = (start * size_in)[:, None, None], (length * size_in)[:, None, None]
     scale = length / size_out
     centre = start + (torch.arange(size_out, device=start.device)[None, :, None] + 0.5) * scale
     pixel = torch.arange(size_in, device=start.device)[None, None, :] + 0.5
     weight = (pixel - centre).div_(scale.clamp(min=1)).abs_().neg_().add_(1).clamp_(min=0)
-    # pixels outside count for nothing; a crop that starts inside a pixel keeps that pixel
+    # pixels outside the crop get weight 0; a crop that starts inside a pixel keeps that pixel
     inside = torch.minimum(pixel + 0.5 - start, start + length - pixel + 0.5)
     weight *= inside.sub_(1e-3).mul_(1e4).clamp_(0, 1)
     return weight.div_(weight.sum(dim=2, keepdim=True))
 
 
 def luma(x: Tensor) -> Tensor:
-    """Grey value of RGB images: (n, 3, h, w) -> (n, 1, h, w)."""
+    """Compute the grey value of RGB images.
+
+    Args:
+        x: float (n, 3, h, w).
+
+    Returns:
+        float (n, 1, h, w).
+    """
     r, g, b = x.split(1, dim=1)
     return (r * GREY[0]).add_(g, alpha=GREY[1]).add_(b, alpha=GREY[2])
 
 
 def adjust_brightness(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend with black, in place; ``x`` in [0, 1], ``factor`` (n,)."""
+    """Blend with black, in place.
+
+    Args:
+        x: float (n, 3, h, w) in [0, 1].
+        factor: float (n,); 1 changes nothing.
+
+    Returns:
+        ``x``.
+    """
     return x.mul_(factor[:, None, None, None]).clamp_(0, 1)
 
 
 def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the image's mean grey value, in place."""
-    means = x.mean(dim=(2, 3))  # of each channel: cheaper than a grey image
+    """Blend with the image's mean grey value, in place.
+
+    Args:
+        x: float (n, 3, h, w) in [0, 1].
+        factor: float (n,); 1 changes nothing.
+
+    Returns:
+        ``x``.
+    """
+    means = x.mean(dim=(2, 3))  # means per channel are cheaper than a grey image
     mean = (means[:, 0] * GREY[0]).add_(means[:, 1], alpha=GREY[1]).add_(means[:, 2], alpha=GREY[2])
     return x.mul_(factor[:, None, None, None]).add_((mean * (1 - factor))[:, None, None, None]).clamp_(0, 1)
 
 
 def adjust_saturation(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the grey image, in place."""
+    """Blend with the grey image, in place.
+
+    Args:
+        x: float (n, 3, h, w) in [0, 1].
+        factor: float (n,); 1 changes nothing.
+
+    Returns:
+        ``x``.
+    """
     factor = factor[:, None, None, None]
     grey = luma(x).mul_(1 - factor)
     return x.mul_(factor).add_(grey).clamp_(0, 1)
 
 
 def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue by ``shift`` (n,), in turns, at equal HSV saturation and value, in place.
+    """Shift the hue at equal HSV saturation and value, in place.
 
     Masks are sums of products: on a CPU torch's comparisons and ``where`` take ten times as long as its arithmetic.
+
+    Args:
+        x: float (n, 3, h, w) in [0, 1].
+        shift: float (n,), in turns.
+
+    Returns:
+        ``x``.
     """
     r, g, b = x.unbind(1)
     value, low = torch.maximum(r, g), torch.minimum(r, g)
     torch.maximum(value, b, out=value)
     chroma = value - torch.minimum(low, b, out=low)
-    red = torch.eq(value, r, out=low)  # 1.0 where red is the largest
+    red = torch.eq(value, r, out=low)  # 1.0 if red is the largest
     green = torch.eq(value, g, out=torch.empty_like(value))
     green -= green * red
-    # hue in sixths of a turn, times chroma: 4c + r - g where blue is the largest, 2c + b - r green, g - b red
+    # hue in sixths of a turn, times chroma c; largest is blue: 4c + r - g; green: 2c + b - r; red: g - b
     hue = (r - g).add_(chroma, alpha=4)
     if_red, if_green = g - b, (b - r).add_(chroma, alpha=2)
     if_red.sub_(hue).mul_(red)
     hue.add_(if_green.sub_(hue).mul_(green)).add_(if_red)
     hue.mul_(torch.clamp(chroma, min=1e-12, out=red).reciprocal_()).add_(6 * shift[:, None, None])
-    distance, turns = green, if_red  # their memory is free now
+    distance, turns = green, if_red  # reuses their memory
     for channel in range(3):
-        # a channel is at its largest within a sixth of a turn of its own hue, and falls to its least in the next
+        # a channel has its maximum within a sixth of a turn around its own hue, and falls to the minimum in the next
         torch.sub(hue, 2 * channel, out=distance)
         torch.mul(distance, 1 / 6, out=turns).round_()
         distance.sub_(turns, alpha=6).abs_().sub_(1).clamp_(0, 1)
@@ -297,10 +420,10 @@ def _jitter(x: Tensor, drawn: Parameters, on_device: Parameters) -> Tensor:
 
 
 def _on_subset(x: Tensor, chosen: Tensor, operation, *, alone: bool = False) -> None:
-    """Apply ``operation(part, index)`` to the chosen images of ``x``; ``chosen`` lives on the CPU: no device sync.
+    """Apply ``operation(part, index)`` to the chosen images of ``x``. ``chosen`` is on the CPU, to avoid a device sync.
 
-    ``alone``: the operation works in place; large images then go through it one by one on a CPU, where each alone
-    stays in the cache and needs no gathering.
+    ``alone``: the operation works in place. On a CPU, large images are then processed one by one, because each one
+    stays in the processor's cache and needs no copy.
     """
     index = chosen.nonzero()[:, 0]
     if not len(index):
@@ -315,17 +438,29 @@ def _on_subset(x: Tensor, chosen: Tensor, operation, *, alone: bool = False) -> 
 
 
 def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur with a sigma per image, in pixels, borders reflected.
+    """Apply Gaussian blur with one sigma per image. Borders are reflected.
 
-    ``x``: (n, c, h, w); ``sigma``: (n,), > 0. Kernels reach 6 pixels to each side: 3 sigma at the paper's largest, 2.
+    Kernels reach 6 pixels to each side: 3 sigma for the paper's largest sigma, 2.
+
+    Args:
+        x: float (n, c, h, w).
+        sigma: float (n,) in pixels, > 0.
+
+    Returns:
+        float (n, c, h, w).
     """
     return _blur_by_convolution(x, sigma) if x.device.type == "cpu" else _blur_by_matrices(x, sigma)
 
 
 def cut_out(x: Tensor, hole: Tensor) -> Tensor:
-    """Blank a square of each view: zero, the mean colour after normalisation.
+    """Blank a square of each view with zero, which is the mean colour after normalisation.
 
-    ``x``: (n, c, s, s); ``hole``: (n, 3), left, top and side in units of the view's side, rounded to whole pixels.
+    Args:
+        x: float (n, c, s, s).
+        hole: float (n, 3): left, top and side in units of the view's side; rounded to whole pixels.
+
+    Returns:
+        float (n, c, s, s).
     """
     size = x.shape[3]
     left, top, side = (hole * size).round().unbind(1)

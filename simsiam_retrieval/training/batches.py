@@ -1,4 +1,4 @@
-"""Batches for the loop, made ahead of it, so that the device never waits."""
+"""Batches for the loop, prepared in advance so that the device never waits."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,26 +14,40 @@ from .data_split import Plan
 from .pixel_store import ImageStore
 from .torchrun_processes import ALONE, Processes
 
-AHEAD = 3  # batches made before they are asked for
-OF_FREE_GPU_MEMORY = 0.5  # images take no more; the rest is the network's
-COPIED_AT_ONCE = 4096  # images, on their way to a GPU
+AHEAD = 3  # batches that are prepared in advance
+OF_FREE_GPU_MEMORY = 0.5  # largest fraction of free GPU memory for images; the network needs the rest
+COPIED_AT_ONCE = 4096  # images per copy to a GPU
 
 
 @dataclass(frozen=True)
 class Batch:
-    """This process's part of one step."""
+    """This process's part of the batch of one step.
+
+    Attributes:
+        step: The step.
+        pixels: uint8 (n, 3, s, s) on the device.
+        views: Random parameters of each view, on the CPU.
+        rows: int64 (n,), positions of the images in the store, on the CPU.
+    """
 
     step: int
-    pixels: Tensor  # uint8 (n, 3, s, s) on the device
-    views: list[augmentation.Parameters]  # of each view, (n, ...), on the CPU
-    rows: Tensor  # int64 (n,), where the images stand in the store; on the CPU
+    pixels: Tensor
+    views: list[augmentation.Parameters]
+    rows: Tensor
 
 
 class Batches:
     """All batches of a plan, in order.
 
-    Images that fit into half of a GPU's free memory are kept there. Else, for a GPU, and for images that wait in a
-    file, a thread gathers batches ahead of the loop, into pinned memory.
+    Images that fit into half of a GPU's free memory are kept there. Otherwise, for a GPU or for images in a file, a
+    thread prepares batches in advance in pinned memory.
+
+    Args:
+        store: The images.
+        plan: The steps of the run.
+        settings: The augmentation of each view of an image.
+        device: torch device.
+        processes: The processes that train together.
     """
 
     def __init__(
@@ -45,7 +59,6 @@ class Batches:
         *,
         processes: Processes = ALONE,
     ) -> None:
-        """``settings``: of each view of an image."""
         self._plan, self._settings, self._device = plan, settings, device
         self._processes = processes
         self._store = store
@@ -57,7 +70,14 @@ class Batches:
                 self._resident = _on_gpu(store, device)
 
     def after(self, first: int) -> Iterator[Batch]:
-        """Batches of the steps from ``first`` on, to the plan's end."""
+        """Prepare batches.
+
+        Args:
+            first: The first step.
+
+        Yields:
+            The batches of all steps from ``first`` to the end of the plan.
+        """
         steps = self._steps(first)
         if self._device.type == "cpu" and not self._store.in_file:
             for step, rows in steps:
@@ -84,7 +104,7 @@ class Batches:
             yield step, order[position * size : (position + 1) * size]
 
     def _make(self, step: int, rows: Tensor) -> Batch:
-        # every process draws for the whole batch and takes its part: the views do not depend on their number
+        # every process draws parameters for the whole batch, so the views do not depend on the number of processes
         part = self._processes.part(len(rows))
         views = []
         for view, settings in enumerate(self._settings, start=1):

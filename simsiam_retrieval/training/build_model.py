@@ -1,4 +1,4 @@
-"""From a run's settings to its network."""
+"""Building the network of a run from its settings."""
 
 from typing import Any
 
@@ -14,7 +14,14 @@ from .config import Config
 
 
 def build_model(config: Config) -> Method:
-    """The network of a run, freshly initialised from torch's global generator."""
+    """Build the network of a run, initialised from torch's global generator.
+
+    Args:
+        config: Settings of the run.
+
+    Returns:
+        The method with its network.
+    """
     backbone = build_backbone(config.backbone, config.stem, config.normalisation)
     kind, own = _kind(config)
     return kind(
@@ -33,7 +40,7 @@ def build_model(config: Config) -> Method:
 
 
 def _kind(config: Config) -> tuple[type[Method], dict[str, Any]]:
-    """A method's class, and the settings that it has beside the heads."""
+    """A method's class, and its settings apart from the heads."""
     symmetric = config.symmetry == "symmetric"
     match config.method:
         case "simclr":

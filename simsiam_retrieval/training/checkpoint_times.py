@@ -1,13 +1,18 @@
-"""When to write a checkpoint."""
+"""The times at which checkpoints are written."""
 
 import time
 from collections.abc import Callable
 
 
 def checkpoint_clock(minutes: float, steps: int = 0) -> Callable[[int], bool]:
-    """A function of the steps done that says whether a checkpoint is due, and then counts it as written.
+    """Create a function that decides whether a checkpoint is due.
 
-    Due when ``minutes`` have passed since the last one, and after every ``steps`` steps (0: by time alone).
+    Args:
+        minutes: Due when so many minutes have passed since the last one.
+        steps: Also due after every so many steps; 0 for time only.
+
+    Returns:
+        A function of the finished steps. If it returns True, the checkpoint counts as written.
     """
     written_at = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""Every setting of a pretraining run, and the named recipes that set them all."""
+"""All settings of a pretraining run, and the named recipes."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -83,19 +83,19 @@ class Config:
     warmup_epochs: float = 0
     """Epochs over which the learning rate rises from 0; the paper needs none."""
     min_scale: float = 0.2
-    """Smallest random crop, as a part of the image's area."""
+    """Smallest random crop, as a fraction of the image's area."""
     small_views: int = 0
     """Number of further, smaller views of each image, which predict the two usual ones (multi-crop)."""
     small_size: int = 0
     """Side of the small views, in pixels; 0 means half of image-size."""
     small_min_scale: float = 0.05
-    """Smallest crop of the small views, as a part of the image's area."""
+    """Smallest crop of the small views, as a fraction of the image's area."""
     small_max_scale: float = 0.3
     """Largest crop of the small views, as a part of the image's area."""
     cutout_views: int = 0
     """Number of further views with a blank square, which predict the two usual ones."""
     cutout: float = 0.5
-    """Side of the blank square, as a part of the view's side."""
+    """Side of the blank square, as a fraction of the view's side."""
     view_predictors: Literal["own", "shared"] = "own"
     """Predictor of further views: own for each kind, or shared; a shared one makes multi-crop unstable."""
     guided: bool = False
@@ -115,36 +115,40 @@ class Config:
 
     @property
     def store_side(self) -> int:
-        """The side that ``store_size`` stands for: small crops still have pixels to show."""
+        """Side of decoded images in pixels; larger than the views, so that small crops have enough pixels."""
         return self.store_size or round(1.5 * self.image_size)
 
     @property
     def views(self) -> int:
-        """Views of each image in a step that are compared in pairs."""
+        """Number of views per image and step that are compared in pairs."""
         return 4 if self.symmetry == "asymmetric-2x" else 2
 
     @property
     def small_side(self) -> int:
-        """The side that ``small_size`` stands for."""
+        """Side of the small views in pixels."""
         return self.small_size or max(8, self.image_size // 2)
 
     @property
     def smallest_side(self) -> int:
-        """Of all views that the network sees."""
+        """Side in pixels of the smallest view that the network sees."""
         return min(self.image_size, self.small_side) if self.small_views else self.image_size
 
     @property
     def further_views(self) -> list[str]:
-        """The kind of each view beyond those that are compared in pairs."""
+        """Kind of each view beyond those that are compared in pairs."""
         return ["small"] * self.small_views + ["cutout"] * self.cutout_views
 
     @property
     def normalisation(self) -> Normalisation:
-        """What is done to pixels before the network sees them."""
+        """Normalisation of the pixels before the network."""
         return Normalisation(self.mean, self.std)
 
     def check(self) -> None:
-        """Raise :class:`UserError` for values that cannot work."""
+        """Check all values.
+
+        Raises:
+            UserError: A value cannot work.
+        """
         limits = {
             "image_size": (8, 1024),
             "store_size": (0, 2048),
@@ -194,9 +198,9 @@ class Config:
                 raise UserError(f"{option} belongs to --method {' or '.join(methods)}, not to {self.method}")
         self._check_views()
         if self.alternation != 1 and self.eta_average:
-            raise UserError("--alternation and --eta-average are two ways to hold eta; choose one")
+            raise UserError("--alternation and --eta-average are two ways to fix eta; choose one")
         if not self.stop_gradient and (self.alternation != 1 or self.eta_average):
-            raise UserError("--no-stop-gradient has nothing to act on where eta is held; leave one out")
+            raise UserError("--no-stop-gradient has no effect with --alternation or --eta-average; leave one out")
 
     def _check_views(self) -> None:
         if 0 < self.small_size < 8:
@@ -210,9 +214,9 @@ class Config:
         held = self.alternation != 1 or self.eta_average
         for option, given in (("--small-views", self.small_views), ("--cutout-views", self.cutout_views)):
             if given and not self.stop_gradient:
-                raise UserError(f"{option} goes with stop-gradient: small views predict what is held; choose one")
+                raise UserError(f"{option} needs stop-gradient: leave out {option} or --no-stop-gradient")
             if given and self.symmetry != "symmetric":
-                raise UserError(f"{option} goes with --symmetry symmetric")
+                raise UserError(f"{option} needs --symmetry symmetric")
         if self.guided and (not self.stop_gradient or held or self.symmetry != "symmetric"):
             raise UserError(
                 "--guided chooses where stop-gradient acts: leave out --no-stop-gradient, --symmetry, --alternation and"
@@ -222,7 +226,7 @@ class Config:
 
 _UNTOUCHED = Config()
 
-# Settings that mean something to some methods only; elsewhere they would be dropped in silence.
+# setting -> methods that use it; for other methods it is an error, because it would be ignored silently
 _BELONGS_TO = {
     "similarity": ["simsiam"],
     "alternation": ["simsiam"],
@@ -243,7 +247,15 @@ _BELONGS_TO = {
 
 
 def belongs(setting: str, method: str) -> bool:
-    """Whether a setting means something to a method."""
+    """Return whether a method uses a setting.
+
+    Args:
+        setting: Name of the setting.
+        method: Name of the method.
+
+    Returns:
+        True if it does.
+    """
     return method in _BELONGS_TO.get(setting, [method])
 
 
@@ -252,8 +264,8 @@ _CIFAR: dict[str, Any] = {
     "weight_decay": 5e-4, "projector_layers": 2, "blur": 0.0,
 }  # fmt: skip
 
-# What the methods have for SimSiam's own heads and loss: those of their papers, with the three layers that the SimSiam
-# paper's reproduction gave to the projectors of SimCLR and SwAV (its table 4).
+# Heads and losses of the methods, from their papers. The projectors of SimCLR and SwAV have three layers, as in the
+# SimSiam paper's reproduction (table 4).
 METHODS: dict[str, dict[str, Any]] = {
     "simsiam": {},
     "simclr": {
@@ -283,9 +295,9 @@ _OWN_FOLDER: dict[str, Any] = {
 }  # fmt: skip
 
 RECIPES: dict[str, Config] = {
-    # our default for a person's own photos
+    # the default, for a person's own photos
     "photos": Config(),
-    # a few thousand photos: the best of what docs/pretraining.md tells of
+    # for a few thousand photos; the best settings of docs/pretraining.md
     "small-data": Config(recipe="small-data", image_size=64, batch_size=64, base_lr=0.1, weight_decay=5e-4),
     # on from the shipped encoder, on one's own images: as that was trained, see docs/pretrain.md
     "own-folder": Config(recipe="own-folder", **_OWN_FOLDER),
@@ -295,7 +307,7 @@ RECIPES: dict[str, Config] = {
     "cifar": Config(recipe="cifar", **_CIFAR),
 }
 
-# Optimisers for 100 epochs of ImageNet: of the methods' papers and published settings.
+# Optimisers for 100 epochs of ImageNet, from the methods' papers and published settings.
 _LARGE_BATCH = {"optimizer": "lars", "batch_size": 4096, "weight_decay": 1e-6, "warmup_epochs": 10.0}
 _IMAGENET: dict[str, dict[str, Any]] = {
     "simclr": {**_LARGE_BATCH, "base_lr": 0.3},
@@ -306,9 +318,17 @@ _IMAGENET: dict[str, dict[str, Any]] = {
 
 
 def recipe(name: str, method: str | None = None) -> Config:
-    """The settings of a named recipe, with a method's own where ``method`` is another than the recipe's.
+    """Return the settings of a named recipe. If ``method`` is not the recipe's method, its own settings are added.
 
-    Raises :class:`UserError` for an unknown name.
+    Args:
+        name: Name of the recipe.
+        method: Name of the method.
+
+    Returns:
+        The settings.
+
+    Raises:
+        UserError: A name is unknown.
     """
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}; choose from {', '.join(RECIPES)}")
@@ -323,7 +343,17 @@ def recipe(name: str, method: str | None = None) -> Config:
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """Read settings back; an unknown key raises :class:`UserError` instead of being dropped."""
+    """Read settings from ``config.json``.
+
+    Args:
+        values: Name -> value.
+
+    Returns:
+        The settings.
+
+    Raises:
+        UserError: A key or a value is unknown.
+    """
     known = {field.name for field in dataclasses.fields(Config)}
     unknown = sorted(set(values) - known)
     if unknown:

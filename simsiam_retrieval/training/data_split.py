@@ -1,4 +1,4 @@
-"""How a set of images becomes steps: which images train, in which order, and the random draws of each step."""
+"""Dividing the images into training and held-out ones, and into the steps of a run."""
 
 from dataclasses import dataclass
 
@@ -9,29 +9,54 @@ from ..core.errors import UserError
 from ..core.randomness import generator
 from .config import Config
 
-MONITOR_IMAGES_AT_LEAST = 32  # with fewer to spare the monitor uses training images
+MONITOR_IMAGES_AT_LEAST = 32  # if fewer can be held out, the monitor uses training images
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a run; a function of its settings and the number of images alone."""
+    """The steps of a run. They depend only on its settings and the number of images.
 
-    batch_size: int  # of all processes together
+    Attributes:
+        batch_size: Images per step in all processes together.
+        steps_per_epoch: Steps per epoch.
+        total_steps: Steps of the run.
+        training: int64, rows of the store for training.
+        held_out: int64, rows of the store for the monitor; training rows if there are too few images.
+        seed: Seed of the run.
+    """
+
+    batch_size: int
     steps_per_epoch: int
     total_steps: int
-    training: Tensor  # int64, rows of the store
-    held_out: Tensor  # int64, rows of the store for the monitor; training images where there are too few to spare
+    training: Tensor
+    held_out: Tensor
     seed: int
 
     def order(self, epoch: int) -> Tensor:
-        """The training rows in the order of an epoch."""
+        """Return the training rows in the order of an epoch.
+
+        Args:
+            epoch: Number of the epoch.
+
+        Returns:
+            int64.
+        """
         return self.training[torch.randperm(len(self.training), generator=generator(self.seed, epoch, 0))]
 
 
 def make_plan(config: Config, images: int, processes: int = 1) -> Plan:
-    """Split ``images`` rows into training and held-out ones.
+    """Divide images into training and held-out ones, and compute the steps.
 
-    Raises :class:`UserError` for fewer than two, and for a batch that does not divide among ``processes``.
+    Args:
+        config: Settings of the run.
+        images: Number of images.
+        processes: Number of processes.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UserError: There are fewer than two images, or the batch cannot be divided among the processes.
     """
     order = torch.randperm(images, generator=generator(config.seed, 0, 1))
     spared = min(config.held_out, images // 20)

@@ -1,4 +1,4 @@
-"""Training images decoded to squares, in worker processes."""
+"""Decoding training images to squares in worker processes."""
 
 import hashlib
 from collections.abc import Generator, Sequence
@@ -18,28 +18,50 @@ CHUNK_SIZE = 32
 
 
 class Square(NamedTuple):
-    """A decoded image, squashed to a square."""
+    """A decoded image, squeezed into a square.
 
-    pixels: NDArray[np.uint8]  # (side, side, 3)
-    aspect: float  # original width / height
-    digest: bytes  # SHA-256 of the pixels
+    Attributes:
+        pixels: uint8 (side, side, 3).
+        aspect: Original width / height.
+        digest: SHA-256 of the pixels.
+    """
+
+    pixels: NDArray[np.uint8]
+    aspect: float
+    digest: bytes
 
 
 class Refused(NamedTuple):
-    """An image that cannot be used."""
+    """An image that cannot be used.
+
+    Attributes:
+        reason: Why.
+        lasting: Whether the same bytes will be refused at the next attempt, too.
+    """
 
     reason: str
-    lasting: bool  # whether the same bytes will be refused the next time as well
+    lasting: bool
 
 
 def decode_squares(
     files: Sequence[ImageFile], side: int, *, workers: int | None
 ) -> Generator[list[Square | Refused], None, None]:
-    """Yield what becomes of each of ``files``, in order, in lists of up to ``CHUNK_SIZE``."""
+    """Decode images.
+
+    Args:
+        files: The images.
+        side: Side of the squares in pixels.
+        workers: Number of worker processes; None chooses it.
+
+    Yields:
+        The results in order, in lists of up to ``CHUNK_SIZE``.
+    """
     yield from map_chunks(
         _decode_chunk,
         [(file, side) for file in files],
-        lost=lambda item, reason: Refused(reason, False),  # it may have been a suspended machine, or lack of memory
+        lost=lambda item, reason: Refused(
+            reason, False
+        ),  # the cause may be temporary: a suspended machine, or lack of memory
         workers=workers,
         chunk_size=CHUNK_SIZE,
     )

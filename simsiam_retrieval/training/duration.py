@@ -1,4 +1,4 @@
-"""From minutes to steps: how many of them a run of given length holds, measured by a short trial of the run itself."""
+"""Converting minutes to steps: a short trial of the run measures its speed."""
 
 import dataclasses
 import tempfile
@@ -19,10 +19,10 @@ from .run_options import Options
 from .torchrun_processes import Processes
 from .training_report import Progress, looks_in
 
-TRIAL_SHARE = 0.04  # of the time that is left, at most, unless the first rows take longer
-TRIAL_SECONDS = 30  # at most, as above
-UNTIMED = 1  # rows at the start that do not count: memory and kernels are being set up
-LATEST = 100_000  # epochs; the limit of the setting
+TRIAL_SHARE = 0.04  # largest fraction of the remaining time for the trial, unless the first rows take longer
+TRIAL_SECONDS = 30  # longest trial, unless the first rows take longer
+UNTIMED = 1  # rows at the start that are not timed: memory and kernels are being set up
+LATEST = 100_000  # largest number of epochs that the setting allows
 
 
 def fit_into(
@@ -36,12 +36,27 @@ def fit_into(
     options: Options,
     labels: Tensor | None,
 ) -> Config:
-    """``config`` with as many epochs, the last one perhaps a part, as fit into the time that is left.
+    """Set the number of epochs (the last one may be incomplete) that fit into the remaining time.
 
-    A trial trains the same network on the same images and throws it away, so that the run is the one that its
-    settings give anywhere. ``seconds`` says how much time is left now. All processes must call this together.
+    A trial trains the same network on the same images and is thrown away. So the run itself depends only on its
+    settings. All processes must call this together.
 
-    Raises :class:`UserError` when not one step fits, and :class:`Interrupted` after SIGINT or SIGTERM.
+    Args:
+        seconds: Returns the remaining time.
+        config: Settings of the run.
+        store: The images.
+        device: torch device.
+        initial: Backbone to start from, or None.
+        processes: The processes that train together.
+        options: Runtime options.
+        labels: int64 (n,), for the monitor's kNN accuracy, or None.
+
+    Returns:
+        The settings with epochs and steps.
+
+    Raises:
+        UserError: Not a single step fits.
+        Interrupted: SIGINT or SIGTERM.
     """
     endless = dataclasses.replace(config, epochs=LATEST, steps=0, stop_on_collapse=False)
     timing = _Timing(until=min(TRIAL_SECONDS, TRIAL_SHARE * seconds()))
@@ -71,17 +86,20 @@ def fit_into(
 
 
 class _Timing:
-    """Speed of a trial, from its rows; only the first process's rows come here."""
+    """The speed of a trial, from its rows. Only the first process gets rows."""
 
     def __init__(self, until: float) -> None:
-        """``until``: seconds after which one timed row is enough."""
         self._ends = time.monotonic() + until
         self._rows: list[tuple[int, float]] = []  # steps, seconds
         self._look = 0.0
         self._step = 0
 
     def note(self, now: Progress) -> None:
-        """Take in a row."""
+        """Record a row.
+
+        Args:
+            now: The progress.
+        """
         steps, self._step = now.step - self._step, now.step
         self._rows.append((steps, now.seconds))
         self._look = max(self._look, now.look_seconds)
@@ -92,7 +110,15 @@ class _Timing:
         return len(self._rows) > UNTIMED and time.monotonic() > self._ends
 
     def steps_in(self, seconds: float, per_epoch: int) -> int:
-        """Steps that fit into so many seconds, together with the monitor's looks."""
+        """Compute the steps that fit into a time, including the monitor's measurements.
+
+        Args:
+            seconds: The time.
+            per_epoch: Steps per epoch.
+
+        Returns:
+            Number of steps.
+        """
         timed = self._rows[UNTIMED:]
         if not timed:
             return 0

@@ -1,4 +1,4 @@
-"""Metrics, sent on to an experiment tracker beside ``metrics.jsonl``."""
+"""Sending metrics to an experiment tracker, in addition to ``metrics.jsonl``."""
 
 import dataclasses
 import importlib
@@ -19,9 +19,18 @@ Log = Callable[[dict[str, Any]], None]
 
 @contextmanager
 def tracking(tracker: str | None, run: Path, config: Config) -> Iterator[Log]:
-    """Yield a function that takes a row of metrics; without a ``tracker`` it does nothing.
+    """Open an experiment tracker.
 
-    Raises :class:`UserError` for a tracker that is not installed.
+    Args:
+        tracker: "tensorboard", "wandb", "trackio", or None for no tracker.
+        run: The run folder.
+        config: Settings of the run.
+
+    Yields:
+        A function that takes a row of metrics.
+
+    Raises:
+        UserError: The tracker is not installed.
     """
     if tracker is None:
         yield lambda row: None
@@ -48,7 +57,7 @@ def _tensorboard(run: Path, config: Config) -> tuple[Log, Callable[[], None]]:
 
 def _wandb(run: Path, config: Config) -> tuple[Log, Callable[[], None]]:
     wandb = _installed("wandb")
-    # one id for one run folder: a resumed run goes on in the same curves
+    # the id is the name of the run folder, so that a resumed run continues the same curves
     session = wandb.init(
         project=os.environ.get("WANDB_PROJECT", PROJECT),
         name=run.name,

@@ -1,4 +1,4 @@
-"""Weights to start from: another run's, or those inside an exported encoder."""
+"""Weights to start from: another run's, or those of an exported encoder."""
 
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,25 @@ from ..methods.feature_description import METADATA_KEY, WHOLE, Features, describ
 from .config import Config
 from .run_folder import Run, load_backbone
 
-SHIPPED = "default"  # the word for the encoder that comes with the package
+SHIPPED = "default"  # name of the encoder that is installed with the package
 
 
 def initial_backbone(init: str, config: Config) -> nn.Module:
-    """The backbone of ``init``: a run folder, an ``.onnx`` encoder of this package, one on the Hub (``hf://…``), or
-    "default" for the shipped one.
+    """Load a backbone to start from.
 
-    Of the same ResNet with more stages the first ones are taken; stages that it lacks start from random weights, and a
-    remark says so.
+    If it is the same ResNet with more stages, its first stages are used. Stages that it lacks start with random
+    weights; a message says so.
 
-    Raises :class:`UserError` when it is not there, damaged, or not the backbone that ``config`` asks for.
+    Args:
+        init: A run folder, an ``.onnx`` encoder of this package, ``hf://…``, or "default" for the encoder of the
+            package.
+        config: Settings of the run.
+
+    Returns:
+        The backbone.
+
+    Raises:
+        UserError: It is missing, damaged, or not the backbone that ``config`` requires.
     """
     path = _path(init)
     backbone = load_backbone(path)[0] if (path / "checkpoint.pt").exists() else backbone_from_onnx(find_encoder(path))
@@ -35,18 +43,18 @@ def initial_backbone(init: str, config: Config) -> nn.Module:
     found = (str(backbone.name), str(backbone.stem))
     if (whole_network(found[0]), found[1]) != (whole_network(wanted[0]), wanted[1]):
         raise UserError(
-            f"--init {init}: holds a {found[0]} with the {found[1]} stem, not {wanted[0]} with {wanted[1]}; "
+            f"--init {init}: contains a {found[0]} with the {found[1]} stem, not {wanted[0]} with {wanted[1]}; "
             f"add --backbone {found[0]} --stem {found[1]}"
         )
     normalisation: Normalisation = backbone.normalisation  # type: ignore[assignment]
     if normalisation != config.normalisation:
         mean, std = (" ".join(map(str, values)) for values in normalisation)
-        raise UserError(f"--init {init}: takes pixels normalised in its own way; add --mean {mean} --std {std}")
+        raise UserError(f"--init {init}: needs another normalisation of the pixels; add --mean {mean} --std {std}")
     held = _stages(backbone) - set(getattr(backbone, "missing", ()))
     backbone = with_stages_of(backbone, config.backbone)
     fresh = sorted(_stages(backbone) - held)
     if fresh:
-        cli.remark(f"--init {init}: holds no weights of {', '.join(fresh)}, which start as initialised")
+        cli.remark(f"--init {init}: has no weights of {', '.join(fresh)}, which start with random weights")
     return backbone
 
 
@@ -56,10 +64,15 @@ def _stages(backbone: nn.Module) -> set[str]:
 
 
 def initial_facts(init: str, config: Config) -> dict[str, Any]:
-    """What a run that begins with the weights of ``init`` keeps of it, for its own export.
+    """Read what a run stores about the weights that it starts from, for its own export.
 
-    ``features``: the feature description, where there is one. ``embed_at``: the side in pixels at which ``init`` sees
-    images, where the run's views are smaller: features of a grid need the maps of that size.
+    Args:
+        init: See ``initial_backbone``.
+        config: Settings of the run.
+
+    Returns:
+        "features": the feature description, if there is one. "embed_at": the side in pixels at which ``init`` sees
+        images, if the run's views are smaller; features of a grid need the maps of that size.
     """
     path = _path(init)
     if (path / "checkpoint.pt").exists():

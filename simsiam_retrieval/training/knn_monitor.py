@@ -1,4 +1,4 @@
-"""Do neighbours share a class? kNN accuracy while a run trains, where images have labels. Training never sees them."""
+"""kNN accuracy during training, if images have labels. Training itself never uses the labels."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,24 +12,30 @@ from .augmentation import Augmentation, Parameters, apply, centre
 from .data_split import Plan
 from .pixel_store import ImageStore
 
-GALLERY = 2048  # training images at most, whose labels vote
+GALLERY = 2048  # largest number of training images whose labels vote
 NEIGHBOURS = 20
 EMBED_BATCH = 64
 
 
 class KnnCheck:
-    """kNN accuracy of held-out images among training images, by centre crops and backbone features."""
+    """kNN accuracy of held-out images among training images, with backbone features of centre crops.
+
+    Args:
+        settings: The augmentation.
+        store: The images.
+        plan: The steps of the run.
+        labels: int64 (n,), one per image of the store; -1 for none.
+
+    Raises:
+        ValueError: ``can_check`` returns False.
+    """
 
     def __init__(self, settings: Augmentation, store: ImageStore, plan: Plan, labels: Tensor) -> None:
-        """``labels``: int64 (n,), one for each of the store's images; -1 for none.
-
-        Raises ``ValueError`` where :func:`can_check` says no.
-        """
         if not can_check(plan, labels):
             raise ValueError("no labels to check with")
         self._settings = settings
         gallery = plan.training[labels[plan.training] >= 0]
-        # evenly spread over a list that is sorted by path: every folder takes part
+        # evenly spaced in a list sorted by path, so that every folder is included
         gallery = gallery[torch.linspace(0, len(gallery) - 1, min(GALLERY, len(gallery))).round().long()]
         queries = plan.held_out[labels[plan.held_out] >= 0]
         self._labels, self._truth = labels[gallery], labels[queries]
@@ -39,7 +45,18 @@ class KnnCheck:
         self._parameters = centre(torch.from_numpy(store.aspect)[rows])
 
     def accuracy(self, backbone: nn.Module, device: torch.device) -> float:
-        """Top-1 in [0, 1] of the weighted kNN classifier; ``backbone`` must be in eval mode."""
+        """Measure the accuracy.
+
+        Args:
+            backbone: The backbone, in eval mode.
+            device: torch device.
+
+        Returns:
+            Top-1 of the weighted kNN classifier, in [0, 1].
+
+        Raises:
+            FloatingPointError: A feature is not finite.
+        """
         features = []
         for start in range(0, len(self._pixels), EMBED_BATCH):
             part = slice(start, start + EMBED_BATCH)
@@ -55,15 +72,30 @@ class KnnCheck:
 
 
 def can_check(plan: Plan, labels: Tensor) -> bool:
-    """Whether there are two classes to tell apart, and held-out images with labels that did not train."""
+    """Return whether kNN accuracy can be measured: there are two classes and held-out images with labels.
+
+    Args:
+        plan: The steps of the run.
+        labels: int64 (n,), -1 for none.
+
+    Returns:
+        True if it can.
+    """
     apart = not torch.isin(plan.held_out, plan.training).any()
     return bool(apart and len(labels[labels >= 0].unique()) > 1 and (labels[plan.held_out] >= 0).any())
 
 
 def folder_labels(paths: Sequence[Path], roots: Sequence[Path]) -> Tensor:
-    """The class of each image: the folder directly below the root that it was found under; -1 beside such folders.
+    """Derive labels from folders: the class is the folder directly below the root.
 
-    Returns int64 (n,), numbered in the order of the folders' names; equal names below several roots are one class.
+    Classes are numbered in the order of their names. Equal names below several roots are one class.
+
+    Args:
+        paths: Paths of the images.
+        roots: Folders that were searched.
+
+    Returns:
+        int64 (n,); -1 for an image outside such folders.
     """
     names = []
     for path in paths:

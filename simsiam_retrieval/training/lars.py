@@ -12,11 +12,19 @@ TRUST = 1e-3
 class LARS(torch.optim.Optimizer):
     """SGD with momentum whose gradients are first scaled layer by layer.
 
-    For each parameter of two dimensions or more: g <- trust * ||w|| / ||g + decay * w|| * (g + decay * w). Then
-    v <- momentum * v + g and w <- w - lr * v. Biases and other vectors keep their own gradient and are not decayed, as
-    do parameters whose weights or gradient are all zero. The order (scale, then momentum without the rate) is that
-    of the SimSiam authors' linear evaluation; the paper of LARS puts the rate inside the momentum, which is the same
-    while the rate is constant.
+    For each parameter of two or more dimensions: g <- trust * ||w|| / ||g + decay * w|| * (g + decay * w). Then v <-
+    momentum * v + g and w <- w - lr * v. Biases and other vectors keep their gradient and are not decayed. The same
+    holds for parameters whose weights or gradient are all zero.
+
+    The order (scale first, momentum without the rate) is that of the SimSiam authors' linear evaluation. The LARS paper
+    puts the rate inside the momentum, which is the same while the rate is constant.
+
+    Args:
+        parameters: Parameters, or groups of them.
+        lr: Learning rate.
+        momentum: Momentum.
+        weight_decay: Weight decay.
+        trust: Trust coefficient.
     """
 
     def __init__(
@@ -32,7 +40,11 @@ class LARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update all parameters that have a gradient."""
+        """Update all parameters that have a gradient.
+
+        Args:
+            closure: Not supported.
+        """
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:

@@ -1,4 +1,4 @@
-"""The training loop: reads from top to bottom."""
+"""The training loop."""
 
 import dataclasses
 from collections.abc import Callable
@@ -32,21 +32,29 @@ from .training_report import NotFinite, Progress, Report
 
 
 class Collapsed(Exception):
-    """The run was ended by ``stop_on_collapse``; the message explains. Its checkpoint is written."""
+    """``stop_on_collapse`` ended the run; the message explains why. Its checkpoint is written."""
 
 
 class Diverged(UserError):
-    """The loss or the network's outputs are no numbers any more."""
+    """The loss or the network's outputs are NaN or infinite."""
 
 
 class Interrupted(Exception):
-    """The run was asked to stop and has written its checkpoint."""
+    """The user stopped the run; its checkpoint is written."""
 
 
 def pick_device(name: str = "auto", processes: Processes = ALONE) -> torch.device:
-    """``auto`` takes CUDA where there is a working GPU, under a launcher one GPU a process.
+    """Choose the device. Under a launcher, each process gets one GPU.
 
-    Raises :class:`UserError` for a device that is not there.
+    Args:
+        name: "auto" (CUDA if there is a working GPU), "cpu", "cuda" or "cuda:N".
+        processes: The processes that train together.
+
+    Returns:
+        torch device.
+
+    Raises:
+        UserError: The device does not exist.
     """
     if name in ("auto", "cuda") and processes.count > 1 and torch.cuda.is_available():
         if processes.local_rank >= torch.cuda.device_count():
@@ -65,7 +73,16 @@ def pick_device(name: str = "auto", processes: Processes = ALONE) -> torch.devic
 
 
 def augmentation_of(config: Config) -> augmentation.Augmentation:
-    """The views of a run; blur's sigma is in proportion to the image, so that 64 px views are not wiped out."""
+    """Return the augmentation of a run.
+
+    The blur's sigma is proportional to the image size, because a sigma for 224 px would remove all detail at 64 px.
+
+    Args:
+        config: Settings of the run.
+
+    Returns:
+        The augmentation.
+    """
     scale = min(1.0, config.image_size / 224)
     usual = augmentation.Augmentation()
     return augmentation.Augmentation(
@@ -83,7 +100,14 @@ def augmentation_of(config: Config) -> augmentation.Augmentation:
 
 
 def views_of(config: Config) -> list[augmentation.Augmentation]:
-    """Of each view of an image in a step: the pairs, then the further views in the order of their kinds."""
+    """Return the augmentation of each view of an image: the pairs, then the further views in the order of their kinds.
+
+    Args:
+        config: Settings of the run.
+
+    Returns:
+        The augmentations.
+    """
     usual = augmentation_of(config)
     small = dataclasses.replace(
         augmentation_of(dataclasses.replace(config, image_size=config.small_side)),
@@ -109,15 +133,29 @@ def train(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     enough: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train until ``config.epochs``, writing ``metrics.jsonl`` and ``checkpoint.pt`` into ``run``.
+    """Train to the end of the run, and write ``metrics.jsonl`` and ``checkpoint.pt``.
 
-    ``initial`` is a backbone whose weights to start from, instead of random ones. ``labels``, int64 of the store's
-    length, serve the monitor's kNN accuracy alone. ``log`` gets each row of metrics. ``enough`` is asked after each
-    step; when any process's says so, the run stops as after a signal.
+    Every random draw depends only on (seed, step). So a resumed run repeats an uninterrupted one, exactly on a CPU, and
+    several processes see the same as one.
 
-    Every random draw is a function of (seed, step), so a resumed run repeats an undisturbed one exactly on a CPU, and
-    several processes see what one would. Raises :class:`Interrupted` after SIGINT or SIGTERM, once the checkpoint is
-    written, :class:`Collapsed`, and :class:`Diverged` when the loss is not a number any more.
+    Args:
+        config: Settings of the run.
+        store: The images.
+        run: The run folder.
+        device: torch device.
+        resume: Whether to continue from the checkpoint.
+        initial: Backbone to start from, instead of random weights.
+        processes: The processes that train together.
+        options: Runtime options.
+        labels: int64 (n,), only for the monitor's kNN accuracy.
+        log: Called with each row of metrics.
+        on_progress: Called with the progress at each row.
+        enough: Called after each step; if it returns True in any process, the run stops as after a signal.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM; the checkpoint is written.
+        Collapsed: ``stop_on_collapse`` is set and the monitor found a collapse.
+        Diverged: The loss is NaN or infinite.
     """
     plan = make_plan(config, len(store), processes.count)
     lr = config.base_lr * plan.batch_size / 256
@@ -131,7 +169,7 @@ def train(
     model = model.to(device).to(memory_format=torch.channels_last).train()
     bfloat16 = options.bfloat16 and _bfloat16_helps(device, config)
     if device.type == "cpu" and options.compile:
-        # a compiled network has oneDNN's convolutions, which leave gradients on 1x1 maps uninitialised in bfloat16
+        # a compiled network uses oneDNN's convolutions, whose bfloat16 gradients on 1x1 maps are uninitialised
         bfloat16 = bfloat16 and config.smallest_side > 32
     elif device.type == "cpu":
         SmallMapConv2d.replace(model, fast=options.fast_convolutions)
@@ -143,7 +181,7 @@ def train(
     if resume:
         first, unreported = _restore(run, model, optimizer, device)
     if processes.first:
-        run.truncate_metrics(first)  # of a start that a launcher repeats, too
+        run.truncate_metrics(first)  # also when a launcher repeats the start
 
     held_out = plan.held_out.numpy()
     monitor = Monitor(
@@ -154,7 +192,7 @@ def train(
         None if labels is None else KnnCheck(views, store, plan, labels),
     )
     report = Report(config, run, plan, lambda: monitor.look(model, device), on_progress, log)
-    report.measured = list(unreported.to(device))  # of steps that no row has yet
+    report.measured = list(unreported.to(device))  # steps that are not in any row yet
     due = checkpoint_clock(options.checkpoint_minutes, options.checkpoint_epochs * plan.steps_per_epoch)
     settings = views_of(config)
     batches = Batches(store, plan, settings, device, processes=processes)
@@ -195,28 +233,28 @@ def train(
             if collapsed or asked or due(done):
                 save(done)
             if collapsed or asked:
-                processes.wait()  # a launcher ends all processes when one has gone
+                processes.wait()  # a launcher ends all processes when one has ended
                 raise Collapsed(alarm or "collapse, which the first process describes") if collapsed else Interrupted
         save(plan.total_steps)
         processes.wait()
 
 
 def _bfloat16_helps(device: torch.device, config: Config) -> bool:
-    # without the instructions for it, bfloat16 on a CPU is emulated and many times slower
+    # on a CPU without bfloat16 instructions it is emulated and many times slower
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
 
 
 def _restore(
     run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> tuple[int, Tensor]:
-    """Take up a checkpoint: its step, and loss and std (n, 2) of the steps that no row of metrics has yet."""
+    """Load a checkpoint; return its step, and loss and std (n, 2) of the steps that are in no row of metrics yet."""
     state = run.load_checkpoint(device)
     try:
         model.load_state_dict(state["model"])
         fused = optimizer.param_groups[0].get("fused")
         optimizer.load_state_dict(state["optimizer"])
         for group in optimizer.param_groups:
-            group["fused"] = fused  # belongs to the device, not to the run
+            group["fused"] = fused  # depends on the device, not on the run
         unreported = state.get("unreported", torch.zeros(0, 2))  # older checkpoints have none
         if unreported.ndim != 2 or unreported.shape[1] != 2:
             raise ValueError

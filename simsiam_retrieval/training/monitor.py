@@ -1,4 +1,4 @@
-"""Is it learning, or collapsing? Measured on held-out images, without labels, while a run trains."""
+"""The monitor: label-free measurements on held-out images that show learning or collapse while a run trains."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,32 +18,48 @@ from ..metrics.spectrum import (
 from .augmentation import Augmentation, Parameters, apply, draw
 from .knn_monitor import KnnCheck
 
-EMBED_BATCH = 64  # images at once; the same on every device
-
-# What runs with and without stop-gradient read, on 126 and on 3,068 photos, is in docs/pretrain.md.
-STD_COLLAPSED = 0.3  # of z in one training batch, times sqrt(d)
-RANK_COLLAPSED = 0.06  # RankMe of held-out z, as a part of what these images allow
-# a fall from the run's own best is seen earlier, but a healthy run's RankMe falls too: not while std stays at 1
-RANK_FALLEN = 0.6  # of the highest so far
+EMBED_BATCH = 64  # images per batch; the same on every device
+# docs/pretrain.md has measurements of runs with and without stop-gradient, on 126 and on 3,068 photos
+STD_COLLAPSED = 0.3  # std of z in one training batch, times sqrt(d), below which it is a collapse
+RANK_COLLAPSED = 0.06  # RankMe of held-out z, as a fraction of its maximum, below which it is a collapse
+# A drop from the run's own maximum shows a collapse earlier. But RankMe can also drop in a healthy run; std then
+# stays at 1.
+RANK_FALLEN = 0.6  # fraction of the highest RankMe so far
 STD_FALLEN = 0.95
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One look at the network in eval mode, on both views of the held-out images."""
+    """One measurement of the network in eval mode, with two views of each held-out image.
 
-    rankme: float  # effective rank of the projections z
-    rankme_features: float  # and of the backbone's features
-    variance_auc: float  # of z: 1 is a single direction
-    view_retrieval: float  # part of first views that find their own second view among all, by features
-    alignment: float  # of features: squared distance of an image's two views
-    uniformity: float  # of features
+    Attributes:
+        rankme: Effective rank of the projections z.
+        rankme_features: Effective rank of the backbone's features.
+        variance_auc: Of z; 1 means a single direction.
+        view_retrieval: Fraction of first views whose nearest second view, by features, is their own.
+        alignment: Of features: squared distance of an image's two views.
+        uniformity: Of features.
+        images: Number of images.
+        variance_explained: Of z: share of variance in the first 1, 2, 4, 8, ... components.
+        knn: Top-1 of kNN classification, if the held-out images have labels.
+    """
+
+    rankme: float
+    rankme_features: float
+    variance_auc: float
+    view_retrieval: float
+    alignment: float
+    uniformity: float
     images: int
-    variance_explained: tuple[float, ...] = ()  # of z: share of variance in the first 1, 2, 4, 8, ... components
-    knn: float | None = None  # top-1 of kNN classification of held-out images, where they have labels
+    variance_explained: tuple[float, ...] = ()
+    knn: float | None = None
 
     def row(self) -> dict[str, Any]:
-        """The values as they go into ``metrics.jsonl``."""
+        """Return the values for ``metrics.jsonl``.
+
+        Returns:
+            Key -> rounded value.
+        """
         names = ["rankme", "rankme_features", "variance_auc", "view_retrieval", "alignment", "uniformity"]
         if self.knn is not None:
             names.append("knn")
@@ -52,7 +68,15 @@ class Reading:
 
 
 class Monitor:
-    """Looks at a network through two fixed views of each held-out image."""
+    """Measures a network with two fixed views of each held-out image.
+
+    Args:
+        views: The augmentation.
+        pixels: uint8 (n, 3, s, s) on the CPU.
+        aspect: Width / height, float (n,).
+        generator: Draws the views once.
+        knn: Measures kNN accuracy, or None.
+    """
 
     def __init__(
         self,
@@ -62,15 +86,22 @@ class Monitor:
         generator: torch.Generator,
         knn: KnnCheck | None = None,
     ) -> None:
-        """``pixels``: uint8 (n, 3, s, s) on the CPU; ``aspect``: (n,). The views are drawn once, from ``generator``."""
         self._views, self._pixels, self._knn = views, pixels, knn
         self._drawn = [draw(views, aspect, generator) for _ in range(2)]
 
     @torch.no_grad()
     def look(self, model: Method, device: torch.device) -> Reading:
-        """Measure ``model``; its mode and its BN statistics are left as they were.
+        """Measure a network. Its mode and BN statistics are not changed.
 
-        Raises ``FloatingPointError`` when its outputs are not finite.
+        Args:
+            model: The network.
+            device: torch device.
+
+        Returns:
+            The measurement.
+
+        Raises:
+            FloatingPointError: An output is not finite.
         """
         training = model.training
         model.eval()
@@ -109,13 +140,19 @@ def _curve(z: Tensor) -> tuple[float, ...]:
 
 
 def verdict(std: float, reading: Reading | None, dim: int, best_rankme: float = 0.0) -> str | None:
-    """What is wrong, in a word, or None.
+    """Decide whether a run collapses.
 
-    "collapse": outputs are nearly the same for all images (``std``, of a training batch, times sqrt(dim)).
-    "dimensional collapse": outputs differ, but only along a few directions, or fall towards that from
-    ``best_rankme``, the highest RankMe of z in this run so far.
+    Args:
+        std: Std of z in a training batch, times sqrt(dim).
+        reading: The monitor's measurement, or None.
+        dim: Width of z.
+        best_rankme: Highest RankMe of z in this run so far.
+
+    Returns:
+        "collapse" if outputs are nearly the same for all images; "dimensional collapse" if outputs differ only along a
+        few directions, or drop towards that from ``best_rankme``; otherwise None.
     """
-    if not std >= STD_COLLAPSED:  # catches not-a-number too
+    if not std >= STD_COLLAPSED:  # in this form NaN counts, too
         return "collapse"
     if reading is None:
         return None
@@ -133,9 +170,18 @@ def explain(
     batch_size: int,
     shared_predictor: bool = False,
 ) -> str:
-    """The alarm for people: what is seen, what it means, what to change.
+    """Explain an alarm to the user: what was measured, what it means, what to change.
 
-    ``shared_predictor``: several kinds of views go through one predictor.
+    Args:
+        kind: From ``verdict``.
+        std: Std of z, times sqrt(dim).
+        reading: The monitor's measurement, or None.
+        stop_gradient: Whether the run uses stop-gradient.
+        batch_size: Images per step.
+        shared_predictor: Whether several kinds of views share one predictor.
+
+    Returns:
+        One line.
     """
     if kind == "collapse":
         seen = f"every image gets nearly the same output (std {std:.2f} of 1)"

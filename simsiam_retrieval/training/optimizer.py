@@ -1,4 +1,4 @@
-"""From a run's settings to its optimiser."""
+"""Building the optimiser of a run from its settings."""
 
 from typing import Any
 
@@ -11,7 +11,17 @@ from .lars import LARS
 def build_optimizer(
     config: Config, groups: list[dict[str, Any]], lr: float, device: torch.device
 ) -> torch.optim.Optimizer:
-    """SGD with momentum, as the paper's, or LARS, which batches of thousands want."""
+    """Build SGD with momentum, as in the paper, or LARS for batches of thousands.
+
+    Args:
+        config: Settings of the run.
+        groups: Parameter groups.
+        lr: Learning rate.
+        device: torch device.
+
+    Returns:
+        The optimiser.
+    """
     if config.optimizer == "lars":
         return LARS(groups, lr, momentum=config.momentum, weight_decay=config.weight_decay)
     return torch.optim.SGD(

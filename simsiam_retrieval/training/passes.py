@@ -1,4 +1,4 @@
-"""One step's forward and backward passes: of a pair of views together, and of each further view by itself."""
+"""The forward and backward passes of one step: one for the pair of views, and one for each further view."""
 
 import contextlib
 from collections import Counter
@@ -22,20 +22,23 @@ def learn(
     precision: Callable[[], contextlib.AbstractContextManager[Any]],
     processes: Processes,
 ) -> Output:
-    """Leave the gradients of one step in ``model``; returns its loss and what the pair gave.
+    """Compute the gradients of one step.
 
-    The pair's projections are the targets of all further views. A pass ends before the next begins, so memory is that
-    of the pair, however many views there are. The loss is the mean over the kinds of views, the pair's being one of
-    them, whatever their numbers, as De Plaen et al. 2026 have it for SimSiam.
+    The pair's projections are the targets of all further views. Each pass ends before the next begins, so the memory is
+    that of the pair, for any number of views. The loss is the mean over the kinds of views, independent of their
+    numbers; the pair counts as one kind. Source: De Plaen et al. 2026, for SimSiam.
 
     Args:
-        network: ``model``, or what stands for it where several processes train together.
-        model: The method, in train mode, with no gradients yet.
-        views: Each float (n, 3, h, w): the pair or pairs, then a view for each of ``kinds``.
-        kinds: Of the further views.
-        step: Where training stands.
-        precision: Makes the context of a forward pass.
-        processes: Who trains together.
+        network: ``model``, or its wrapper if several processes train together.
+        model: The method, in train mode, without gradients.
+        views: Each float (n, 3, h, w): the pair or pairs, then one view for each of ``kinds``.
+        kinds: Kinds of the further views.
+        step: Position in the run.
+        precision: Creates the context of a forward pass.
+        processes: The processes that train together.
+
+    Returns:
+        The loss, and the pair's projections and targets. The gradients are in ``model``.
     """
     pairs, further = views[: len(views) - len(kinds)], views[len(views) - len(kinds) :]
     if not further:
@@ -46,7 +49,7 @@ def learn(
     views_of = Counter(kinds)
     share = 1 / (1 + len(views_of))
     with precision():
-        output = model(*pairs, step=step)  # not through the network: gradients are averaged once, below
+        output = model(*pairs, step=step)  # not through ``network``: gradients are averaged once, below
     (share * output.loss).backward()
     losses = [share * output.loss.detach()]
     for x, kind in zip(further, kinds, strict=True):

@@ -1,7 +1,7 @@
-"""Decoded training images on disk, for later runs: ``pixels.bin`` holds squares in rows, a SQLite catalog says whose.
+"""A cache of decoded training images on disk: squares in rows of ``pixels.bin``, and an SQLite catalog of the rows.
 
-A row counts once the catalog names it, and the catalog names it once its pixels are flushed, so that a process may be
-killed at any time. Rows are only ever added: what other processes have mapped stays as it is.
+A row is valid once it is in the catalog, and it gets into the catalog after its pixels are flushed. A process may
+therefore be killed at any time. Rows are only added, never changed, because other processes may have mapped them.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ from ..images.decode import DECODER
 from ..images.files import Identity, ImageFile, reason
 from .decode_squares import DIGEST_BYTES, Refused, Square, decode_squares
 
-FORMAT = 1  # of the files, and of how a square is made: another one gets folders of its own
+FORMAT = 1  # format of the files and of the squares; another format uses other folders
 CATALOG, PIXELS, LOCK = "catalog.sqlite", "pixels.bin", ".lock"
-COMMIT_BYTES, COMMIT_SECONDS = 64 << 20, 5.0  # what a killed process loses at most
-LOCK_SECONDS = 60  # a commit waits this long for readers to finish, and they for it
-CATALOG_BYTES = 500  # an image in the catalog and its journal, about
-SPOT_CHECKS = 16  # rows whose digests are compared when a cache is opened
+COMMIT_BYTES, COMMIT_SECONDS = 64 << 20, 5.0  # a killed process loses at most so much
+LOCK_SECONDS = 60  # time that a commit waits for readers, and readers for a commit
+CATALOG_BYTES = 500  # approximate size of an image's entry in the catalog and its journal
+SPOT_CHECKS = 16  # rows whose digests are checked when a cache is opened
 
 _TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -59,23 +59,35 @@ _FIND = "SELECT row, aspect, digest, reason, decoder FROM images WHERE " + " AND
 
 @dataclass
 class Found:
-    """What a cache knows of n images."""
+    """What a cache knows about n images.
 
-    rows: NDArray[np.int64]  # (n,), in pixels.bin; -1 where there is none
-    aspect: NDArray[np.float32]  # (n,), width / height
-    digests: NDArray[np.uint8]  # (n, 32), SHA-256 of the pixels
-    reasons: dict[int, str]  # index -> why the image cannot be used
+    Attributes:
+        rows: (n,), rows in ``pixels.bin``; -1 if there is none.
+        aspect: (n,), width / height.
+        digests: (n, 32), SHA-256 of the pixels.
+        reasons: Index -> why the image cannot be used.
+    """
+
+    rows: NDArray[np.int64]
+    aspect: NDArray[np.float32]
+    digests: NDArray[np.uint8]
+    reasons: dict[int, str]
 
     @property
     def missing(self) -> NDArray[np.int64]:
-        """Indices of images of which nothing is known."""
+        """Indices of images that are not in the cache."""
         unknown = self.rows < 0
         unknown[list(self.reasons)] = False
         return np.flatnonzero(unknown)
 
 
 class PixelCache:
-    """The squares of one side in a cache folder."""
+    """The squares of one size in a cache folder.
+
+    Args:
+        root: The cache folder.
+        side: Side of the squares in pixels.
+    """
 
     def __init__(self, root: Path, side: int) -> None:
         self.side = side
@@ -83,9 +95,16 @@ class PixelCache:
         self._row_bytes = 3 * side * side
 
     def find(self, files: Sequence[ImageFile]) -> Found:
-        """Look ``files`` up; needs no permission to write.
+        """Look images up. Needs no permission to write.
 
-        Raises :class:`UserError` when there is no cache or it is damaged.
+        Args:
+            files: The images.
+
+        Returns:
+            What the cache knows about them.
+
+        Raises:
+            UserError: There is no cache, or it is damaged.
         """
         with _explained(self.folder), closing(self._connect()) as db:
             return self._find(db, files, retry=False)
@@ -98,12 +117,22 @@ class PixelCache:
         progress: Callable[[int], None] = lambda done: None,
         remark: Callable[[str], None] = lambda text: None,
     ) -> Found:
-        """Look ``files`` up, after decoding those that are missing.
+        """Decode the missing images, then look all images up.
 
-        What was decoded is kept when that is interrupted. While another process fills the cache, this one waits.
-        Images that could not be read for a reason that may have passed are tried again.
+        Decoded images are kept if this is interrupted. If another process fills the cache, this one waits. Images that
+        failed for a temporary reason are tried again.
 
-        Raises :class:`UserError` when the folder cannot be written, is damaged, or the disk is full.
+        Args:
+            files: The images.
+            workers: Number of worker processes; None chooses it.
+            progress: Called with the number of further images that are done.
+            remark: Called with messages.
+
+        Returns:
+            What the cache knows about them.
+
+        Raises:
+            UserError: The folder cannot be written, is damaged, or the disk is full.
         """
         with _explained(self.folder):
             if (self.folder / CATALOG).exists():
@@ -122,9 +151,17 @@ class PixelCache:
                 return self._find(db, files, retry=False)
 
     def pixels(self, rows: NDArray[np.int64], digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """All of ``pixels.bin`` up to the last of ``rows``, (m, side, side, 3), mapped read-only.
+        """Map ``pixels.bin`` read-only, and check some rows.
 
-        A few of ``rows`` are compared with their ``digests``; raises :class:`UserError` when they differ.
+        Args:
+            rows: (n,), the rows that are needed.
+            digests: (n, 32), their digests.
+
+        Returns:
+            uint8 (m, side, side, 3), up to the last of ``rows``.
+
+        Raises:
+            UserError: A row differs from its digest.
         """
         if not len(rows):
             return np.empty((0, self.side, self.side, 3), np.uint8)
@@ -142,7 +179,7 @@ class PixelCache:
         file = self.folder / CATALOG
         if not file.is_file():
             raise UserError(f"{self.folder}: no decoded images in there")
-        # rw: a reader, too, rolls back what a killed writer left; SQLite falls back to reading where it may not write
+        # rw: a reader, too, rolls back what a killed writer left; without permission SQLite opens read-only
         db = sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=LOCK_SECONDS)
         try:
             meta = dict(db.execute("SELECT key, value FROM meta"))
@@ -172,7 +209,7 @@ class PixelCache:
                     digests[index] = np.frombuffer(digest, np.uint8)
         finally:
             db.rollback()
-        rows[rows >= self._whole_rows()] = -1  # looked at last: what is committed was flushed before
+        rows[rows >= self._whole_rows()] = -1  # checked last, because rows are flushed before they are committed
         return Found(rows, aspect, digests, reasons)
 
     def _whole_rows(self) -> int:
@@ -199,7 +236,7 @@ class PixelCache:
 
     def _connect_or_create(self) -> sqlite3.Connection:
         if not (self.folder / CATALOG).exists():
-            # pixels without a catalog are nobody's; a new file, since others may have mapped the old one
+            # pixels without a catalog are unusable; create a new file, because others may have mapped the old one
             (self.folder / PIXELS).unlink(missing_ok=True)
             with replacing(self.folder / CATALOG) as temporary, closing(sqlite3.connect(temporary)) as db, db:
                 db.executescript("BEGIN;" + _TABLES)
@@ -207,7 +244,7 @@ class PixelCache:
         return self._connect()
 
     def _forget_lost_rows(self, db: sqlite3.Connection) -> int:
-        """Drop what ``pixels.bin`` is too short for: rows added later would be taken for it."""
+        """Delete entries beyond the end of ``pixels.bin``: new rows would otherwise be mistaken for them."""
         with db:
             return db.execute("DELETE FROM images WHERE row >= ?", [self._whole_rows()]).rowcount
 
@@ -236,7 +273,7 @@ class PixelCache:
                     rows.add(files[done : done + len(results)], results)
                     done += len(results)
                     progress(len(results))
-            finally:  # Ctrl-C and a full disk, too, keep what is there
+            finally:  # after Ctrl-C or with a full disk, finished rows are kept, too
                 rows.close()
 
 
@@ -245,11 +282,17 @@ class _Rows:
 
     def __init__(self, db: sqlite3.Connection, out: FileIO, first: int, row_bytes: int) -> None:
         self._db, self._out, self._next, self._row_bytes = db, out, first, row_bytes
-        self._committed = first  # rows from here on are pending
+        self._committed = first  # first row that is not committed yet
         self._pending: list[tuple] = []
         self._committed_at = time.monotonic()
 
     def add(self, files: Sequence[ImageFile], results: Sequence[Square | Refused]) -> None:
+        """Add the results for some images.
+
+        Args:
+            files: The images.
+            results: Their squares, or why they cannot be used.
+        """
         squares = [result.pixels for result in results if isinstance(result, Square)]
         if squares:
             self._write(np.stack(squares))
@@ -265,13 +308,14 @@ class _Rows:
             self.commit()
 
     def commit(self) -> None:
+        """Flush the pixels and commit the catalog."""
         os.fsync(self._out.fileno())
         with self._db:
             self._db.executemany(f"INSERT OR REPLACE INTO images VALUES ({', '.join('?' * 10)})", self._pending)
         self._pending, self._committed, self._committed_at = [], self._next, time.monotonic()
 
     def close(self) -> None:
-        """Commit what is pending, or as much of it as a full disk has room for."""
+        """Commit the pending rows, or as many of them as a full disk has room for."""
         while True:
             try:
                 return self.commit()
@@ -294,11 +338,11 @@ class _Rows:
                 left = left[self._out.write(left) :]
         except OSError:
             with contextlib.suppress(OSError):
-                self._out.truncate(start)  # room for the catalog to take in the rows before
+                self._out.truncate(start)  # makes room for the catalog's entries of earlier rows
             raise
 
 
-_DELETE = "delete {}, it is made anew from the images"
+_DELETE = "delete {}, it is created again from the images"
 
 
 @contextmanager
@@ -314,7 +358,7 @@ def _explained(folder: Path) -> Iterator[None]:
         if "readonly" in text or "unable to open" in text:
             raise UserError(f"{folder}: no permission to write there; name another folder with --cache") from None
         if "locked" in text:
-            raise UserError(f"{folder}: another program holds the catalog; try again when it is done") from None
+            raise UserError(f"{folder}: another program has locked the catalog; try again when it is done") from None
         if "I/O" in text:
             raise UserError(f"{folder}: cannot be read or written ({text}); is the disk full or failing?") from None
         raise UserError(f"{folder / CATALOG}: damaged ({text}); {_DELETE.format(folder)}") from None
@@ -330,6 +374,6 @@ def _bytes(count: int) -> str:
 
 def _key(identity: Identity) -> tuple[bytes, bytes, int, int, int]:
     member = identity.member.encode("utf-8", "surrogateescape")
-    # SQLite's integers end in the year 2262, file systems' do not
+    # SQLite's integers end in the year 2262, those of file systems do not
     mtime = (identity.mtime_ns + 2**63) % 2**64 - 2**63
     return os.fsencode(identity.path), member, identity.offset, identity.size, mtime

@@ -1,4 +1,4 @@
-"""All training images decoded once and held as uint8, so that an epoch never touches a file."""
+"""All training images, decoded once and kept as uint8, so that an epoch reads no files."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,10 +18,14 @@ from .pixel_cache import Found, PixelCache
 
 
 class OrderedRows:
-    """Rows of an array in an order of their own, without a copy of it; integers and arrays of them index it."""
+    """Rows of an array in another order, without a copy. Indexed by integers, slices and arrays.
+
+    Args:
+        stored: The array, uint8 (m, ...).
+        rows: (n,), the row of ``stored`` for each index.
+    """
 
     def __init__(self, stored: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
-        """``rows``: (n,), where in ``stored``, (m, ...), row 0 ... n - 1 lies."""
         self._stored, self._rows = stored, rows
         self.shape, self.dtype = (len(rows), *stored.shape[1:]), stored.dtype
         self.nbytes = len(rows) * stored[:1].nbytes
@@ -35,43 +39,61 @@ class OrderedRows:
 
 @dataclass
 class ImageStore:
-    """Decoded images, each squashed to a square, with the aspect ratio it had.
+    """Decoded images, each squeezed into a square, with their original aspect ratios.
 
-    Squashing keeps the whole picture in a rectangular array; random crops are drawn in the original geometry
-    and mapped into the square, so that nothing the network sees is distorted.
+    Squeezing keeps the whole picture in a rectangular array. Random crops are drawn in the original geometry and mapped
+    into the square, so the network sees no distortion.
+
+    Attributes:
+        pixels: uint8 (n, side, side, 3); read it only by indexing, because it may be larger than memory.
+        aspect: (n,), original width / height.
+        digests: (n, 32), SHA-256 of each image's pixels.
+        files: The n files.
+        rejected: Files that cannot be used, with the reason.
     """
 
-    # uint8 (n, side, side, 3); to be indexed, since it may be larger than memory
     pixels: NDArray[np.uint8] | OrderedRows
-    aspect: NDArray[np.float32]  # (n,), original width / height
-    digests: NDArray[np.uint8]  # (n, 32), SHA-256 of each image's pixels
-    files: list[ImageFile]  # the n files behind the images
-    rejected: list[tuple[ImageFile, str]]  # files that could not be used, with the reason
+    aspect: NDArray[np.float32]
+    digests: NDArray[np.uint8]
+    files: list[ImageFile]
+    rejected: list[tuple[ImageFile, str]]
 
     def __len__(self) -> int:
         return len(self.files)
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """A copy of the images with these indices: (len(indices), 3, side, side), channels last in memory."""
+        """Copy images.
+
+        Args:
+            indices: int64 (k,).
+
+        Returns:
+            uint8 (k, 3, side, side), in channels-last memory format.
+        """
         return self.pixels[indices].transpose(0, 3, 1, 2)
 
     @property
     def in_file(self) -> bool:
-        """Whether taking images may have to wait for a disk."""
+        """Whether reading images may have to wait for a disk."""
         return isinstance(self.pixels, np.memmap | OrderedRows)
 
     def fingerprint(self) -> str:
-        """A short hash of the images' pixels, in order, from their digests: it reads no pixels.
+        """Hash the images' pixels, in order, from their digests. Reads no pixels.
 
-        Equal for equal pixels, wherever they come from. Starts with "2:"; before version 2 it was
-        :meth:`fingerprint_1`.
+        Returns:
+            "2:" and 16 hexadecimal digits; equal for equal pixels, wherever they come from. Before version 2 it was
+            ``fingerprint_1``.
         """
         digest = hashlib.sha256(str(self.pixels.shape).encode())
         digest.update(self.digests.tobytes())
         return "2:" + digest.hexdigest()[:16]
 
     def fingerprint_1(self) -> str:
-        """The fingerprint that the first version wrote: a hash of all pixels, which are read for it."""
+        """Compute the fingerprint of the first version: a hash of all pixels, which are read for it.
+
+        Returns:
+            16 hexadecimal digits.
+        """
         n, side, _, _ = self.pixels.shape
         digest = hashlib.sha256(str((n, 3, side, side)).encode())
         for index in range(n):
@@ -79,7 +101,14 @@ class ImageStore:
         return digest.hexdigest()[:16]
 
     def has_fingerprint(self, stored: str | None) -> bool:
-        """Whether ``stored``, of this version or of the first, is the fingerprint of these images."""
+        """Compare a stored fingerprint, of this version or the first.
+
+        Args:
+            stored: The fingerprint, or None.
+
+        Returns:
+            True if it is the fingerprint of these images.
+        """
         if stored is None:
             return False
         return stored == (self.fingerprint() if ":" in stored else self.fingerprint_1())
@@ -95,15 +124,22 @@ def load_store(
     progress: Callable[[int], None] = lambda done: None,
     remark: Callable[[str], None] = lambda text: None,
 ) -> ImageStore:
-    """Decode ``files`` into an :class:`ImageStore` of ``side`` x ``side`` squares.
+    """Decode images. Needs 3 * side**2 bytes of memory per image, see ``fits_in_memory``.
 
-    Memory: 3 * side**2 bytes an image, see :func:`fits_in_memory`. With ``cache``, a folder, squares are kept
-    and looked up there instead, and memory holds what the system's page cache cares to.
+    Args:
+        files: The images.
+        side: Side of the squares in pixels.
+        cache: A folder in which squares are stored and looked up, instead of memory; None for memory.
+        known_bad: Images that are not tried, with the reason.
+        workers: Number of worker processes; None chooses it.
+        progress: Called with the number of further files that are done.
+        remark: Called with messages for a waiting user.
 
-    ``known_bad`` are images not to be tried, with the reason. ``progress`` is told how many more files are done,
-    ``remark`` what a person who waits may want to know.
+    Returns:
+        The decoded images.
 
-    Raises :class:`UserError` when not one file can be decoded, and what :meth:`PixelCache.fill` raises.
+    Raises:
+        UserError: No file can be decoded, or the cache cannot be used (see ``PixelCache.fill``).
     """
     tried, rejected = _without(files, known_bad)
     progress(len(rejected))
@@ -122,11 +158,21 @@ def load_store(
 def open_store(
     files: Sequence[ImageFile], side: int, cache: Path, known_bad: Mapping[Identity, str] | None = None
 ) -> ImageStore:
-    """The :class:`ImageStore` that :func:`load_store` gave for ``files`` with this cache and ``known_bad``.
+    """Open the images that ``load_store`` has put into a cache.
 
-    Decodes and writes nothing, so that any number of processes may do it at once.
+    Decodes and writes nothing; any number of processes may call it at the same time.
 
-    Raises :class:`UserError` when there is no such cache, it is damaged, or lacks some of ``files``.
+    Args:
+        files: The images.
+        side: Side of the squares in pixels.
+        cache: The folder.
+        known_bad: As for ``load_store``.
+
+    Returns:
+        The decoded images.
+
+    Raises:
+        UserError: There is no such cache, it is damaged, or it lacks some of the images.
     """
     wanted, rejected = _without(files, known_bad)
     pixel_cache = PixelCache(cache, side)
@@ -140,7 +186,15 @@ def open_store(
 
 
 def fits_in_memory(count: int, side: int) -> bool:
-    """Whether ``count`` squares take less than half of the memory that is free now."""
+    """Return whether squares need less than half of the free memory.
+
+    Args:
+        count: Number of images.
+        side: Side of the squares in pixels.
+
+    Returns:
+        True if they do.
+    """
     return count * 3 * side * side < free_memory() / 2
 
 

@@ -1,4 +1,4 @@
-"""Reading a run folder's plain files; no torch, so that the app and ``--help`` can use it."""
+"""Reading the plain files of a run folder. Imports no torch, so that the app and ``--help`` can use it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,22 @@ from ..core.atomic_files import parse_json
 from ..core.errors import UserError
 from .config import Config, from_dict
 
-VIEWS_FILE = "views.jpg"  # squares side by side: an image's centre, then so many views of it
+VIEWS_FILE = "views.jpg"  # squares side by side: the centre of an image, then VIEWS views of it
 VIEWS = 4
 
 
 def read_description(run: Path) -> dict[str, Any]:
-    """The content of ``config.json``; raises :class:`UserError` when it is not there or damaged."""
+    """Read ``config.json``.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        Its content.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
     file = run / "config.json"
     try:
         described = parse_json(file.read_text(encoding="utf-8", errors="surrogateescape"))
@@ -31,7 +41,17 @@ def read_description(run: Path) -> dict[str, Any]:
 
 
 def stored_config(run: Path) -> Config:
-    """The settings of a run; raises :class:`UserError` as :func:`read_description` does."""
+    """Read the settings of a run.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        The settings.
+
+    Raises:
+        UserError: ``config.json`` is missing or damaged.
+    """
     try:
         return from_dict(read_description(run)["config"])
     except (KeyError, TypeError, AttributeError):
@@ -39,7 +59,14 @@ def stored_config(run: Path) -> Config:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Rows of ``metrics.jsonl``; half-written and damaged lines are left out."""
+    """Read ``metrics.jsonl``. Incomplete and damaged lines are skipped.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        The rows.
+    """
     rows = []
     file = run / "metrics.jsonl"
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else []:

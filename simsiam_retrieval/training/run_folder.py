@@ -1,4 +1,4 @@
-"""The run folder: config.json, metrics.jsonl, checkpoint.pt, rejected.jsonl; plain files that explain themselves."""
+"""The run folder: config.json, metrics.jsonl, checkpoint.pt, rejected.jsonl."""
 
 import contextlib
 import dataclasses
@@ -20,34 +20,49 @@ from .build_model import build_model
 from .config import Config
 from .run_files import read_description, read_metrics, stored_config
 
-# what torch's writer says of a disk that is full: it notices when a record is not where it should be
+# words in torch's error for a full disk: it notices that a record is not at its position
 _TORCH_CANNOT_WRITE = ("write", "unexpected pos")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder on disk."""
+    """A run folder on disk.
+
+    Attributes:
+        path: The folder.
+    """
 
     path: Path
 
     @property
     def config_file(self) -> Path:
+        """The settings."""
         return self.path / "config.json"
 
     @property
     def metrics_file(self) -> Path:
+        """The metrics."""
         return self.path / "metrics.jsonl"
 
     @property
     def checkpoint_file(self) -> Path:
+        """The checkpoint."""
         return self.path / "checkpoint.pt"
 
     @property
     def rejected_file(self) -> Path:
+        """The images that the run does not use."""
         return self.path / "rejected.jsonl"
 
     def lock(self) -> FileLock:
-        """Held by whoever writes to the run; raises :class:`UserError` when another process holds it."""
+        """Acquire the lock that every writer to the run needs.
+
+        Returns:
+            The lock.
+
+        Raises:
+            UserError: Another process has it.
+        """
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=0)
@@ -58,24 +73,47 @@ class Run:
         return lock
 
     def tidy(self) -> None:
-        """Remove half-written checkpoints of a process that was killed; for the holder of the lock."""
+        """Delete incomplete checkpoints of a killed process. The caller must have the lock."""
         for left in self.path.glob(f".{self.checkpoint_file.name}.*.tmp"):
             left.unlink(missing_ok=True)
 
     def read(self) -> dict[str, Any]:
-        """The content of ``config.json``; raises :class:`UserError` when it is not there or damaged."""
+        """Read ``config.json``.
+
+        Returns:
+            Its content.
+
+        Raises:
+            UserError: It is missing or damaged.
+        """
         return read_description(self.path)
 
     def config(self) -> Config:
-        """The run's settings."""
+        """Read the run's settings.
+
+        Returns:
+            The settings.
+
+        Raises:
+            UserError: ``config.json`` is missing or damaged.
+        """
         return stored_config(self.path)
 
     def write(self, config: Config, **facts: Any) -> None:
-        """Write ``config.json``: the settings, and facts such as versions and the data's fingerprint."""
+        """Write ``config.json``.
+
+        Args:
+            config: The settings.
+            **facts: Versions, the data's fingerprint, and so on.
+        """
         write_json(self.config_file, {"config": dataclasses.asdict(config), **facts})
 
     def write_rejected(self, rejected: Iterable[tuple[ImageFile, str]]) -> None:
-        """Write ``rejected.jsonl``: the images that the run goes without, a line each."""
+        """Write ``rejected.jsonl``: the images that the run does not use, one per line.
+
+        Args:
+            rejected: Images and reasons.
+        """
         lines = [
             json.dumps({**file.identity._asdict(), "path": str(file.path), "reason": reason}) + "\n"
             for file, reason in rejected
@@ -85,7 +123,11 @@ class Run:
                 temporary.write_text("".join(lines), encoding="utf-8")
 
     def read_rejected(self) -> dict[Identity, str]:
-        """The images that the run goes without, with the reason; damaged lines are left out."""
+        """Read the images that the run does not use. Damaged lines are skipped.
+
+        Returns:
+            Identity -> reason.
+        """
         rejected = {}
         try:
             lines = self.rejected_file.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -99,7 +141,14 @@ class Run:
         return rejected
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
-        """Replace ``checkpoint.pt`` in one step; raises :class:`UserError` when the disk is full."""
+        """Replace ``checkpoint.pt`` in one step.
+
+        Args:
+            state: The content.
+
+        Raises:
+            UserError: The disk is full.
+        """
         try:
             with replacing(self.checkpoint_file) as temporary:
                 torch.save(state, temporary)
@@ -111,12 +160,22 @@ class Run:
             ) from None
 
     def load_checkpoint(self, device: str | torch.device = "cpu") -> dict[str, Any]:
-        """Read ``checkpoint.pt`` without unpickling anything but tensors and plain values."""
+        """Read ``checkpoint.pt``; only tensors and plain values are unpickled.
+
+        Args:
+            device: Device of the tensors.
+
+        Returns:
+            The content.
+
+        Raises:
+            UserError: The file is missing or damaged.
+        """
         try:
             found = torch.load(self.checkpoint_file, map_location=device, weights_only=True)
         except FileNotFoundError:
             raise UserError(f"{self.path}: no checkpoint.pt in it; is this a run folder?") from None
-        # a damaged file makes torch's reader raise nearly anything, and none of it is about us
+        # on a damaged file torch can raise almost any exception
         except Exception:  # noqa: BLE001
             found = None
         if not isinstance(found, dict):
@@ -124,7 +183,14 @@ class Run:
         return found
 
     def append_metrics(self, row: dict[str, Any]) -> None:
-        """Add one line to ``metrics.jsonl``; raises :class:`UserError` when the disk is full."""
+        """Add a line to ``metrics.jsonl``.
+
+        Args:
+            row: The metrics.
+
+        Raises:
+            UserError: The disk is full.
+        """
         try:
             with self.metrics_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
@@ -134,7 +200,11 @@ class Run:
             ) from None
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop rows past ``step``: they belong to work that a crash undid."""
+        """Delete rows after a step: they belong to work that was lost in a crash.
+
+        Args:
+            step: The last step that is kept.
+        """
         if self.metrics_file.exists():
             rows = [row for row in read_metrics(self.path) if _at_most(row.get("step"), step)]
             with replacing(self.metrics_file) as temporary:
@@ -146,11 +216,18 @@ def _at_most(found: Any, step: int) -> bool:
 
 
 def load_backbone(path: Path) -> tuple[nn.Module, Config]:
-    """The trained backbone of a run, in eval mode on the CPU, and the run's settings.
+    """Load the trained backbone of a run.
 
-    A run converted from a file without heads holds nothing but the backbone; in any other all must fit.
+    A run converted from a file without heads contains only the backbone; in any other run all weights must fit.
 
-    Raises :class:`UserError` when the folder is not a run or its checkpoint does not fit its settings.
+    Args:
+        path: The run folder.
+
+    Returns:
+        The backbone, in eval mode on the CPU, and the run's settings.
+
+    Raises:
+        UserError: The folder is no run, or its checkpoint does not fit its settings.
     """
     run = Run(path)
     config = run.config()
@@ -161,7 +238,7 @@ def load_backbone(path: Path) -> tuple[nn.Module, Config]:
         else:
             model = build_model(config)
         model.load_state_dict(state)
-        # a method may have put other layers into its own
+        # a method may have replaced layers of the backbone
         backbone = build_backbone(config.backbone, config.stem, config.normalisation)
         backbone.load_state_dict(model.get_submodule("backbone").state_dict())
     except (RuntimeError, KeyError, TypeError, AttributeError):
@@ -172,9 +249,16 @@ def load_backbone(path: Path) -> tuple[nn.Module, Config]:
 
 
 def load_projector(path: Path) -> nn.Module | None:
-    """The trained projector of a run, in eval mode on the CPU; None where the run holds a backbone alone.
+    """Load the trained projector of a run.
 
-    Raises :class:`UserError` as :func:`load_backbone` does.
+    Args:
+        path: The run folder.
+
+    Returns:
+        The projector, in eval mode on the CPU; None if the run has only a backbone.
+
+    Raises:
+        UserError: The folder is no run, or its checkpoint does not fit its settings.
     """
     run = Run(path)
     state = run.load_checkpoint().get("model", {})

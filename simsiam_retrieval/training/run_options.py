@@ -1,4 +1,4 @@
-"""What decides how a run is carried out, and not what comes out of it; beside ``Config``, which does."""
+"""Runtime options that do not change the result, in contrast to ``Config``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from ..core.errors import UserError
 
 @dataclass(frozen=True)
 class Options:
-    """Options of one call; they may differ each time that a run is resumed."""
+    """Options of one call. They may be different each time a run is resumed."""
 
     out: Path | None = None
     """Run folder to create. Default: a new one under runs/."""
@@ -42,7 +42,11 @@ class Options:
     """On a CPU, compute convolutions on small maps as matrix products: equal up to rounding, and faster."""
 
     def check(self) -> None:
-        """Raise :class:`UserError` for values that cannot work."""
+        """Check all values.
+
+        Raises:
+            UserError: A value cannot work.
+        """
         if self.minutes is not None and not 0 < self.minutes <= 1_000_000:
             raise UserError(f"--minutes {self.minutes:g} is out of range; give more than 0")
 

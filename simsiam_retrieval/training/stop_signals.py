@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGINT and SIGTERM as an event that the loop looks at between steps."""
+"""Stopping a run: SIGINT and SIGTERM as an event that the loop checks between steps."""
 
 import contextlib
 import signal
@@ -8,10 +8,14 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def stop_signals(*, insist: bool) -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event; a second one acts as usual.
+    """Turn the first SIGINT or SIGTERM into an event; a second one has its usual effect.
 
-    ``insist``: later ones are ignored too. A launcher passes on the signal that this process already got from the
-    terminal, and must not end the checkpoint that is just being written.
+    Args:
+        insist: Ignore later signals, too. A launcher forwards the signal that this process already got from the
+            terminal; it must not stop the writing of the checkpoint.
+
+    Yields:
+        The event.
     """
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():

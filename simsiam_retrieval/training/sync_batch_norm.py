@@ -8,12 +8,19 @@ from torch import Tensor, nn
 
 
 def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
-    """Replace every BN layer by one whose statistics are those of all processes' batches; weights and names stay.
+    """Replace every BN layer by one with the statistics of all processes' batches; weights and names stay.
 
-    On a GPU it is PyTorch's own SyncBatchNorm, which knows no CPU; there :class:`GlobalBatchNorm` stands in.
+    On a GPU this is PyTorch's SyncBatchNorm. It does not support CPUs; there ``GlobalBatchNorm`` is used.
+
+    Args:
+        model: Changed in place.
+        device: torch device.
+
+    Returns:
+        ``model``.
     """
     for name, child in model.named_children():
-        # not every BN: one over groups of a batch has a reason to be so
+        # only plain BN layers: GroupedBatchNorm must stay
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
             on_gpu = device.type == "cuda"
             setattr(
@@ -25,14 +32,21 @@ def synchronise(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """BN with mean and variance over the batches of all processes, which must be of one size; in float32.
+    """BN with mean and variance over the batches of all processes, in float32. The batches must have the same size.
 
     Input: (n, c, ...). In eval mode it is ordinary BN.
     """
 
     @classmethod
     def like(cls, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> "GlobalBatchNorm":
-        """One with the settings and the very tensors of ``norm``."""
+        """Create one with the settings and the same tensors as another BN layer.
+
+        Args:
+            norm: The other layer.
+
+        Returns:
+            The new layer.
+        """
         new = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
         new.weight, new.bias = norm.weight, norm.bias
         new.running_mean, new.running_var = norm.running_mean, norm.running_var
@@ -44,13 +58,21 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"expected at least 2 dimensions, got {input.dim()}")
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise the batch.
+
+        Args:
+            input: (n, c, ...).
+
+        Returns:
+            A tensor of the same shape and dtype.
+        """
         if not self.training:
             return super().forward(input)
         x = input.float()
         others = [axis for axis in range(x.dim()) if axis != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
         count = x.numel() // x.shape[1] * dist.get_world_size()
-        # two passes: the difference of two large sums would lose the digits that small variances need
+        # two passes: the difference of two large sums would be too inexact for small variances
         mean = _SumOverProcesses.apply(x.sum(others)) / count
         centred = x - mean.view(shape)
         variance = _SumOverProcesses.apply(centred.square().sum(others)) / count
@@ -67,7 +89,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Sum of a tensor over all processes. Each process's part counts in every process's loss, so gradients add too."""
+    """Sum of a tensor over all processes. It is part of every process's loss, so the gradients are summed, too."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Several processes as one: ``torchrun`` starts them, each holds the whole network and a part of every batch."""
+"""Several processes as one: ``torchrun`` starts them; each has the whole network and a part of every batch."""
 
 import contextlib
 import os
@@ -20,35 +20,59 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this one is; alone unless ``torchrun`` started it.
+    """The rank of this process, and the number of processes. There is one process unless ``torchrun`` started it.
 
-    Methods that talk to the other processes must be called by all of them, in the same order.
+    Methods that communicate must be called by all processes in the same order.
+
+    Attributes:
+        rank: Rank of this process.
+        local_rank: Rank on this machine.
+        count: Number of processes.
+        restarts: How often the launcher restarted all of them.
     """
 
     rank: int = 0
-    local_rank: int = 0  # on this machine
+    local_rank: int = 0
     count: int = 1
-    restarts: int = 0  # how often the launcher started all of them anew
+    restarts: int = 0
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
     def part(self, batch: int) -> slice:
-        """Which rows of a batch are this process's."""
+        """Return the rows of a batch that belong to this process.
+
+        Args:
+            batch: Size of the whole batch.
+
+        Returns:
+            A slice.
+        """
         size = batch // self.count
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def average(self, values: Tensor) -> Tensor:
-        """Mean over all processes of equally shaped tensors on the training device; does not wait for a GPU."""
+        """Compute the mean over all processes. Does not wait for a GPU.
+
+        Args:
+            values: A tensor of the same shape in each process, on the training device.
+
+        Returns:
+            The mean.
+        """
         if self.count > 1:
             dist.all_reduce(values)
             values /= self.count
         return values
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """What :meth:`together` does in the backward pass, for steps of several such passes."""
+        """Average gradients, as ``together`` does in the backward pass, for steps with several backward passes.
+
+        Args:
+            parameters: The parameters.
+        """
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self.count == 1 or not gradients:
             return
@@ -57,15 +81,29 @@ class Processes:
             gradient.copy_(mean.view_as(gradient))
 
     def any(self, *flags: bool) -> list[bool]:
-        """For each flag, whether any process raised it."""
+        """Combine flags of all processes.
+
+        Args:
+            *flags: This process's flags.
+
+        Returns:
+            For each flag, whether it is True in any process.
+        """
         if self.count == 1:
             return list(flags)
-        raised = torch.tensor(flags, dtype=torch.int32)  # on the CPU: no GPU has to be waited for
+        raised = torch.tensor(flags, dtype=torch.int32)  # on the CPU, so that no GPU must be waited for
         dist.all_reduce(raised, dist.ReduceOp.MAX)
         return [bool(flag) for flag in raised.tolist()]
 
     def from_first(self, value: T) -> T:
-        """The first process's value, a plain one, for all."""
+        """Send the first process's value to all processes.
+
+        Args:
+            value: A plain value.
+
+        Returns:
+            The first process's value.
+        """
         if self.count == 1:
             return value
         box = [value]
@@ -73,12 +111,16 @@ class Processes:
         return box[0]
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have called this."""
         self.any(False)
 
     @contextlib.contextmanager
     def one_by_machine(self) -> Iterator[bool]:
-        """The first process of each machine enters at once (True), the others (False) when it has finished."""
+        """Let the first process of each machine run the block before the others.
+
+        Yields:
+            True in the first process, False in the others.
+        """
         leads = self.local_rank == 0
         if not leads:
             self.wait()
@@ -87,11 +129,19 @@ class Processes:
             self.wait()
 
     def together(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """A module to call instead of ``model``: BN over the whole batch, gradients averaged over processes."""
+        """Prepare a model for several processes: BN over the whole batch, gradients averaged over processes.
+
+        Args:
+            model: The model.
+            device: torch device.
+
+        Returns:
+            The module to call instead of ``model``.
+        """
         if self.count == 1:
             return model
         synchronise(model, device)
-        # BN's running statistics are equal everywhere, they need no broadcast
+        # BN's running statistics are equal in all processes and need no broadcast
         return nn.parallel.DistributedDataParallel(model, forward_sync_buffers=False)
 
 
@@ -100,9 +150,13 @@ ALONE = Processes()
 
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
-    """Join the processes that ``torchrun`` started, for the time of the block; alone without it.
+    """Join the processes that ``torchrun`` started, for the duration of the block.
 
-    Raises :class:`UserError` when they cannot reach each other, or could not after a restart.
+    Yields:
+        The processes; a single one without ``torchrun``.
+
+    Raises:
+        UserError: The processes cannot reach each other, or could not after a restart.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield ALONE
@@ -112,7 +166,7 @@ def joined() -> Iterator[Processes]:
     one_machine = os.environ.get("GROUP_WORLD_SIZE", "1") == "1"
     kept_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if kept_store and not one_machine and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
-        # machines count their restarts apart, no name would be both new and common
+        # each machine counts its own restarts, so no store name would be both new and common to all
         raise UserError(
             "restarts on several machines need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment of every"
             " torchrun (or --max-restarts 0)"
@@ -123,7 +177,7 @@ def joined() -> Iterator[Processes]:
     try:
         store, rank, count = next(iter(rendezvous("env://")))
         if one_machine:
-            # torchrun keeps one store over its restarts; under the old names lie addresses of processes that are gone
+            # torchrun keeps its store over restarts; the old names have the addresses of ended processes
             store = PrefixStore(f"start {restarts}", store)
         backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=count)
@@ -131,6 +185,6 @@ def joined() -> Iterator[Processes]:
         raise UserError(f"the processes cannot reach each other: {' '.join(str(error).split())[:200]}") from None
     try:
         yield Processes(rank=rank, local_rank=local_rank, count=count, restarts=restarts)
-        dist.barrier()  # gloo: a process that tears down while its peer still talks may be aborted
+        dist.barrier()  # gloo may abort a process that ends while another one still communicates with it
     finally:
         dist.destroy_process_group()

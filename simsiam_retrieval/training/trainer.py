@@ -1,4 +1,4 @@
-"""A whole pretraining run: find images, decode them, train, leave a run folder."""
+"""A complete pretraining run: find images, decode them, train, write a run folder."""
 
 import contextlib
 import dataclasses
@@ -39,19 +39,27 @@ from .training_report import Progress
 from .view_sheet import write_views
 
 TRIAL = {"image_size": 64, "batch_size": 32, "epochs": 80}
-LINE_SECONDS = 30  # between progress lines where stderr is no terminal
+LINE_SECONDS = 30  # time between progress lines if stderr is no terminal
 
 
 def pretrain(config: Config, data: Sequence[Path], options: Options = USUAL, *, began: float | None = None) -> bool:
-    """Train on the images in ``data``; returns whether the run came to its end.
+    """Train on images and print the run folder to stdout.
 
-    ``began``: ``time.monotonic()`` at the command's start, from which ``options.minutes`` count; by default now.
+    Under ``torchrun`` every process calls this; the first one writes files and messages. If the launcher restarts all
+    processes after a failure, the run continues from its last checkpoint. A run folder is created only if there are
+    images to train on.
 
-    Under ``torchrun`` every process calls this. The first one writes and speaks; when the launcher starts all of them
-    anew after a failure, the run goes on from its last checkpoint.
+    Args:
+        config: Settings of the run.
+        data: Folders of images; empty for a trial on the example photos.
+        options: Runtime options.
+        began: ``time.monotonic()`` at the command's start, from which ``options.minutes`` counts; default: now.
 
-    Prints the run folder to stdout. Raises :class:`UserError` for anything the user can mend; a run folder is
-    only made once there are images to train on.
+    Returns:
+        False if the user stopped it.
+
+    Raises:
+        UserError: Something that the user can fix.
     """
     config.check()
     options.check()
@@ -70,11 +78,11 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
         resume = new
     if resume is not None:
         if options.out is not None and options.resume is not None:
-            raise UserError("--resume writes to the run that it goes on with; leave out --out")
+            raise UserError("--resume writes to the run that it continues; leave out --out")
         if options.init is not None and options.resume is not None:
-            raise UserError("--resume goes on with the run's own weights; leave out --init")
+            raise UserError("--resume continues with the run's own weights; leave out --init")
         if options.minutes is not None and options.resume is not None:
-            raise UserError("--resume goes on to the run's own end; leave out --minutes")
+            raise UserError("--resume continues to the run's own end; leave out --minutes")
         if options.minutes is not None:  # after a restart by the launcher: the run has its epochs
             kept = Run(resume).config()
             config = dataclasses.replace(config, epochs=kept.epochs, steps=kept.steps)
@@ -130,7 +138,7 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
             run.write(config, init=options.init, **facts)
             try:
                 write_views(run, augmentation_of(config), store, plan)
-            except OSError as error:  # nothing but a picture for people
+            except OSError as error:  # only a picture, not needed by the run
                 cli.remark(f"{run.path}: no picture of the views ({error.strerror})")
         elif processes.first and config != run.config():
             _note_more_epochs(run, config)
@@ -280,7 +288,7 @@ def _begun(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _writing(run: Run, processes: Processes) -> Iterator[None]:
-    """Hold the run's lock in the first process; raises :class:`UserError` when another program writes to the run."""
+    """Hold the run's lock in the first process; raises ``UserError`` when another program writes to the run."""
     if not processes.first:
         yield
         return

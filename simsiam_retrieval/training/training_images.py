@@ -1,4 +1,4 @@
-"""The images of a run: found, decoded or taken from a cache, reported on."""
+"""The images of a run: listing, decoding or reading from a cache, reporting."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,17 @@ from .torchrun_processes import Processes
 
 
 def find_images(roots: Sequence[Path]) -> Listing:
-    """The images below ``roots``, in tar archives too; raises :class:`UserError` when there are none."""
+    """List the images below folders, also in tar archives.
+
+    Args:
+        roots: Files or folders.
+
+    Returns:
+        The images.
+
+    Raises:
+        UserError: There are none.
+    """
     listing = list_training_images(roots)
     if not listing.images:
         named = ", ".join(str(root) for root in roots)
@@ -37,10 +47,24 @@ def load_images(
     known_bad: Mapping[Identity, str],
     workers: int | None,
 ) -> ImageStore:
-    """The decoded ``files``; with a cache one process of each machine fills it and the others open it.
+    """Decode images.
 
-    Without one, each process decodes into its own memory, or a cache in the user's data directory is used where
-    that is too small. Raises :class:`UserError` as :func:`load_store` does.
+    With a cache, one process of each machine fills it, and the others open it. Without one, each process decodes into
+    its own memory; if that is too small, a cache in the user's data directory is used.
+
+    Args:
+        files: The images.
+        side: Side of the squares in pixels.
+        processes: The processes that train together.
+        cache: Folder of the cache, or None.
+        known_bad: Images that are not tried, with the reason.
+        workers: Number of worker processes; None chooses it.
+
+    Returns:
+        The decoded images.
+
+    Raises:
+        UserError: As in ``load_store``.
     """
     if cache is None and processes.from_first(not fits_in_memory(len(files) * processes.count, side)):
         cache = default_cache()
@@ -66,7 +90,12 @@ def load_images(
 
 
 def report_rejected(listing: Listing, store: ImageStore) -> None:
-    """Say which images the run goes without, and why."""
+    """Print which images the run does not use, and why.
+
+    Args:
+        listing: The listing.
+        store: The decoded images.
+    """
     if listing.skipped:
         cli.remark(f"{listing.skipped} members of tar archives skipped: links, devices, hidden or sparse")
     rejected = [*listing.unreadable, *((file.label, reason) for file, reason in store.rejected)]
@@ -80,7 +109,17 @@ def report_rejected(listing: Listing, store: ImageStore) -> None:
 
 
 def data_facts(roots: Sequence[Path], store: ImageStore, fingerprint: str, cache: Path | None) -> dict:
-    """What ``config.json`` says of the images."""
+    """Collect the facts about the images for ``config.json``.
+
+    Args:
+        roots: Files or folders.
+        store: The decoded images.
+        fingerprint: Their fingerprint.
+        cache: Folder of the cache, or None.
+
+    Returns:
+        The facts.
+    """
     return {
         "roots": [str(absolute(root)) for root in roots],
         "images": len(store),

@@ -1,4 +1,4 @@
-"""What a run says while it trains: rows of metrics, the monitor's looks, the alarm."""
+"""What a run reports while it trains: rows of metrics, the monitor's measurements, the alarm."""
 
 import contextlib
 import math
@@ -18,34 +18,56 @@ from .run_files import read_metrics
 from .run_folder import Run
 
 ROW_SECONDS = 5
-JUDGED_FROM = 20  # steps; before, outputs of a healthy run also lie close together
-CAN_COLLAPSE = ("simsiam", "byol")  # the others' losses push images apart, and MoCo's outputs share a mean for long
-LOOK_SECONDS = 20  # at least, between the monitor's looks after the first epoch
-LOOK_SHARE = 0.05  # of the time, at most, goes into looks after the first epoch
+JUDGED_FROM = 20  # steps before which outputs of a healthy run are close together, too
+CAN_COLLAPSE = ("simsiam", "byol")  # other losses push images apart, and MoCo's outputs share a mean for long
+LOOK_SECONDS = 20  # shortest time between the monitor's measurements after the first epoch
+LOOK_SHARE = 0.05  # largest fraction of the time for measurements after the first epoch
 
 
 @dataclass
 class Progress:
-    """Where a run stands, for whoever draws it."""
+    """The progress of a run.
 
-    epoch: int  # epochs finished
-    step: int  # steps finished
+    Attributes:
+        epoch: Finished epochs.
+        step: Finished steps.
+        total_steps: Steps of the run.
+        loss: Mean loss since the last row.
+        std: Std of the normalised projections, times sqrt(dim): 1 is healthy, 0 is collapse.
+        images_per_second: Speed since the last row.
+        seconds: Time of the steps since the last row.
+        look_seconds: Time of the monitor's measurement, if there was one.
+        reading: The monitor's measurement, if there was one.
+        alarm: Set once, when the run begins to collapse.
+    """
+
+    epoch: int
+    step: int
     total_steps: int
     loss: float
-    std: float  # of the normalised projections, times sqrt(dim): 1 is healthy, 0 is collapse
+    std: float
     images_per_second: float
-    seconds: float = 0.0  # that the steps since the last row took
-    look_seconds: float = 0.0  # that the monitor's look took, where it looked
-    reading: Reading | None = None  # the monitor's, where it looked
-    alarm: str | None = None  # set once, when the run begins to collapse
+    seconds: float = 0.0
+    look_seconds: float = 0.0
+    reading: Reading | None = None
+    alarm: str | None = None
 
 
 class NotFinite(ArithmeticError):
-    """The loss or the network's outputs are no numbers any more."""
+    """The loss or the network's outputs are NaN or infinite."""
 
 
 class Report:
-    """Averages steps into rows, without making the device wait more often than a row is written."""
+    """Averages steps into rows of metrics. The device is waited for only when a row is written.
+
+    Args:
+        config: Settings of the run.
+        run: The run folder; its earlier rows are read.
+        plan: The steps of the run.
+        look: Returns the monitor's measurement.
+        on_progress: Called with the progress at each row.
+        log: Called with each row, in addition to ``metrics.jsonl``.
+    """
 
     def __init__(
         self,
@@ -56,7 +78,6 @@ class Report:
         on_progress: Callable[[Progress], None],
         log: Callable[[dict[str, Any]], None] = lambda row: None,
     ) -> None:
-        """``look`` asks the monitor; ``log`` gets each row beside ``metrics.jsonl``, whose rows are taken up."""
         self.config, self.run, self.plan, self.look = config, run, plan, look
         self.on_progress, self.log = on_progress, log
         self.measured: list[Tensor] = []
@@ -64,15 +85,23 @@ class Report:
         self.look_took = 0.0
         self.best_rankme = max((row.get("rankme", 0.0) for row in read_metrics(run.path)), default=0.0)
         self.alarmed = False
-        # a run that collapses does so early: look four times in the first epoch, where it is long enough for that
+        # collapses happen early: measure four times in the first epoch, if it is long enough
         first = plan.steps_per_epoch
         self.early = {max(1, first * quarter // 4) for quarter in (1, 2, 3, 4)} if first >= JUDGED_FROM else {first}
 
     def add(self, step: int, measured: Tensor, lr: float) -> str | None:
-        """Take in one step; returns the alarm when the run has just been found to collapse.
+        """Add one step.
 
-        ``measured``: float32 (2,), the step's loss and the std of its normalised projections, still on the device.
-        Raises :class:`NotFinite`.
+        Args:
+            step: Finished steps.
+            measured: float32 (2,), loss and std of the normalised projections, on the device.
+            lr: Learning rate.
+
+        Returns:
+            The alarm, if the run has just been found to collapse.
+
+        Raises:
+            NotFinite: A value is NaN or infinite.
         """
         self.measured.append(measured)
         epoch_ends = step % self.plan.steps_per_epoch == 0
@@ -126,7 +155,11 @@ class Report:
         return alarm
 
     def unreported(self) -> Tensor:
-        """Loss and std (n, 2) of the steps since the last row, on the CPU: a resumed run reports them."""
+        """Return loss and std of the steps since the last row; a resumed run reports them.
+
+        Returns:
+            float32 (n, 2) on the CPU.
+        """
         return torch.stack(self.measured).float().cpu() if self.measured else torch.zeros(0, 2)
 
     def _look(self, step: int, now: float, epoch_ends: bool) -> Reading | None:
@@ -149,9 +182,19 @@ def _pause(look_took: float) -> float:
 
 
 def looks_in(seconds: float, look_took: float, epoch: float, steps_per_epoch: int) -> float:
-    """About how many looks the monitor takes in so many seconds, when a look and an epoch take so many."""
+    """Estimate the number of the monitor's measurements.
+
+    Args:
+        seconds: Time of training.
+        look_took: Time of one measurement.
+        epoch: Time of one epoch.
+        steps_per_epoch: Steps per epoch.
+
+    Returns:
+        Approximate number.
+    """
     early = 4 if steps_per_epoch >= JUDGED_FROM else 1
     if seconds <= epoch:
         return 1 + early * seconds / epoch
-    between = math.ceil(_pause(look_took) / epoch) * epoch + look_took  # looks wait for the end of an epoch
+    between = math.ceil(_pause(look_took) / epoch) * epoch + look_took  # measurements wait for the end of an epoch
     return early + (seconds - epoch) / between + 1

@@ -1,4 +1,4 @@
-"""What the network sees of the user's own images: a sheet of views in the run folder, for people."""
+"""A picture in the run folder that shows what the network sees of the user's images."""
 
 import torch
 from PIL import Image
@@ -11,17 +11,26 @@ from .pixel_store import ImageStore
 from .run_files import VIEWS, VIEWS_FILE
 from .run_folder import Run
 
-IMAGES = 6  # rows of the sheet
+IMAGES = 6  # images, one row each
 
 
 def write_views(run: Run, settings: Augmentation, store: ImageStore, plan: Plan) -> None:
-    """Write ``views.jpg``: squares of ``settings.image_size`` pixels without gaps, a row for each image.
+    """Write ``views.jpg``: squares of ``settings.image_size`` pixels without gaps, one row per image.
 
-    The first images of the first batch: first the centre, as the encoder will see it, then ``VIEWS`` random views,
-    of which the first are those that the first step trains on. Raises ``OSError``.
+    Shows the first images of the first batch: the centre, as the encoder will see it, then ``VIEWS`` random views. The
+    first ones are those that the first step trains on.
+
+    Args:
+        run: The run folder.
+        settings: The augmentation.
+        store: The images.
+        plan: The steps of the run.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     rows = plan.order(0)[: plan.batch_size]
-    aspect = torch.from_numpy(store.aspect)[rows]  # of the whole batch: what is drawn depends on it
+    aspect = torch.from_numpy(store.aspect)[rows]  # of the whole batch, because the draws depend on its size
     shown = slice(0, IMAGES)
     pixels = torch.from_numpy(store.take(rows[shown].numpy()))
     drawn = [draw(settings, aspect, generator(plan.seed, 0, view)) for view in range(1, VIEWS + 1)]

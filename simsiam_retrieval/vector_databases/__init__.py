@@ -1,1 +1,1 @@
-"""Handing a collection over to vector databases and Parquet files; one file a target."""
+"""Copying a collection to vector databases and Parquet files; one module per target."""

@@ -7,7 +7,14 @@ from .rows import Rows
 
 
 def schema(mark: Mark) -> pa.Schema:
-    """Columns of a table, with the mark as its metadata."""
+    """Return the columns of a table, with the ownership mark as metadata.
+
+    Args:
+        mark: The mark.
+
+    Returns:
+        The schema.
+    """
     return pa.schema(
         [
             pa.field("id", pa.int64(), nullable=False),
@@ -29,7 +36,15 @@ def schema(mark: Mark) -> pa.Schema:
 
 
 def as_table(rows: Rows, columns: pa.Schema) -> pa.Table:
-    """``rows`` in these columns."""
+    """Convert rows to an Arrow table.
+
+    Args:
+        rows: The rows.
+        columns: The schema.
+
+    Returns:
+        The table.
+    """
     ready = {
         "id": pa.array(rows.ids, pa.int64()),
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(rows.vectors.ravel()), type=columns.field("vector").type),

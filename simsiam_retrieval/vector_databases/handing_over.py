@@ -1,4 +1,4 @@
-"""Handing over: from a collection to a target, a tile at a time."""
+"""Copying a collection to a target, one tile at a time."""
 
 import contextlib
 import re
@@ -13,20 +13,28 @@ from .rows import tiles
 from .target import Change, Target
 from .target_location import is_address, without_file
 
-PASSES = 5  # over a collection that changes meanwhile
+PASSES = 5  # most passes over a collection that changes during the copy
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,199}")
 
 
 @dataclass
 class Handed:
-    """What handing over did."""
+    """The result of copying a collection.
+
+    Attributes:
+        change: Rows written, kept and removed.
+        images: Images in the target afterwards.
+        where: The target, for messages.
+        query: Lines of Python that search it.
+        unsettled: Whether the collection was still changing at the end.
+    """
 
     change: Change
-    images: int  # in the target, afterwards
+    images: int
     where: str
-    query: list[str]  # lines of Python that search it
-    unsettled: bool  # whether the collection went on changing
+    query: list[str]
+    unsettled: bool
 
 
 def hand_over(
@@ -38,21 +46,32 @@ def hand_over(
     replace: bool = False,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Handed:
-    """Bring a target up to date with ``collection``: ids, unit vectors, metadata, and which encoder made them.
+    """Bring a target up to date with a collection: ids, unit vectors, metadata, and the identity of the encoder.
 
-    ``kind``: parquet, lance, qdrant or milvus. ``place``: a path, or the address of a cluster. ``name``: of the
-    table. Rows that are there and have not changed are left alone, so that a run that was killed goes on, and a later
-    one writes only what is new; rows of images that are gone are removed. ``replace``: overwrite a table of
-    something else. ``on_progress`` is told how many more images are done.
+    Rows that have not changed are not written again. So a killed run continues where it stopped, and a later run writes
+    only what is new. Rows of images that are gone are removed. Needs memory for one tile of images (10,000; 50,000 for
+    Parquet).
 
-    Memory: one tile of images (10,000; 50,000 for Parquet). Raises :class:`UserError` for a library that is not
-    installed, a place that cannot be reached or written, and a table of another collection, encoder or origin.
+    Args:
+        collection: The collection.
+        kind: "parquet", "lance", "qdrant" or "milvus".
+        place: A path, or the address of a server.
+        name: Name of the table.
+        replace: Whether to overwrite a table that contains something else.
+        on_progress: Called with the number of further images that are done.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: A library is not installed, the place cannot be reached or written, or the table is of another
+            collection, encoder or program.
     """
     if not _NAME.fullmatch(name):
         raise UserError(f"--name {name}: letters, digits, _ and - only, and a letter first")
     place = without_file(place)
     if not place:
-        raise UserError("'': name a place to hand the collection over to")
+        raise UserError("'': name a place to copy the collection to")
     if not is_address(place):
         inside = absolute(place)
         if inside == collection.folder or collection.folder in inside.parents:
@@ -71,7 +90,7 @@ def _hand_over(collection: Collection, target: Target, on_progress: Callable[[in
                 change = target.write(tile)
             last = tile.last
             images += len(tile.rows)
-            if passed:  # those that are as they were have been counted
+            if passed:  # unchanged rows were counted in the first pass
                 change.kept = 0
             else:
                 on_progress(len(tile.rows))
@@ -79,13 +98,13 @@ def _hand_over(collection: Collection, target: Target, on_progress: Callable[[in
         with target.explained():
             total.add(target.finish(last))
         if collection.generation == generation:
-            break  # else an update came between: once more, for what it changed
+            break  # otherwise an update changed the collection: another pass for its changes
     query = [line for line in target.how_to_query(collection.folder / ENCODER_FILE) if line]
     return Handed(total, images, target.where, query, collection.generation != generation)
 
 
 def _open(kind: str, place: str, name: str, mark: Mark, replace: bool) -> Target:
-    # each library is imported where it is asked for
+    # each library is imported only if it is needed
     if kind == "parquet":
         from .parquet import open_parquet
 

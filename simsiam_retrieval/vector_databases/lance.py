@@ -12,12 +12,25 @@ from .target import Table
 from .target_location import check_address, installed, is_address, local_folder, one_line
 
 SCHEMES = ("s3", "gs", "az", "db")
-INDEX_FROM = 100_000  # rows; fewer are searched exactly in no time
+INDEX_FROM = 100_000  # rows from which an index is built; an exact search of fewer is fast
 SEARCHED_BY = ("folders", "size", "date", "label")
 
 
 def open_lance(place: str, name: str, mark: Mark, *, replace: bool) -> "Lance":
-    """Raises :class:`UserError` when the table is another's, or the place cannot be reached or written."""
+    """Open or create a table.
+
+    Args:
+        place: Folder or address of the database.
+        name: Name of the table.
+        mark: Mark of the collection.
+        replace: Whether to overwrite a table that contains something else.
+
+    Returns:
+        The target.
+
+    Raises:
+        UserError: The table is of another collection, or the place cannot be reached or written.
+    """
     lancedb = installed("lancedb", "lance")
     from . import arrow
 
@@ -26,7 +39,7 @@ def open_lance(place: str, name: str, mark: Mark, *, replace: bool) -> "Lance":
     else:
         place = str(local_folder(place))
     with _explained(place):
-        database = lancedb.connect(place)  # takes LANCEDB_API_KEY, and the clouds' variables, from the environment
+        database = lancedb.connect(place)  # reads LANCEDB_API_KEY and the clouds' variables from the environment
         where = f"table {name} in {place}"
         if name in _names(database):
             table, noted = _opened(database, name)
@@ -50,7 +63,7 @@ def _opened(database, name: str) -> tuple[Any, dict[str, str]]:
 
 
 class Lance(Table):
-    """Rows of a Lance table; every write is a transaction."""
+    """A Lance table; every write is a transaction."""
 
     def __init__(self, table, place: str, where: str, mark: Mark) -> None:
         from . import arrow
@@ -59,20 +72,24 @@ class Lance(Table):
         self._schema = arrow.schema(mark)
 
     def hashes(self, after: int, upto: int | None, limit: int) -> dict[int, str]:
+        """See ``Table.hashes``."""
         condition = f"id > {after}" + ("" if upto is None else f" AND id <= {upto}")
         found = self._table.search().where(condition).select(["id", "row_hash"]).limit(limit).to_arrow()
         return dict(zip(found["id"].to_pylist(), found["row_hash"].to_pylist(), strict=True))
 
     def put(self, rows: Rows) -> None:
+        """See ``Table.put``."""
         from . import arrow
 
         merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
         merge.execute(arrow.as_table(rows, self._schema))
 
     def remove(self, ids: list[int]) -> None:
+        """See ``Table.remove``."""
         self._table.delete(f"id IN ({', '.join(map(str, ids))})")
 
     def settle(self) -> None:
+        """Optimise the table, and build an index if it is large."""
         self._table.optimize()
         if self._table.count_rows() >= INDEX_FROM and not any(
             "vector" in i.columns for i in self._table.list_indices()
@@ -83,21 +100,24 @@ class Lance(Table):
 
     @contextmanager
     def explained(self) -> Iterator[None]:
+        """See ``Target.explained``."""
         with _explained(self._place):
             yield
 
     def how_to_query(self, encoder: Path) -> list[str]:
+        """See ``Target.how_to_query``."""
         return [
             "import lancedb",
             "from simsiam_retrieval import load_encoder",
             f"query = load_encoder({str(encoder)!r}).embed(['query.jpg'])[0]",
             f"found = lancedb.connect({self._place!r}).open_table({self._table.name!r}).search(query)",
-            # without refinement a quantised index of LanceDB 0.40 gives twice the distance, until a row is added
+            # without refinement a quantised index of LanceDB 0.40 returns twice the distance, until a row is added
             "found = found.distance_type('cosine').refine_factor(10).limit(10)  # .where('size > 100000')",
             "for row in found.to_list(): print(1 - row['_distance'], row['path'])",
         ]
 
     def close(self) -> None:
+        """See ``Target.close``."""
         pass
 
 
@@ -116,5 +136,5 @@ def _names(database) -> list[str]:
 def _explained(place: str) -> Iterator[None]:
     try:
         yield
-    except (RuntimeError, ValueError, OSError) as error:  # what its Rust core raises
+    except (RuntimeError, ValueError, OSError) as error:  # raised by its Rust core
         raise UserError(f"{place}: LanceDB refused ({one_line(error)})") from None

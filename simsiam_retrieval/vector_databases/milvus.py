@@ -18,16 +18,29 @@ from .target import Table
 from .target_location import check_address, installed, is_address, local_folder, one_line
 
 TOKEN = "MILVUS_TOKEN"
-CHUNK = 1_000  # rows in a request: a few megabytes
+CHUNK = 1_000  # rows per request: a few megabytes
 SECONDS = 20
-LONGEST = 65_535  # bytes of a VARCHAR, Milvus's own limit
-DEEPEST = 4_096  # values of an ARRAY, Milvus's own limit
+LONGEST = 65_535  # Milvus's limit for the bytes of a VARCHAR
+DEEPEST = 4_096  # Milvus's limit for the values of an ARRAY
 
 
 def open_milvus(place: str, name: str, mark: Mark, *, replace: bool) -> "Milvus":
-    """Raises :class:`UserError` when the collection is another's, or the place cannot be reached or written."""
+    """Open or create a collection of Milvus.
+
+    Args:
+        place: Path of a Milvus Lite database, or address of a server.
+        name: Name of the Milvus collection.
+        mark: Mark of the collection.
+        replace: Whether to overwrite a collection that contains something else.
+
+    Returns:
+        The target.
+
+    Raises:
+        UserError: The Milvus collection is of another collection, or the place cannot be reached or written.
+    """
     pymilvus = installed("pymilvus", "milvus")
-    for library in ("pymilvus", "milvus_lite"):  # they log what they raise
+    for library in ("pymilvus", "milvus_lite"):  # they log the errors that they raise
         logging.getLogger(library).setLevel(logging.CRITICAL)
     embedded = not is_address(place)
     place = _database(place) if embedded else check_address(place, ("http", "https"), TOKEN)
@@ -49,35 +62,41 @@ def open_milvus(place: str, name: str, mark: Mark, *, replace: bool) -> "Milvus"
 
 
 class Milvus(Table):
-    """Rows of a Milvus collection."""
+    """A Milvus collection."""
 
     def __init__(self, client, place: str, name: str, *, embedded: bool) -> None:
         self._client, self._place, self._name, self._embedded = client, place, name, embedded
         self.where = f"collection {name} at {place}"
 
     def hashes(self, after: int, upto: int | None, limit: int) -> dict[int, str]:
+        """See ``Table.hashes``."""
         condition = f"id > {after}" + ("" if upto is None else f" and id <= {upto}")
         found = self._client.query(self._name, condition, ["id", "row_hash"], limit=limit, consistency_level="Strong")
         return {row["id"]: row["row_hash"] for row in found}
 
     def put(self, rows: Rows) -> None:
+        """See ``Table.put``."""
         for chunk in rows.in_chunks(CHUNK):
             parts = zip(chunk.ids.tolist(), chunk.vectors, chunk.facts, strict=True)
             self._client.upsert(self._name, [{"id": id_, "vector": vector, **_fields(f)} for id_, vector, f in parts])
 
     def remove(self, ids: list[int]) -> None:
+        """See ``Table.remove``."""
         for start in range(0, len(ids), CHUNK):
             self._client.delete(self._name, ids=ids[start : start + CHUNK])
 
     def settle(self) -> None:
+        """Flush the collection."""
         self._client.flush(self._name)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
+        """See ``Target.explained``."""
         with _explained(self._place, embedded=self._embedded):
             yield
 
     def how_to_query(self, encoder: Path) -> list[str]:
+        """See ``Target.how_to_query``."""
         token = f", token=os.environ[{TOKEN!r}]" if not self._embedded and TOKEN in os.environ else ""
         return [
             "import os" if token else "",
@@ -90,15 +109,16 @@ class Milvus(Table):
         ]
 
     def close(self) -> None:
+        """See ``Target.close``."""
         self._client.close()
-        if self._embedded:  # its server runs in a thread of this process until it is told to stop
+        if self._embedded:  # its server runs in a thread of this process until it is stopped
             from milvus_lite.server_manager import server_manager_instance
 
             server_manager_instance.release_server(self._place)
 
 
 def _database(place: str) -> str:
-    # its distribution asks for faiss-cpu, which must not be installed over faiss-gpu
+    # the milvus-lite package requires faiss-cpu, which must not be installed over faiss-gpu
     installed("milvus_lite", "milvus", "pip install --no-deps milvus-lite, or name a server")
     if not place.endswith(".db"):
         raise UserError(f"{place}: the name of a Milvus Lite database ends with .db; a server's begins with http")
@@ -124,13 +144,13 @@ def _create(client, name: str, mark: Mark, *, embedded: bool) -> None:
     for field in ("date", "taken", "format", "digest", "row_hash"):
         schema.add_field(field, DataType.VARCHAR, max_length=64)
     index = client.prepare_index_params()
-    # Milvus Lite is for small tables, which an exact search serves best
+    # Milvus Lite is for small tables, for which an exact search is best
     index.add_index("vector", index_type="FLAT" if embedded else "AUTOINDEX", metric_type="COSINE")
     client.create_collection(name, schema=schema, index_params=index, properties=noted)
 
 
 def _noted(described: Mapping[str, Any]) -> dict[str, str]:
-    """The mark, from the collection's properties, or else from its description."""
+    """The mark, from the collection's properties or from its description."""
     noted = {str(key): str(value) for key, value in (described.get("properties") or {}).items()}
     with contextlib.suppress(ValueError, AttributeError):
         noted = {**json.loads(described.get("description") or "{}"), **noted}
@@ -138,7 +158,7 @@ def _noted(described: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _fields(fact: Facts) -> dict[str, Any]:
-    """Metadata as Milvus takes it: times as ISO 8601 text, which sorts as they do; "" for none."""
+    """Metadata in types that Milvus accepts: times as ISO 8601 text, which sorts correctly; "" for None."""
     text = {key: value.isoformat() if isinstance(value, datetime) else value for key, value in fact.items()}
     return {key: "" if value is None else value for key, value in text.items()}
 

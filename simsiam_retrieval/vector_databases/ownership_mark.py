@@ -1,4 +1,4 @@
-"""Whose table it is: what a target notes beside the rows, and when it is refused."""
+"""The ownership mark that a target stores beside the rows, and the rule when a target is refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,13 +11,24 @@ PREFIX = "simsiam_retrieval."
 
 @dataclass(frozen=True)
 class Mark:
-    """Noted in a target: which encoder made its vectors, and which collection they are from."""
+    """Stored in a target: which encoder made its vectors, and which collection they come from.
 
-    encoder: str  # its identity
+    Attributes:
+        encoder: Identity of the encoder.
+        dim: Numbers of a vector.
+        collection: Name of the collection, see ``Collection.own_name``.
+    """
+
+    encoder: str
     dim: int
-    collection: str  # its own name, see Collection.own_name
+    collection: str
 
     def as_metadata(self) -> dict[str, str]:
+        """Return the mark as key-value pairs.
+
+        Returns:
+            The metadata.
+        """
         return {
             f"{PREFIX}format": FORMAT,
             f"{PREFIX}encoder": self.encoder,
@@ -26,10 +37,18 @@ class Mark:
         }
 
     def is_kept(self, found: Mapping[str, str] | None, where: str, *, replace: bool) -> bool:
-        """Whether a table with the metadata ``found`` is this collection's, to be brought up to date; else it is to
-        be removed, since ``replace`` says so.
+        """Decide whether a table is updated or replaced.
 
-        Raises :class:`UserError` when it is another's and not to be replaced.
+        Args:
+            found: Metadata of the table.
+            where: Its name, for messages.
+            replace: Whether the user allows overwriting.
+
+        Returns:
+            True if the table is this collection's; False if it is another's and must be removed.
+
+        Raises:
+            UserError: It is another's and ``replace`` is False.
         """
         noted = {key: value for key, value in (found or {}).items() if key.startswith(PREFIX)}
         if self.as_metadata().items() <= noted.items():
@@ -42,7 +61,7 @@ class Mark:
         elif noted.get(f"{PREFIX}format") != FORMAT:
             problem = "was made by another version of hand_over"
         elif encoder != self.encoder:
-            problem = f"holds vectors of another encoder ({encoder}; this collection's is {self.encoder})"
+            problem = f"contains vectors of another encoder ({encoder}; this collection's is {self.encoder})"
         else:
-            problem = "holds another collection"
+            problem = "contains another collection"
         raise UserError(f"{where}: {problem}; choose another --name or place, or overwrite it with --replace")

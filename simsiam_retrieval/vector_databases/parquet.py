@@ -1,4 +1,4 @@
-"""Parquet files in a folder or a bucket, one for each tile."""
+"""Parquet files in a folder or a bucket, one per tile."""
 
 import hashlib
 import posixpath
@@ -14,15 +14,27 @@ from .rows import Rows, Tile
 from .target import Change, Target
 from .target_location import check_address, installed, is_address, local_folder, one_line
 
-TILE = f"{PREFIX}tile"  # hash of the rows of a file
-SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # those that pyarrow knows
+TILE = f"{PREFIX}tile"  # metadata key: hash of the rows of a file
+SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs")  # supported by pyarrow
 ROW_GROUP = 10_000
 
 _NAME = re.compile(r"part-(\d{5,})\.parquet")
 
 
 def open_parquet(place: str, mark: Mark, *, replace: bool) -> "Parquet":
-    """Raises :class:`UserError` when the folder holds something else, or cannot be written."""
+    """Open a folder of Parquet files, or create it.
+
+    Args:
+        place: Folder or address.
+        mark: Mark of the collection.
+        replace: Whether to overwrite files of another collection.
+
+    Returns:
+        The target.
+
+    Raises:
+        UserError: The folder contains something else, or cannot be written.
+    """
     installed("pyarrow", "parquet")
     from pyarrow import fs
 
@@ -41,7 +53,7 @@ def open_parquet(place: str, mark: Mark, *, replace: bool) -> "Parquet":
 
 
 class Parquet(Target):
-    """A folder of ``part-NNNNN.parquet``, each written to the side and moved into its place."""
+    """A folder of ``part-NNNNN.parquet``. Each file is written under a temporary name and then renamed."""
 
     span = 50_000
 
@@ -53,7 +65,14 @@ class Parquet(Target):
         self._seen: set[int] = set()
 
     def claim(self, *, replace: bool) -> None:
-        """See whose files these are."""
+        """Check that the files belong to this collection.
+
+        Args:
+            replace: Whether to delete files of another collection.
+
+        Raises:
+            UserError: The folder contains other files.
+        """
         from pyarrow import fs
 
         found = self._files.get_file_info(fs.FileSelector(self._folder))
@@ -66,6 +85,7 @@ class Parquet(Target):
                 self._files.delete_file(self._file(number))
 
     def write(self, tile: Tile) -> Change:
+        """See ``Target.write``."""
         self._seen.add(tile.number)
         file = self._file(tile.number)
         there = self._metadata(tile.number)
@@ -79,6 +99,7 @@ class Parquet(Target):
         return Change(len(ids) - kept, kept, len(before.keys() - set(ids)))
 
     def finish(self, last: int) -> Change:
+        """See ``Target.finish``."""
         removed = 0
         for number in self._parts() - self._seen:
             removed += len(self._hashes(number))
@@ -88,10 +109,12 @@ class Parquet(Target):
 
     @contextmanager
     def explained(self) -> Iterator[None]:
+        """See ``Target.explained``."""
         with _explained(self.where):
             yield
 
     def how_to_query(self, encoder: Path) -> list[str]:
+        """See ``Target.how_to_query``."""
         return [
             "import numpy as np, pyarrow.dataset as ds",
             "from simsiam_retrieval import load_encoder",
@@ -102,6 +125,7 @@ class Parquet(Target):
         ]
 
     def close(self) -> None:
+        """See ``Target.close``."""
         pass
 
     def _file(self, number: int) -> str:
@@ -114,7 +138,7 @@ class Parquet(Target):
         return {int(match[1]) for info in found if (match := _NAME.fullmatch(info.base_name))}
 
     def _metadata(self, number: int) -> dict[str, str] | None:
-        """What is noted in a file; nothing where it is none of ours, None where there is no file."""
+        """Metadata of a file; empty if hand_over did not write it, None if there is no file."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 

@@ -17,12 +17,25 @@ from .target import Table
 from .target_location import check_address, installed, is_address, local_folder, one_line
 
 KEY = "QDRANT_API_KEY"
-CHUNK = 500  # points in a request: a few megabytes
+CHUNK = 500  # points per request: a few megabytes
 SECONDS = 60
 
 
 def open_qdrant(place: str, name: str, mark: Mark, *, replace: bool) -> "Qdrant":
-    """Raises :class:`UserError` when the collection is another's, or the place cannot be reached or written."""
+    """Open or create a collection of Qdrant.
+
+    Args:
+        place: Folder, or address of a server.
+        name: Name of the Qdrant collection.
+        mark: Mark of the collection.
+        replace: Whether to overwrite a collection that contains something else.
+
+    Returns:
+        The target.
+
+    Raises:
+        UserError: The Qdrant collection is of another collection, or the place cannot be reached or written.
+    """
     client_library = installed("qdrant_client", "qdrant")
     from qdrant_client import models
 
@@ -48,7 +61,7 @@ def open_qdrant(place: str, name: str, mark: Mark, *, replace: bool) -> "Qdrant"
                 client.delete_collection(name)
             vectors = models.VectorParams(size=mark.dim, distance=models.Distance.COSINE)
             client.create_collection(name, vectors_config=vectors, metadata=mark.as_metadata())
-            if remote:  # local mode looks at every point anyway
+            if remote:  # local mode has no use for an index: it reads every point
                 for field, kind in _INDEXED.items():
                     client.create_payload_index(name, field, field_schema=kind)
         except BaseException:
@@ -61,20 +74,22 @@ _INDEXED = {"folders": "keyword", "size": "integer", "date": "datetime", "label"
 
 
 class Qdrant(Table):
-    """Points of a Qdrant collection; the payload is the metadata."""
+    """A Qdrant collection; the payload of a point is the metadata."""
 
     span = 5_000
 
     def __init__(self, client, place: str, name: str) -> None:
         self._client, self._place, self._name = client, place, name
         self.where = f"collection {name} at {place}"
-        with contextlib.suppress(AttributeError, KeyError):  # local mode commits every point on its own,
-            # and would wait for the disk each time; what only a power cut can lose is written by the next run
+        with contextlib.suppress(AttributeError, KeyError):
+            # local mode commits every point singly and would wait for the disk each time; if a power failure loses
+            # points, the next run writes them again
             client._client.collections[name].storage.storage.execute("PRAGMA synchronous = OFF")
 
     def hashes(self, after: int, upto: int | None, limit: int) -> dict[int, str]:
+        """See ``Table.hashes``."""
         found = {}
-        # in the order of ids, from the one after ``after``
+        # scroll returns points in the order of ids, beginning after ``after``
         points, _ = self._client.scroll(self._name, limit=limit, offset=after + 1, with_payload=["row_hash"])
         for point in points:
             if upto is None or point.id <= upto:
@@ -82,6 +97,7 @@ class Qdrant(Table):
         return found
 
     def put(self, rows: Rows) -> None:
+        """See ``Table.put``."""
         from qdrant_client import models
 
         for chunk in rows.in_chunks(CHUNK):
@@ -93,15 +109,18 @@ class Qdrant(Table):
             self._client.upsert(self._name, batch, wait=True)
 
     def remove(self, ids: list[int]) -> None:
+        """See ``Table.remove``."""
         for start in range(0, len(ids), CHUNK):
             self._client.delete(self._name, ids[start : start + CHUNK], wait=True)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
+        """See ``Target.explained``."""
         with _explained(self._place):
             yield
 
     def how_to_query(self, encoder: Path) -> list[str]:
+        """See ``Target.how_to_query``."""
         here = f"path={self._place!r}"
         if is_address(self._place):
             here = f"url={self._place!r}" + (f", api_key=os.environ[{KEY!r}]" if KEY in os.environ else "")
@@ -115,6 +134,7 @@ class Qdrant(Table):
         ]
 
     def close(self) -> None:
+        """See ``Target.close``."""
         self._client.close()
 
 

@@ -1,4 +1,4 @@
-"""What is handed over of every image, read from a collection a tile of ids at a time."""
+"""The data that is copied for every image, read from a collection one tile of ids at a time."""
 
 import hashlib
 import os
@@ -16,45 +16,82 @@ from ..collection.storage.catalog import Record
 
 
 class Facts(TypedDict):
-    """Metadata of an image; docs/handover.md says what each is for."""
+    r"""Metadata of an image; docs/handover.md explains the use of each field.
 
-    path: str  # absolute; bytes that are not UTF-8 as \\xNN
-    folders: list[str]  # all folders above it, but /
-    size: int  # bytes
-    date: datetime  # taken, or else last changed; local time without a zone
-    taken: datetime | None  # by the camera's clock
-    width: int  # pixels, upright
+    Attributes:
+        path: Absolute; bytes that are not UTF-8 as \\xNN.
+        folders: All folders above it, except "/".
+        size: Size in bytes.
+        date: When it was taken, otherwise last changed; local time without a time zone.
+        taken: When it was taken, by the camera's clock.
+        width: Pixels, upright.
+        height: Pixels, upright.
+        format: JPEG, PNG, ...
+        label: "" without one.
+        digest: SHA-256 of the file, hexadecimal; "" if an old collection has none.
+        row_hash: Hash of all fields above and of the vector; rows with a changed hash are written again.
+    """
+
+    path: str
+    folders: list[str]
+    size: int
+    date: datetime
+    taken: datetime | None
+    width: int
     height: int
-    format: str  # JPEG, PNG, ...
-    label: str  # "" without one
-    digest: str  # SHA-256 of the file, hexadecimal; "" where an old collection has none
-    row_hash: str  # of all the above and the vector: what has changed since is written again
+    format: str
+    label: str
+    digest: str
+    row_hash: str
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Images in the order of their ids."""
+    """Images in the order of their ids.
 
-    ids: NDArray[np.int64]  # (n,)
-    vectors: NDArray[np.float32]  # (n, dim), unit length
+    Attributes:
+        ids: (n,).
+        vectors: (n, dim), unit length.
+        facts: Metadata of each image.
+    """
+
+    ids: NDArray[np.int64]
+    vectors: NDArray[np.float32]
     facts: list[Facts]
 
     def __len__(self) -> int:
         return len(self.facts)
 
     def take(self, rows: Sequence[int]) -> "Rows":
+        """Select rows.
+
+        Args:
+            rows: Positions.
+
+        Returns:
+            The selected rows.
+        """
         return Rows(self.ids[list(rows)], self.vectors[list(rows)], [self.facts[row] for row in rows])
 
     def in_chunks(self, size: int) -> "Iterator[Rows]":
+        """Divide the rows into chunks.
+
+        Args:
+            size: Rows per chunk.
+
+        Yields:
+            The chunks.
+        """
         for start in range(0, len(self), size):
             yield self.take(range(start, min(start + size, len(self))))
 
 
 @dataclass(frozen=True)
 class Tile:
-    """All images with ids in (first, last]; there are none between the tile before, which ended at ``after``, and it.
+    """All images with ids in (first, last].
 
-    Tiles have the same bounds whatever the collection has lost since, so that a later run finds them as they were.
+    No image has an id between ``after``, the end of the tile before, and ``first``. The bounds of tiles do not depend
+    on which images the collection has lost. So a later run finds the same tiles.
     """
 
     number: int
@@ -65,7 +102,15 @@ class Tile:
 
 
 def tiles(collection: Collection, span: int) -> Iterator[Tile]:
-    """The tiles of ``span`` ids each that hold any image, in order; one is in memory at a time."""
+    """Read a collection tile by tile. Only one tile is in memory at a time.
+
+    Args:
+        collection: The collection.
+        span: Ids per tile.
+
+    Yields:
+        The tiles that contain an image, in order.
+    """
     after = 0
     while (found := collection.next_id(after)) is not None:
         number = (found - 1) // span
@@ -75,7 +120,14 @@ def tiles(collection: Collection, span: int) -> Iterator[Tile]:
 
 
 def text_of(path: Path) -> str:
-    """A path as text that every database takes."""
+    r"""Convert a path to text that every database accepts.
+
+    Args:
+        path: The path.
+
+    Returns:
+        The path; bytes that are not UTF-8 as \\xNN.
+    """
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

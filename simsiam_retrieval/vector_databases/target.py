@@ -1,4 +1,4 @@
-"""What every target does: take tiles, so that in the end it holds the collection's images and no others."""
+"""The interface of targets: they take tiles, and in the end contain exactly the collection's images."""
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
@@ -10,63 +10,116 @@ from .rows import Rows, Tile
 
 @dataclass
 class Change:
-    """Rows that were written, were there already, and were taken away."""
+    """Numbers of rows that were written, kept unchanged, and removed."""
 
     written: int = 0
     kept: int = 0
     removed: int = 0
 
     def add(self, other: "Change") -> None:
+        """Add the numbers of another change.
+
+        Args:
+            other: The other change.
+        """
         self.written += other.written
         self.kept += other.kept
         self.removed += other.removed
 
 
 class Target(ABC):
-    """A place that is brought up to date a tile at a time. Whatever moment it is killed at, the next run goes on."""
+    """A place that is brought up to date one tile at a time. If it is killed at any moment, the next run continues.
 
-    span: int  # ids in a tile
-    where: str  # for people
+    Attributes:
+        span: Ids per tile.
+        where: Its name, for messages.
+    """
+
+    span: int
+    where: str
 
     @abstractmethod
     def write(self, tile: Tile) -> Change:
-        """Make rows with ids in (tile.after, tile.last] those of the tile."""
+        """Make the rows with ids in (tile.after, tile.last] equal to the tile's rows.
+
+        Args:
+            tile: The tile.
+
+        Returns:
+            What was changed.
+        """
 
     @abstractmethod
     def finish(self, last: int) -> Change:
-        """Remove rows with ids beyond ``last``, and leave the target ready to be searched."""
+        """Remove rows with ids above ``last``, and make the target ready for searching.
+
+        Args:
+            last: The largest id of the collection's last tile.
+
+        Returns:
+            What was changed.
+        """
 
     @abstractmethod
     def explained(self) -> AbstractContextManager[None]:
-        """Within, complaints of the target's library become a :class:`UserError`."""
+        """Return a context in which errors of the target's library become a ``UserError``.
+
+        Returns:
+            The context manager.
+        """
 
     @abstractmethod
     def how_to_query(self, encoder: Path) -> list[str]:
-        """Lines of Python that search it with an image."""
+        """Return lines of Python that search the target with an image.
+
+        Args:
+            encoder: The encoder's file.
+
+        Returns:
+            Lines of code.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of it."""
+        """Close the connection."""
 
 
 class Table(Target):
-    """A table of a database whose rows are written over by their ids."""
+    """A table of a database whose rows are overwritten by id."""
 
     span = 10_000
 
     @abstractmethod
     def hashes(self, after: int, upto: int | None, limit: int) -> dict[int, str]:
-        """Id -> row hash of at most ``limit`` rows with ids in (after, upto], or from there on."""
+        """Read the hashes of rows with ids in (after, upto].
+
+        Args:
+            after: Lower bound.
+            upto: Upper bound; None for no bound.
+            limit: Number of rows at most.
+
+        Returns:
+            Id -> row hash.
+        """
 
     @abstractmethod
     def put(self, rows: Rows) -> None:
-        """Insert rows, or write over those with the same ids."""
+        """Insert rows, or overwrite those with the same ids.
+
+        Args:
+            rows: The rows.
+        """
 
     @abstractmethod
     def remove(self, ids: list[int]) -> None:
-        """Delete rows by id."""
+        """Delete rows.
+
+        Args:
+            ids: Their ids.
+        """
 
     def write(self, tile: Tile) -> Change:
+        """See ``Target.write``."""
         change = Change(removed=self._clear(tile.after, tile.first))
         known = self.hashes(tile.first, tile.last, self.span)
         ids = tile.rows.ids.tolist()
@@ -80,12 +133,13 @@ class Table(Target):
         return change
 
     def finish(self, last: int) -> Change:
+        """See ``Target.finish``."""
         change = Change(removed=self._clear(last, None))
         self.settle()
         return change
 
     def settle(self) -> None:
-        """Leave the table ready to be searched."""
+        """Make the table ready for searching."""
 
     def _clear(self, after: int, upto: int | None) -> int:
         removed = 0

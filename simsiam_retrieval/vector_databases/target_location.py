@@ -1,4 +1,4 @@
-"""Where a target is: a path of this machine, or an address."""
+"""The location of a target: a path on this machine, or an address."""
 
 import importlib
 import os
@@ -13,19 +13,43 @@ from ..core.text import printable
 
 
 def is_address(place: str) -> bool:
+    """Return whether a place is an address.
+
+    Args:
+        place: A path or an address.
+
+    Returns:
+        True for an address.
+    """
     return "://" in place
 
 
 def without_file(place: str) -> str:
-    """The path that a ``file://`` address means; any other place as it is."""
+    """Convert a ``file://`` address to a path.
+
+    Args:
+        place: A path or an address.
+
+    Returns:
+        The path; any other place unchanged.
+    """
     parts = urlsplit(place) if place.startswith("file://") else None
     return place if parts is None else url2pathname(parts.path)
 
 
 def check_address(address: str, schemes: tuple[str, ...], variable: str) -> str:
-    """``address``, if it is one.
+    """Check an address.
 
-    Raises :class:`UserError` for another scheme, no host, or a password in it: others can read command lines.
+    Args:
+        address: The address.
+        schemes: Allowed schemes.
+        variable: Environment variable for the password, for the message.
+
+    Returns:
+        The address.
+
+    Raises:
+        UserError: It has another scheme, no host, or contains a password: other users can read command lines.
     """
     try:
         parts = urlsplit(address)
@@ -41,9 +65,17 @@ def check_address(address: str, schemes: tuple[str, ...], variable: str) -> str:
 
 
 def local_folder(place: str, *, make: bool = True) -> Path:
-    """The folder ``place``, made if it is not there.
+    """Check that a folder can be written.
 
-    Raises :class:`UserError` when it is a file, or cannot be written.
+    Args:
+        place: The folder.
+        make: Whether to create it.
+
+    Returns:
+        Its absolute path.
+
+    Raises:
+        UserError: It is a file, or cannot be written.
     """
     folder = absolute(place)
     if folder.exists() and not folder.is_dir():
@@ -62,9 +94,18 @@ def local_folder(place: str, *, make: bool = True) -> Path:
 
 
 def installed(module: str, target: str, remedy: str | None = None) -> ModuleType:
-    """Import the library of a target, which its extra brings, or else ``remedy``.
+    """Import the library of a target.
 
-    Raises :class:`UserError` when it is not installed.
+    Args:
+        module: Name of the library.
+        target: Name of the extra that installs it.
+        remedy: How to install it; None for the extra.
+
+    Returns:
+        The imported library.
+
+    Raises:
+        UserError: It is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -74,7 +115,14 @@ def installed(module: str, target: str, remedy: str | None = None) -> ModuleType
 
 
 def one_line(error: BaseException) -> str:
-    """A library's complaint, cut to what fits behind our own words."""
+    """Shorten a library's error message to one line of 200 characters.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The message.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = printable(lines[0]) if lines else type(error).__name__
     return text if len(text) <= 200 else text[:199] + "…"

@@ -77,7 +77,7 @@ def test_everything_is_measured_beside_its_baselines(
         for name, guesses in subject.methods.items():
             assert (guesses.predicted == predictions.truth).mean() == pytest.approx(row["results"][name]["top1"])
             assert ((guesses.confidence > 1 / 3 - 1e-3) & (guesses.confidence <= 1)).all()
-    assert "--shots 100: class" in done.stderr and "LARS needs many images" in done.stderr
+    assert "--shots 100: class" in done.stderr and "LARS needs more images" in done.stderr
 
     # the same tables from the run, and the same numbers from the features that are now in the cache
     table = run_command("probe", "--table", run)

@@ -491,8 +491,8 @@ def test_files_without_batch_counters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("layer2.0.conv1.weight", float("nan"), "layer2.0.conv1.weight holds NaN"),
-        ("bn1.bias", float("inf"), "bn1.bias holds NaN or infinite"),
+        ("layer2.0.conv1.weight", float("nan"), "layer2.0.conv1.weight contains NaN"),
+        ("bn1.bias", float("inf"), "bn1.bias contains NaN or infinite"),
         ("layer4.1.bn2.running_var", -1.0, "negative variances"),
         ("layer4.1.bn2.weight", 3e38, "not finite numbers"),
     ],
@@ -517,9 +517,9 @@ def without(name: str) -> State:
     [
         ({}, "no network's weights"),
         ({"state_dict": {}}, "no network's weights"),
-        ({"epoch": 3, "optimizer": {"state": {}}}, "it holds: epoch, optimizer"),
-        ([torch.zeros(3)], "holds a list"),
-        (torch.zeros(3), "holds a Tensor"),
+        ({"epoch": 3, "optimizer": {"state": {}}}, "it contains: epoch, optimizer"),
+        ([torch.zeros(3)], "contains a list"),
+        (torch.zeros(3), "contains a Tensor"),
         ({"a": torch.zeros(3)}, "no ResNet in it"),
         ({"cls_token": torch.zeros(1, 1, 8), "blocks.0.attn.qkv.weight": torch.zeros(24, 8)}, "a transformer"),
         (without("layer3.0.downsample.0.weight"), "it lacks layer3.0.downsample.0.weight"),
@@ -528,12 +528,12 @@ def without(name: str) -> State:
         (bare() | {"conv1.weight": torch.zeros(64, 1, 7, 7)}, r"first convolution is \(64, 1, 7, 7\)"),
         (bare() | {"conv1.0.weight": torch.zeros(32, 3, 3, 3)}, "deep stem"),
         (bare() | {"layer2.0.conv1.weight": torch.zeros(9, 64, 3, 3)}, r"is \(9, 64, 3, 3\), not \(128, 64, 3, 3\)"),
-        (bare() | {"bn1.weight": torch.ones(64, dtype=torch.int8)}, "bn1.weight holds int8"),
+        (bare() | {"bn1.weight": torch.ones(64, dtype=torch.int8)}, "bn1.weight contains int8"),
         ({name: value for name, value in bare().items() if "layer4.1" not in name}, "2, 2, 2, 1 basic blocks"),
-        ({f"{side}.{name}": value for side in "ab" for name, value in bare().items()}, r"holds 2 ResNets \(a., b.\)"),
+        ({f"{side}.{name}": value for side in "ab" for name, value in bare().items()}, r"2 ResNets \(a., b.\)"),
         (bare() | {f"module.{name}": value for name, value in bare().items()}, "the same weights twice"),
         ({f"{'012356'['cbl'.index(k[0]) if k[0] != 'l' else int(k[5]) + 1]}.{k.partition('.')[2]}": v
-          for k, v in bare().items()}, "as in no program known"),
+          for k, v in bare().items()}, "no known program"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
@@ -670,14 +670,14 @@ def test_the_run_says_where_it_is_from_and_no_more(tmp_path: Path) -> None:
 def test_an_existing_run_is_left_alone(run_dir: Path, tmp_path: Path) -> None:
     file = saved(bare(), tmp_path / "w.pt")
     before = {path: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
-    with pytest.raises(UserError, match="there already"):
+    with pytest.raises(UserError, match="exists already"):
         convert(file, run_dir)
     assert before == {path: path.read_bytes() for path in run_dir.iterdir() if path.is_file()}
     with pytest.raises(UserError, match="already a run folder"):
         convert(run_dir, tmp_path / "run")
-    with pytest.raises(UserError, match="a folder; name"):
+    with pytest.raises(UserError, match="this is a folder; name"):
         convert(tmp_path, tmp_path / "run")
-    with pytest.raises(UserError, match="there already"):
+    with pytest.raises(UserError, match="exists already"):
         convert(file, file)
     (tmp_path / "empty").mkdir()
     convert(file, tmp_path / "empty")

@@ -162,7 +162,7 @@ def test_initialisations_bring_their_weights(run_dir: Path, encoder_file: Path, 
     torch.save({"state_dict": {**padded, "projector.0.weight": torch.rand(4, 512)}}, tmp_path / "padded.pth")
     (tmp_path / "broken.pth").write_bytes(b"PK nothing")
     for bad, said in (
-        ([str(tmp_path / "padded.pth")], "needs another stem"),
+        ([str(tmp_path / "padded.pth")], "with another stem"),
         ([str(run_dir), str(run_dir / "checkpoint.pt")], "the same weights twice"),
         ([str(tmp_path / "broken.pth")], "damaged"),
         ([str(tmp_path / "none.pth")], "no such"),

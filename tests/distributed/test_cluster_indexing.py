@@ -371,7 +371,7 @@ def test_what_the_user_can_mend_is_one_line(ray_index, run, folder, encoder, tmp
     refused(ray_index("--num-gpus", -1), "0 or more")
     refused(ray_index("--index", "flat"), "ivf")
     refused(ray_index(source="s3x://bucket/x"), "s3x")
-    refused(ray_index(source=[folder, folder / "sub"]), "lies in")
+    refused(ray_index(source=[folder, folder / "sub"]), "is inside")
     refused(run("index", folder, "--image-column", "x"), "--engine ray")
     refused(run("index", "s3://bucket/x"), "--engine ray")
     (tmp_path / "empty").mkdir()

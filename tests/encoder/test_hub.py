@@ -313,7 +313,7 @@ def test_a_new_repository_is_private_unless_it_is_to_be_public(hub: FakeHub, mod
     assert hub.repositories["acme/one"].private and not hub.repositories["acme/two"].private
     said: list[str] = []
     upload(model, files, "acme/one", public=True, say=said.append)
-    assert hub.repositories["acme/one"].private and "stays as visible as it is" in said[0]
+    assert hub.repositories["acme/one"].private and "the visibility of this one is unchanged" in said[0]
 
 
 def test_what_is_there_is_never_overwritten_without_replace(hub: FakeHub, model: Path, send: Upload) -> None:
@@ -345,7 +345,7 @@ def test_again_changes_nothing(hub: FakeHub, send: Upload) -> None:
     send()
     hub.requests.clear()
     for options in ({}, {"replace": True}):
-        assert send(**options).what.startswith("there already")
+        assert send(**options).what.startswith("uploaded already")
     assert hub.count("POST", "/commit/") == 0 and hub.count("PUT", "") == 0
 
 
@@ -387,7 +387,7 @@ def test_what_the_hub_refuses_is_one_line_and_the_same_command_goes_on(
     hub.fail(method, path, status)
     before = {file.path: file.sha256 for file in list_folder(model)}
     text = complaint(send)
-    assert words in text and str(model) in text and "the same command goes on" in text
+    assert words in text and str(model) in text and "run the same command to continue" in text
     assert {file.path: file.sha256 for file in list_folder(model)} == before
     assert NAME not in hub.repositories or hub.paths(NAME) == {".gitattributes"}  # nothing half
     send()
@@ -426,7 +426,7 @@ def test_a_commit_whose_answer_is_lost_is_not_made_twice(
     before = len(hub.repositories[NAME].trees)
     hub.fail("POST", "/commit/", LOST)
     outcome = send(replace=replace)
-    assert outcome.what.startswith("there already" if replace else "proposed already")
+    assert outcome.what.startswith("uploaded already" if replace else "proposed already")
     assert len(hub.repositories[NAME].trees) == before + 1
     assert len(hub.repositories[NAME].requests) == (0 if replace else 1)
 

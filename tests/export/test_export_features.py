@@ -104,7 +104,7 @@ def test_an_intermediate_layer(run_dir, squares, tmp_path):
     assert encoder.dim == 128 and "layer2.1" in encoder.metadata["features"]
     np.testing.assert_allclose(encoder.embed_pixels(squares), expected, atol=1e-5)
     assert (tmp_path / "middle.onnx").stat().st_size < 4e6  # what comes after is left out
-    with pytest.raises(UserError, match="holds no weights"):
+    with pytest.raises(UserError, match="contains no weights"):
         backbone_from_onnx(tmp_path / "middle.onnx")
 
 

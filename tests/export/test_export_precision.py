@@ -237,7 +237,7 @@ def test_only_float_files_can_be_trained_on(all_files):
     with torch.no_grad():
         a, b = original(x), restored(x)
     assert (a - b).norm() < 0.01 * a.norm()
-    with pytest.raises(UserError, match="holds no weights to train from"):
+    with pytest.raises(UserError, match="contains no weights to train from"):
         backbone_from_onnx(all_files / "encoder_int8.onnx")
 
 

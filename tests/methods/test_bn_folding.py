@@ -50,5 +50,5 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such"):
         backbone_from_onnx(tmp_path / "none.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"not protobuf at all")
-    with pytest.raises(UserError, match=r"damaged|holds no weights"):
+    with pytest.raises(UserError, match=r"damaged|contains no weights"):
         backbone_from_onnx(tmp_path / "bad.onnx")

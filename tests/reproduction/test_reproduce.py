@@ -186,7 +186,7 @@ def test_a_stopped_row_goes_on_to_the_same_end(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "checkpoint_clock", stopping)
         done = run(*at)
-    assert done.returncode == 130 and "the same command goes on" in done.stderr
+    assert done.returncode == 130 and "run the same command to continue" in done.stderr
     assert re.search(r"\(c\) lr not decayed +\| +– +\| +– \|", done.stdout)
     stopped = tmp_path / "out" / "table-1-b-seed0"
     assert (stopped / "checkpoint.pt").exists() and read_measurement(stopped) is None

@@ -1,8 +1,11 @@
 """A small encoder whose vectors can be worked out by hand, pictures for it, and what a collection of them holds."""
 
+from __future__ import annotations
+
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -10,7 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
-from simsiam_retrieval import Collection
+if TYPE_CHECKING:  # tests of training run where FAISS is not installed
+    from simsiam_retrieval import Collection
 
 SIDE = 8  # pixels that the small encoder sees of an image
 

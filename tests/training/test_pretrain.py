@@ -1132,7 +1132,7 @@ def test_every_method_trains_and_resumes(method: str, few_photos: Path, tmp_path
         (["--method", "moco-v2", "--no-stop-gradient"], "--no-stop-gradient belongs to --method simsiam or simclr or"),
         (["--queue-size", "9"], "--queue-size belongs to --method moco-v2, not to simsiam"),
         (["--alternation", "5", "--eta-average", "0.8"], "choose one"),
-        (["--alternation", "5", "--no-stop-gradient"], "nothing to act on"),
+        (["--alternation", "5", "--no-stop-gradient"], "has no effect with"),
         (["--method", "moco-v2", "--batch-size", "12"], "--batch-size 16 does"),
     ],
 )

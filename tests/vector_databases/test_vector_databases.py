@@ -204,7 +204,7 @@ def test_a_table_of_something_else_is_not_overwritten_unasked(kind: str, few: Co
     place = place_of(kind, tmp_path)
     hand_over(few, kind, place)
     with made(tmp_path / "stranger", 5) as stranger, made(tmp_path / "other", 5, "another encoder") as other:
-        with pytest.raises(UserError, match=r"holds another collection; choose another --name .* --replace"):
+        with pytest.raises(UserError, match=r"contains another collection; choose another --name .* --replace"):
             hand_over(stranger, kind, place)
         with pytest.raises(UserError, match=r"another encoder \(an encoder; this collection's is another encoder\)"):
             hand_over(other, kind, place)

@@ -1,0 +1,1 @@
+"""Programs of benchmarks/ that have to run unattended."""
