@@ -23,14 +23,9 @@ from .pieces import Piece
 
 OBJECT_STORE = 512 << 20  # bytes of shared memory for a cluster on this machine
 CONNECT_SECONDS = 10
-<<<<<<< HEAD
-ROUND = 1000  # pieces that are handed to Ray at a time
-LOOK_SECONDS = 0.5  # between two looks at the progress
-OWNER_FILE = "owner.lock"  # in Ray's folder, held by the process that started it
-=======
 ROUND = 1000  # pieces that are given to Ray at once
 LOOK_SECONDS = 0.5  # time between two queries of the progress
->>>>>>> main
+OWNER_FILE = "owner.lock"  # in Ray's folder, held by the process that started it
 INSTALL = "pip install 'simsiam-retrieval[distributed]'"
 
 

@@ -25,12 +25,8 @@ from .timm_weights import save_weights, timm_config
 WEIGHTS = "model.safetensors"
 PREPROCESSING = "preprocessor_config.json"
 PICTURE = "curves.png"
-<<<<<<< HEAD
 LEFT_SECONDS = 3600  # a folder that nothing was written to for so long was left by a process that was killed
-BILINEAR = 2  # Pillow's number
-=======
 BILINEAR = 2  # Pillow's number for bilinear resampling
->>>>>>> main
 
 
 @dataclass(frozen=True)
