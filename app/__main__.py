@@ -39,7 +39,7 @@ class Arguments:
 
 def main() -> None:
     arguments = cli.parse(Arguments, "app", examples=EXAMPLES)
-    # imported here so that --help answers at once
+    # imported here, so that --help is fast
     from simsiam_retrieval.collection import Collection
     from simsiam_retrieval.core.known_collections import find_collection
 

@@ -1,1 +1,1 @@
-"""Run folder -> ONNX: the graph, the check against torch, the file."""
+"""Exporting a run folder to ONNX: the graph, the check against PyTorch, the file."""

@@ -51,6 +51,11 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command.
+
+    Raises:
+        UserError: An option is wrong, or a file is below its bound.
+    """
     arguments = cli.parse(Arguments, "export")
     precisions = list(dict.fromkeys(word.strip() for word in arguments.precision.split(",") if word.strip()))
     if not set(precisions) <= {"fp32", "fp16", "int8"} or not precisions:

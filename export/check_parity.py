@@ -1,4 +1,4 @@
-"""Does an exported file give what the torch model gives? Measured on held-out images before the file is kept."""
+"""Comparing an exported file with the PyTorch model on held-out images, before the file is kept."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from simsiam_retrieval.encoder.onnx_encoder import Encoder
-from simsiam_retrieval.images.decode import centre_square, decode
+from simsiam_retrieval.images.decode import read_image, square_of
 
 from .exported_network import UnitVectors
 from .held_out_images import Squares
 
 NEIGHBOURS = 10
-TIE = 1e-5  # cosines closer than this are in no order: copies of an image, float32 rounding
+TIE = 1e-5  # cosines closer than this count as equal: copies of an image, float32 rounding
 VOTING = 20  # neighbours of the kNN classifier
 TEMPERATURE = 0.1
 BATCHES = (1, 2, 7, 64)
@@ -25,35 +25,70 @@ WHOLE_IMAGES = 32
 
 @dataclass(frozen=True)
 class Parity:
-    """Differences between the torch model and an exported file over ``images`` held-out images."""
+    """Differences between the PyTorch model and an exported file.
+
+    Attributes:
+        images: Number of held-out images.
+        largest_difference: Largest difference of a component of a unit vector, from the same pixels.
+        mean_difference: Mean difference of the components.
+        smallest_cosine: Smallest cosine between an image's two vectors, from the same pixels; 1 means equal.
+        mean_cosine: Mean cosine between an image's two vectors.
+        recall_at_10: Fraction of PyTorch's top 10 that is also in the file's top 10, among the held-out images.
+        smallest_cosine_whole: Smallest cosine between a file's vector of an image cropped by Pillow and its vector of
+            the whole image, cropped by the graph.
+        batches: Batch sizes that were run.
+        largest_batch_difference: Largest difference of a component between batch sizes.
+        knn: Top-1 of kNN with the file's vectors, leave one out, in [0, 1]; None without labels.
+        knn_torch: The same with PyTorch's vectors.
+    """
 
     images: int
-    largest_difference: float  # over all components of all unit vectors, from the same pixels
+    largest_difference: float
     mean_difference: float
-    smallest_cosine: float  # of an image's two vectors, from the same pixels; 1 is equal
+    smallest_cosine: float
     mean_cosine: float
-    recall_at_10: float  # of torch's 10 nearest of the held-out images, the part among the file's 10 nearest
-    smallest_cosine_whole: float  # of a file's vectors of an image cropped by Pillow, and of the whole by the graph
-    batches: tuple[int, ...]  # batch sizes that were run
-    largest_batch_difference: float  # of a component, between batch sizes
-    knn: float | None  # top-1 in [0, 1] with the file's vectors, leave one out; None without labels
+    recall_at_10: float
+    smallest_cosine_whole: float
+    batches: tuple[int, ...]
+    largest_batch_difference: float
+    knn: float | None
     knn_torch: float | None
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the values for ``export.json``.
+
+        Returns:
+            Name -> value.
+        """
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The torch model's vectors of held-out images."""
+    """The PyTorch model's vectors of held-out images.
+
+    Attributes:
+        squares: The images.
+        vectors: float32 (n, dim).
+        labels: int64 (n,), or None.
+    """
 
     squares: Squares
-    vectors: NDArray[np.float32]  # (n, dim)
+    vectors: NDArray[np.float32]
     labels: NDArray[np.int64] | None
 
 
 def torch_vectors(network: UnitVectors, pixels: NDArray[np.uint8], *, batch_size: int = 32) -> NDArray[np.float32]:
-    """Unit vectors (n, dim) of ``pixels`` (n, s, s, 3) through torch, in float32 on the CPU."""
+    """Embed images with PyTorch, in float32 on the CPU.
+
+    Args:
+        network: The network.
+        pixels: uint8 (n, s, s, channels).
+        batch_size: Images per batch.
+
+    Returns:
+        Unit vectors, float32 (n, dim).
+    """
     vectors = []
     with torch.inference_mode():
         for start in range(0, len(pixels), batch_size):
@@ -63,14 +98,31 @@ def torch_vectors(network: UnitVectors, pixels: NDArray[np.uint8], *, batch_size
 
 
 def refer(network: UnitVectors, squares: Squares, labels: dict[Path, str]) -> Reference:
-    """Embed held-out images with torch; ``labels`` may be empty."""
+    """Embed held-out images with PyTorch.
+
+    Args:
+        network: The network.
+        squares: The images.
+        labels: File -> class; may be empty.
+
+    Returns:
+        The vectors.
+    """
     classes = sorted(set(labels.values()))
     numbers = np.array([classes.index(labels[file]) for file in squares.files]) if labels else None
     return Reference(squares, torch_vectors(network, squares.pixels), numbers)
 
 
 def measure(reference: Reference, encoder: Encoder) -> Parity:
-    """Embed the same images with ``encoder`` and compare; then whole files, and several batch sizes."""
+    """Embed the same images with an exported file and compare; also whole files, and several batch sizes.
+
+    Args:
+        reference: PyTorch's vectors.
+        encoder: The exported file.
+
+    Returns:
+        The differences.
+    """
     a, b = reference.vectors, in_batches(encoder, reference.squares.pixels)
     difference = np.abs(a - b)
     cosine = (a * b).sum(axis=1)
@@ -91,16 +143,33 @@ def measure(reference: Reference, encoder: Encoder) -> Parity:
 
 
 def in_batches(encoder: Encoder, pixels: NDArray[np.uint8], size: int = 32) -> NDArray[np.float32]:
-    """Vectors of ``pixels`` (n, s, s, 3), ``size`` at a time."""
+    """Embed images in batches.
+
+    Args:
+        encoder: The encoder.
+        pixels: uint8 (n, s, s, channels).
+        size: Images per batch.
+
+    Returns:
+        float32 (n, dim).
+    """
     return np.concatenate([encoder.embed_pixels(pixels[at : at + size]) for at in range(0, len(pixels), size)])
 
 
 def neighbour_recall(reference: NDArray[np.float32], vectors: NDArray[np.float32], k: int = NEIGHBOURS) -> float:
-    """Recall@k of the neighbours that ``vectors`` give against those of ``reference``; both (n, dim), unit rows.
+    """Compute recall@k of the neighbours by ``vectors`` against those by ``reference``.
 
-    Each image is a query among all others. A neighbour counts when the reference has it among its ``k`` nearest, or no
-    farther than the ``k``-th by ``TIE``, so that equal images in another order are no fault. With n - 1 images or fewer
-    to find, all of them are found.
+    Each image is a query among all others. A neighbour counts if the reference has it among its ``k`` nearest, or at
+    most ``TIE`` farther than the ``k``-th. Equal images in another order are therefore no error. If there are ``k``
+    other images or fewer, recall is 1.
+
+    Args:
+        reference: Unit rows, float32 (n, dim).
+        vectors: Unit rows, float32 (n, dim).
+        k: Number of neighbours.
+
+    Returns:
+        Recall in [0, 1].
     """
     k = min(k, len(reference) - 1)
     own = reference @ reference.T
@@ -113,9 +182,16 @@ def neighbour_recall(reference: NDArray[np.float32], vectors: NDArray[np.float32
 
 
 def knn_accuracy(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Top-1 of the weighted kNN classifier (Wu et al. 2018, section 3.4), each image among all others.
+    """Compute top-1 of the weighted kNN classifier (Wu et al. 2018, section 3.4), leave one out.
 
     ``VOTING`` neighbours vote with exp(cosine / ``TEMPERATURE``).
+
+    Args:
+        vectors: Unit rows, float32 (n, dim).
+        labels: int64 (n,).
+
+    Returns:
+        Accuracy in [0, 1].
     """
     k = min(VOTING, len(vectors) - 1)
     similarity = vectors @ vectors.T
@@ -128,19 +204,20 @@ def knn_accuracy(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> flo
 
 
 def _whole(encoder: Encoder, files: Sequence[Path]) -> float:
-    """The graph's resampling equals Pillow's but for a grey level here and there; this shows what that matters."""
+    """Smallest cosine between whole images and Pillow's crops: the graph's resampling differs by some grey levels."""
     cosines = []
     for file in files:
-        image = decode(file, short_side=encoder.decode_side)
-        square = centre_square(image, encoder.image_size)
-        whole, cut = (encoder.embed_pixels(np.asarray(pixels)[None])[0] for pixels in (image, square))
+        decoded = read_image(file, encoder.decode_side, encoder.reading)
+        image = np.asarray(decoded.image) if decoded.planes is None else decoded.planes
+        square = square_of(decoded, encoder.image_size)
+        whole, cut = (encoder.embed_pixels(pixels[None])[0] for pixels in (image, square))
         cosines.append(float(whole @ cut))
     return min(cosines)
 
 
 def _batch_difference(encoder: Encoder, pixels: NDArray[np.uint8]) -> float:
-    """The same images one by one and in batches of each size."""
-    pixels = np.resize(pixels, (max(BATCHES), *pixels.shape[1:]))  # repeats what there is
+    """Largest difference between vectors of single images and of batches of each size."""
+    pixels = np.resize(pixels, (max(BATCHES), *pixels.shape[1:]))  # repeats the images
     singly = np.concatenate([encoder.embed_pixels(pixels[at : at + 1]) for at in range(len(pixels))])
     differences = [np.abs(encoder.embed_pixels(pixels[:size]) - singly[:size]).max() for size in BATCHES]
     return float(max(differences))

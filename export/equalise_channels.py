@@ -1,9 +1,9 @@
-"""Channels of one range: what 8 bits per tensor need, and what costs nothing when the encoder runs.
+"""Equalising the ranges of channels: 8 bits per tensor need it, and it costs nothing when the encoder runs.
 
-A channel of small values has few of a tensor's 256 steps. Between two convolutions a channel may be scaled down by any
-positive factor and up again by the weights that read it (Nagel et al. 2019, "Data-free quantization through weight
-equalization and bias correction", section 4.1; here the factors come from activations, and the channels of a residual
-stream have one factor each from its first block to its last).
+A channel with small values uses few of a tensor's 256 steps. Between two convolutions a channel may be scaled down by
+any positive factor, if the weights that read it scale it up again (Nagel et al. 2019, "Data-free quantization through
+weight equalization and bias correction", section 4.1). Here the factors come from activations, and each channel of a
+residual stream has one factor from its first block to its last.
 """
 
 from collections.abc import Iterable
@@ -13,13 +13,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-SHARE = 0.5  # of a channel's range that its factor takes (in the exponent); the rest is left to the weights
-SMALLEST = 1e-3  # of the widest channel's range: channels that are never active are not blown up without end
-KEPT = ("Relu", "MaxPool", "Add")  # a positive factor passes through them unchanged
+SHARE = 0.5  # exponent of a channel's range in its factor; the weights take the rest
+SMALLEST = 1e-3  # smallest range, as a fraction of the widest channel's: limits the factors of inactive channels
+KEPT = ("Relu", "MaxPool", "Add")  # a positive factor passes through these operators unchanged
 
 
 class Streams:
-    """Which tensors of a network must be scaled alike: those that Add, Relu and MaxPool tie together."""
+    """Groups of tensors that must have the same scale, because Add, Relu or MaxPool connects them.
+
+    Args:
+        network: The network's graph.
+    """
 
     def __init__(self, network: ModelProto) -> None:
         self._parent: dict[str, str] = {}
@@ -33,7 +37,7 @@ class Streams:
         self.convolutions = [node for node in graph.node if node.op_type == "Conv" and node.input[1] in constants]
         self.tensors = [node.output[0] for node in (*self.convolutions, *tied)]
         known = {node.output[0] for node in tied} | {node.output[0] for node in self.convolutions}
-        self.means = []  # a mean over positions, or over those of a cell, can be scaled back behind it
+        self.means = []  # means over positions: the factor can be removed after them
         fixed = {self.of(value.name) for value in (*graph.input, *graph.output)}
         for node in graph.node:
             reads = [name for name in node.input if name in known]
@@ -46,16 +50,28 @@ class Streams:
         self.free = {self.of(name) for name in self.tensors} - fixed
 
     def of(self, tensor: str) -> str:
-        """The name that stands for all tensors tied to ``tensor``."""
+        """Return the name of the group of a tensor.
+
+        Args:
+            tensor: Name of the tensor.
+
+        Returns:
+            Name of one tensor that represents the group.
+        """
         while self._parent.setdefault(tensor, tensor) != tensor:
             tensor = self._parent[tensor]
         return tensor
 
 
 def equalised(network: ModelProto, ranges: dict[str, NDArray[np.float32]]) -> ModelProto:
-    """A copy of a network that computes the same with channels of more equal range.
+    """Copy a network so that it computes the same with channels of more equal range.
 
-    ``ranges``: for each of ``Streams.tensors`` the typical largest absolute value of each channel (c,).
+    Args:
+        network: The network's graph.
+        ranges: For each of ``Streams.tensors``: the typical largest absolute value of each channel (c,).
+
+    Returns:
+        The new graph.
     """
     streams = Streams(network)
     widest: dict[str, NDArray[np.float32]] = {}
@@ -85,7 +101,14 @@ def equalised(network: ModelProto, ranges: dict[str, NDArray[np.float32]]) -> Mo
 
 
 def channel_ranges(outputs: Iterable[dict[str, NDArray[np.float32]]]) -> dict[str, NDArray[np.float32]]:
-    """The largest absolute value in each channel of each tensor (n, c, h, w), averaged over images."""
+    """Compute the largest absolute value in each channel, averaged over images.
+
+    Args:
+        outputs: Batches: name of the tensor -> values (n, c, h, w).
+
+    Returns:
+        Name of the tensor -> float32 (c,).
+    """
     total: dict[str, NDArray[np.float64]] = {}
     images = 0
     for batch in outputs:
@@ -96,7 +119,7 @@ def channel_ranges(outputs: Iterable[dict[str, NDArray[np.float32]]]) -> dict[st
 
 
 def _factors(ranges: NDArray[np.float32]) -> NDArray[np.float64]:
-    if ranges.max() <= 0:  # nothing ever passes here
+    if ranges.max() <= 0:  # the tensor is always zero
         return np.ones(len(ranges))
     return (np.maximum(ranges, SMALLEST * ranges.max()) / ranges.mean()).astype(np.float64) ** SHARE
 

@@ -1,4 +1,4 @@
-"""What an export says of its files: ``export.json`` beside them, and a table."""
+"""The report of an export: ``export.json`` next to the files, and a table."""
 
 import json
 from collections.abc import Sequence
@@ -22,18 +22,32 @@ COMPUTES = {
 
 @dataclass(frozen=True)
 class Exported:
-    """What became of one file."""
+    """The result for one file.
+
+    Attributes:
+        file: The file.
+        precision: "fp32", "fp16" or "int8".
+        parity: Differences to the PyTorch model.
+        size: Size in bytes.
+        checked_on: The images that it was checked on, in words.
+        refused: Why it was not written, or None.
+    """
 
     file: Path
     precision: str
     parity: Parity
-    size: int  # bytes
-    checked_on: str  # which images
-    refused: str | None = None  # why it was not written
+    size: int
+    checked_on: str
+    refused: str | None = None
 
 
 def add_to_report(exported: Exported, facts: dict[str, Any]) -> None:
-    """Put a file's row into ``export.json`` beside it; rows of other files that are still there stay."""
+    """Add a file to ``export.json``. Entries of other existing files stay.
+
+    Args:
+        exported: The result for the file.
+        facts: Further facts.
+    """
     file = exported.file.parent / REPORT
     rows = {name: row for name, row in read_report(file).items() if (file.parent / name).exists()}
     rows[exported.file.name] = {**facts, "bytes": exported.size, "parity": exported.parity.as_dict()}
@@ -41,7 +55,14 @@ def add_to_report(exported: Exported, facts: dict[str, Any]) -> None:
 
 
 def read_report(file: Path) -> dict[str, dict[str, Any]]:
-    """Rows of an ``export.json`` by file name; none where there is no such report."""
+    """Read ``export.json``.
+
+    Args:
+        file: The report.
+
+    Returns:
+        File name -> entry; empty if there is no such report.
+    """
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
         return dict(report["files"]) if report.get("format") == FORMAT else {}
@@ -50,7 +71,14 @@ def read_report(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def table(exported: Sequence[Exported]) -> str:
-    """The figures, a line per file, for a terminal."""
+    """Format the numbers for a terminal, one line per file.
+
+    Args:
+        exported: The results.
+
+    Returns:
+        The table.
+    """
     labelled = any(row.parity.knn is not None for row in exported)
     head = ["file", "MB", "largest diff.", "mean diff.", "least cosine", "recall@10", "batches"]
     rows = [head + (["kNN", "torch's"] if labelled else [])]

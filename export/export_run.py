@@ -1,4 +1,4 @@
-"""Write a run's encoder files, each once it has been shown to be right."""
+"""Exporting a run: each file is written only if it agrees with the PyTorch model."""
 
 import hashlib
 import tempfile
@@ -19,6 +19,7 @@ from simsiam_retrieval.core.progress import bar
 from simsiam_retrieval.core.version import __version__
 from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.evaluation.extractors import weights_hash
+from simsiam_retrieval.images.reading import Reading
 from simsiam_retrieval.methods.feature_description import METADATA_KEY, WHOLE, Features
 from simsiam_retrieval.methods.pooling import PooledStages
 from simsiam_retrieval.metrics.whitening import COMPONENTS, FEWEST, Whitening, fit_whitening, power_for
@@ -33,16 +34,21 @@ from .half_precision import in_half
 from .held_out_images import HELD_OUT_IMAGES, Split, Squares, choose, decoded
 from .int8 import PERCENTILE, Calibrated, calibrate
 
-FLOAT_LAYERS = (0, 1, 3, 5)  # convolutions left in float, from the first: what int8 tries until recall is reached
-MARGIN = 0.005  # of recall above the bound that the calibration images must show, as they were calibrated on
-EQUAL_WHOLE = 0.99  # at least, the cosine of a vector from Pillow's crop and one from the graph's own
+FLOAT_LAYERS = (0, 1, 3, 5)  # int8: numbers of first convolutions in float32 that are tried until recall is enough
+MARGIN = 0.005  # recall above the bound that the calibration images must have, because ranges are fitted to them
+EQUAL_WHOLE = 0.99  # smallest cosine between vectors of Pillow's crop and of the graph's own
 
 
 @dataclass(frozen=True)
 class Bound:
-    """What a file must reach on held-out images to be written."""
+    """The limits that a file must meet on held-out images to be written.
 
-    largest_difference: float  # of a component of a unit vector
+    Attributes:
+        largest_difference: Of a component of a unit vector.
+        recall_at_10: Smallest recall@10.
+    """
+
+    largest_difference: float
     recall_at_10: float
 
 
@@ -51,16 +57,33 @@ BOUNDS = {"fp32": Bound(1e-4, 0.99), "fp16": Bound(5e-3, 0.97), "int8": Bound(2.
 
 @dataclass(frozen=True)
 class Settings:
-    """What is exported, and on which images it is fitted and checked."""
+    """What is exported, and the images that it is fitted to and checked on.
 
-    image_size: int | None = None  # pixels; None: the one trained at
-    features: str | None = None  # a description, see ``simsiam_retrieval/methods/feature_description.py``
+    Attributes:
+        image_size: Side in pixels at which images are embedded; None for that of training.
+        features: A feature description, see ``simsiam_retrieval/methods/feature_description.py``.
+        layer: Layer whose features are used.
+        with_projector: Whether to use the projector's output.
+        dim: Numbers kept by PCA.
+        whiten: Whether to whiten.
+        whiten_power: Power of the whitening; None for ``power_for``.
+        float_layers: Convolutions that int8 leaves in float32; None for as few as reach the bound.
+        calibrate: Folder of images for calibration.
+        fit: Folder of images for PCA.
+        held_out: Folder of images for the check.
+        images: Number of images for the check.
+        licence: Licence of the weights.
+        force: Whether to write a file below its bound.
+    """
+
+    image_size: int | None = None
+    features: str | None = None
     layer: str | None = None
     with_projector: bool = False
     dim: int | None = None
     whiten: bool = False
-    whiten_power: float | None = None  # of the axes' deviations that whitening divides by; None: by ``power_for``
-    float_layers: int | None = None  # None: as few as reach the bound
+    whiten_power: float | None = None
+    float_layers: int | None = None
     calibrate: Path | None = None
     fit: Path | None = None
     held_out: Path | None = None
@@ -69,44 +92,57 @@ class Settings:
     force: bool = False
 
     def check(self) -> None:
-        """Raise :class:`UserError` for settings that make no sense, before anything is loaded."""
+        """Check all values before anything is loaded.
+
+        Raises:
+            UserError: A value or a combination is wrong.
+        """
         if self.image_size is not None and not 8 <= self.image_size <= 2048:
             raise UserError(f"--image-size {self.image_size} is out of range; give 8 to 2048")
         if self.features is not None:
             asked = Features.parse(self.features)
             if self.layer is not None or self.with_projector:
-                raise UserError("--features says all about the features; leave out --layer and --with-projector")
+                raise UserError("--features describes the features completely; leave out --layer and --with-projector")
             if asked.dim is not None and (self.dim is not None or self.whiten):
                 raise UserError(f"--features {self.features} has PCA in it; leave out --dim and --whiten")
         if self.layer is not None and self.with_projector:
-            raise UserError("--layer and --with-projector exclude each other: the projector reads the last layer")
+            raise UserError("--layer cannot be combined with --with-projector: the projector reads the last layer")
         if self.dim is not None and self.dim < 1:
             raise UserError(f"--dim {self.dim}: give at least 1")
         if self.images < 20:
-            raise UserError(f"--images {self.images}: give at least 20; neighbours among fewer say nothing")
+            raise UserError(f"--images {self.images}: give at least 20; recall among fewer means nothing")
         if self.float_layers is not None and self.float_layers < 0:
             raise UserError(f"--float-layers {self.float_layers}: give 0 or more")
         if self.fit is not None and not self.reduces:
-            raise UserError("--fit names images for PCA; add --dim or --whiten")
+            raise UserError("--fit needs --dim or --whiten")
         if self.whiten_power is not None and not 0 < self.whiten_power <= 1:
             raise UserError(f"--whiten-power {self.whiten_power:g}: give more than 0 and at most 1")
         if self.whiten_power not in (None, 1) and not self.whiten:
-            raise UserError("--whiten-power says how far to whiten; add --whiten")
+            raise UserError("--whiten-power needs whitening; add --whiten")
 
     @property
     def reduces(self) -> bool:
-        """Whether PCA is asked for."""
+        """Whether there is a PCA."""
         described = self.features is not None and Features.parse(self.features).dim is not None
         return described or self.dim is not None or self.whiten
 
 
 def export_run(run: Path, file: Path, *, precision: str = "fp32", image_size: int | None = None) -> Parity:
-    """Export the backbone of ``run`` to ``file``, with preprocessing and l2-normalisation in the graph.
+    """Export the backbone of a run, with preprocessing and l2-normalisation in the graph.
 
-    ``precision``: "fp32", "fp16" or "int8". ``image_size``: side at which images are embedded; by default the one
-    trained at. For more see :func:`export_files`, of which this is the simple case.
+    This is the simple form of ``export_files``.
 
-    Raises :class:`UserError` when the file is not within its bound, or the run is damaged.
+    Args:
+        run: The run folder.
+        file: The ONNX file to write.
+        precision: "fp32", "fp16" or "int8".
+        image_size: Side in pixels at which images are embedded; None for that of training.
+
+    Returns:
+        Differences to the PyTorch model.
+
+    Raises:
+        UserError: The file does not meet its bound, or the run is damaged.
     """
     (exported,) = export_files(run, {precision: file}, Settings(image_size=image_size))
     if exported.refused is not None:
@@ -117,15 +153,25 @@ def export_run(run: Path, file: Path, *, precision: str = "fp32", image_size: in
 def export_files(
     run: Path, files: Mapping[str, Path], settings: Settings, say: Callable[[str], None] = lambda text: None
 ) -> list[Exported]:
-    """Export ``run`` to ``files``, by precision, and add what was measured to ``export.json`` beside each.
+    """Export a run to several files, and add the measurements to ``export.json``.
 
-    Each file is checked against torch on held-out images. One below its bound is not written, and says so in
-    ``refused``, unless ``settings.force``; the others are. ``say`` is told what took a decision.
+    Each file is compared with PyTorch on held-out images. A file below its bound is not written, unless
+    ``settings.force``; its ``refused`` says why. The other files are written.
 
-    Raises :class:`UserError` when the run is damaged, images are missing or a file cannot be written.
+    Args:
+        run: The run folder.
+        files: Precision -> file to write.
+        settings: What is exported.
+        say: Called with messages about decisions.
+
+    Returns:
+        The results.
+
+    Raises:
+        UserError: The run is damaged, images are missing, or a file cannot be written.
     """
     settings.check()
-    Run(run).config()  # what is no run should say so first
+    Run(run).config()  # fails first if it is no run folder
     for precision, file in files.items():
         if precision not in FILES:
             raise UserError(f"--precision {precision}: choose from {', '.join(FILES)}")
@@ -141,7 +187,7 @@ def export_files(
 
 @dataclass
 class _Job:
-    """A network on its way into one or several files."""
+    """A prepared network that is exported to one or several files."""
 
     settings: Settings
     size: int
@@ -149,12 +195,24 @@ class _Job:
     graph: ModelProto
     reference: Reference
     checked_on: str
-    examples: bool  # stand in for the run's own images
+    examples: bool  # whether the example photos replace the run's own images
     calibration: Squares | None
     metadata: dict[str, str]
 
     def export(self, precision: str, file: Path, say: Callable[[str], None]) -> Exported:
-        """Write ``file`` where it is within its bound, and report it."""
+        """Write a file if it meets its bound, and report it.
+
+        Args:
+            precision: "fp32", "fp16" or "int8".
+            file: The file to write.
+            say: Called with messages.
+
+        Returns:
+            The result.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
         graph = self._in_precision(precision, say)
         with tempfile.TemporaryDirectory() as folder:
             temporary = Path(folder) / FILES[precision]
@@ -167,7 +225,7 @@ class _Job:
         if refused is not None:
             return exported
         if fault is not None:
-            say(f"{file}: written as --force asks, although {fault}")
+            say(f"{file}: written because of --force; {fault}")
         try:
             with replacing(file) as temporary:
                 temporary.write_bytes(content)
@@ -206,10 +264,11 @@ class _Job:
         pixels = self.calibration.pixels
         wanted = torch_vectors(self.network, pixels)
         recalls: dict[int, float] = {}
+        read_as = {key: value for key, value in self.metadata.items() if key == "reading"}
         for layers in FLOAT_LAYERS:
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "trial.onnx"
-                save(with_preprocessing(calibrated.quantised(layers), self.size, {}), file)
+                save(with_preprocessing(calibrated.quantised(layers), self.size, read_as), file)
                 recalls[layers] = neighbour_recall(wanted, in_batches(Encoder(file, device="cpu"), pixels))
             if recalls[layers] >= BOUNDS["int8"].recall_at_10 + MARGIN:
                 break
@@ -259,9 +318,12 @@ def _prepare(run: Path, settings: Settings, say: Callable[[str], None], *, needs
         "exported_with": f"torch {torch.__version__}, onnx {onnx.__version__}, onnxruntime {onnxruntime.__version__}",
         "version": __version__,
     }
+    reading = config.reading
+    if reading != Reading():
+        metadata["reading"] = reading.text()
     wanted = _reduction(settings, features)
     if wanted is not None:
-        squares = decoded(split.fitting, size, "decoding images for PCA")
+        squares = decoded(split.fitting, size, "decoding images for PCA", reading)
         vectors = torch.from_numpy(torch_vectors(network, squares.pixels))
         reduction, power = _fitted(vectors, wanted, say)
         dim = None if reduction is None else reduction.projection.shape[1]
@@ -273,8 +335,10 @@ def _prepare(run: Path, settings: Settings, say: Callable[[str], None], *, needs
     if features is not None:
         metadata[METADATA_KEY] = str(features)
     metadata["identity"] = weights_hash(network)
-    calibration = decoded(split.calibration, size, "decoding images to calibrate on") if needs_calibration else None
-    squares = decoded(split.held_out, size, "decoding images to check on")
+    calibration = None
+    if needs_calibration:
+        calibration = decoded(split.calibration, size, "decoding images to calibrate on", reading)
+    squares = decoded(split.held_out, size, "decoding images to check on", reading)
     checked_on = _checked_on(squares, split, settings)
     reference = refer(network, squares, split.labels)
     graph = network_graph(network, size)
@@ -291,7 +355,7 @@ def _size(settings: Settings, described: dict, config: Config, say: Callable[[st
 
 
 def _features(settings: Settings, described: dict, say: Callable[[str], None]) -> Features | None:
-    """The description to export by: the one asked for, or that of the encoder which the run began from."""
+    """The feature description for the export: the user's, or that of the encoder that the run started from."""
     if settings.features is not None:
         return Features.parse(settings.features)
     other = settings.layer is not None or settings.with_projector or settings.reduces
@@ -304,11 +368,11 @@ def _features(settings: Settings, described: dict, say: Callable[[str], None]) -
 
 @dataclass(frozen=True)
 class _Asked:
-    """A reduction; None is for ``power_for`` and the defaults to choose."""
+    """A reduction; None leaves the choice to ``power_for`` and the defaults."""
 
     dim: int | None
     power: float | None
-    at_most: bool = False  # fewer axes than ``dim`` will do
+    at_most: bool = False  # whether fewer axes than ``dim`` are enough
 
 
 def _reduction(settings: Settings, features: Features | None) -> _Asked | None:
@@ -322,7 +386,7 @@ def _reduction(settings: Settings, features: Features | None) -> _Asked | None:
 
 
 def _fitted(vectors: torch.Tensor, asked: _Asked, say: Callable[[str], None]) -> tuple[Whitening | None, float]:
-    """The reduction that is asked for, fitted to ``vectors``, and its power; None where images are too few."""
+    """The reduction fitted to ``vectors``, and its power; None if there are too few images."""
     images, dim, power = len(vectors), asked.dim or COMPONENTS, asked.power
     if power is None:
         power = power_for(images)
@@ -346,9 +410,9 @@ def _fitted(vectors: torch.Tensor, asked: _Asked, say: Callable[[str], None]) ->
 
 def _fault(parity: Parity, precision: str, reduced: bool) -> str | None:
     bound = BOUNDS[precision]
-    # PCA whitening stretches small differences, and exact ones: float32 keeps 7 digits of each
+    # PCA whitening enlarges small differences, even rounding errors of float32
     largest = bound.largest_difference * (10 if reduced else 1)
-    if not parity.largest_difference <= largest:  # nan is a fault, too
+    if not parity.largest_difference <= largest:  # in this form NaN is a fault, too
         return f"it differs from the torch model by {parity.largest_difference:.2g} (limit {largest:.2g})"
     if parity.recall_at_10 < bound.recall_at_10:
         help = "--force writes it" + ("; --float-layers 9 helps" if precision == "int8" else "")
@@ -372,7 +436,7 @@ def _versions(versions: Mapping[str, str]) -> str:
 
 
 def _training(config: Config, described: dict, licence: str | None) -> dict[str, str]:
-    """What the file says of its training; of converted weights only what is known."""
+    """What the file says about its training; for converted weights only what is known."""
     converted = described.get("converted")
     if converted is None:
         return {

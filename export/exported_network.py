@@ -1,4 +1,4 @@
-"""What is exported: which features of a run's network, and what becomes of them on their way to a unit vector."""
+"""The exported network: features of a run's network, and the steps from them to a unit vector."""
 
 from pathlib import Path
 
@@ -13,11 +13,17 @@ from simsiam_retrieval.training.run_folder import load_projector
 
 
 class UnitVectors(nn.Module):
-    """Backbone with its normalisation before and unit length after: float (n, 3, s, s) in [0, 255] -> (n, dim).
+    """A backbone with normalisation before it and scaling to unit length after it.
 
-    ``backbone`` is a whole one, or its ``PooledStages`` (``methods/pooling.py``). Maps (n, c, h, w) of an intermediate
-    ``layer`` are averaged over the image; then come ``projector`` and ``reduction``, where there are any. A reduction
-    is applied to unit vectors, as the probe's whitening is.
+    Input: float (n, 3, s, s) in [0, 255]. Output: (n, dim). Maps (n, c, h, w) of an intermediate ``layer`` are averaged
+    over the image. Then ``projector`` and ``reduction`` follow, if there are any. A reduction is applied to unit
+    vectors, like the probe's whitening.
+
+    Args:
+        backbone: A whole backbone, or its ``PooledStages`` (``methods/pooling.py``).
+        layer: Name of an intermediate layer, or None.
+        projector: Projector, or None.
+        reduction: PCA, or None.
     """
 
     trainable: nn.Module | None
@@ -36,7 +42,7 @@ class UnitVectors(nn.Module):
     ) -> None:
         super().__init__()
         self.normalisation = backbone.normalisation
-        # the backbone, or its first stages, where training can go on from the file; not a second set of parameters
+        # the part that can be trained again from the file; object.__setattr__ avoids a second registration
         object.__setattr__(self, "trainable", backbone if layer is None else None)
         self.backbone = backbone if layer is None else _up_to(backbone, layer)
         self.projector = projector
@@ -50,8 +56,16 @@ class UnitVectors(nn.Module):
         self.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Compute unit vectors.
+
+        Args:
+            pixels: float (n, 3, s, s) in [0, 255].
+
+        Returns:
+            float (n, dim).
+        """
         features = self.backbone((pixels - self.pixel_mean) / self.pixel_std)
-        if isinstance(features, dict):  # of a feature extractor
+        if isinstance(features, dict):  # the output of a feature extractor
             features = features["features"]
         if features.ndim == 4:
             features = features.mean(dim=(2, 3))
@@ -64,16 +78,26 @@ class UnitVectors(nn.Module):
 
 
 def with_projector(run: Path) -> nn.Module:
-    """The trained projector of a run, in eval mode; raises :class:`UserError` where the run has none."""
+    """Load the trained projector of a run.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        The projector, in eval mode.
+
+    Raises:
+        UserError: The run has none.
+    """
     projector = load_projector(run)
     if projector is None:
-        raise UserError(f"{run}: it holds a backbone alone, without a projector; leave out --with-projector")
+        raise UserError(f"{run}: it contains only a backbone, no projector; leave out --with-projector")
     return projector
 
 
 def _up_to(backbone: nn.Module, layer: str) -> nn.Module:
-    names = get_graph_node_names(backbone)[1][1:-1]  # without the input and the classifier that is none
-    # a module's name stands for its last operation, as in create_feature_extractor
+    names = get_graph_node_names(backbone)[1][1:-1]  # without the input and the removed classifier
+    # the name of a module means its last operation, as in create_feature_extractor
     if not any(name == layer or name.startswith(f"{layer}.") for name in names):
         stages = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
         raise UserError(f"--layer {layer}: not in this network, which has {stages} (and parts such as layer3.0)")

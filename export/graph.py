@@ -14,17 +14,17 @@ from simsiam_retrieval.methods.bn_folding import METADATA_KEY, pack_batch_norm, 
 
 from .exported_network import UnitVectors
 
-OPSET = 20  # Resize has antialias from 18; 20 is the newest that ONNX Runtime 1.30 and the exporter share
-PIXELS = "network_pixels"  # input of the network's graph: float32 (batch, 3, size, size) in [0, 255]
-VECTORS = "vectors"  # its output, and the whole graph's
+OPSET = 20  # Resize has antialias from 18; 20 is the newest that both ONNX Runtime 1.30 and the exporter support
+PIXELS = "network_pixels"  # input of the network's graph: float32 (batch, channels, size, size) in [0, 255]
+VECTORS = "vectors"  # output of the network's graph and of the whole graph
 
-# The geometry of centre_square in images/decode.py; with LONG as a fraction, whole numbers decide what is long.
-# uint8 in Resize and exclude_outside=1 make ONNX Runtime's resampling equal to Pillow's, within a grey level. One side
-# is resampled first and rounded, as in Pillow: the width, but the height where a tall picture is made smaller.
+# The geometry of centre_square in images/decode.py. LONG is a fraction, so that integers decide which picture is long.
+# uint8 in Resize and exclude_outside=1 make ONNX Runtime's resampling equal to Pillow's within a grey level. One side
+# is resampled first and rounded, as in Pillow: the width, or the height if a tall picture is reduced.
 _PREPROCESSING = """
 <ir_version: 10, opset_import: ["" : {opset}]>
-preprocessing (uint8[batch, height, width, 3] images) => (float[batch, 3, {size}, {size}] pixels)
-<int64[1] two = {{2}}, int64[1] three = {{3}}, int64[2] axes = {{1, 2}}, int64[1] size = {{{size}}},
+preprocessing (uint8[batch, height, width, {channels}] images) => (float[batch, {channels}, {size}, {size}] pixels)
+<int64[1] two = {{2}}, int64[1] channels = {{{channels}}}, int64[2] axes = {{1, 2}}, int64[1] size = {{{size}}},
  int64[1] times = {{{times}}}, int64[1] parts = {{{parts}}}>
 {{
   extent = Shape <start = 1, end = 3> (images)
@@ -45,8 +45,8 @@ preprocessing (uint8[batch, height, width, 3] images) => (float[batch, 3, {size}
   down_first = And (tall, shrinks)
   first_rows = Where (down_first, size, rows)
   first_columns = Where (down_first, columns, size)
-  first = Concat <axis = 0> (count, first_rows, first_columns, three)
-  second = Concat <axis = 0> (count, size, size, three)
+  first = Concat <axis = 0> (count, first_rows, first_columns, channels)
+  second = Concat <axis = 0> (count, size, size, channels)
   half_resized = Resize <antialias = 1, exclude_outside = 1, mode = "linear",
                          coordinate_transformation_mode = "half_pixel"> (square, , , first)
   resized = Resize <antialias = 1, exclude_outside = 1, mode = "linear",
@@ -58,24 +58,48 @@ preprocessing (uint8[batch, height, width, 3] images) => (float[batch, 3, {size}
 
 
 def build_graph(network: UnitVectors, image_size: int, metadata: dict[str, str]) -> ModelProto:
-    """The whole float32 encoder; ``metadata`` goes into the file's ``metadata_props``."""
+    """Build the complete float32 encoder.
+
+    Args:
+        network: The network.
+        image_size: Side of the square in pixels.
+        metadata: Facts for the file's ``metadata_props``.
+
+    Returns:
+        The graph.
+    """
     facts = {**metadata, **trainable_facts(network)}
     return with_preprocessing(network_graph(network, image_size), image_size, facts)
 
 
 def trainable_facts(network: UnitVectors) -> dict[str, str]:
-    """Metadata with which a float file can be trained on (``methods/bn_folding.py``): of backbones and first stages."""
+    """Return the metadata with which a float file can be trained again (``methods/bn_folding.py``).
+
+    Args:
+        network: The network.
+
+    Returns:
+        Metadata; empty unless the network is a backbone or its first stages.
+    """
     if network.trainable is None:
         return {}
     return {METADATA_KEY: pack_batch_norm(network.trainable)}
 
 
 def network_graph(network: UnitVectors, image_size: int) -> ModelProto:
-    """The network alone, ``PIXELS`` -> ``VECTORS``, its BatchNorm folded into the convolutions."""
-    # a batch of 1 would freeze the dimension
-    example = torch.zeros(2, 3, image_size, image_size)
+    """Export the network alone, ``PIXELS`` -> ``VECTORS``, with BatchNorm folded into the convolutions.
+
+    Args:
+        network: The network.
+        image_size: Side of the square in pixels.
+
+    Returns:
+        The graph.
+    """
+    # with a batch of 1 the exporter would make the batch size constant
+    example = torch.zeros(2, len(network.normalisation.mean), image_size, image_size)  # type: ignore[union-attr]
     model = _export(network, example)
-    for node in model.graph.node:  # the exporter leaves Python stack traces in the file
+    for node in model.graph.node:  # the exporter writes Python stack traces into the file
         del node.metadata_props[:]
     for value in model.graph.value_info:
         del value.metadata_props[:]
@@ -104,12 +128,21 @@ def _export(network: nn.Module, example: torch.Tensor) -> ModelProto:
 
 
 def with_preprocessing(network: ModelProto, image_size: int, metadata: dict[str, str]) -> ModelProto:
-    """The whole encoder: preprocessing before the graph of a network, facts in ``metadata_props``, checked in full.
+    """Put the preprocessing before a network's graph, add metadata, and check the result.
 
-    Preprocessing stays exact whatever the network's precision: it works on uint8.
+    Preprocessing works on uint8, so it is exact for every precision of the network.
+
+    Args:
+        network: The network's graph.
+        image_size: Side of the square in pixels.
+        metadata: Facts for the file's ``metadata_props``.
+
+    Returns:
+        The complete encoder.
     """
     times, parts = LONG.as_integer_ratio()
-    text = _PREPROCESSING.format(opset=OPSET, size=image_size, times=times, parts=parts)
+    channels = network.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    text = _PREPROCESSING.format(opset=OPSET, size=image_size, times=times, parts=parts, channels=channels)
     preprocessing = onnx.parser.parse_model(text)
     preprocessing.ir_version = network.ir_version
     facts = {entry.key: entry.value for entry in network.metadata_props}
@@ -128,5 +161,10 @@ def with_preprocessing(network: ModelProto, image_size: int, metadata: dict[str,
 
 
 def save(graph: ModelProto, file: Path) -> None:
-    """Write the model to ``file``."""
+    """Write a graph to a file.
+
+    Args:
+        graph: The graph.
+        file: The file.
+    """
     file.write_bytes(graph.SerializeToString(deterministic=True))

@@ -1,19 +1,26 @@
-"""A network's graph in half precision: half the file, and float16 arithmetic where the hardware has it."""
+"""A network's graph in half precision: half the file size, and float16 arithmetic on hardware that supports it."""
 
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-HALVED = ("Conv", "Relu", "MaxPool", "Add", "Gemm")  # what takes the time; means, norms and PCA stay float32
+HALVED = ("Conv", "Relu", "MaxPool", "Add", "Gemm")  # the slow operators; means, norms and PCA stay in float32
 
 
 def in_half(network: ModelProto) -> ModelProto:
-    """A copy whose convolutions have float16 weights and activations.
+    """Copy a network with float16 weights and activations of its convolutions.
 
-    ONNX Runtime computes them in float16 on a GPU. Its CPU provider has no float16 kernels on x86: there it folds the
-    casts at load time and computes in float32, as fast as the float32 file.
+    On a GPU, ONNX Runtime computes them in float16. Its CPU provider has no float16 kernels on x86: it folds the casts
+    when it loads the file and computes in float32, as fast as the float32 file.
 
-    Weights beyond float16's range would become infinite; that raises ``ValueError``.
+    Args:
+        network: The float32 graph.
+
+    Returns:
+        The new graph.
+
+    Raises:
+        ValueError: A weight is beyond the range of float16 and would become infinite.
     """
     half = ModelProto()
     half.CopyFrom(network)
@@ -22,7 +29,7 @@ def in_half(network: ModelProto) -> ModelProto:
     inferred = onnx.shape_inference.infer_shapes(network).graph
     values = (*inferred.value_info, *inferred.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-    # Add also adds up shapes, which stay what they are
+    # Add is also used for shapes, which must stay integers
     halved = {node.output[0] for node in graph.node if node.op_type in HALVED and node.output[0] in floats}
     nodes: list[NodeProto] = []
     cast: set[str] = set()
@@ -51,14 +58,14 @@ def in_half(network: ModelProto) -> ModelProto:
     copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
-    del graph.value_info[:]  # they name the old types
+    del graph.value_info[:]  # they contain the old types
     onnx.checker.check_model(half, full_check=True)
     return half
 
 
 def _halve(tensor: TensorProto) -> None:
     values = numpy_helper.to_array(tensor)
-    if values.dtype == np.float16:  # shared by two operations
+    if values.dtype == np.float16:  # shared by two operators
         return
     with np.errstate(over="ignore"):
         halved = values.astype(np.float16)

@@ -1,4 +1,4 @@
-"""Which images an export is calibrated, fitted and checked on; those it is checked on serve for nothing else."""
+"""The images for calibrating, fitting and checking an export. Images for the check are used for nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,32 +11,46 @@ from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.core.example_photos import example_photos
 from simsiam_retrieval.core.paths import absolute
 from simsiam_retrieval.core.progress import bar
-from simsiam_retrieval.images.decode import ImageError, centre_square, decode
+from simsiam_retrieval.images.decode import ImageError, read_image, square_of
 from simsiam_retrieval.images.files import list_images
+from simsiam_retrieval.images.reading import AS_THEY_ARE, Reading
 
 CALIBRATION_IMAGES = 512  # 1,024 gave the same recall of neighbours
 HELD_OUT_IMAGES = 512
-FITTED_IMAGES = 4096  # for PCA
+FITTED_IMAGES = 4096  # images for PCA
 FEWEST = 2
 
 
 @dataclass(frozen=True)
 class Split:
-    """Files, each for one purpose."""
+    """Files by purpose.
+
+    Attributes:
+        calibration: For the ranges of int8.
+        fitting: For PCA.
+        held_out: For the check.
+        labels: Held-out file -> class, if all have one.
+        examples: Whether the run's own images are missing and the example photos replace them.
+    """
 
     calibration: list[Path]
     fitting: list[Path]
     held_out: list[Path]
-    labels: dict[Path, str] = field(default_factory=dict)  # of held-out files, where all have one
-    examples: bool = False  # the run's own images are gone
+    labels: dict[Path, str] = field(default_factory=dict)
+    examples: bool = False
 
 
 @dataclass(frozen=True)
 class Squares:
-    """Decoded files: what the encoder sees of them."""
+    """Decoded files, as the encoder sees them.
 
-    pixels: NDArray[np.uint8]  # (n, side, side, 3)
-    files: list[Path]  # those that could be decoded
+    Attributes:
+        pixels: uint8 (n, side, side, channels).
+        files: The files that could be decoded.
+    """
+
+    pixels: NDArray[np.uint8]
+    files: list[Path]
 
 
 def choose(
@@ -47,10 +61,22 @@ def choose(
     held_out: Path | None = None,
     images: int = HELD_OUT_IMAGES,
 ) -> Split:
-    """Choose evenly spaced files below ``roots``, the run's data; every other one is for checking.
+    """Choose evenly spaced files below the run's folders; every second one is for the check.
 
-    ``calibrate``, ``fit`` and ``held_out`` name other folders for their purpose. Labels are first subfolders. Raises
-    :class:`UserError` for a named folder without images.
+    The first subfolder below a root is the label.
+
+    Args:
+        roots: The run's folders.
+        calibrate: Another folder for calibration.
+        fit: Another folder for PCA.
+        held_out: Another folder for the check.
+        images: Number of images for the check.
+
+    Returns:
+        The files by purpose.
+
+    Raises:
+        UserError: A named folder has no images, or there are too few images for the check.
     """
     own = [image.path for image in list_images([root for root in roots if root.exists()]).images]
     examples = len(own) < 2 * FEWEST
@@ -75,14 +101,27 @@ def choose(
     return Split(calibration, fitting, checked, labels, examples)
 
 
-def decoded(files: Sequence[Path], side: int, label: str) -> Squares:
-    """The centred squares of ``files`` at ``side`` pixels, as every encoder sees them; broken files are left out."""
+def decoded(files: Sequence[Path], side: int, label: str, reading: Reading = AS_THEY_ARE) -> Squares:
+    """Decode the centre squares of files. Broken files are skipped.
+
+    Args:
+        files: The files.
+        side: Side of the squares in pixels.
+        label: Text of the progress bar.
+        reading: How files become pixels.
+
+    Returns:
+        The squares.
+
+    Raises:
+        UserError: Fewer than two files can be decoded.
+    """
     pixels, usable = [], []
     with bar(label, len(files)) as shown:
         for file in files:
             shown.advance()
             try:
-                pixels.append(np.asarray(centre_square(decode(file, short_side=max(2 * side, 256)), side)))
+                pixels.append(square_of(read_image(file, max(2 * side, 256), reading), side))
             except ImageError:
                 continue
             usable.append(file)
@@ -105,12 +144,12 @@ def _spaced(files: Sequence[Path], count: int) -> list[Path]:
 
 
 def _labels(files: Sequence[Path], roots: Sequence[Path]) -> dict[Path, str]:
-    """The first subfolder below its root, for each file; nothing where there is no such order."""
+    """The first subfolder below its root for each file; empty if there are no such folders."""
     labels: dict[Path, str] = {}
     for file in files:
         root = next((root for root in map(absolute, roots) if root in file.parents), None)
         below = () if root is None else file.relative_to(root).parts
         if len(below) < 2:
             return {}
-        labels[file] = f"{root}/{below[0]}"  # of two roots, each has its own classes
+        labels[file] = f"{root}/{below[0]}"  # each root has its own classes
     return labels if len(set(labels.values())) > 1 else {}

@@ -1,4 +1,4 @@
-"""A network's graph in 8-bit integers: static, QDQ, scales per output channel, ranges from real images."""
+"""A network's graph in 8-bit integers: static, QDQ, one scale per output channel, ranges from real images."""
 
 import contextlib
 import io
@@ -29,22 +29,28 @@ from .equalise_channels import Streams, channel_ranges, equalised
 from .graph import PIXELS
 
 QUANTISED = ("Conv", "Relu", "MaxPool", "Add")
-PERCENTILE = 99.999  # of a tensor's values that its range holds; see docs/export.md for what else was tried
-BATCH_PIXELS = 1 << 16  # of input at a time while calibrating: every activation is held at once
+PERCENTILE = 99.999  # percentage of a tensor's values within its range; docs/export.md has the alternatives
+BATCH_PIXELS = 1 << 16  # input pixels per calibration batch: all its activations are in memory at once
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float network prepared for 8 bits, and the ranges of its tensors, for one or several ways to quantise it."""
+    """A float network prepared for 8 bits, and the ranges of its tensors."""
 
     network: ModelProto
     ranges: TensorsData
 
     def quantised(self, float_layers: int = 0) -> ModelProto:
-        """The network with integer convolutions but for the first ``float_layers`` of them.
+        """Quantise the network.
 
-        Activations are unsigned with a zero point, weights signed, per output channel: what ONNX Runtime's x86 kernels
-        take without converting. On CPUs older than VNNI they may saturate, so there the weights have 7 bits.
+        Activations are unsigned with a zero point; weights are signed, per output channel. ONNX Runtime's x86 kernels
+        use this form without conversion. On CPUs without VNNI sums may saturate, so there the weights have 7 bits.
+
+        Args:
+            float_layers: Number of first convolutions that stay in float32.
+
+        Returns:
+            The quantised graph.
         """
         skipped = self._float_nodes(float_layers)
         with _quietly() as folder:
@@ -66,7 +72,7 @@ class Calibrated:
         return _tidied(quantised, self.network)
 
     def _float_nodes(self, float_layers: int) -> list[str]:
-        """Names of the nodes to leave alone: shape arithmetic, and all up to the last convolution in float."""
+        """Names of the nodes that are not quantised: shape arithmetic, and all before the first integer convolution."""
         nodes = self.network.graph.node
         integers = {t.name for t in self.network.graph.initializer if t.data_type != TensorProto.FLOAT}
         skipped = [n.name for n in nodes if n.op_type in QUANTISED and not integers.isdisjoint(n.input)]
@@ -80,9 +86,16 @@ class Calibrated:
 def calibrate(
     network: ModelProto, squares: NDArray[np.uint8], on_batch: Callable[[int], None] = lambda images: None
 ) -> Calibrated:
-    """Equalise the channels of ``network`` and measure the ranges of its tensors on ``squares`` (n, s, s, 3).
+    """Equalise the channels of a network, and measure the ranges of its tensors.
 
-    ``on_batch`` is told the images done, twice over: the channels come first.
+    Args:
+        network: The float32 graph.
+        squares: uint8 (n, s, s, 3).
+        on_batch: Called with the number of further images that are done; each image is counted twice, because the
+            channels are measured first.
+
+    Returns:
+        The prepared network and its ranges.
     """
     metadata = {entry.key: entry.value for entry in network.metadata_props}
     size = max(1, min(64, BATCH_PIXELS // squares[0, ..., 0].size))
@@ -100,7 +113,7 @@ def calibrate(
             extra_options={"percentile": PERCENTILE},
         )
         for batch in _batches(squares, size):
-            calibrator.collect_data(_Reader([{PIXELS: batch}]))  # it keeps all activations of a call in memory
+            calibrator.collect_data(_Reader([{PIXELS: batch}]))  # it keeps a call's activations in memory
             on_batch(len(batch))
         ranges = calibrator.compute_data()
     onnx.helper.set_model_props(even, metadata)
@@ -108,12 +121,18 @@ def calibrate(
 
 
 def has_vnni() -> bool:
-    """Whether this CPU multiplies 8-bit integers without saturating; True where nobody says."""
+    """Return whether this CPU multiplies 8-bit integers without saturation.
+
+    Returns:
+        True also if it is unknown.
+    """
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return True
-    flags = [line for line in text.splitlines() if line.startswith("flags")]  # ARM has "Features", and no such problem
+    flags = [
+        line for line in text.splitlines() if line.startswith("flags")
+    ]  # ARM has "Features" instead, and does not saturate
     return not flags or "vnni" in flags[0]
 
 
@@ -146,7 +165,7 @@ def _activations(
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[Path]:
-    """A folder for files between the steps; the quantiser prints and logs what nobody asked for."""
+    """A temporary folder; inside the block, the quantiser's prints and logs are suppressed."""
     before = logging.root.manager.disable
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stdout(io.StringIO()):
         logging.disable(logging.WARNING)
@@ -157,9 +176,9 @@ def _quietly() -> Iterator[Path]:
 
 
 def _tidied(quantised: ModelProto, network: ModelProto) -> ModelProto:
-    """The quantiser's model with the input's and output's types, the opsets and the facts of the float one."""
+    """The quantised model with the opsets and metadata of the float one."""
     quantised.ir_version = network.ir_version
-    del quantised.opset_import[:]  # the quantiser names the standard one twice, and its own, unused
+    del quantised.opset_import[:]  # the quantiser lists the standard opset twice, and its own, which is not used
     quantised.opset_import.extend(network.opset_import)
     onnx.helper.set_model_props(quantised, {entry.key: entry.value for entry in network.metadata_props})
     return quantised

@@ -14,7 +14,7 @@ __all__ = ["Collection", "Encoder", "Filter", "UserError", "__version__", "load_
 
 
 def __getattr__(name: str) -> Any:
-    # imported on first use: `--help` needs neither FAISS nor ONNX Runtime
+    # imported on first use, because `--help` needs neither FAISS nor ONNX Runtime
     if name == "Collection":
         from .collection import Collection
 

@@ -10,6 +10,7 @@ GROUPS = {
         "index": "make or update a collection from folders of images",
         "search": "find the images of a collection that look like a query",
         "duplicates": "list groups of images that are copies of each other, or nearly",
+        "check": "list images that are blurred, dark, odd, damaged, or unlike all others",
         "app": "open a web page: search, duplicates, map, labels, training runs",
         "status": "show what a collection holds",
         "collections": "list, select, rename and remove the collections of this machine",
@@ -33,6 +34,7 @@ COMMANDS = {name: what for group in GROUPS.values() for name, what in group.item
 
 
 def main() -> None:
+    """Run the command."""
     if len(sys.argv) > 1 and sys.argv[1] in COMMANDS:
         name = sys.argv.pop(1)
         module = f"simsiam_retrieval.{name}"

@@ -37,11 +37,16 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     arguments = cli.parse(Arguments, "collections", examples=EXAMPLES)
     wanted = {"list": 0, "use": 1, "rename": 2, "remove": 1}[arguments.action]
     if len(arguments.names) != wanted:
         form = {"list": "", "use": " NAME", "rename": " NAME NEW", "remove": " NAME"}[arguments.action]
-        raise UserError(f"type: python -m simsiam_retrieval.collections {arguments.action}{form}")
+        raise UserError(f"use: python -m simsiam_retrieval.collections {arguments.action}{form}")
     from .core.known_collections import find, remember, rename
 
     if arguments.action == "list":
@@ -50,7 +55,7 @@ def main() -> None:
     known = find(arguments.names[0])
     if arguments.action == "use":
         if not known.present:
-            raise UserError(f"{known.path}: not there any more; collections remove {known.name} takes it off the list")
+            raise UserError(f"{known.path}: not there any more; collections remove {known.name} unlists it")
         remember(known.path)
         print(f"search, status, duplicates and app use {printable(known.name)} now ({printable(known.path)})")
     elif arguments.action == "rename":
@@ -126,7 +131,7 @@ def _remove(known: "KnownCollection", *, ask: bool) -> None:
             remove_collection(Path(known.path), keep_folder=False)
         print(f"removed {lost} in {printable(known.path)}; the pictures are where they were")
     else:
-        print(f"{printable(known.path)} was gone already; it is off the list")
+        print(f"{printable(known.path)} was gone already; it is no longer in the list")
     forget(known)
 
 

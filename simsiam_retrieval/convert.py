@@ -19,7 +19,7 @@ STEMS = {
     "cifar-pad2": "taken as padding 2, ReLU, no max-pool",
     "cifar-norelu": "taken as padding 1, no ReLU, no max-pool",
 }
-LISTED = 8  # tensors left out for one reason that are named; of more, only their number
+LISTED = 8  # tensors left out for the same reason that are named; of more, only their number
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command."""
     arguments = cli.parse(Arguments, "convert")
-    # torch takes seconds to import: help and typing errors should not
+    # imported here, because torch takes seconds and --help must be fast
     from .conversion.write_run import convert
 
     converted = convert(
@@ -68,13 +69,17 @@ def main() -> None:
 
 
 def report(converted: "Conversion") -> None:
-    """Say on stderr what was found, and every tensor that was not used."""
+    """Print what was found, and every tensor that was not used, on stderr.
+
+    Args:
+        converted: The result of the conversion.
+    """
     network = converted.network
     title = network.backbone.name.replace("resnet", "ResNet-")
     cli.remark(f"{network.layout} layout: {title}, {network.stem} stem, images at {converted.image_size} px")
     if network.heads is None:
         unfit = any(reason.startswith("head: ") for reason in network.left_out.values())
-        cli.remark(f"heads: {'none that fit' if unfit else 'none in it'}; the run holds the backbone alone")
+        cli.remark(f"heads: {'none that fit' if unfit else 'none in it'}; the run has only the backbone")
     else:
         sizes = network.heads.settings
         cli.remark(
@@ -94,7 +99,15 @@ def report(converted: "Conversion") -> None:
 
 
 def left_out_lines(left_out: dict[str, str], shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """A line for each tensor; where many are left out for one reason, a line for each group of them."""
+    """Format the tensors that were not used: one line each, or one line for many with the same reason.
+
+    Args:
+        left_out: Name of the tensor -> reason.
+        shapes: Name of the tensor -> shape.
+
+    Returns:
+        The lines.
+    """
     by_reason: dict[str, list[str]] = defaultdict(list)
     for name, reason in left_out.items():
         by_reason[reason].append(name)

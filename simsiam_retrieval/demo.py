@@ -22,6 +22,11 @@ class Arguments:
 
 
 def main() -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+    """
     arguments = cli.parse(Arguments, "demo")
     from .collection import Collection
     from .collection.search.contact_sheet import draw_sheet
@@ -51,13 +56,13 @@ def main() -> int:
     if not arguments.app:
         return cli.DONE
     cli.remark("4. open the app; Ctrl-C ends it")
-    # the app stands outside and looks in: it is started as a command, not imported
+    # the app is started as a command, because nothing may import it
     command = [sys.executable, "-m", "simsiam_retrieval.app", "--collection", str(folder)]
     with subprocess.Popen(command) as app:
         try:
             return app.wait()
         except KeyboardInterrupt:
-            app.wait()  # it got the same Ctrl-C and is closing
+            app.wait()  # it got the same Ctrl-C and is ending
             return cli.DONE
 
 

@@ -44,10 +44,15 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     arguments = cli.parse(Arguments, "duplicates", examples=EXAMPLES)
     if arguments.json and arguments.csv:
         raise UserError("--json or --csv: choose one")
-    # imported here so that --help answers at once
+    # imported here, so that --help is fast
     from .collection import Collection
     from .collection.duplicates.duplicate_list import as_json
     from .collection.duplicates.find_duplicates import SURE
@@ -67,11 +72,11 @@ def main() -> None:
         if folders:
             groups = [group for group in groups if any(_is_below(file.path, folders) for file in group)]
         images = len(collection)
-        # whoever names a threshold has chosen what counts
+        # a user who gives a threshold has decided what counts as a duplicate
         sure = SURE.get(collection.encoder_identity) if arguments.threshold is None else None
     lost = sum(file.state in ("gone", "changed") for group in groups for file in group)
     if lost:
-        cli.remark(f"{lost} of the files below are gone or changed since they were indexed; run index to catch up")
+        cli.remark(f"{lost} of the files below are gone or changed since they were indexed; run index to update")
     if arguments.json:
         print(as_json(groups, sure))
     elif arguments.csv:
@@ -81,7 +86,7 @@ def main() -> None:
 
 
 def _checked(collection: "Collection", given: tuple[Path, ...]) -> list[Path]:
-    """Absolute folders; raises :class:`UserError` for one that the collection has nothing of."""
+    """Absolute folders; raises ``UserError`` for one that the collection has nothing of."""
     from .core.paths import absolute
 
     folders = [absolute(folder) for folder in given]
@@ -100,7 +105,7 @@ def _is_below(path: Path, folders: list[Path]) -> bool:
 def _print_csv(groups: list[list["Duplicate"]], sure: float | None) -> None:
     from .collection.duplicates.duplicate_list import as_csv
 
-    # names as they are, byte for byte, for programs; a terminal obeys what is in them, so it gets them cleaned
+    # programs get names byte for byte; a terminal gets them cleaned, because it would interpret control characters
     shown = printable if sys.stdout.isatty() else str
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="surrogateescape", newline="")  # pyright: ignore[reportAttributeAccessIssue]
@@ -117,7 +122,7 @@ def _print_tables(groups: list[list["Duplicate"]], images: int, sure: float | No
     if surely:
         _print_groups(surely, "group")
     if possibly:
-        print(f"possibly: below a cosine of {sure:g}; some of these may be different pictures, look at them")
+        print(f"possibly: below a cosine of {sure:g}; some of these may be different pictures; look before you delete")
         print()
         _print_groups(possibly, "possibly")
 

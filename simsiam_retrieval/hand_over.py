@@ -34,8 +34,9 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command."""
     arguments = cli.parse(Arguments, "hand_over")
-    # imported here so that --help answers at once
+    # imported here, so that --help is fast
     from .collection import Collection
     from .core.known_collections import find_collection
     from .core.progress import bar
@@ -60,7 +61,7 @@ def _print(handed: "Handed", collection) -> None:
     print(f"{change.written} written, {change.kept} as they were, {change.removed} removed")
     print(f"vectors of {collection.dim} values by the encoder {collection.encoder_identity}, compared by cosine")
     if handed.unsettled:
-        cli.remark("the collection was being updated all the while; run this again when it is done")
+        cli.remark("the collection was updated during the whole run; run this again when the update has ended")
     print("\nTo search there, in Python:\n")
     for line in handed.query:
         print(f"    {line}")

@@ -1,6 +1,7 @@
 """``python -m simsiam_retrieval.index FOLDER``."""
 
 import signal
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,12 @@ EXAMPLES = """examples:
   index ./photos                           make or update the default collection
   index                                    update all its folders
   index ./photos --exclude private         without folders and files of this name
+  index ./dem --range 0 2500               one grey scale for all elevations
   index --moved ./photos /mnt/photos       the folder is elsewhere now"""
 SHOWN_FAILURES = 10
 SHOWN_KINDS = 5
-# suffixes of pictures and clips that this package does not read; other files are of no concern
+EXTRA = ": pip install 'simsiam-retrieval["  # in the reason of a file whose kind needs one
+# suffixes of pictures and clips that this package does not read; the report mentions only these
 UNREAD = frozenset(
     (
         *(".srf", ".sr2", ".x3f"),
@@ -76,6 +79,13 @@ class Arguments:
     Default: auto for a new collection."""
     recall: float | None = None
     """Target recall@10 of an approximate index. Stored with the collection. Default: 0.95."""
+    range: str | None = None
+    """Which values of samples beyond 8 bits are black and white: auto (what the file declares, else what it uses),
+    per-image (what each uses), or LOW HIGH for all images, as for elevation. Kept with a new collection."""
+    bands: str | None = None
+    """Bands of TIFF files that are taken, in order, such as 4,3,2; the first is 1. Kept with a new collection."""
+    pages: str | None = None
+    """Pages of TIFF files: first (the default), or all, each an image of its own; kept for later updates."""
     watch: bool = False
     """Keep running until Ctrl-C: update whenever something changes below the folders."""
     poll: float | None = None
@@ -98,8 +108,15 @@ class Arguments:
 
 
 def main() -> int:
-    arguments = cli.parse(Arguments, "index", examples=EXAMPLES)
-    # imported here so that --help answers at once
+    """Run the command.
+
+    Returns:
+        The exit code.
+    """
+    from .images.reading import join_range
+
+    arguments = cli.parse(Arguments, "index", join_range(sys.argv[1:]), examples=EXAMPLES)
+    # imported here, so that --help is fast
     from .core.known_collections import path_of
     from .core.paths import default_collection
 
@@ -117,11 +134,11 @@ def main() -> int:
     if arguments.dry_run:
         return _preview(arguments, folder)
     if arguments.watch:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # services are stopped with SIGTERM
     update = _update(arguments, folder)
     print(f"{update.images} images in {printable(folder)} ({', '.join(_facts(update))})", flush=True)
     if not update.finished:
-        cli.remark("stopped early; run it again to go on")
+        cli.remark("stopped early; run the same command to continue")
         return cli.CTRL_C
     return _watch(arguments, folder, update) if arguments.watch else cli.DONE
 
@@ -138,27 +155,28 @@ def _remark_encoder(encoder: "Encoder", device: str | None) -> None:
 
 def _check_watching(arguments: Arguments) -> None:
     if arguments.poll is not None and not (arguments.watch and 0 < arguments.poll < 1e6):
-        raise UserError("--poll goes with --watch, and takes a number of seconds, such as 60")
+        raise UserError("--poll needs --watch, and a number of seconds, such as 60")
     others = (arguments.remove, arguments.verify, arguments.rebuild_index, arguments.dry_run, arguments.prune)
     if arguments.watch and any(others):
         raise UserError(
-            "--watch goes without --dry-run, --prune, --remove, --verify and --rebuild-index; do these in a run before"
+            "--watch cannot be combined with --dry-run, --prune, --remove, --verify or --rebuild-index; run those first"
         )
 
 
 def _check_local(arguments: Arguments) -> None:
     if arguments.address is not None or arguments.num_gpus is not None or arguments.image_column is not None:
-        raise UserError("--address, --num-gpus and --image-column go with --engine ray")
+        raise UserError("--address, --num-gpus and --image-column need --engine ray")
     for folder in arguments.folders:
         if "://" in folder:
-            raise UserError(f"{folder}: a URL; --engine ray reads images there")
+            raise UserError(f"{folder}: a URL; only --engine ray reads URLs")
 
 
 def _on_cluster(arguments: Arguments, folder: Path) -> int:
     others = (arguments.remove, arguments.verify, arguments.rebuild_index, arguments.dry_run, arguments.watch)
-    if any(others) or arguments.include or arguments.exclude:
+    if any(others) or arguments.include or arguments.exclude or arguments.pages or arguments.range or arguments.bands:
         raise UserError(
-            "--engine ray goes without --include, --exclude, --dry-run, --remove, --verify, --rebuild-index and --watch"
+            "--engine ray cannot be combined with --include, --exclude, --dry-run, --remove, --verify, --rebuild-index,"
+            " --watch, --range, --bands or --pages"
         )
     if arguments.num_gpus is not None and not 0 <= arguments.num_gpus < 1e6:
         raise UserError(f"--num-gpus {arguments.num_gpus:g}: give 0 or more")
@@ -193,7 +211,7 @@ def _on_cluster(arguments: Arguments, folder: Path) -> int:
                 hooks=hooks,
             )
     except KeyboardInterrupt:
-        cli.remark("stopped early; the shards that are finished are kept; run it again to go on")
+        cli.remark("stopped early; finished shards are kept; run the same command to continue")
         return cli.CTRL_C
     remember(folder)
     _remark_failures(update.failed)
@@ -219,6 +237,9 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
             follow_links=_links(arguments),
             index=arguments.index,
             recall=arguments.recall,
+            value_range=arguments.range,
+            bands=arguments.bands,
+            pages=arguments.pages,
             on_wait=cli.remark if arguments.wait or arguments.watch else None,
             workers=arguments.workers,
             device=arguments.device or "auto",
@@ -246,8 +267,8 @@ def _remember(folder: Path) -> None:
     for one in before:
         if one.path == last and one.present:
             cli.remark(
-                f"search and app use {printable(folder)} from now on; "
-                f"python -m simsiam_retrieval.collections use {printable(one.name)} goes back"
+                f"search and app use {printable(folder)} now; to go back: "
+                f"python -m simsiam_retrieval.collections use {printable(one.name)}"
             )
 
 
@@ -263,7 +284,7 @@ def _remark_files(arguments: Arguments) -> None:
     files = [Path(root) for root in arguments.folders if Path(root).is_file()]
     if len(files) > 1:
         cli.remark(
-            f"{printable(files[0])} and {len(files) - 1} more are files: new pictures beside them are not found later; "
+            f"{printable(files[0])} and {len(files) - 1} more are files: updates do not find new pictures beside them; "
             f"name the folder instead: python -m simsiam_retrieval.index {printable(files[0].parent)}"
         )
 
@@ -271,9 +292,14 @@ def _remark_files(arguments: Arguments) -> None:
 def _remark_passed_over(update: "Update") -> None:
     if update.system_folders:
         count, named = sum(update.system_folders.values()), _named(update.system_folders)
-        cli.remark(f"passed over {count} trash and system folders ({named}); name one to index it all the same")
+        cli.remark(f"passed over {count} trash and system folders ({named}); name one to index it")
     if update.linked_folders:
-        cli.remark(f"passed over {update.linked_folders} links to folders; --follow-links looks into them")
+        cli.remark(f"passed over {update.linked_folders} links to folders; --follow-links follows them")
+    if update.pages_left_out:
+        files = f"{update.paged_files} file{'' if update.paged_files == 1 else 's'}"
+        cli.remark(
+            f"{update.pages_left_out} further pages or frames of {files} left out; --pages all takes those of TIFFs"
+        )
     unread = {kind: count for kind, count in update.kinds.items() if kind in UNREAD}
     if unread:
         cli.remark(f"pictures and clips of kinds that are not read: {_named(unread)}")
@@ -298,7 +324,7 @@ def _facts(update: "Update") -> list[str]:
     if update.left_out:
         facts.append(f"{update.left_out} left out by patterns")
     if update.companions:
-        facts.append(f"{update.companions} sidecars and clips of pictures")
+        facts.append(f"{update.companions} sidecars, clips and raw files of pictures")
     others = update.other_files - update.companions
     if others:
         kinds = f": {_named(update.kinds)}" if update.kinds else ""
@@ -333,11 +359,11 @@ def _watch(arguments: Arguments, folder: Path, last: "Update") -> int:
                     now = datetime.now().isoformat(" ", "seconds")
                     print(f"{now}  {update.images} images ({', '.join(_facts(update))})", flush=True)
                 if not update.finished:
-                    cli.remark("stopped early; run it again to go on")
+                    cli.remark("stopped early; run the same command to continue")
                     return cli.CTRL_C
                 last = update
         except KeyboardInterrupt:
-            pass  # between two updates: everything is done
+            pass  # between two updates everything is finished
     return cli.DONE
 
 
@@ -363,7 +389,7 @@ def _remove(arguments: Arguments, folder: Path) -> int:
     others = (arguments.folders, arguments.include, arguments.exclude, arguments.prune, arguments.dry_run)
     if any(others) or arguments.index is not None or arguments.recall is not None:
         raise UserError("--remove goes with --collection and --wait only; update the other folders in a second run")
-    if "" in arguments.remove:  # an unset variable of a shell; as a path it would be the current folder
+    if "" in arguments.remove:  # probably an unset shell variable; as a path it would mean the current folder
         raise UserError("--remove '': name a path")
     from .collection import Collection
     from .core.paths import absolute
@@ -397,7 +423,7 @@ def _maintain(arguments: Arguments, folder: Path) -> int:
     except UserError:
         if not arguments.verify or not Collection.exists(folder):
             raise
-        mended = Collection.mend(folder, on_wait=on_wait)  # what keeps it from being opened
+        mended = Collection.mend(folder, on_wait=on_wait)  # repairs what prevents opening it
         collection = Collection.open(folder)
     with collection:
         if arguments.rebuild_index:
@@ -473,6 +499,14 @@ def _preview(arguments: Arguments, folder: Path) -> int:
 
 
 def _remark_failures(failed: list[tuple[Path, str]]) -> None:
+    """Files of a kind whose extra is missing are summed up, the others named."""
+    lacking = Counter(reason for _, reason in failed if EXTRA in reason)
+    for reason, count in lacking.most_common():
+        kind, install = reason.removeprefix("a ").split(": ", 1)
+        if count > 1:  # "12 DICOM files", "3 TIFFs compressed as JPEG2000"
+            kind = kind.replace("file", "files", 1) if "file" in kind else kind.replace("TIFF", "TIFFs", 1)
+        cli.remark(f"left out: {count} {kind}: {install}")
+    failed = [(path, reason) for path, reason in failed if EXTRA not in reason]
     kinds = Counter(without_detail(reason) for _, reason in failed[SHOWN_FAILURES:])
     summed = {kind for kind, count in kinds.items() if count > 1}
     for number, (path, reason) in enumerate(failed):
@@ -500,7 +534,7 @@ def _remark_measured(folder: Path, rebuilt: bool) -> None:
         f"{found.milliseconds:.1f} ms a query{exact}"
     )
     if found.falls_short:
-        cli.remark("it cannot reach that recall; choose --index flat, which misses nothing, or ask for less")
+        cli.remark("this index cannot reach that recall; use --index flat, which is exact, or a lower --recall")
 
 
 def _remark_held(held: list[tuple[Path, int]]) -> None:

@@ -32,9 +32,17 @@ class Arguments:
 
 
 def main() -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     arguments = cli.parse(Arguments, "open", examples=EXAMPLES)
     if not arguments.folders:
-        raise UserError("name a folder of images; the app alone opens with: python -m simsiam_retrieval.app")
+        raise UserError("name a folder of images; to open only the app: python -m simsiam_retrieval.app")
     which = [] if arguments.collection is None else ["--collection", str(arguments.collection)]
     encoder = [] if arguments.encoder is None else ["--encoder", arguments.encoder]
     indexed = _run("index", *arguments.folders, *which, *encoder)
@@ -45,12 +53,12 @@ def main() -> int:
 
 
 def _run(command: str, *options: str) -> int:
-    # the app stands outside and looks in: commands are started, not imported
+    # both are started as commands, because nothing may import the app
     with subprocess.Popen([sys.executable, "-m", f"simsiam_retrieval.{command}", *options]) as process:
         try:
             return process.wait()
         except KeyboardInterrupt:
-            process.wait()  # it got the same Ctrl-C and is closing
+            process.wait()  # it got the same Ctrl-C and is ending
             return cli.DONE if command == "app" else cli.CTRL_C
 
 

@@ -10,11 +10,12 @@ from typing import TypeVar
 import tyro
 
 from .core import cli
+from .images.reading import join_range
 from .training.config import Config, recipe
 from .training.run_options import Options
 
 T = TypeVar("T")
-ON_FROM_SHIPPED = "own-folder"  # the recipe that begins with the shipped encoder's weights unless --init says otherwise
+ON_FROM_SHIPPED = "own-folder"  # recipe that starts with the shipped encoder's weights, unless --init is given
 BEGAN = time.monotonic()  # --minutes counts from here
 
 
@@ -31,9 +32,14 @@ class Arguments(Config, Options):
 
 
 def main() -> int:
-    argv = sys.argv[1:]
+    """Run the command.
+
+    Returns:
+        The exit code.
+    """
+    argv = join_range(sys.argv[1:])
     arguments = cli.parse(Arguments, "pretrain", argv, default=_defaults(argv))
-    # torch takes seconds to import: help and typing errors should not
+    # imported here, because torch takes seconds and --help must be fast
     from .training.trainer import pretrain
 
     finished = pretrain(_part(arguments, Config), arguments.data, _part(arguments, Options), began=BEGAN)

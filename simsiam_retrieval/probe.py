@@ -57,6 +57,11 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     arguments = cli.parse(Arguments, "probe")
     from .evaluation.probe_table import markdown
 
@@ -64,7 +69,7 @@ def main() -> None:
         from .evaluation.probe_reports import load_reports
 
         if arguments.train or arguments.test or arguments.encoder:
-            raise UserError("--table prints reports that are there; leave out the encoder, --train and --test")
+            raise UserError("--table prints stored reports; leave out the encoder, --train and --test")
         print(markdown(load_reports(list(arguments.table))))
         return
     if arguments.train is None or arguments.test is None:
@@ -84,11 +89,11 @@ def main() -> None:
     options.check()
     if arguments.out is not None and not arguments.out.absolute().parent.is_dir():
         raise UserError(f"--out {arguments.out}: its folder does not exist")
-    # the test folder is small: a misspelt one should not wait for the training folder
+    # the test folder first: it is small, so a wrong name is reported before the long listing of the training folder
     test = labelled_files(arguments.test, arguments.labels)
     train = labelled_files(arguments.train, arguments.labels)
     common_classes(train, test)
-    # torch takes seconds to import: help and mistakes should not
+    # imported here, because torch takes seconds and --help must be fast
     from .core.atomic_files import write_json
     from .evaluation.probe_reports import save_report
     from .evaluation.run_probe import run_probe
@@ -107,7 +112,7 @@ def main() -> None:
     if arguments.encoder is not None and Path(arguments.encoder).expanduser().is_dir():
         kept = save_report(Path(arguments.encoder).expanduser(), content)
         save_predictions(kept, predictions)
-        cli.remark(f"kept in {kept}")
+        cli.remark(f"report: {kept}")
     if arguments.out is not None:
         write_json(arguments.out, content)
         save_predictions(arguments.out, predictions)
@@ -115,7 +120,17 @@ def main() -> None:
 
 
 def parse_shots(text: str) -> tuple[int, ...]:
-    """``1,5,10`` as sorted numbers, each once. Raises :class:`UserError` for anything else."""
+    """Parse ``--shots``.
+
+    Args:
+        text: For example ``1,5,10``.
+
+    Returns:
+        The numbers, sorted, each once.
+
+    Raises:
+        UserError: The text has another form.
+    """
     try:
         numbers = sorted({int(part) for part in text.split(",")} if text.strip() else ())
     except ValueError:

@@ -45,8 +45,9 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command."""
     arguments = cli.parse(Arguments, "publish")
-    # torch and the Hub's client take their time: help and slips of the keyboard should not
+    # imported here, because torch and the Hub's client are slow and --help must be fast
     from .publishing.run_facts import gather
     from .publishing.upload import check_name, check_token, upload
     from .training.run_files import stored_config
@@ -61,8 +62,8 @@ def main() -> None:
     out = arguments.out or arguments.run / "hub"
     refuse_used(out)
     if not (arguments.run / "encoder.onnx").exists():
-        cli.remark("no encoder.onnx in it yet: exporting")
-        # export stands outside and looks in; this is the one place that looks back
+        cli.remark("no encoder.onnx yet: exporting")
+        # the only place in the package that imports export
         from .export.export_run import export_run  # pyright: ignore[reportMissingImports]
 
         export_run(arguments.run, arguments.run / "encoder.onnx")
@@ -94,7 +95,12 @@ def main() -> None:
 
 
 def remark_gaps(facts: "Facts", arguments: Arguments) -> None:
-    """Say what the card lacks, and how it gets it."""
+    """Print what the card lacks, and how to add it.
+
+    Args:
+        facts: The run.
+        arguments: The command's arguments.
+    """
     from .publishing.card_metadata import Stated, licence_of
 
     run = printable(arguments.run)
@@ -115,17 +121,23 @@ def remark_gaps(facts: "Facts", arguments: Arguments) -> None:
 
 
 def print_plan(arguments: Arguments, out: Path, files: "Sequence[File]") -> None:
-    """The files, and what would be done with them."""
+    """Print the files, and what would be done with them.
+
+    Args:
+        arguments: The command's arguments.
+        out: The folder.
+        files: Its files.
+    """
     width = max(len(file.path) for file in files)
     for file in files:
         print(f"{file.path:{width}}  {file.size:>12,}  sha256 {file.sha256[:16]}")
     visible = "public" if arguments.public else "private"
     print(f"{len(files)} files, {_megabytes(files)}, in {printable(out)}")
-    print(f"would go to {arguments.repository}: made {visible} where there is none;")
+    print(f"target: {arguments.repository}, created as a {visible} repository if there is none;")
     if arguments.replace:
-        print("where there is one, its main branch changes")
+        print("if there is one, its main branch changes")
     else:
-        print("where there is one, as a pull request, which changes nothing by itself")
+        print("if there is one, this becomes a pull request, which changes nothing by itself")
 
 
 def _megabytes(files: "Sequence[File]") -> str:

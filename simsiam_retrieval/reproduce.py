@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .reproduction.scales import Protocol, Scale
     from .reproduction.table_rows import Table
 
-SIDES = ("val", "test")  # what DIR's second folder may be called
+SIDES = ("val", "test")  # possible names of DIR's second folder
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ class Arguments:
 
 
 def main() -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+    """
     arguments = cli.parse(Arguments, "reproduce")
     from .reproduction.all_tables import check_rows, named_tables
     from .reproduction.scales import SCALES
@@ -101,8 +106,8 @@ def _run(arguments: Arguments, tables: "Sequence[Table]", scale: "Scale", out: P
         )
     jobs = [job for job in jobs if job not in large]
     if not jobs:
-        raise UserError("no row is left to run; give more images")
-    # all mistakes before the first row, which may take days
+        raise UserError("no row can be run; give more images")
+    # report all mistakes before the first row, which may take days
     done = [job for job in jobs if finished(job, protocol, data.digest) is not None]
     if done:
         cli.remark(f"{len(done)} of {len(jobs)} runs are there already")
@@ -112,27 +117,27 @@ def _run(arguments: Arguments, tables: "Sequence[Table]", scale: "Scale", out: P
         return _save(tables, out, scale, given, protocol, data)
 
     with _alone(out):
-        save()  # the app shows rows from their first step on
+        save()  # the app shows rows from their first step
         completed = _work(arguments, jobs, done, out, scale, protocol, data, save)
         _draw(save(), out)
     _print([out / f"{table.name}.json" for table in tables])
     if not completed:
         cli.remark("stopped; run the same command to continue")
         return cli.CTRL_C
-    cli.remark(f"kept in {out}: {', '.join(table.name for table in tables)} as .json, .md and .png")
+    cli.remark(f"results in {out}: {', '.join(table.name for table in tables)} as .json, .md and .png")
     return cli.DONE
 
 
 @contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Hold ``out``'s lock; raises :class:`UserError` when another process runs rows there."""
+    """Hold ``out``'s lock; raises ``UserError`` when another process runs rows there."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{out}: another process is running rows there; wait, or choose another --out") from None
+        raise UserError(f"{out}: another process is running rows in it; wait, or choose another --out") from None
     try:
         yield
     finally:
@@ -155,7 +160,7 @@ def _work(
     todo = [job for job in jobs if job not in done]
     if not todo and (out / BASELINE).exists():
         return True
-    # torch takes seconds to import: help and mistakes should not
+    # imported here, because torch takes seconds and --help must be fast
     from .reproduction.run_jobs import Place, measure_baseline, run_all
 
     keep = scale.name != "smoke" if arguments.weights == "auto" else arguments.weights == "keep"
@@ -197,7 +202,7 @@ def _data(arguments: Arguments, scale: "Scale", out: Path) -> "Data":
 
         train, test = smoke_photos(out / "photos")
     assert train is not None and test is not None
-    # the test folder is small: a misspelt one should not wait for the training folder
+    # the test folder first: it is small, so a wrong name is reported before the long listing of the training folder
     second = labelled_files(test)
     first = labelled_files(train)
     common_classes(first, second)

@@ -40,6 +40,9 @@ class Only:
     """Smallest file size, in bytes."""
     max_bytes: int | None = None
     """Largest file size, in bytes."""
+    measure: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Search only images with a measure in this range: NAME=LOW..HIGH, such as brightness=..0.2 (docs/check.md).
+    May be repeated."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,18 @@ EXAMPLES = """examples:
 
 
 def main() -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     arguments = cli.parse(Arguments, "search", examples=EXAMPLES)
     if not (arguments.images or arguments.item or arguments.vector):
         raise UserError("name an image to search for")
-    # imported here so that --help answers at once
+    # imported here, so that --help is fast
     from .collection import Collection
     from .core.known_collections import find_collection
 
@@ -134,7 +145,7 @@ def _queries(arguments: Arguments, collection: "Collection") -> list[tuple[str, 
 
 
 def _check_image(image: str) -> None:
-    """Raise :class:`UserError` with what to do, for a query that is no file."""
+    """Raise ``UserError`` with what to do, for a query that is no file."""
     from .core.paths import absolute
 
     if "://" in image:
@@ -154,12 +165,12 @@ def _check_image(image: str) -> None:
 
 
 def _check_folders(collection: "Collection", folders: tuple[Path, ...]) -> None:
-    """Raise :class:`UserError` for a --folder that nothing of the collection lies in."""
+    """Raise ``UserError`` for a --folder that nothing of the collection lies in."""
     from .collection.search.filters import Filter
     from .collection.storage.shard_manifest import is_sharded
 
     if is_sharded(collection.folder):
-        return  # whose folders may be URLs, and whose images may be too many to look through
+        return  # its folders may be URLs, and it may have too many images to check
     for folder in folders:
         if not collection.matching(Filter(folders=(folder,))):
             raise UserError(f"--folder {folder}: nothing of it is in the collection; status lists its folders")
@@ -169,7 +180,7 @@ def _results(
     arguments: Arguments, collection: "Collection", queries: list[tuple[str, Any]], failed: list[str]
 ) -> list[tuple[str, Any, list["Hit"]]]:
     """Name, query and hits, of each; of several queries those that cannot be used go to ``failed``, with a remark."""
-    from .collection.search.filters import Filter
+    from .collection.search.filters import Filter, Range
 
     only = arguments.only
     where = Filter(
@@ -183,6 +194,7 @@ def _results(
         max_side=only.max_side,
         min_bytes=only.min_bytes,
         max_bytes=only.max_bytes,
+        measures=tuple(map(Range.parse, only.measure)),
     )
 
     _check_folders(collection, only.folder)

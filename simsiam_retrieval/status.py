@@ -35,10 +35,15 @@ class Arguments:
 
 
 def main() -> None:
+    """Run the command.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     arguments = cli.parse(Arguments, "status", examples=EXAMPLES)
     if arguments.place is not None and arguments.collection is not None:
         raise UserError("name one collection, with --collection or without")
-    # imported here so that --help answers at once
+    # imported here, so that --help is fast
     from .collection.status import read_status
     from .core.known_collections import find_collection
 
@@ -71,6 +76,7 @@ def _as_dict(status: "Status") -> dict:
         "noise_level": status.noise_level,
         "bytes": status.sizes,
         "shards": status.shards,
+        "reading": status.reading,
     }
 
 
@@ -104,6 +110,8 @@ def _print_table(status: "Status") -> None:
         line("", printable(status.encoder_source))
     if status.features is not None:
         line("features", status.features)
+    if status.reading:
+        line("read with", ", ".join(f"--{name} {value}" for name, value in status.reading.items()))
     line("index", f"{status.index} (asked: {status.chosen}), generation {status.generation}")
     if status.measured is not None:
         found = status.measured

@@ -60,6 +60,14 @@ class Arguments(Settings):
 
 
 def main() -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: An option or an input cannot work.
+    """
     argv = sys.argv[1:]
     arguments = cli.parse(Arguments, "transfer", argv, default=_defaults(argv))
     settings = Settings(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Settings)})
@@ -70,7 +78,7 @@ def main() -> int:
         if not folder.expanduser().is_dir():
             raise UserError(f"{folder}: no such folder")
     lrs, seeds = check_lrs(arguments.lr), seeds_from(arguments.seed, arguments.seeds)
-    # torch takes seconds to import: help and typing errors should not
+    # imported here, because torch takes seconds and --help must be fast
     try:
         import pycocotools  # noqa: F401
     except ImportError:
@@ -84,7 +92,7 @@ def main() -> int:
     names = list(arguments.encoders)
     if arguments.random and RANDOM not in names:
         names.append(RANDOM)
-    # before the images, which take their time
+    # before reading the images, which takes long
     machine = pick_machine(settings, arguments.device, arguments.workers, arguments.checkpoint_minutes)
     plan = Plan(open_initialisations(names, arguments.backbone), lrs, seeds)
     parts = read_parts(
@@ -104,7 +112,7 @@ def main() -> int:
         cli.remark(f"stopped; run the same command{'' if arguments.out else f' with --out {out}'} to continue")
         return cli.CTRL_C
     print(json.dumps(content, indent=2) if arguments.json else markdown(content))
-    cli.remark(f"kept in {out}")
+    cli.remark(f"results in {out}")
     return cli.DONE
 
 

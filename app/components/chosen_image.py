@@ -7,16 +7,18 @@ from PIL import Image
 from simsiam_retrieval.collection import Item
 from simsiam_retrieval.images.apart import read_image_apart
 from simsiam_retrieval.images.decode import FORMATS, ImageError
+from simsiam_retrieval.images.page_paths import file_and_page
+from simsiam_retrieval.images.reading import AS_THEY_ARE, Reading
 
 SIDE = 1280  # pixels, longer side: sharp at 640 on a dense screen
 UPLOAD_PIXELS = 64_000_000  # of an upload that is no JPEG: 200 MB while it is decoded
 SLOW_PIXELS = 40_000_000  # JPEGs are decoded at reduced size; other formats this large take seconds
 
 
-def item_picture(item: Item, thumbnail: bytes | None) -> tuple[bytes | None, str]:
+def item_picture(item: Item, thumbnail: bytes | None, reading: Reading = AS_THEY_ARE) -> tuple[bytes | None, str]:
     """JPEG bytes of an image of a collection, and a remark where it is not its file that is shown."""
     try:
-        status = item.path.stat()
+        status = file_and_page(item.path)[0].stat()
     except OSError:
         return thumbnail, "The file is gone or cannot be reached; this is the preview made when it was indexed."
     if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
@@ -24,18 +26,18 @@ def item_picture(item: Item, thumbnail: bytes | None) -> tuple[bytes | None, str
     if item.width * item.height > SLOW_PIXELS and item.format not in ("JPEG", "MPO"):
         return thumbnail, "The file is very large; this is its preview."
     try:
-        return as_jpeg(read_image_apart(item.path, SIDE // 2).image), ""
+        return as_jpeg(read_image_apart(item.path, SIDE // 2, reading).image), ""
     except ImageError as error:
         return thumbnail, f"The file cannot be shown ({error}); this is the preview made when it was indexed."
 
 
-def uploaded_picture(content: bytes) -> tuple[bytes, str]:
+def uploaded_picture(content: bytes, reading: Reading = AS_THEY_ARE) -> tuple[bytes, str]:
     """JPEG bytes of an uploaded photo, and its size in pixels as text.
 
     Raises :class:`ImageError` when it cannot be decoded, or would take too much memory.
     """
     check_upload(content)
-    decoded = read_image_apart(content, SIDE // 2)
+    decoded = read_image_apart(content, SIDE // 2, reading)
     return as_jpeg(decoded.image), f"{decoded.width} × {decoded.height} px"
 
 

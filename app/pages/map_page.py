@@ -224,7 +224,7 @@ def _picture(collection: Collection, id_: int) -> None:
 
     @st.dialog("Image", width="medium")
     def opened() -> None:
-        jpeg, remark = picture.item_picture(item, collection.thumbnail(id_))
+        jpeg, remark = picture.item_picture(item, collection.thumbnail(id_), collection.reading)
         if jpeg:
             markup.picture(jpeg, item.path.name)
         label = collection.labels().get(id_)

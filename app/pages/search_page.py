@@ -13,6 +13,7 @@ from simsiam_retrieval.collection.duplicates.find_duplicates import CALIBRATED
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.images.apart import read_image_apart
 from simsiam_retrieval.images.decode import ImageError
+from simsiam_retrieval.images.reading import Reading
 
 from .. import markup, settings
 from ..components import chosen_image, tiles
@@ -215,8 +216,8 @@ def _query(collection: Collection, address: Address) -> Query | None:
             return None
         for photo in given_photos:
             try:
-                jpeg, pixels = chosen_image.uploaded_picture(photo.content)
-                like.append(_embedded(collection, collection.encoder_identity, photo.content))
+                jpeg, pixels = chosen_image.uploaded_picture(photo.content, collection.reading)
+                like.append(_embedded(collection, collection.encoder_identity, collection.reading, photo.content))
             except (ImageError, UserError) as error:
                 reason = f"{error}".removeprefix("the image: ")
                 markup.notice(f"{photo.name} cannot be used: {reason}. Try a JPEG, PNG, WebP or HEIC file.")
@@ -232,9 +233,9 @@ def _query(collection: Collection, address: Address) -> Query | None:
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _embedded(_collection: Collection, identity: str, content: bytes) -> NDArray[np.float32]:
+def _embedded(_collection: Collection, identity: str, reading: Reading, content: bytes) -> NDArray[np.float32]:
     encoder = _collection.encoder
-    return encoder.embed([read_image_apart(content, encoder.decode_side).image])[0]
+    return encoder.embed([read_image_apart(content, encoder.decode_side, reading)])[0]
 
 
 def _about(collection: Collection, query: Query, address: Address) -> None:
@@ -242,7 +243,7 @@ def _about(collection: Collection, query: Query, address: Address) -> None:
     first = query.like[0]
     left, right = st.columns([2, 3], gap="large", vertical_alignment="center")
     if isinstance(first, Item):
-        jpeg, remark = chosen_image.item_picture(first, collection.thumbnail(first.id))
+        jpeg, remark = chosen_image.item_picture(first, collection.thumbnail(first.id), collection.reading)
         name = markup.shown(first.path.name)
         facts: list[tuple[str, object]] = [
             ("Path", first.path),

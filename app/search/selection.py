@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from simsiam_retrieval.collection import Collection, Item
+from simsiam_retrieval.images.page_paths import file_and_page
 
 from .. import markup
 from ..components.tiles import size_text
@@ -103,7 +104,8 @@ def as_zip(items: Sequence[Item]) -> bytes:
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
         for number, item in enumerate(items, 1):
             try:
-                archive.writestr(f"{number:04d} {shown(item.path.name)}", item.path.read_bytes())
+                file = file_and_page(item.path)[0]
+                archive.writestr(f"{number:04d} {shown(file.name)}", file.read_bytes())
             except OSError as error:
                 missing.append(f"{shown(item.path)}: {error.strerror or error}")
         if missing:

@@ -21,6 +21,9 @@ from ..core.paths import absolute, is_missing
 from ..encoder.hub import source_of
 from ..encoder.onnx_encoder import Encoder, ImageLike, find_encoder, gpu_present
 from ..images.files import ImageFile, Listing, list_images
+from ..images.measures import Measures
+from ..images.page_listing import FIRST, check_pages, with_pages
+from ..images.reading import Reading
 from .duplicates.comparison import Comparison, compare
 from .duplicates.find_duplicates import Duplicate, check_threshold, find_duplicates
 from .index.gpu_index import check_device
@@ -78,6 +81,8 @@ class Update:
     linked_folders: int = 0  # links to folders that were passed over
     held: list[tuple[Path, int]] = field(default_factory=list)  # places that may be unmounted -> items that were kept
     rebuilt: bool = False  # whether the FAISS index was made anew
+    pages_left_out: int = 0  # of the files that were read now, beyond those that are items
+    paged_files: int = 0  # how many of these files have such pages
 
 
 @dataclass
@@ -135,16 +140,26 @@ class Collection:
         path: str | Path,
         encoder: str | Path | None = None,
         *,
+        value_range: str | None = None,
+        bands: str | None = None,
+        pages: str = FIRST,
         on_wait: Callable[[str], None] | None = None,
     ) -> "Collection":
         """Make an empty collection with its own copy of an encoder: a run folder, an ``.onnx`` file, one on
-        the Hub (``hf://…``), or the default. ``on_wait``: see :meth:`update`.
+        the Hub (``hf://…``), or the default.
+
+        ``value_range``: which values of samples beyond 8 bits are black and white: "auto", "per-image" (each picture's
+        own), or "LOW HIGH" for all. ``bands``: which bands of TIFFs are red, green and blue, as "4,3,2". None for
+        either is what the encoder was trained with. ``pages``: of TIFFs, "first" or "all". Queries are read in the same
+        way. ``on_wait``: see :meth:`update`.
 
         Raises :class:`UserError` when the folder is in use or cannot be written; :class:`AlreadyThere` when it is a
         collection, be it since a moment ago.
         """
         folder = absolute(path)
+        check_pages(pages)
         loaded = Encoder(find_encoder(encoder), device="cpu")
+        reading = loaded.reading.changed(range=value_range, bands=bands)
         found = folder.exists()
         try:
             if cls.exists(folder):
@@ -163,6 +178,10 @@ class Collection:
                         facts = {"encoder": loaded.identity, "dim": str(loaded.dim)}
                         if (source := source_of(loaded.file)) is not None:
                             facts["encoder_source"] = source
+                        if reading != Reading():
+                            facts["reading"] = reading.text()
+                        if pages != FIRST:
+                            facts["pages"] = pages
                         catalog = Catalog.create(folder, facts)
                         catalog.take_copied_labels()
                         made = cls(folder, catalog)
@@ -222,7 +241,7 @@ class Collection:
         Of a sharded collection in the order of ids; raises :class:`UserError` where they are more than 200,000.
         """
         items = self.items()
-        wanted = set(where.among(items, self.labels()))
+        wanted = set(where.among(items, self.labels(), self.measures() if where.measures else None))
         return [item for item in items if item.id in wanted]
 
     def sampled_items(self, count: int) -> list[Item]:
@@ -243,6 +262,15 @@ class Collection:
         """JPEG bytes, longer side 240 to 479 px (below 240 as it is), or None for an unknown id."""
         with self._lock, explained(self.folder):
             return self._catalog.thumbnail(id_)
+
+    def measures(self) -> dict[int, Measures]:
+        """Item id -> blur, brightness and so on, of the images that were measured; see :class:`Measures`.
+
+        Images that an older version indexed are not in it until they are read again (:meth:`measure`); those of a
+        sharded collection never are.
+        """
+        with self._lock, explained(self.folder):
+            return self._catalog.measures()
 
     def labels(self) -> dict[int, str]:
         """Item id -> label, of the images that have one."""
@@ -338,6 +366,19 @@ class Collection:
                 self._encoder = encoder
             return self._encoder
 
+    @property
+    def reading(self) -> Reading:
+        """How the collection's files, and queries, become pixels."""
+        with self._lock, explained(self.folder):
+            stored = self._catalog.noted("reading")
+        return self.encoder.reading if stored is None else Reading.of(stored)
+
+    @property
+    def pages(self) -> str:
+        """Which pages of TIFFs are items: "first" or "all"."""
+        with self._lock, explained(self.folder):
+            return self._catalog.noted("pages") or FIRST
+
     # -- searching
 
     def search(
@@ -425,7 +466,7 @@ class Collection:
             return stored
         if isinstance(query, np.ndarray) and query.dtype.kind == "f":
             return self._unit(query)
-        return self.encoder.embed([query])[0]
+        return self.encoder.embed([query], reading=self.reading)[0]
 
     def _unit(self, vector: np.ndarray) -> NDArray[np.float32]:
         length = float(np.linalg.norm(vector))
@@ -485,6 +526,7 @@ class Collection:
         prune: bool = False,
         reread: bool = False,
         follow_links: bool | None = None,
+        pages: str | None = None,
         on_wait: Callable[[str], None] | None = None,
         workers: int | None = None,
         on_start: Callable[[int], None] = lambda total: None,
@@ -502,7 +544,8 @@ class Collection:
         files that they leave out are forgotten. ``prune``: forget the items of a root that is missing, or holds no
         image any more, and missing ones where another file system was mounted; otherwise they are kept (``held``),
         since the drive may not be mounted. ``follow_links``: whether to look into links to folders; None is as before
-        (a new collection does not). ``on_wait``: wait for another process that is updating, after telling this function
+        (a new collection does not). ``pages``: which pages of TIFFs are items, "first" or "all"; None is as before.
+        ``on_wait``: wait for another process that is updating, after telling this function
         so.
 
         ``on_start`` is told how many files need reading, ``on_progress`` how many more were read.
@@ -518,6 +561,7 @@ class Collection:
             prune=prune,
             reread=reread,
             follow_links=follow_links,
+            pages=pages,
             on_wait=on_wait,
             workers=workers,
             on_start=on_start,
@@ -533,6 +577,7 @@ class Collection:
         prune: bool = False,
         reread: bool = False,
         follow_links: bool | None = None,
+        pages: str | None = None,
         on_wait: Callable[[str], None] | None = None,
         workers: int | None = None,
         on_start: Callable[[int], None] = lambda total: None,
@@ -548,6 +593,9 @@ class Collection:
             _tidy(self.folder)
             if follow_links is not None:
                 catalog.note("follow_links", "1" if follow_links else "")
+            if pages is not None and pages != (catalog.noted("pages") or FIRST):
+                catalog.note("pages", check_pages(pages))
+            listing = with_pages(listing, catalog.noted("pages") or FIRST, workers=workers)
             plan = self._planned(catalog, roots, listing, patterns or Patterns(), prune=prune, reread=reread)
             return self._update(catalog, roots, listing, *plan, prune, workers, on_start, on_progress)
 
@@ -568,6 +616,7 @@ class Collection:
         paths, listing = self._listed(roots, prune, follow_links)
         patterns = Patterns(tuple(include), tuple(exclude))
         with explained(self.folder), contextlib.closing(Catalog.open(self.folder)) as catalog:
+            listing = with_pages(listing, catalog.noted("pages") or FIRST)
             plan, selection = self._planned(catalog, paths, listing, patterns, prune=prune, reread=reread)
             contents = KnownContent(catalog, plan.todo)
         new = [file for file in plan.todo if file.path not in plan.known]
@@ -790,7 +839,12 @@ class Collection:
         gone, lost = plan.gone, [root for root in roots if prune and is_missing(root)]
         try:
             rest = self._copy_known(catalog, plan, found, on_progress)
-            for entries in batches(embed_files(rest, self.encoder, workers=workers)) if rest else ():
+            chunks = embed_files(rest, self.encoder, workers=workers, reading=self.reading) if rest else ()
+            for entries in batches(chunks):
+                for entry in entries:
+                    left = entry.pages - 1 if entry.format == "DICOM" or self.pages == FIRST else 0
+                    report.pages_left_out += left
+                    report.paged_files += left > 0
                 _add(catalog, [entry for entry in entries if not _is_known(entry, plan.known.get(entry.path))])
                 on_progress(len(entries))
         except KeyboardInterrupt:

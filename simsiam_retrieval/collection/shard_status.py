@@ -10,7 +10,7 @@ from .collection import ENCODER_FILE, Collection
 from .index import shard_parts
 from .index.make_index import measured, recorded_settings
 from .index.mapped_index import LISTS, SUFFIX, ShardIndex
-from .status import Root, Status, file_size
+from .status import Root, Status, described_reading, file_size
 from .storage import shard_file
 from .storage.catalog import FILE, Catalog, explained
 from .storage.shard_catalog import ShardCatalog
@@ -54,6 +54,7 @@ def read_sharded_status(folder: Path) -> Status:
                 noise_level=collection.noise_level,
                 sizes=_sizes(collection.folder),
                 shards=len(shards),
+                reading=described_reading(catalog),
             )
         finally:
             catalog.close()

@@ -1,11 +1,12 @@
 """What there is to know of a collection at a glance."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..core.text import without_detail
 from ..encoder.onnx_encoder import stored_features
+from ..images.reading import Reading
 from .collection import ENCODER_FILE, Collection
 from .index.make_index import load_index, measured, recorded_settings
 from .index.tuning import Measured
@@ -46,6 +47,7 @@ class Status:
     noise_level: float | None
     sizes: dict[str, int | None]  # file -> bytes, None where it is missing
     shards: int | None = None  # of a sharded collection
+    reading: dict[str, str] = field(default_factory=dict)  # options of how files are read, where not the default
 
 
 def read_status(folder: Path) -> Status:
@@ -97,9 +99,17 @@ def read_status(folder: Path) -> Status:
                 measured=measured(catalog),
                 noise_level=collection.noise_level,
                 sizes={name: file_size(collection.folder / name) for name in files},
+                reading=described_reading(catalog),
             )
         finally:
             catalog.close()
+
+
+def described_reading(catalog: Catalog) -> dict[str, str]:
+    """Range, bands, channels and pages of a collection, by the names of the options, where they are not the default."""
+    said = Reading.of(catalog.noted("reading")).described()
+    pages = catalog.noted("pages")
+    return said if pages is None else said | {"pages": pages}
 
 
 def file_size(file: Path) -> int | None:

@@ -37,6 +37,14 @@ class Embedder:
             self._problem = str(error)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Embed one piece.
+
+        Args:
+            row: "number" and "piece".
+
+        Returns:
+            "number", "shard" and "problem".
+        """
         number, piece = row["number"], unpacked(row["piece"])
         problem = self._problem or self._unseen(piece.source) or self._hopeless(number, piece)
         if problem:

@@ -98,4 +98,5 @@ def _row(label: str, size: int, mtime_ns: int, outcome: Outcome) -> ShardRow:
         return ShardRow(path, size, mtime_ns, reason="the encoder finds no direction for it")
     known = dict(outcome.facts)
     taken = known.pop("taken")
+    known.pop("measures")  # shards have no place for them
     return ShardRow(path, size, mtime_ns, vector=vector, taken=taken and taken.isoformat(), **known)

@@ -36,7 +36,9 @@ class StoredFile:
 
 
 def is_url(location: str) -> bool:
-    """Return whether a location is a URL. (An absolute local path never contains two slashes in a row.)
+    """Return whether a location is a URL.
+
+    An absolute local path never contains two slashes in a row.
 
     Args:
         location: A path or URL.

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from ..core.errors import UserError
 from ..core.memory import free_memory
-from ..images.decode import Decoded, ImageError, centre_square, read_image
+from ..images.decode import Decoded, ImageError, read_image, square_of
 from ..images.files import ImageFile, reason
+from ..images.page_paths import file_and_page
+from ..images.reading import AS_THEY_ARE, Reading
 from ..images.tar_archives import ShardMember, read_member
 from ..images.worker_pool import Workers, map_chunks
 from .onnx_encoder import Encoder
@@ -38,6 +40,7 @@ class Outcome:
     lasting: bool = True
     facts: Any = None
     vector: NDArray[np.float32] | None = None
+    pages: int = 1  # of the file that it comes from
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class _Worker:
     encoder: Encoder | None = None  # None: this worker only decodes
     image_size = 0
     short_side = 0
+    reading = AS_THEY_ARE
     facts: Facts | None = None
 
 
@@ -66,6 +70,7 @@ def embed_files(
     *,
     facts: Facts | None = None,
     workers: int | None = None,
+    reading: Reading | None = None,
 ) -> Iterator[list[Embedded]]:
     """Embed files in worker processes.
 
@@ -77,6 +82,7 @@ def embed_files(
         encoder: The encoder.
         facts: A module-level function, called in the worker with the bytes and the decoded image of each file.
         workers: Number of worker processes; None chooses it.
+        reading: How files become pixels; the encoder's own way by default.
 
     Yields:
         One result per file, in order, in chunks.
@@ -89,7 +95,7 @@ def embed_files(
         workers=workers,
         chunk_size=_chunk_size(encoder),
         initializer=_start,
-        initargs=_settings(encoder, facts),
+        initargs=_settings(encoder, facts, reading),
     ):
         yield [Embedded(**vars(outcome), file=next(rest)) for outcome in _finished(chunk, encoder)]
 
@@ -107,7 +113,7 @@ class Embedders:
 
     def __init__(self, encoder: Encoder, *, facts: Facts | None = None, workers: int = 1) -> None:
         self._encoder = encoder
-        self._workers = Workers(workers, initializer=_start, initargs=_settings(encoder, facts))
+        self._workers = Workers(workers, initializer=_start, initargs=_settings(encoder, facts, None))
 
     def __enter__(self) -> "Embedders":
         return self
@@ -133,14 +139,16 @@ def _chunk_size(encoder: Encoder) -> int:
     return 16 if encoder.device == "cpu" else 64
 
 
-def _settings(encoder: Encoder, facts: Facts | None) -> tuple[Path | None, int, int, Facts | None]:
+def _settings(
+    encoder: Encoder, facts: Facts | None, reading: Reading | None
+) -> tuple[Path | None, int, int, Facts | None, Reading]:
     file = encoder.file if encoder.device == "cpu" else None
-    return file, encoder.image_size, encoder.decode_side, facts
+    return file, encoder.image_size, encoder.decode_side, facts, reading or encoder.reading
 
 
-def _start(encoder_file: Path | None, image_size: int, short_side: int, facts: Facts | None) -> None:
+def _start(encoder_file: Path | None, image_size: int, short_side: int, facts: Facts | None, reading: Reading) -> None:
     _Worker.encoder = None if encoder_file is None else Encoder(encoder_file, device="cpu", threads=1, tested=True)
-    _Worker.image_size, _Worker.short_side, _Worker.facts = image_size, short_side, facts
+    _Worker.image_size, _Worker.short_side, _Worker.facts, _Worker.reading = image_size, short_side, facts, reading
 
 
 def _lost(source: Source, reason: str) -> tuple[Outcome, None]:
@@ -191,7 +199,7 @@ def _read(source: Source) -> tuple[Outcome, np.ndarray | None]:
     except MemoryError:
         return Outcome(error="not enough memory to read it", lasting=False), None
     facts = None if _Worker.facts is None else _Worker.facts(content, decoded)
-    return Outcome(facts=facts), np.asarray(centre_square(decoded.image, _Worker.image_size))
+    return Outcome(facts=facts, pages=decoded.pages), square_of(decoded, _Worker.image_size)
 
 
 def _decoded(source: Source) -> tuple[bytes, Decoded]:
@@ -199,15 +207,15 @@ def _decoded(source: Source) -> tuple[bytes, Decoded]:
     if isinstance(source, ImageError):
         raise source
     if isinstance(source, bytes):
-        return source, read_image(source, _Worker.short_side)
+        return source, read_image(source, _Worker.short_side, _Worker.reading)
     if isinstance(source, ShardMember):
-        content = read_member(source)
-    elif source.path.stat().st_size > LARGE:
-        decoded = read_image(source.path, _Worker.short_side)  # reads only the parts that it needs
-        size = source.path.stat().st_size
+        return (content := read_member(source)), read_image(content, _Worker.short_side, _Worker.reading)
+    file, page = file_and_page(source.path)
+    if file.stat().st_size > LARGE:
+        decoded = read_image(file, _Worker.short_side, _Worker.reading, page)  # reads only the parts that it needs
+        size = file.stat().st_size
         if size > LARGEST_FILE or size > free_memory() // 2:
             raise ImageError(f"too large: a file of {size / 1e9:.1f} GB", lasting=size > LARGEST_FILE)
-        return source.path.read_bytes(), decoded
-    else:
-        content = source.path.read_bytes()
-    return content, read_image(content, _Worker.short_side)
+        return file.read_bytes(), decoded
+    content = file.read_bytes()
+    return content, read_image(content, _Worker.short_side, _Worker.reading, page)

@@ -20,7 +20,8 @@ from PIL import Image
 from ..core.errors import UserError
 from ..core.paths import absolute
 from ..core.text import printable
-from ..images.decode import ImageError, centre_square, decode, upright_rgb
+from ..images.decode import Decoded, ImageError, centre_planes, centre_square, read_image, square_of, upright_rgb
+from ..images.reading import Reading
 from .previous_encoder import PREVIOUS, previous_encoder
 
 FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX file this package writes
@@ -33,7 +34,7 @@ LARGEST_FILE = 2**31  # bytes; ONNX itself allows no more
 UNIT = 4e-3  # largest difference between a vector's squared length and 1
 HEAVY = ("Conv", "Gemm", "MatMul")  # operators that must run on the GPU
 
-ImageLike = Image.Image | np.ndarray | Path | str | bytes
+ImageLike = Image.Image | np.ndarray | Path | str | bytes | Decoded
 
 
 class Encoder:
@@ -77,6 +78,9 @@ class Encoder:
             self.dim = int(self.metadata["dim"])
         except (KeyError, ValueError):
             raise UserError(f"{file}: its metadata are incomplete; export the encoder again") from None
+        # how the run that made it read its files; what an index of it does unless told otherwise
+        self.reading = Reading.of(self.metadata.get("reading"))
+        self.channels = self.reading.channels
         if not (0 < self.image_size <= LARGEST_SIDE and 0 < self.dim <= LARGEST_DIM):
             raise UserError(
                 f"{file}: cannot be an encoder: images of {self.image_size} px, vectors of {self.dim} values"
@@ -85,7 +89,9 @@ class Encoder:
         self.decode_side = max(2 * self.image_size, 256)
         if not tested:
             # two images: some graphs accept only one at a time. Noise: an image of one colour may give a zero vector
-            noise = np.random.default_rng(0).integers(0, 256, (2, self.image_size, self.image_size, 3), np.uint8)
+            noise = np.random.default_rng(0).integers(
+                0, 256, (2, self.image_size, self.image_size, self.channels), np.uint8
+            )
             self.embed_pixels(noise)
 
     def __repr__(self) -> str:
@@ -115,8 +121,9 @@ class Encoder:
             ValueError: ``pixels`` has another dtype or shape.
             UserError: The graph fails or returns anything else.
         """
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
-            raise ValueError(f"expected uint8 (n, height, width, 3), got {pixels.dtype} {pixels.shape}")
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != self.channels:
+            shape = f"(n, height, width, {self.channels})"
+            raise ValueError(f"expected uint8 {shape}, got {pixels.dtype} {pixels.shape}")
         if len(pixels) == 0:
             return np.zeros((0, self.dim), np.float32)
         try:
@@ -135,12 +142,15 @@ class Encoder:
             raise UserError(f"{self.file}: gives vectors that are not of unit length; export it again")
         return vectors
 
-    def embed(self, images: Iterable[ImageLike], *, batch_size: int = 8) -> NDArray[np.float32]:
+    def embed(
+        self, images: Iterable[ImageLike], *, batch_size: int = 8, reading: Reading | None = None
+    ) -> NDArray[np.float32]:
         """Embed images of any size.
 
         Args:
             images: Paths, encoded bytes, Pillow images, or uint8 arrays (h, w) or (h, w, 3).
             batch_size: Images per call of the graph.
+            reading: How files become pixels; the encoder's own way by default.
 
         Returns:
             float32 (n, dim), rows of length 1, in the given order.
@@ -148,15 +158,16 @@ class Encoder:
         Raises:
             UserError: An image cannot be decoded; the message names it.
         """
-        batches = _batched((self.square(image) for image in images), batch_size)
+        batches = _batched((self.square(image, reading) for image in images), batch_size)
         vectors = [self.embed_pixels(np.stack(batch)) for batch in batches]
         return np.concatenate(vectors) if vectors else np.zeros((0, self.dim), np.float32)
 
-    def square(self, image: ImageLike) -> NDArray[np.uint8]:
+    def square(self, image: ImageLike, reading: Reading | None = None) -> NDArray[np.uint8]:
         """Return the pixels of an image that the encoder sees.
 
         Args:
             image: See ``embed``.
+            reading: See ``embed``.
 
         Returns:
             uint8 (image_size, image_size, 3).
@@ -164,6 +175,12 @@ class Encoder:
         Raises:
             UserError: The image cannot be decoded.
         """
+        if isinstance(image, Decoded):
+            return square_of(image, self.image_size)
+        if isinstance(image, np.ndarray) and image.ndim == 3 and not self.reading.is_rgb:
+            if image.dtype != np.uint8 or image.shape[2] != self.channels:
+                raise ValueError(f"expected uint8 (h, w, {self.channels}), got {image.dtype} {image.shape}")
+            return centre_planes(image, self.image_size)
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8:
                 raise ValueError(f"expected a uint8 array, got {image.dtype}")
@@ -174,9 +191,13 @@ class Encoder:
                 image = upright_rgb(image)
             else:
                 source = image if isinstance(image, bytes) else absolute(image)
-                image = decode(source, short_side=self.decode_side)
+                return square_of(read_image(source, self.decode_side, reading or self.reading), self.image_size)
         except ImageError as error:
             raise UserError(f"{printable(name)}: {error}") from None
+        if self.channels == 1:
+            return centre_planes(np.asarray(image.convert("L"))[:, :, None], self.image_size)
+        if not self.reading.is_rgb:
+            raise UserError(f"the encoder takes {self.channels} bands; a picture of red, green and blue has too few")
         return np.asarray(centre_square(image, self.image_size))
 
 

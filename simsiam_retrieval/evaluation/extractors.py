@@ -8,13 +8,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 
 from ..encoder.embed_files import embed_files
 from ..encoder.onnx_encoder import Encoder, load_encoder
+from ..images.decode import centre_planes
 from ..images.files import ImageFile
 from ..images.normalisation import IMAGENET, Normalisation
+from ..images.reading import AS_THEY_ARE, Reading
 from ..methods.feature_description import described
 from ..metrics.whitening import Whitening
 from .centre_squares import read_squares
@@ -42,6 +43,7 @@ class Extractor(Protocol):
     side: int
     dim: int
     stored: np.dtype
+    reading: Reading  # how it reads files
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
         """Compute the features of files.
@@ -59,7 +61,7 @@ class Extractor(Protocol):
         """Compute the features of squares.
 
         Args:
-            squares: uint8 (n, s, s, 3); s is ``side``, or larger if the extractor resizes.
+            squares: uint8 (n, s, s, channels); s is ``side``, or larger if the extractor resizes.
 
         Returns:
             Stored vectors (n, dim).
@@ -78,7 +80,7 @@ class EncoderExtractor:
     def __init__(self, encoder: Encoder, name: str) -> None:
         self.encoder, self.name = encoder, name
         self.identity, self.side, self.dim = encoder.identity, encoder.image_size, encoder.dim
-        self.stored = np.dtype(np.float32)
+        self.stored, self.reading = np.dtype(np.float32), encoder.reading
         self.about = f"encoder {encoder.identity}, {encoder.image_size} px"
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
@@ -94,21 +96,21 @@ class EncoderExtractor:
 class PixelExtractor:
     """Raw pixels: the centre square at ``PIXEL_SIDE`` as one long vector."""
 
-    def __init__(self) -> None:
-        self.name = "raw pixels"
-        self.side, self.dim, self.stored = PIXEL_SIDE, 3 * PIXEL_SIDE**2, np.dtype(np.uint8)
-        self.identity = f"pixels-{PIXEL_SIDE}"
-        self.about = f"centre square at {PIXEL_SIDE} x {PIXEL_SIDE} px, RGB values as one vector of length 1"
+    def __init__(self, reading: Reading = AS_THEY_ARE) -> None:
+        self.name, self.reading = "raw pixels", reading
+        self.side, self.dim, self.stored = PIXEL_SIDE, reading.channels * PIXEL_SIDE**2, np.dtype(np.uint8)
+        self.identity = f"pixels-{PIXEL_SIDE}{_suffix(reading)}"
+        values = "RGB values" if reading.is_rgb else f"{reading.channels} values a pixel"
+        self.about = f"centre square at {PIXEL_SIDE} x {PIXEL_SIDE} px, {values} as one vector of length 1"
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
         """See ``Extractor.rows``."""
-        for chunk in read_squares(files, self.side, workers=workers):
+        for chunk in read_squares(files, self.side, workers=workers, reading=self.reading):
             yield [(None, square) if isinstance(square, str) else (square.reshape(-1), "") for square in chunk]
 
     def embed_squares(self, squares: NDArray[np.uint8]) -> NDArray:
         """See ``Extractor.embed_squares``."""
-        size = (self.side, self.side)
-        small = [np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BILINEAR)) for square in squares]
+        small = [centre_planes(square, self.side) for square in squares]
         return np.stack(small).reshape(len(squares), -1)
 
 
@@ -122,14 +124,15 @@ class NetworkExtractor:
         about: One line that describes it.
     """
 
-    def __init__(self, network: nn.Module, side: int, name: str, about: str) -> None:
+    def __init__(self, network: nn.Module, side: int, name: str, about: str, reading: Reading = AS_THEY_ARE) -> None:
+        self.reading = reading
         self.network, self.side, self.name, self.about = network.eval(), side, name, about
         self.dim, self.stored = int(network.feature_dim), np.dtype(np.float32)  # type: ignore[arg-type]
-        self.identity = f"{weights_hash(network)}-{side}"
+        self.identity = f"{weights_hash(network)}-{side}{_suffix(reading)}"
 
     def rows(self, files: Sequence[ImageFile], workers: int | None) -> Iterator[list[Row]]:
         """See ``Extractor.rows``."""
-        for chunk in read_squares(files, self.side, workers=workers):
+        for chunk in read_squares(files, self.side, workers=workers, reading=self.reading):
             squares = [square for square in chunk if not isinstance(square, str)]
             vectors = iter(self.embed_squares(np.stack(squares)) if squares else ())
             yield [(None, square) if isinstance(square, str) else (next(vectors), "") for square in chunk]
@@ -151,7 +154,7 @@ class ReducedExtractor:
     """
 
     def __init__(self, inner: Extractor, reduction: Whitening, name: str, about: str) -> None:
-        self.inner, self.reduction = inner, reduction
+        self.inner, self.reduction, self.reading = inner, reduction, inner.reading
         self.name, self.side, self.about = name, inner.side, about
         self.dim, self.stored = reduction.projection.shape[1], np.dtype(np.float32)
         axes = np.concatenate([reduction.mean.numpy()[:, None], reduction.projection.numpy()], axis=1)
@@ -178,15 +181,20 @@ class ReducedExtractor:
         return self.reduction(unit_rows(stored)).numpy()
 
 
+def _suffix(reading: Reading) -> str:
+    """What tells features of differently read files apart; nothing for the usual way."""
+    return "".join(f"-{name}-{value.replace(' ', '-')}" for name, value in reading.described().items())
+
+
 def normalised(squares: NDArray[np.uint8], network: nn.Module) -> Tensor:
     """Convert squares to the input of a backbone.
 
     Args:
-        squares: uint8 (n, s, s, 3).
+        squares: uint8 (n, s, s, c).
         network: The backbone.
 
     Returns:
-        float32 (n, 3, s, s), normalised.
+        float32 (n, c, s, s), normalised.
     """
     x = torch.from_numpy(squares).permute(0, 3, 1, 2).float().div_(255)
     mean, std = (torch.tensor(values)[:, None, None] for values in normalisation_of(network))
@@ -284,7 +292,7 @@ def random_weights(encoder: Encoder) -> NetworkExtractor | None:
     if features is not None and not features.plain:
         network = PooledStages(network, features, encoder.image_size)
         about += f", features {features.reduced(None, 0)}"
-    return NetworkExtractor(network, encoder.image_size, "random weights", about)
+    return NetworkExtractor(network, encoder.image_size, "random weights", about, encoder.reading)
 
 
 def _parts(squares: NDArray[np.uint8], size: int = 64) -> Iterator[NDArray[np.uint8]]:

@@ -29,6 +29,14 @@ class Scale:
     std: Tensor
 
     def __call__(self, features: Tensor) -> Tensor:
+        """Standardise features.
+
+        Args:
+            features: float32 (n, d).
+
+        Returns:
+            float32 (n, d).
+        """
         return (features - self.mean) / self.std
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..core.errors import UserError
 from ..images.files import ImageFile
+from ..images.reading import AS_THEY_ARE, Reading
 from ..training.augmentation import Augmentation, Parameters, apply, draw
 from ..training.lars import LARS
 from ..training.pixel_store import ImageStore, load_store
@@ -148,6 +149,7 @@ def paper_scores(
     seed: int = 0,
     workers: int | None = None,
     device: str = "cpu",
+    reading: Reading = AS_THEY_ARE,
     on_epoch: Callable[[float], None] = lambda loss: None,
 ) -> tuple[Tensor, Trained]:
     """Train on one set of files, and compute class scores for the centre crops of another.
@@ -163,6 +165,7 @@ def paper_scores(
         workers: Number of worker processes; None chooses it.
         device: torch device.
         on_epoch: See ``train_classifier``.
+        reading: How files become pixels.
 
     Returns:
         Class scores, float32 (m, classes), and the classifier.
@@ -171,7 +174,7 @@ def paper_scores(
         UserError: A file can no longer be read.
     """
     files, labels = train
-    store = load_store(files, round(1.5 * image_size), workers=workers)
+    store = load_store(files, round(1.5 * image_size), workers=workers, reading=reading)
     if store.rejected:
         path, reason = store.rejected[0]
         raise UserError(f"{path}: {reason}; it could be read a moment ago")
@@ -180,7 +183,7 @@ def paper_scores(
     )
     scores = []
     position = 0
-    for chunk in read_squares(test, image_size, workers=workers):
+    for chunk in read_squares(test, image_size, workers=workers, reading=reading):
         for square in chunk:
             if isinstance(square, str):
                 raise UserError(f"{test[position].path}: {square}; it could be read a moment ago")

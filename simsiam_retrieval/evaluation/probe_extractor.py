@@ -177,7 +177,8 @@ def _quality(queries: Tensor) -> dict[str, Any]:
 def _view_quality(extractor: Extractor, task: Task) -> dict[str, Any]:
     picked = [task.test.files[index] for index in _spaced(len(task.test.files), task.options.views)]
     # larger than the view, so that small crops still have enough pixels
-    store = load_store(picked, max(VIEW_SIDE, round(1.5 * extractor.side)), workers=task.workers)
+    side = max(VIEW_SIDE, round(1.5 * extractor.side))
+    store = load_store(picked, side, workers=task.workers, reading=extractor.reading)
     features = view_features(extractor, store, VIEWS, task.options.seed)
     if len(features) < 2:
         return {}
@@ -226,6 +227,7 @@ def _paper(extractor: Extractor, backbone: nn.Module, task: Task, guesses: dict[
             seed=options.seed,
             workers=task.workers,
             device="cuda" if torch.cuda.is_available() else "cpu",
+            reading=extractor.reading,
             on_epoch=on_epoch,
         )
     if trained.losses[-1] > BARELY * trained.losses[0]:
@@ -274,7 +276,8 @@ def network_behind(extractor: Extractor, encoder: str | Path | None) -> nn.Modul
 def _same_network(backbone: nn.Module, encoder: Encoder) -> None:
     from ..methods.bn_folding import reduction_from_onnx
 
-    noise = np.random.default_rng(0).integers(0, 256, (4, encoder.image_size, encoder.image_size, 3), np.uint8)
+    shape = (4, encoder.image_size, encoder.image_size, encoder.channels)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     features = unit_rows(NetworkExtractor(backbone, encoder.image_size, "", "").embed_squares(noise))
     reduction = reduction_from_onnx(encoder.file)
     if reduction is not None and len(reduction[0]) == features.shape[1]:

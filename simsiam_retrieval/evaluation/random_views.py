@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..images.normalisation import IMAGENET
+from ..images.normalisation import Normalisation
 from ..training.augmentation import Augmentation, apply, draw
 from ..training.pixel_store import ImageStore
 from .extractors import Extractor, unit_rows
@@ -31,10 +31,11 @@ def view_features(extractor: Extractor, store: ImageStore, views: int, seed: int
 
 def _views(side: int, store: ImageStore, views: int, seed: int) -> Iterator[NDArray[np.uint8]]:
     scale = side / 224  # the blur's sigma is defined for views of 224 px
-    settings = Augmentation(side, blur_sigma=(0.1 * scale, 2.0 * scale))
+    channels = store.pixels.shape[3]
+    plain = Normalisation((0.0,) * channels, (1.0,) * channels)  # squares are normalised by whoever embeds them
+    settings = Augmentation(side, blur_sigma=(0.1 * scale, 2.0 * scale), normalisation=plain)
     pixels, aspect = torch.from_numpy(store.take(np.arange(len(store)))), torch.from_numpy(store.aspect)
-    mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
     for view in range(views):
         x = apply(settings, pixels, draw(settings, aspect, torch.Generator().manual_seed(seed + view)))
-        squares = (x * std + mean).mul(255).round().clamp(0, 255).byte()
+        squares = x.mul(255).round().clamp(0, 255).byte()
         yield squares.permute(0, 2, 3, 1).contiguous().numpy()

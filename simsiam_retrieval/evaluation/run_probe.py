@@ -152,7 +152,7 @@ def _subjects(encoder: str | Path | None, against: Sequence[str], device: str | 
         cli.remark("no row for random weights: the encoder does not say which network it is")
     else:
         subjects.append(_Subject(untrained, reduction=reduction, as_is=False))
-    subjects.append(_Subject(PixelExtractor(), reduction=reduction or (COMPONENTS, PIXEL_POWER)))
+    subjects.append(_Subject(PixelExtractor(asked.encoder.reading), reduction=reduction or (COMPONENTS, PIXEL_POWER)))
     for other in against:
         subject = _Subject(open_extractor(other, device or "auto"), other)
         if any(subject.extractor.identity == known.extractor.identity for known in subjects):

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 from .decode import Decoded, ImageError, read_image
+from .reading import AS_THEY_ARE, Reading
 from .worker_pool import Workers
 
 SECONDS = 30.0  # time limit for one file; a user is waiting for it
@@ -13,13 +14,20 @@ _lock = threading.Lock()
 _workers: Workers | None = None
 
 
-def read_image_apart(source: Path | bytes, short_side: int | None = None, *, seconds: float = SECONDS) -> Decoded:
+def read_image_apart(
+    source: Path | bytes,
+    short_side: int | None = None,
+    reading: Reading = AS_THEY_ARE,
+    *,
+    seconds: float = SECONDS,
+) -> Decoded:
     """Run ``decode.read_image`` in a worker process, which is kept for the next call. Thread-safe.
 
     Args:
         source: Path or bytes of the file.
         short_side: See ``decode.read_image``.
         seconds: Time limit.
+        reading: See ``decode.read_image``.
 
     Returns:
         The decoded file.
@@ -27,7 +35,9 @@ def read_image_apart(source: Path | bytes, short_side: int | None = None, *, sec
     Raises:
         ImageError: The file cannot be decoded, or not within ``seconds``.
     """
-    chunks = _pool().map_chunks(_read, [(source, short_side)], lost=_lost, chunk_size=1, seconds_per_item=seconds)
+    chunks = _pool().map_chunks(
+        _read, [(source, short_side, reading)], lost=_lost, chunk_size=1, seconds_per_item=seconds
+    )
     [[found]] = chunks
     if isinstance(found, ImageError):
         raise found
@@ -36,7 +46,7 @@ def read_image_apart(source: Path | bytes, short_side: int | None = None, *, sec
 
 def start() -> None:
     """Start the worker process before it is needed."""
-    for _ in _pool().map_chunks(_read, [(b"", None)], lost=_lost, chunk_size=1):
+    for _ in _pool().map_chunks(_read, [(b"", None, AS_THEY_ARE)], lost=_lost, chunk_size=1):
         pass
 
 
@@ -49,13 +59,13 @@ def _pool() -> Workers:
         return _workers
 
 
-def _read(sources: list[tuple[Path | bytes, int | None]]) -> list[Decoded | ImageError]:
+def _read(sources: list[tuple[Path | bytes, int | None, Reading]]) -> list[Decoded | ImageError]:
     return [_read_one(*source) for source in sources]
 
 
-def _read_one(source: Path | bytes, short_side: int | None) -> Decoded | ImageError:
+def _read_one(source: Path | bytes, short_side: int | None, reading: Reading) -> Decoded | ImageError:
     try:
-        return read_image(source, short_side)
+        return read_image(source, short_side, reading)
     except ImageError as error:
         return error
 

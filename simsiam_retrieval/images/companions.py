@@ -1,4 +1,4 @@
-"""Files that belong to a picture in the same folder: sidecars with edits, and the clip of a live photo."""
+"""Files that belong to a picture in the same folder: sidecars with edits, clips of live photos, raw files."""
 
 from collections.abc import Container
 from pathlib import Path
@@ -6,6 +6,15 @@ from pathlib import Path
 SIDECARS = frozenset((".xmp", ".aae", ".thm", ".json", ".pp3", ".dop", ".txt"))
 CLIPS = frozenset((".mov", ".mp4", ".m4v"))
 PICTURES = (".heic", ".HEIC", ".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".dng", ".DNG", ".webp", ".avif")
+
+
+RAWS = frozenset((".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"))
+DEVELOPED = (".jpg", ".JPG", ".jpeg", ".JPEG", ".heic", ".HEIC", ".hif", ".HIF")  # what cameras write beside a raw file
+
+
+def is_raw_of_a_pair(path: Path, pictures: Container[Path]) -> bool:
+    """Whether ``path`` is a camera's raw file with the camera's own picture of it among ``pictures``."""
+    return path.suffix.lower() in RAWS and any(path.with_suffix(suffix) in pictures for suffix in DEVELOPED)
 
 
 def is_companion(path: Path, pictures: Container[Path]) -> bool:

@@ -10,14 +10,17 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import PIL
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from ..core.memory import free_memory
-from . import dicom, raw, tiff
+from . import dicom, jxl, raw, tiff
 from .metadata import date, exif, patched
+from .page_paths import file_and_page
 from .pngs import PngHeader, sixteen_bit_colours
 from .problems import ImageError as ImageError  # its home for everybody else
 from .ranges import to_eight_bits
+from .reading import AS_THEY_ARE, AUTO, Range, Reading
 
 try:
     import pi_heif
@@ -26,16 +29,10 @@ except ImportError:  # no wheel for this platform: HEIC files are then reported 
 else:
     pi_heif.register_heif_opener()
 
-try:
-    import pillow_jxl  # registers itself with Pillow
-except ImportError:
-    pillow_jxl = None
-
 # no "MPO" (JPEG with several pictures): the JPEG plugin opens it, and Pillow raises an error for the name
 FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM"),
     *(("HEIF",) if pi_heif else ()),
-    *(("JXL",) if pillow_jxl else ()),
 )
 # versions of all decoders, stored with the verdict that a file is damaged: another version may read it
 DECODER = ", ".join(
@@ -43,7 +40,7 @@ DECODER = ", ".join(
     for name, version in (
         ("Pillow", PIL.__version__),
         ("pi-heif", pi_heif and pi_heif.__version__),
-        ("pillow-jxl", pillow_jxl and "there"),
+        ("imagecodecs", jxl.version()),
         ("tifffile", tiff.version()),
         ("pydicom", dicom.version()),
         ("rawpy", raw.version()),
@@ -86,6 +83,10 @@ class Decoded(NamedTuple):
         height: Height of the whole picture, upright, in pixels.
         format: Pillow's name: JPEG, PNG, ...
         taken: When it was taken, by the camera's clock, if EXIF has the date.
+        mode: How the file stores its pixels, as Pillow names it (RGB, L, P, ...); "" where that is not known.
+        planes: For an encoder of other channels than RGB: uint8 (height, width, channels), of the image's size.
+        page: Number of the page of a TIFF that this is.
+        pages: Number of pages in full resolution of a TIFF, or of frames of a DICOM file.
     """
 
     image: Image.Image
@@ -93,14 +94,21 @@ class Decoded(NamedTuple):
     height: int
     format: str
     taken: datetime | None = None
+    mode: str = ""
+    planes: NDArray[np.uint8] | None = None
+    page: int = 1
+    pages: int = 1
 
 
-def decode(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Image.Image:
+def decode(
+    source: Path | BinaryIO | bytes, short_side: int | None = None, reading: Reading = AS_THEY_ARE
+) -> Image.Image:
     """Decode a file; like ``read_image``, without the facts about the file.
 
     Args:
         source: Path, open file or bytes.
         short_side: See ``read_image``.
+        reading: See ``read_image``.
 
     Returns:
         RGB, upright.
@@ -108,10 +116,12 @@ def decode(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Im
     Raises:
         ImageError: The file cannot be decoded.
     """
-    return read_image(source, short_side).image
+    return read_image(source, short_side, reading).image
 
 
-def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -> Decoded:
+def read_image(
+    source: Path | BinaryIO | bytes, short_side: int | None = None, reading: Reading = AS_THEY_ARE, page: int = 1
+) -> Decoded:
     """Decode a file to an RGB image as a viewer would show it.
 
     - EXIF orientation is applied, and an embedded colour profile is converted to sRGB.
@@ -124,6 +134,9 @@ def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -
         short_side: A hint that saves time and memory for large pictures. JPEGs may be decoded at a half, quarter or
             eighth of their size, other large pictures may be reduced by a whole number. The short side keeps at least
             this many pixels.
+        reading: The range and the bands to take. If its channels are not RGB, ``planes`` has them, and ``image`` is a
+            picture for people.
+        page: Number of the page of a TIFF, from 1 on; a path may name it, too (``page_paths.py``).
 
     Returns:
         The image and its size, format and date.
@@ -135,37 +148,53 @@ def read_image(source: Path | BinaryIO | bytes, short_side: int | None = None) -
         if not source:
             raise ImageError("an empty file, not an image")
         source = io.BytesIO(source)
-    elif isinstance(source, Path) and source.exists() and not source.is_file():
+    elif isinstance(source, Path):
+        source, page = file_and_page(source, page)
+    if isinstance(source, Path) and source.exists() and not source.is_file():
         raise ImageError("a folder" if source.is_dir() else "not a regular file")  # a FIFO would block
     with _reasons(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata; only the pixels matter
         with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
-            return _read(file, short_side)
+            return _with_planes(_read(file, short_side, reading, page), reading)._replace(page=page)
 
 
-def _read(file: BinaryIO, short_side: int | None) -> Decoded:
+def _with_planes(decoded: Decoded, reading: Reading) -> Decoded:
+    if reading.is_rgb or decoded.planes is not None:
+        return decoded
+    if reading.channels == 1:
+        return decoded._replace(planes=np.asarray(decoded.image.convert("L"))[:, :, None])
+    raise ImageError(f"has red, green and blue, and the encoder takes {reading.channels} bands, of TIFF files")
+
+
+def _read(file: BinaryIO, short_side: int | None, reading: Reading, page: int) -> Decoded:
     start = file.tell()
     head = file.read(132)
     file.seek(start)
     if dicom.is_dicom(head):  # before TIFF: a DICOM file may begin as one
-        image, width, height = dicom.read(file.read(), check_size)
-        return _as_decoded(image, width, height, "DICOM", short_side)
+        image, width, height, frames = dicom.read(file.read(), check_size, reading.range)
+        return _as_decoded(image, width, height, "DICOM", short_side)._replace(pages=frames)
+    if head[:4] in tiff.MAGIC and reading.wants_bands and tiff.tifffile is None:
+        raise ImageError(f"a TIFF, of which bands are chosen: {tiff.EXTRA}", lasting=False)
+    pages = 1
     if head[:4] in tiff.MAGIC and tiff.tifffile is not None:
-        found = _by_tifffile(file.read(), short_side)
+        found, pages = _by_tifffile(file.read(), short_side, reading, page)
         if found is not None:
-            return found
+            return found._replace(pages=pages)
         file.seek(start)
+    elif page > 1:
+        raise ImageError(f"has no page {page}")
+    if jxl.is_jxl(head):
+        image = jxl.read(file.read(), check_size, reading.range)
+        return _as_decoded(image, image.width, image.height, "JXL", short_side)
     if raw.is_raw(head):
         return _raw(file.read(), short_side)
     file.seek(start)
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return _decoded(image, short_side, head)
+            return _decoded(image, short_side, head, reading.range)._replace(pages=pages)
     except ImageError:
         raise
     except UnidentifiedImageError:
-        if head[:2] == b"\xff\x0a" or head[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
-            raise ImageError("a JPEG XL file: pip install 'simsiam-retrieval[jxl]'", lasting=False) from None
         if head[:4] in tiff.MAGIC and tiff.tifffile is None:
             raise ImageError(f"a TIFF that Pillow does not read: {tiff.EXTRA}", lasting=False) from None
         raise
@@ -176,7 +205,7 @@ def _read(file: BinaryIO, short_side: int | None) -> Decoded:
         if better is None:
             raise
         with Image.open(io.BytesIO(better), formats=FORMATS) as image:
-            return _decoded(image, short_side, head)
+            return _decoded(image, short_side, head, reading.range)._replace(pages=pages)
 
 
 def check_size(width: int, height: int) -> None:
@@ -198,25 +227,48 @@ def check_size(width: int, height: int) -> None:
         raise ImageError(f"too large: {width} x {height} takes {gigabytes:.1f} GB of memory to decode", lasting=False)
 
 
-def _by_tifffile(content: bytes, short_side: int | None) -> Decoded | None:
-    """Decode a TIFF that Pillow reads wrongly, or whose picture is not its first page; None for all others."""
-    found = tiff.find_page(content)
+def _by_tifffile(content: bytes, short_side: int | None, reading: Reading, number: int) -> tuple[Decoded | None, int]:
+    """Decode a TIFF that Pillow reads wrongly, or whose picture is not its first page; None for all others.
+
+    Also returns how many pages in full resolution it has.
+    """
+    found = tiff.find_page(content, number)
     if found is None:
-        return None
+        if number > 1:
+            raise ImageError(f"has no page {number}, or is damaged")
+        return None, 1
     opened, page = found
     with opened:
         if page.raw:
-            return _raw(content, short_side)
+            return _raw(content, short_side), 1
+        if reading.bands or reading.channels not in (1, 3):
+            return _bands(page.page, len(content), short_side, reading), page.count
         if not page.plain or page.number < 0:
-            image = tiff.read_page(content, page, check_size)
+            image = tiff.read_page(page.page, len(content), check_size, reading)
             return _as_decoded(
                 image, image.width, image.height, "TIFF", short_side, _tag(page.page, 274), _icc(page.page)
-            )
+            ), page.count
     if page.number == 0:
-        return None  # Pillow reads it correctly
+        return None, page.count  # Pillow reads it correctly
     with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
         image.seek(page.number)
-        return _decoded(image, short_side, content[:32])
+        return _decoded(image, short_side, content[:32], reading.range), page.count
+
+
+def _bands(page: Any, size: int, short_side: int | None, reading: Reading) -> Decoded:
+    """Chosen or all bands of a TIFF's page."""
+    eight, colours = tiff.read_bands(page, size, check_size, reading)
+    height, width = eight.shape[:2]
+    shown = Image.fromarray(np.ascontiguousarray(eight[:, :, list(colours)]))
+    turn = _tag(page, 274)
+    decoded = _as_decoded(shown, width, height, "TIFF", short_side, turn)
+    if reading.is_rgb:
+        return decoded
+    planes = [
+        _as_decoded(Image.fromarray(eight[:, :, band]), width, height, "TIFF", short_side, turn, keep_grey=True).image
+        for band in range(eight.shape[2])
+    ]
+    return decoded._replace(planes=np.stack([np.asarray(plane) for plane in planes], axis=2))
 
 
 def _tag(page: Any, number: int) -> int:
@@ -241,12 +293,17 @@ def _as_decoded(
     short_side: int | None,
     orientation: int = 1,
     profile: bytes | None = None,
+    *,
+    keep_grey: bool = False,
 ) -> Decoded:
     """Reduce and turn the image of another reader like Pillow's own images."""
     if profile:
         image.info["icc_profile"] = profile
     factor = 1 if short_side is None or image.width * image.height <= STRIP_PIXELS else min(image.size) // short_side
-    rgb = _to_rgb(image) if factor <= 1 else _reduced_rgb(image, factor)
+    if keep_grey:
+        rgb = image if factor <= 1 else image.reduce(factor)
+    else:
+        rgb = _to_rgb(image) if factor <= 1 else _reduced_rgb(image, factor)
     turn = _UPRIGHT.get(orientation)
     if orientation in _SIDEWAYS:
         width, height = height, width
@@ -254,11 +311,12 @@ def _as_decoded(
 
 
 def _raw(content: bytes, short_side: int | None) -> Decoded:
-    preview = raw.preview(content, check_size)
+    preview, width, height = raw.preview(content, check_size)
     if isinstance(preview, bytes):
         with Image.open(io.BytesIO(preview), formats=("JPEG",)) as image:
-            return _decoded(image, short_side, preview[:32])._replace(format="RAW")
-    return _as_decoded(preview, preview.width, preview.height, "RAW", short_side)
+            decoded = _decoded(image, short_side, preview[:32])
+            return decoded._replace(format="RAW", width=width, height=height)
+    return _as_decoded(preview, width, height, "RAW", short_side)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -306,8 +364,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> Decoded:
+def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"", wanted: Range = AUTO) -> Decoded:
     width, height = image.size
+    mode = image.mode  # before draft() and conversions
     file_format = image.format or "unknown"
     check_size(width, height)
     if short_side is not None and image.format in ("JPEG", "MPO"):
@@ -317,7 +376,7 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> D
     taken = None
     if file_format == "PNG" and (header := PngHeader.of(head)) is not None:
         if header.is_deep_colour:
-            deep = sixteen_bit_colours(image, header)
+            deep = sixteen_bit_colours(image, header, wanted)
             turn = exif(image).get(0x0112, 1)
             found = _as_decoded(deep, width, height, "PNG", short_side, turn, image.info.get("icc_profile"))
             return found._replace(taken=date(image))
@@ -331,9 +390,9 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"") -> D
     # deep greys are scaled by the range of the whole picture
     by_strips = short_side is not None and image.width * image.height > STRIP_PIXELS
     if _is_deep(image):
-        image = _scale_grey(image)
+        image = _scale_grey(image, wanted)
     factor = min(image.size) // short_side if by_strips and short_side else 1
-    return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken)
+    return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken, mode)
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -345,14 +404,15 @@ def _first_not_plain(image: Image.Image) -> Image.Image:
     for number in range(min(getattr(image, "n_frames", 1), FRAMES)):
         image.seek(number)
         image.load()
-        if not _is_plain(image.convert("RGBA" if image.has_transparency_data else "RGB")):
+        if not is_plain(image.convert("RGBA" if image.has_transparency_data else "RGB")):
             return image
     image.seek(0)
     image.load()
     return image
 
 
-def _is_plain(image: Image.Image) -> bool:
+def is_plain(image: Image.Image) -> bool:
+    """Whether all pixels have one colour, but for ``PLAIN`` grey levels."""
     extrema = image.getextrema()
     bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
     return all(high - low <= PLAIN for low, high in bands)  # pyright: ignore[reportOperatorIssue, reportGeneralTypeIssues]
@@ -390,7 +450,7 @@ def _background(image: Image.Image) -> str | None:
     low, high = alpha.getextrema()
     if high == 0:
         return None  # some programs leave the fourth byte of a pixel empty
-    if low == high or not _is_plain(_over(rgba, "white")) or _is_plain(_over(rgba, "black")):
+    if low == high or not is_plain(_over(rgba, "white")) or is_plain(_over(rgba, "black")):
         return "white"
     return "black"
 
@@ -422,7 +482,7 @@ def _to_rgb(image: Image.Image, background: str | None = "") -> Image.Image:
     return rgb
 
 
-def _scale_grey(image: Image.Image) -> Image.Image:
+def _scale_grey(image: Image.Image, wanted: Range = AUTO) -> Image.Image:
     tags = getattr(image, "tag_v2", {})
     declared = None
     if 281 in tags and 280 in tags and tags[281] > tags[280] and tags[281] not in (65535, 4294967295):
@@ -434,7 +494,10 @@ def _scale_grey(image: Image.Image) -> Image.Image:
     key = image.info.get("transparency")
     no_data = float(key) if no_data is None and isinstance(key, int) else no_data
     inverted = tags.get(262) == tiff.MIN_IS_WHITE
-    eight, valid = to_eight_bits(np.asarray(image), declared=declared, no_data=no_data, inverted=inverted)
+    values = np.asarray(image)
+    if getattr(image, "format", None) == "PPM" and image.mode == "I":  # 16 unsigned bits, in 32
+        values = values.astype(np.uint16)
+    eight, valid = to_eight_bits(values, declared=declared, no_data=no_data, inverted=inverted, wanted=wanted)
     scaled = Image.fromarray(eight)
     if valid is not None:
         scaled = Image.merge("LA", (scaled, Image.fromarray(valid.astype(np.uint8) * np.uint8(255))))
@@ -453,6 +516,19 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image  # broken profiles are common; the picture is used without it
     return converted if converted is not None else image
+
+
+def centre_planes(planes: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """:func:`centre_square` of each channel of (height, width, channels): uint8 (size, size, channels)."""
+    parts = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(planes, 2, 0)]
+    return np.stack([np.asarray(centre_square(part, size)) for part in parts], axis=2)
+
+
+def square_of(decoded: Decoded, size: int) -> NDArray[np.uint8]:
+    """What an encoder sees of a decoded file: uint8 (size, size, channels)."""
+    if decoded.planes is not None:
+        return centre_planes(decoded.planes, size)
+    return np.asarray(centre_square(decoded.image, size))
 
 
 def centre_square(image: Image.Image, size: int) -> Image.Image:

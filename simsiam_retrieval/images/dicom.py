@@ -14,6 +14,7 @@ from PIL import Image
 from ..core.memory import free_memory
 from .problems import ImageError
 from .ranges import to_eight_bits
+from .reading import AUTO, Range
 
 EXTRA = "pip install 'simsiam-retrieval[medical]'"
 
@@ -39,7 +40,9 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.Image, int, int]:
+def read(
+    content: bytes, check_size: Callable[[int, int], None], wanted: Range = AUTO
+) -> tuple[Image.Image, int, int, int]:
     """Read the picture of a DICOM file; of several frames the middle one.
 
     pydicom applies the modality's rescale, the first window or VOI table, and MONOCHROME1. Without a window, the values
@@ -48,6 +51,7 @@ def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.
     Args:
         content: The file.
         check_size: Raises ``ImageError`` for a width and height that are too large.
+        wanted: A range of the values after rescale, in place of windows; colours and plain 8-bit greys ignore it.
 
     Returns:
         The picture in mode L, LA or RGB, its width and its height.
@@ -60,7 +64,7 @@ def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.
     import pydicom
     from pydicom.errors import InvalidDicomError
 
-    _quiet()
+    _prepare()
     try:
         data = pydicom.dcmread(io.BytesIO(content))
         if "PixelData" not in data and "FloatPixelData" not in data and "DoubleFloatPixelData" not in data:
@@ -77,7 +81,7 @@ def read(content: bytes, check_size: Callable[[int, int], None]) -> tuple[Image.
     if needed > 100_000_000 and needed > free_memory():
         raise ImageError(f"too large: {width} x {height} takes {needed / 1e9:.1f} GB of memory", lasting=False)
     try:
-        return _shown(data, frames), width, height
+        return _shown(data, frames, wanted), width, height, frames
     except ImageError:
         raise
     except MemoryError:
@@ -99,7 +103,7 @@ def _frames(data: Any) -> int:
         return 1
 
 
-def _shown(data: Any, frames: int) -> Image.Image:
+def _shown(data: Any, frames: int, wanted: Range) -> Image.Image:
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
     from pydicom.pixels.utils import pixel_array
 
@@ -116,22 +120,22 @@ def _shown(data: Any, frames: int) -> Image.Image:
     if data.get("PixelPaddingValue") is not None and data.get("PixelPaddingRangeLimit") is None:
         padding = values == int(data.PixelPaddingValue)
     stored_values, values = values, apply_modality_lut(values, data)
-    declared = _window(data)
-    if data.get("VOILUTSequence") or (declared and str(data.get("VOILUTFunction", "")) == "SIGMOID"):
+    plain = values is stored_values and data.get("BitsStored") == 8 and not data.get("PixelRepresentation")
+    wanted = AUTO if plain else wanted
+    declared = _window(data) if wanted == AUTO else None
+    by_table = wanted == AUTO and data.get("VOILUTSequence")
+    if by_table or (declared and str(data.get("VOILUTFunction", "")) == "SIGMOID"):
         values = apply_voi_lut(values, data)
         declared = (float(values.min()), float(values.max())) if values.min() < values.max() else None
     values = np.asarray(values)
     if declared is None and padding is not None and not padding.all():
         values = np.where(padding, values[~padding].min(), values)
-    if (
-        declared is None
-        and values is stored_values
-        and data.get("BitsStored") == 8
-        and not data.get("PixelRepresentation")
-    ):
+    if declared is None and plain and values is stored_values:
         declared = (0.0, 255.0)
     inverted = photometric == "MONOCHROME1"
-    eight, _ = to_eight_bits(values, declared=declared, no_data=float("nan"), inverted=inverted, photo=False)
+    eight, _ = to_eight_bits(
+        values, declared=declared, no_data=float("nan"), inverted=inverted, photo=False, wanted=wanted
+    )
     return Image.fromarray(eight)
 
 
@@ -163,7 +167,10 @@ def _kind(error: Exception) -> str:
 
 
 @functools.cache
-def _quiet() -> None:
-    """Silence pydicom's log, which quotes values of the file."""
+def _prepare() -> None:
+    """Silence pydicom's log, which quotes values of the file, and add a decoder that pydicom lacks."""
+    from .dicom_codecs import register
+
     for name in ("pydicom", "pylibjpeg", "openjpeg"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    register()

@@ -7,32 +7,48 @@ from typing import Any
 from PIL import Image
 
 from .decode import Decoded
+from .measures import measure
+from .page_paths import mark_page
 
 THUMBNAIL_SIDE = 240  # smallest longer side in pixels of a thumbnail, unless the picture is smaller
 
 
 def facts(content: bytes, decoded: Decoded) -> dict[str, Any]:
-    """Compute hash, size, format, date and thumbnail of a file.
+    """Compute hash, size, format, date, thumbnail and measures of a file.
 
     Args:
         content: Bytes of the file.
         decoded: The decoded file.
 
     Returns:
-        Values by the names of the catalog's columns.
+        Values by the names of the catalog's entries.
     """
+    small = reduced(decoded.image)
     return {
-        "digest": hashlib.sha256(content).digest(),
+        "digest": mark_page(hashlib.sha256(content), decoded.page),
         "width": decoded.width,
         "height": decoded.height,
         "format": decoded.format,
         "taken": decoded.taken,
-        "thumbnail": thumbnail(decoded.image),
+        "thumbnail": _jpeg(small),
+        "measures": measure(small, decoded.mode),
     }
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """Make a JPEG thumbnail, reduced by the whole number that keeps its longer side at ``THUMBNAIL_SIDE`` or more.
+    """Make a JPEG thumbnail of the size that :func:`reduced` gives.
+
+    Args:
+        image: RGB.
+
+    Returns:
+        JPEG.
+    """
+    return _jpeg(reduced(image))
+
+
+def reduced(image: Image.Image) -> Image.Image:
+    """Reduce an image by the whole number that keeps its longer side at ``THUMBNAIL_SIDE`` or more.
 
     Averages of whole pixels are sharp and take a fifth of the time of a resize. The longer side stays below twice
     ``THUMBNAIL_SIDE``.
@@ -41,10 +57,14 @@ def thumbnail(image: Image.Image) -> bytes:
         image: RGB.
 
     Returns:
-        JPEG.
+        The reduced image, or the same one where it is small.
     """
     factor = max(image.size) // THUMBNAIL_SIDE
+    return image.reduce(factor) if factor > 1 else image
+
+
+def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     # otherwise the photo's own comment (up to 64 KB) would be copied
-    (image.reduce(factor) if factor > 1 else image).save(buffer, "JPEG", quality=75, comment=b"")
+    image.save(buffer, "JPEG", quality=75, comment=b"")
     return buffer.getvalue()

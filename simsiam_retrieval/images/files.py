@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..core.errors import UserError
 from ..core.paths import absolute
-from .companions import is_companion
+from .companions import is_companion, is_raw_of_a_pair
 from .mounts import mount_above
 from .system_folders import system_folder
 
@@ -94,7 +94,7 @@ class Listing:
         mounts: Mount points at, above or below the roots, except "/".
         kinds: Suffix -> number of files of ``other``, without companions.
         companions: Number of files of ``other`` that belong to an image in the same folder: sidecars, clips of live
-            photos.
+            photos, raw files.
         system_folders: Trash, snapshot and thumbnail folders that were skipped.
         linked_folders: Number of links to folders that were skipped.
     """
@@ -177,6 +177,11 @@ def list_images(roots: Sequence[Path], *, follow_links: bool = False) -> Listing
             listing.companions += 1
         else:
             listing.kinds[path.suffix.lower()] += 1
+    pairs = {image.path for image in listing.images if is_raw_of_a_pair(image.path, seen)}
+    if pairs:
+        listing.images = [image for image in listing.images if image.path not in pairs]
+        listing.other += len(pairs)
+        listing.companions += len(pairs)
     listing.images.sort(key=lambda image: os.fsencode(image.path))
     listing.archives = sorted(archives, key=os.fsencode)
     listing.tables = sorted(tables, key=os.fsencode)

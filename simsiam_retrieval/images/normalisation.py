@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-Channels = tuple[float, float, float]  # red, green, blue
+Channels = tuple[float, ...]  # red, green, blue; or a value for each band of an encoder of other bands
 
 
 class Normalisation(NamedTuple):

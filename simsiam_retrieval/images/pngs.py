@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from .ranges import to_eight_bits
+from .reading import AUTO, Range
 
 _HIGH_TO_LOW = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
 
@@ -53,7 +54,7 @@ class PngHeader:
             image.info["transparency"] = key * (255 // (2**self.depth - 1))
 
 
-def sixteen_bit_colours(image: Image.Image, header: PngHeader) -> Image.Image:
+def sixteen_bit_colours(image: Image.Image, header: PngHeader, wanted: Range = AUTO) -> Image.Image:
     """Read all 16 bits of an RGB or RGBA PNG and scale them to 8 bits by the range that is used.
 
     Pillow unpacks only the high byte of a sample. If it is told that the low byte comes first, it unpacks the low byte.
@@ -61,6 +62,7 @@ def sixteen_bit_colours(image: Image.Image, header: PngHeader) -> Image.Image:
     Args:
         image: The opened image.
         header: Its header.
+        wanted: See ``ranges.to_eight_bits``.
 
     Returns:
         RGB or RGBA, 8 bits.
@@ -80,7 +82,7 @@ def sixteen_bit_colours(image: Image.Image, header: PngHeader) -> Image.Image:
     image.info.update(again.info)  # text and EXIF may follow the pixels
     values = parts[0] << 8 | parts[1]
     colours, alpha = values[:, :, :3], values[:, :, 3] / 65535 if values.shape[2] == 4 else None
-    eight, _ = to_eight_bits(np.ascontiguousarray(colours))
+    eight, _ = to_eight_bits(np.ascontiguousarray(colours), wanted=wanted)
     if isinstance(key, tuple) and alpha is None:
         alpha = (colours != np.array(key, np.uint16)).any(axis=2).astype(float)
     shown = Image.fromarray(eight)

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from .reading import AUTO, PER_IMAGE, Range
+
 TAIL = 0.001  # fraction of pixels at either end that may be outside an undeclared range: hot and dead pixels
 SAMPLES = 1_000_000  # values from which percentiles are computed; more are thinned out evenly
 BLOCK = 4_000_000  # values that are converted at once
@@ -17,6 +19,7 @@ def to_eight_bits(
     no_data: float | None = None,
     inverted: bool = False,
     photo: bool = True,
+    wanted: Range = AUTO,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Scale samples to 0..255 by the range that is used, not by the range of their dtype.
 
@@ -26,6 +29,8 @@ def to_eight_bits(
         no_data: Value of pixels without a measurement. NaN always counts as one.
         inverted: Whether the lowest value is white.
         photo: Whether unsigned integers may be a photo's; see ``used_range``.
+        wanted: "auto"; "per-image" for the range that the samples use, whatever is declared; or values of black and
+            white.
 
     Returns:
         A uint8 array of the same shape, and a (height, width) mask that is False for pixels without a measurement, or
@@ -35,7 +40,12 @@ def to_eight_bits(
         eight = values.astype(np.uint8) * np.uint8(255)
         return (255 - eight if inverted else eight), None
     valid = _valid(values, no_data)
-    low, high = declared or used_range(values, valid, photo=photo)
+    if isinstance(wanted, tuple):
+        low, high = wanted
+    elif wanted == PER_IMAGE:
+        low, high = used_range(values, valid, photo=False)
+    else:
+        low, high = declared or used_range(values, valid, photo=photo)
     # halves, because the difference of two floats can overflow
     scale = 255.0 / ((high / 2 - low / 2) or 1.0) / 2
     eight = np.empty(values.shape, np.uint8)

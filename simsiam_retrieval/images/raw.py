@@ -40,7 +40,7 @@ def is_raw(head: bytes) -> bool:
     )
 
 
-def preview(content: bytes, check_size: Callable[[int, int], None]) -> bytes | Image.Image:
+def preview(content: bytes, check_size: Callable[[int, int], None]) -> tuple[bytes | Image.Image, int, int]:
     """Read the preview of a raw file.
 
     Args:
@@ -48,7 +48,8 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> bytes | I
         check_size: Raises ``ImageError`` for a width and height that are too large.
 
     Returns:
-        Bytes of the embedded JPEG, or an RGB image at half size.
+        Bytes of the embedded JPEG, in which LibRaw notes how it is to be turned, or an RGB image at half size; and
+        the full width and height, upright.
 
     Raises:
         ImageError: The file cannot be decoded.
@@ -60,6 +61,9 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> bytes | I
     try:
         with rawpy.imread(io.BytesIO(content)) as file:
             check_size(int(file.sizes.raw_width), int(file.sizes.raw_height))
+            width, height = int(file.sizes.width), int(file.sizes.height)
+            if file.sizes.flip in (5, 6):  # a quarter of a turn
+                width, height = height, width
             try:
                 embedded = file.extract_thumb()
             except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
@@ -68,7 +72,7 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> bytes | I
                 content = bytes(embedded.data)
                 with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
                     if max(image.size) >= 320:  # smaller previews are only for the camera's list of files
-                        return content
-            return Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True))
+                        return content, width, height
+            return Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True)), width, height
     except rawpy.LibRawError as error:
         raise ImageError(f"damaged: LibRaw says {' '.join(str(error).split())[:100]}") from None

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 from ..core.memory import free_memory
 from .problems import ImageError
 from .ranges import to_eight_bits
+from .reading import AS_THEY_ARE, AUTO, Reading, band_text
 
 try:
     import tifffile
@@ -26,6 +28,7 @@ else:
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXTRA = "pip install 'simsiam-retrieval[scientific]'"
 PAGES = 64  # pages that are searched for the picture in full resolution
+MOST_PAGES = 10_000  # largest number of pages of a file that become items of their own
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, SEPARATED, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 8, 9
 RAW_PHOTOMETRICS = (32803, 34892)  # a colour filter array, linear raw
 # compressions that Pillow reads: none, CCITT, LZW, JPEG, Deflate, PackBits, Zstandard
@@ -40,7 +43,7 @@ class Page:
         number: Number in the main chain of pages; -1 for a page inside another one.
         plain: Whether Pillow reads it correctly.
         raw: Whether it is a camera's sensor data.
-        count: Number of full-resolution pages found, up to ``PAGES``.
+        count: Number of full-resolution pages of the file.
         page: tifffile's page.
     """
 
@@ -60,25 +63,21 @@ def version() -> str | None:
     return importlib.metadata.version("tifffile") if tifffile is not None else None
 
 
-def find_page(content: bytes) -> tuple[Any, Page] | None:
-    """Find the first page in full resolution.
+def find_page(content: bytes, wanted: int = 1) -> tuple[Any, Page] | None:
+    """Find a page in full resolution.
 
     Args:
         content: The file.
+        wanted: Number of the page among those in full resolution, from 1 on.
 
     Returns:
-        The open file and the page; None if tifffile is missing or fails.
+        The open file and the page; None if tifffile is missing or fails, or there is no such page.
     """
     if tifffile is None:
         return None
     try:
         file = tifffile.TiffFile(io.BytesIO(content))
-        pages = []
-        for number in range(PAGES):
-            try:
-                pages.append((number, file.pages[number]))
-            except IndexError:
-                break
+        pages = _first_pages(file, max(PAGES, wanted))
         first = pages[0][1]
         inner = [] if getattr(first, "subifds", None) is None else [(-1, page) for page in first.pages]
         reduced = [entry for entry in pages if _is_reduced(entry[1])]
@@ -86,19 +85,55 @@ def find_page(content: bytes) -> tuple[Any, Page] | None:
         if _is_reduced(first):
             full = [entry for entry in inner if not _is_reduced(entry[1])] + full
         raw = "DNGVersion" in first.tags or any(_photometric(page) in RAW_PHOTOMETRICS for _, page in [*full, *inner])
-        number, page = full[0] if full else max(reduced, key=lambda entry: entry[1].imagewidth)
-        return file, Page(number, _is_plain(page), raw, len(full), page)
+        full = full or [max(reduced, key=lambda entry: entry[1].imagewidth)]
+        # a longer chain is only walked along
+        count = len(full) if len(pages) < max(PAGES, wanted) else len(full) + len(file.pages) - len(pages)
+        number, page = full[wanted - 1]
+        return file, Page(number, _is_plain(page), raw, count, page)
     except Exception:  # noqa: BLE001  # on damaged input tifffile can raise almost any exception; then Pillow decides
         return None
 
 
-def read_page(content: bytes, found: Page, check_size: Callable[[int, int], None]) -> Image.Image:
+def _first_pages(file: Any, count: int) -> list[tuple[int, Any]]:
+    pages = []
+    for number in range(count):
+        try:
+            pages.append((number, file.pages[number]))
+        except IndexError:
+            break
+    return pages
+
+
+def count_pages(path: Path) -> int:
+    """How many pages in full resolution a file has, up to ``MOST_PAGES``; 1 where nobody can tell."""
+    if tifffile is None:
+        return 1
+    try:
+        with path.open("rb") as stream:
+            if stream.read(4) not in MAGIC:
+                return 1
+            stream.seek(0)
+            with tifffile.TiffFile(stream) as file:
+                pages = _first_pages(file, MOST_PAGES)
+                full = [page for _, page in pages if not _is_reduced(page)]
+                # one more may hang below a small first page
+                below = _is_reduced(pages[0][1]) and getattr(pages[0][1], "subifds", None) is not None
+                inner = [page for page in pages[0][1].pages if not _is_reduced(page)] if below else []
+                return max(1, len(full) + len(inner))
+    except Exception:  # noqa: BLE001  # damaged: reading it will say why
+        return 1
+
+
+def read_page(
+    page: Any, size: int, check_size: Callable[[int, int], None], reading: Reading = AS_THEY_ARE
+) -> Image.Image:
     """Read the picture of a page.
 
     Args:
-        content: The file.
-        found: The page.
+        page: tifffile's page.
+        size: Of the file, in bytes.
         check_size: Raises ``ImageError`` for a width and height that are too large.
+        reading: How samples become pixels.
 
     Returns:
         Mode L, RGB, RGBA or CMYK, 8 bits per sample.
@@ -106,7 +141,68 @@ def read_page(content: bytes, found: Page, check_size: Callable[[int, int], None
     Raises:
         ImageError: The page cannot be decoded.
     """
-    page = found.page
+    return _shown(_samples(page, size, check_size), page, reading)
+
+
+def read_bands(
+    page: Any, size: int, check_size: Callable[[int, int], None], reading: Reading
+) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+    """Read bands of a page. Each band has its own range, unless the file or ``reading`` has one for all.
+
+    Args:
+        page: tifffile's page.
+        size: Of the file, in bytes.
+        check_size: Raises ``ImageError`` for a width and height that are too large.
+        reading: The bands to take, or the number of channels that is expected.
+
+    Returns:
+        uint8 (height, width, bands), and which of these bands to show as red, green and blue: positions from 0 on.
+
+    Raises:
+        ImageError: The page cannot be decoded, or has other bands than those that are asked for.
+    """
+    samples = int(page.samplesperpixel or 1)
+    asked = reading.bands or tuple(range(1, samples + 1))
+    if max(asked) > samples:
+        raise ImageError(f"has {_bands(samples)}, and --bands {band_text(asked)} asks for more")
+    if not reading.bands and samples != reading.channels:
+        raise ImageError(f"has {_bands(samples)}, and the encoder takes {reading.channels}")
+    values = _samples(page, size, check_size)
+    extras = page.extrasamples or ()
+    options = {
+        "declared": (0.0, 255.0) if values.dtype == np.uint8 else _declared(page),
+        "no_data": _no_data(page),
+        "inverted": _photometric(page) == MIN_IS_WHITE,
+        "photo": _photometric(page) == RGB and samples - len(extras) == 3,
+        "wanted": AUTO if values.dtype == np.uint8 else reading.range,
+    }
+    eight = np.empty((*values.shape[:2], len(asked)), np.uint8)
+    for place, band in enumerate(asked):
+        eight[:, :, place], _ = to_eight_bits(values[:, :, band - 1], **options)
+    return eight, as_colours(asked, natural=_photometric(page) == RGB or bool(reading.bands and reading.is_rgb))
+
+
+def _bands(count: int) -> str:
+    return f"{count} band{'' if count == 1 else 's'}"
+
+
+def as_colours(bands: tuple[int, ...], *, natural: bool) -> tuple[int, ...]:
+    """Which of ``bands`` a person would call red, green and blue.
+
+    Without the file's own word: instruments count from short waves on. Of ten bands and more the fourth is red
+    (Sentinel-2, Landsat 8), of fewer the third.
+    """
+    if len(bands) < 3:
+        return (0, 0, 0)
+    red = 4 if max(bands) >= 10 else 3
+    wanted = (red, red - 1, red - 2)
+    if natural or not set(wanted) <= set(bands):
+        return (0, 1, 2)
+    return tuple(bands.index(band) for band in wanted)
+
+
+def _samples(page: Any, size: int, check_size: Callable[[int, int], None]) -> NDArray:
+    """The samples (height, width, samples) of a page of a file of ``size`` bytes."""
     width, height, samples = int(page.imagewidth), int(page.imagelength), int(page.samplesperpixel or 1)
     check_size(width, height)
     if page.dtype is None or page.dtype.kind not in "biuf":
@@ -115,10 +211,10 @@ def read_page(content: bytes, found: Page, check_size: Callable[[int, int], None
         raise ImageError("a TIFF of a volume (ImageDepth), which is not supported")
     needed = width * height * samples * page.dtype.itemsize * 2 + width * height * 8
     if needed > 100_000_000 and needed > free_memory():
-        size = f"{width} x {height} x {samples}"
-        raise ImageError(f"too large: {size} takes {needed / 1e9:.1f} GB of memory to decode", lasting=False)
+        shape = f"{width} x {height} x {samples}"
+        raise ImageError(f"too large: {shape} takes {needed / 1e9:.1f} GB of memory to decode", lasting=False)
     ends = [a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    if not ends or max(ends) > len(content):
+    if not ends or max(ends) > size:
         raise ImageError("damaged: the file ends before its picture does")
     # tifffile fills missing pieces with zeros, which takes long if a damaged header claims many
     stored = sum(page.databytecounts)
@@ -134,10 +230,10 @@ def read_page(content: bytes, found: Page, check_size: Callable[[int, int], None
         raise ImageError(f"damaged: {text[:150] or type(error).__name__}") from None
     if samples > 1 and page.planarconfig == 2:
         values = np.moveaxis(values.reshape(samples, height, width), 0, -1)
-    return _shown(values.reshape(height, width, samples), page)
+    return values.reshape(height, width, samples)
 
 
-def _shown(values: NDArray, page: Any) -> Image.Image:
+def _shown(values: NDArray, page: Any, reading: Reading) -> Image.Image:
     photometric, samples = _photometric(page), values.shape[2]
     extras = [int(kind) for kind in page.extrasamples or ()]
     colours = samples - len(extras)
@@ -167,7 +263,12 @@ def _shown(values: NDArray, page: Any) -> Image.Image:
         declared = _declared(page)
     if values.dtype == np.uint8:
         declared = (0.0, 255.0)
-    options = {"declared": declared, "no_data": _no_data(page), "inverted": photometric == MIN_IS_WHITE}
+    options = {
+        "declared": declared,
+        "no_data": _no_data(page),
+        "inverted": photometric == MIN_IS_WHITE,
+        "wanted": AUTO if values.dtype == np.uint8 else reading.range,
+    }
     if per_band:
         parts = [to_eight_bits(values[:, :, band], photo=False, **options) for band in range(3)]
         eight = np.stack([part for part, _ in parts], axis=2)

@@ -15,9 +15,9 @@ _FEWER_STAGES = {"resnet18-3stages": ("resnet18", 3)}  # name -> (whole network,
 def build_backbone(name: str, stem: str = "imagenet", normalisation: Normalisation = IMAGENET) -> nn.Module:
     """Build a torchvision ResNet without its classifier.
 
-    The network takes float (n, 3, h, w). The caller normalises the pixels with ``normalisation``. The network returns
-    float (n, ``backbone.feature_dim``) after global average pooling: 512 features for ResNet-18 and ResNet-34, 2048 for
-    ResNet-50.
+    The network takes float (n, c, h, w). The caller normalises the pixels with ``normalisation``, which has a value for
+    each of c channels, 3 for RGB. The network returns float (n, ``backbone.feature_dim``) after global average pooling:
+    512 features for ResNet-18 and ResNet-34, 2048 for ResNet-50.
 
     ``resnet18-3stages`` is a ResNet-18 without ``layer4``. It has 256 features and a quarter of the weights. After
     short trainings on a CPU, the features of its third stage gave better neighbours than any stage of the whole network
@@ -52,9 +52,13 @@ def build_backbone(name: str, stem: str = "imagenet", normalisation: Normalisati
         raise ValueError(f"unknown stem {stem!r}; choose from {', '.join(STEMS)}")
     whole, stages = _FEWER_STAGES.get(name, (name, STAGES))
     network = getattr(torchvision.models, whole)(weights=None, zero_init_residual=True)
+    channels = len(normalisation.mean)
+    if stem == "imagenet" and channels != 3:
+        network.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     if stem != "imagenet":
         padding = 2 if stem == "cifar-pad2" else 1
-        network.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=padding, bias=False)
+        network.conv1 = nn.Conv2d(channels, 64, kernel_size=3, stride=1, padding=padding, bias=False)
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
         network.maxpool = nn.Identity()
     if stem == "cifar-norelu":

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..images.decode import LONG
 from ..images.normalisation import IMAGENET, Normalisation
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601 luma, as in Pillow and torchvision
@@ -153,7 +154,7 @@ def _draw_boxes(aspect: Tensor, scale: tuple[float, float], uniform, tries: int 
 
 
 def centre(aspect: Tensor) -> Parameters:
-    """Return parameters for the largest centred square without any other change: what an encoder sees.
+    """Return parameters for what an encoder sees: the largest centred square, or the whole of a long picture.
 
     Args:
         aspect: Width / height of each image, float (n,).
@@ -162,7 +163,8 @@ def centre(aspect: Tensor) -> Parameters:
         The parameters.
     """
     n, no = len(aspect), torch.zeros(len(aspect), dtype=torch.bool)
-    width, height = (1 / aspect).clamp(max=1), aspect.clamp(max=1)
+    long = torch.maximum(aspect, 1 / aspect) > LONG
+    width, height = (torch.where(long, 1.0, side.clamp(max=1)) for side in (1 / aspect, aspect))
     return Parameters(
         box=torch.stack([(1 - width) / 2, (1 - height) / 2, width, height], dim=1),
         flip=no,
@@ -178,18 +180,19 @@ def centre(aspect: Tensor) -> Parameters:
 def apply(settings: Augmentation, images: Tensor, parameters: Parameters) -> Tensor:
     """Make one view of each image.
 
+    Other channels than RGB (c other than 3) vary in brightness and contrast; saturation, hue and grey copies need RGB.
+
     Args:
         settings: The augmentation.
-        images: uint8 (n, 3, h, w) on any device; on a CPU channels-last memory format is fastest.
+        images: uint8 (n, c, h, w) on any device; on a CPU channels-last memory format is fastest.
         parameters: From ``draw`` or ``centre``.
 
     Returns:
-        Normalised views, float32 (n, 3, image_size, image_size), on the same device, in channels-last memory format.
+        Normalised views, float32 (n, c, image_size, image_size), on the same device, in channels-last memory format.
     """
     size = settings.image_size
-    x = torch.empty(
-        (len(images), 3, size, size), device=images.device, memory_format=torch.channels_last, dtype=torch.float32
-    )
+    shape = (len(images), images.shape[1], size, size)
+    x = torch.empty(shape, device=images.device, memory_format=torch.channels_last, dtype=torch.float32)
     # on a CPU a few images at a time, so that they stay in the processor's cache between operations
     group = max(8, CACHED_PIXELS // size**2) if images.device.type == "cpu" else len(images)
     for start in range(0, len(images), group):
@@ -206,7 +209,8 @@ def _apply(settings: Augmentation, images: Tensor, drawn: Parameters, out: Tenso
     crop = crop_one_by_one if one_by_one else crop_by_matrices
     x = crop(images, boxes, drawn.flip, settings.image_size)
     x = _jitter(x, drawn, p)
-    _on_subset(x, drawn.grey, lambda part, _: luma(part).expand(-1, 3, -1, -1))
+    if x.shape[1] == 3:
+        _on_subset(x, drawn.grey, lambda part, _: luma(part).expand(-1, 3, -1, -1))
     _on_subset(x, drawn.sigma > 0, lambda part, index: gaussian_blur(part, p.sigma[index]))
     scale, shift = _channels(settings.normalisation, device)
     x = x.mul_(scale).add_(shift)
@@ -216,7 +220,7 @@ def _apply(settings: Augmentation, images: Tensor, drawn: Parameters, out: Tenso
 
 @functools.cache
 def _channels(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return 1 / std and -mean / std, each (3, 1, 1); cached, because creating them on a GPU waits for its work."""
+    """Return 1 / std and -mean / std, each (c, 1, 1); cached, because creating them on a GPU waits for its work."""
     with torch.inference_mode(False):  # the cached tensors must work in every mode
         mean, std = (torch.tensor(values, device=device)[:, None, None] for values in normalisation)
         return 1 / std, -mean / std
@@ -254,7 +258,7 @@ def crop_one_by_one(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> T
     Returns:
         float32 (n, 3, size, size) in [0, 1].
     """
-    x = torch.empty((len(images), 3, size, size), dtype=torch.uint8)
+    x = torch.empty((len(images), images.shape[1], size, size), dtype=torch.uint8)
     for index, (left, top, width, height) in enumerate(boxes.tolist()):
         part = images[index : index + 1, :, top : top + height, left : left + width]
         x[index] = F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0]
@@ -339,17 +343,20 @@ def adjust_brightness(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the image's mean grey value, in place.
+    """Blend with the image's mean grey value, in place; other channels than RGB with the mean of all.
 
     Args:
-        x: float (n, 3, h, w) in [0, 1].
+        x: float (n, c, h, w) in [0, 1].
         factor: float (n,); 1 changes nothing.
 
     Returns:
         ``x``.
     """
     means = x.mean(dim=(2, 3))  # means per channel are cheaper than a grey image
-    mean = (means[:, 0] * GREY[0]).add_(means[:, 1], alpha=GREY[1]).add_(means[:, 2], alpha=GREY[2])
+    if x.shape[1] != 3:
+        mean = means.mean(dim=1)
+    else:
+        mean = (means[:, 0] * GREY[0]).add_(means[:, 1], alpha=GREY[1]).add_(means[:, 2], alpha=GREY[2])
     return x.mul_(factor[:, None, None, None]).add_((mean * (1 - factor))[:, None, None, None]).clamp_(0, 1)
 
 
@@ -404,11 +411,14 @@ def adjust_hue(x: Tensor, shift: Tensor) -> Tensor:
 
 
 _JITTER = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
+_OF_COLOURS = (adjust_saturation, adjust_hue)
 
 
 def _jitter(x: Tensor, drawn: Parameters, on_device: Parameters) -> Tensor:
     for position in range(4):
         for which, operation in enumerate(_JITTER):
+            if x.shape[1] != 3 and operation in _OF_COLOURS:
+                continue
             chosen = drawn.jitter & (drawn.order[:, position] == which)
             _on_subset(
                 x,

@@ -123,8 +123,9 @@ class Batches:
 
 
 def _on_gpu(store: ImageStore, device: torch.device) -> Tensor:
-    n, side, _, _ = store.pixels.shape
-    images = torch.empty((n, 3, side, side), dtype=torch.uint8, device=device, memory_format=torch.channels_last)
+    n, side, _, channels = store.pixels.shape
+    shape = (n, channels, side, side)
+    images = torch.empty(shape, dtype=torch.uint8, device=device, memory_format=torch.channels_last)
     for part in np.array_split(np.arange(len(store)), -(-len(store) // COPIED_AT_ONCE)):
         images[int(part[0]) : int(part[-1]) + 1] = torch.from_numpy(store.take(part)).to(device)
     return images

@@ -4,8 +4,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import tyro
+
 from ..core.errors import UserError
-from ..images.normalisation import IMAGENET, Channels, Normalisation
+from ..images.normalisation import IMAGENET, Normalisation
+from ..images.reading import AUTO, Reading
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,21 @@ class Config:
     stem: Literal["imagenet", "cifar", "cifar-pad2", "cifar-norelu"] = "imagenet"
     """First layers: imagenet (7x7/2 and max-pool), or cifar (3x3/1, for images of about 32 px).
     The other two are solo-learn's (cifar-pad2) and lightly's (cifar-norelu)."""
-    mean: Channels = IMAGENET.mean
+    mean: tuple[float, float, float] = IMAGENET.mean
     """Red, green and blue to subtract from pixels in [0, 1]; ImageNet's by default."""
-    std: Channels = IMAGENET.std
+    std: tuple[float, float, float] = IMAGENET.std
     """Red, green and blue to divide pixels by after that; ImageNet's by default."""
+    range: str = AUTO
+    """Which values of samples beyond 8 bits are black and white: auto (what each file declares, else what it uses),
+    per-image (what each uses), or LOW HIGH for all images."""
+    bands: str = ""
+    """Bands of TIFF files that are taken, in order, such as 4,3,2; the first is 1. Three make a colour picture."""
+    channels: int = 3
+    """Channels of the network's input: 3 for colour pictures, 1 for greys, or as many as TIFF files have bands."""
+    channel_mean: tyro.conf.Suppress[tuple[float, ...]] = ()
+    """Of each channel of the run's images in [0, 1], where channels are not 3; measured, not to be given."""
+    channel_std: tyro.conf.Suppress[tuple[float, ...]] = ()
+    """The same for standard deviations."""
     image_size: int = 128
     """Side of the square views, in pixels."""
     store_size: int = 0
@@ -140,8 +154,17 @@ class Config:
 
     @property
     def normalisation(self) -> Normalisation:
-        """Normalisation of the pixels before the network."""
-        return Normalisation(self.mean, self.std)
+        """What is done to pixels before the network sees them; it has a value for each channel."""
+        if self.channels == 3:
+            return Normalisation(self.mean, self.std)
+        if self.channel_mean:
+            return Normalisation(self.channel_mean, self.channel_std)
+        return Normalisation((0.5,) * self.channels, (0.25,) * self.channels)  # until the images are measured
+
+    @property
+    def reading(self) -> Reading:
+        """How files become pixels; raises :class:`UserError` where these settings do not fit each other."""
+        return Reading(channels=self.channels).changed(range=self.range, bands=self.bands)
 
     def check(self) -> None:
         """Check all values.
@@ -185,6 +208,9 @@ class Config:
             "seed": (0, 2**31 - 1),
             "mean": (0, 1),
             "std": (0.001, 1),
+            "channels": (1, 512),
+            "channel_mean": (0, 1),
+            "channel_std": (0.001, 1),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -197,10 +223,19 @@ class Config:
                 option = "--no-stop-gradient" if name == "stop_gradient" else f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} belongs to --method {' or '.join(methods)}, not to {self.method}")
         self._check_views()
+        self._check_channels()
         if self.alternation != 1 and self.eta_average:
             raise UserError("--alternation and --eta-average are two ways to fix eta; choose one")
         if not self.stop_gradient and (self.alternation != 1 or self.eta_average):
             raise UserError("--no-stop-gradient has no effect with --alternation or --eta-average; leave one out")
+
+    def _check_channels(self) -> None:
+        _ = self.reading
+        if self.channels != 3 and (self.mean, self.std) != (IMAGENET.mean, IMAGENET.std):
+            raise UserError("--mean and --std are those of three channels; of others they are measured: leave them out")
+        for values in (self.channel_mean, self.channel_std):
+            if len(values) not in (0, self.channels) or (values and self.channels == 3):
+                raise UserError(f"channel_mean and channel_std: not of {self.channels} channels")
 
     def _check_views(self) -> None:
         if 0 < self.small_size < 8:
@@ -291,7 +326,7 @@ _OWN_FOLDER: dict[str, Any] = {
     **METHODS["simclr"],
     "method": "simclr", "backbone": "resnet18-3stages", "image_size": 32, "store_size": 72, "min_scale": 0.05,
     "batch_size": 256, "epochs": 40, "base_lr": 0.03, "weight_decay": 5e-4, "temperature": 0.2, "projector_layers": 2,
-    "projector_hidden_dim": 1024, "warmup_epochs": 0.5, "jitter": 0.4, "grey": 0.0,
+    "projector_hidden_dim": 1024, "warmup_epochs": 0.5,
 }  # fmt: skip
 
 RECIPES: dict[str, Config] = {
@@ -373,5 +408,7 @@ def _fits(value: Any, kind: Any) -> bool:
         return value in get_args(kind)
     if get_origin(kind) is tuple:
         parts = get_args(kind)
+        if parts[-1] is Ellipsis:
+            return isinstance(value, tuple) and all(_fits(part, parts[0]) for part in value)
         return isinstance(value, tuple) and len(value) == len(parts) and all(map(_fits, value, parts))
     return type(value) is kind or (kind is float and type(value) is int)

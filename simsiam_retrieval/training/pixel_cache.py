@@ -26,6 +26,7 @@ from ..core.errors import UserError
 from ..core.paths import absolute
 from ..images.decode import DECODER
 from ..images.files import Identity, ImageFile, reason
+from ..images.reading import AS_THEY_ARE, Reading
 from .decode_squares import DIGEST_BYTES, Refused, Square, decode_squares
 
 FORMAT = 1  # format of the files and of the squares; another format uses other folders
@@ -82,17 +83,19 @@ class Found:
 
 
 class PixelCache:
-    """The squares of one size in a cache folder.
+    """The squares of one size, read in one way, in a cache folder.
 
     Args:
         root: The cache folder.
         side: Side of the squares in pixels.
+        reading: How files become pixels.
     """
 
-    def __init__(self, root: Path, side: int) -> None:
-        self.side = side
-        self.folder = absolute(root) / f"side-{side}-v{FORMAT}"
-        self._row_bytes = 3 * side * side
+    def __init__(self, root: Path, side: int, reading: Reading = AS_THEY_ARE) -> None:
+        self.side, self.reading = side, reading
+        said = "-".join(f"{name}-{value}" for name, value in reading.described().items())
+        self.folder = absolute(root) / "-".join(filter(None, [f"side-{side}", said.replace(" ", "-"), f"v{FORMAT}"]))
+        self._row_bytes = reading.channels * side * side
 
     def find(self, files: Sequence[ImageFile]) -> Found:
         """Look images up. Needs no permission to write.
@@ -164,8 +167,8 @@ class PixelCache:
             UserError: A row differs from its digest.
         """
         if not len(rows):
-            return np.empty((0, self.side, self.side, 3), np.uint8)
-        shape = (int(rows.max()) + 1, self.side, self.side, 3)
+            return np.empty((0, self.side, self.side, self.reading.channels), np.uint8)
+        shape = (int(rows.max()) + 1, self.side, self.side, self.reading.channels)
         with _explained(self.folder):
             mapped = np.memmap(self.folder / PIXELS, np.uint8, "r", shape=shape)
         for index in np.linspace(0, len(rows) - 1, min(SPOT_CHECKS, len(rows))).astype(int):
@@ -264,7 +267,7 @@ class PixelCache:
         file.touch()
         with (
             file.open("r+b", buffering=0) as out,
-            closing(decode_squares(files, self.side, workers=workers)) as chunks,
+            closing(decode_squares(files, self.side, workers=workers, reading=self.reading)) as chunks,
         ):
             rows = _Rows(db, out, first, self._row_bytes)
             done = 0

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..core.errors import UserError
 from ..core.memory import free_memory
 from ..images.files import Identity, ImageFile
+from ..images.reading import AS_THEY_ARE, Reading
 from .decode_squares import DIGEST_BYTES, Refused, decode_squares
 from .pixel_cache import Found, PixelCache
 
@@ -68,7 +69,7 @@ class ImageStore:
             indices: int64 (k,).
 
         Returns:
-            uint8 (k, 3, side, side), in channels-last memory format.
+            uint8 (k, channels, side, side), in channels-last memory format.
         """
         return self.pixels[indices].transpose(0, 3, 1, 2)
 
@@ -119,6 +120,7 @@ def load_store(
     side: int,
     *,
     cache: Path | None = None,
+    reading: Reading = AS_THEY_ARE,
     known_bad: Mapping[Identity, str] | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -130,6 +132,7 @@ def load_store(
         files: The images.
         side: Side of the squares in pixels.
         cache: A folder in which squares are stored and looked up, instead of memory; None for memory.
+        reading: How files become pixels.
         known_bad: Images that are not tried, with the reason.
         workers: Number of worker processes; None chooses it.
         progress: Called with the number of further files that are done.
@@ -144,9 +147,9 @@ def load_store(
     tried, rejected = _without(files, known_bad)
     progress(len(rejected))
     if cache is None:
-        store = _decode_to_memory(tried, side, workers, progress)
+        store = _decode_to_memory(tried, side, workers, progress, reading)
     else:
-        pixel_cache = PixelCache(cache, side)
+        pixel_cache = PixelCache(cache, side, reading)
         store = _cached(tried, pixel_cache, pixel_cache.fill(tried, workers=workers, progress=progress, remark=remark))
     _add_rejected(store, rejected, files)
     if not len(store):
@@ -156,7 +159,11 @@ def load_store(
 
 
 def open_store(
-    files: Sequence[ImageFile], side: int, cache: Path, known_bad: Mapping[Identity, str] | None = None
+    files: Sequence[ImageFile],
+    side: int,
+    cache: Path,
+    known_bad: Mapping[Identity, str] | None = None,
+    reading: Reading = AS_THEY_ARE,
 ) -> ImageStore:
     """Open the images that ``load_store`` has put into a cache.
 
@@ -167,6 +174,7 @@ def open_store(
         side: Side of the squares in pixels.
         cache: The folder.
         known_bad: As for ``load_store``.
+        reading: How files become pixels.
 
     Returns:
         The decoded images.
@@ -175,7 +183,7 @@ def open_store(
         UserError: There is no such cache, it is damaged, or it lacks some of the images.
     """
     wanted, rejected = _without(files, known_bad)
-    pixel_cache = PixelCache(cache, side)
+    pixel_cache = PixelCache(cache, side, reading)
     found = pixel_cache.find(wanted)
     if len(found.missing):
         first = wanted[int(found.missing[0])].label
@@ -185,28 +193,29 @@ def open_store(
     return store
 
 
-def fits_in_memory(count: int, side: int) -> bool:
+def fits_in_memory(count: int, side: int, channels: int = 3) -> bool:
     """Return whether squares need less than half of the free memory.
 
     Args:
         count: Number of images.
         side: Side of the squares in pixels.
+        channels: Of each pixel.
 
     Returns:
         True if they do.
     """
-    return count * 3 * side * side < free_memory() / 2
+    return count * channels * side * side < free_memory() / 2
 
 
 def _decode_to_memory(
-    files: Sequence[ImageFile], side: int, workers: int | None, progress: Callable[[int], None]
+    files: Sequence[ImageFile], side: int, workers: int | None, progress: Callable[[int], None], reading: Reading
 ) -> ImageStore:
-    pixels = np.empty((len(files), side, side, 3), np.uint8)
+    pixels = np.empty((len(files), side, side, reading.channels), np.uint8)
     aspect = np.zeros(len(files), np.float32)
     digests = np.empty((len(files), DIGEST_BYTES), np.uint8)
     kept: list[ImageFile] = []
     rejected: list[tuple[ImageFile, str]] = []
-    with closing(decode_squares(files, side, workers=workers)) as chunks:
+    with closing(decode_squares(files, side, workers=workers, reading=reading)) as chunks:
         for results in chunks:
             for result in results:
                 file = files[len(kept) + len(rejected)]

@@ -29,6 +29,7 @@ from .freed_memory import keep_freed_memory
 from .initial_weights import initial_backbone, initial_facts
 from .knn_monitor import can_check, folder_labels
 from .loop import Collapsed, Interrupted, augmentation_of, pick_device, train
+from .measured_channels import MEASURED, with_measured_channels
 from .pixel_store import ImageStore
 from .run_files import read_metrics, stored_config
 from .run_folder import Run
@@ -113,6 +114,7 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
         cache=cache,
         known_bad={} if resume is None else run.read_rejected(),
         workers=options.workers,
+        reading=config.reading,
     )
     if processes.first:
         report_rejected(listing, store)
@@ -123,6 +125,7 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
         raise UserError("this process finds other images than the first one; all machines need the same folders")
     if resume is not None and not store.has_fingerprint(described.get("fingerprint")):
         raise UserError(f"{run.path}: the images have changed since this run began; start a new run")
+    config = with_measured_channels(config, store)
     plan = make_plan(config, len(store), processes.count)
     labels = _labels(options, store, roots, plan, processes)
     if options.minutes is not None and resume is None:
@@ -137,7 +140,7 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
                 facts |= initial_facts(options.init, config)
             run.write(config, init=options.init, **facts)
             try:
-                write_views(run, augmentation_of(config), store, plan)
+                write_views(run, augmentation_of(config), store, plan, config.reading.bands)
             except OSError as error:  # only a picture, not needed by the run
                 cli.remark(f"{run.path}: no picture of the views ({error.strerror})")
         elif processes.first and config != run.config():
@@ -336,7 +339,7 @@ def _resumed(resume: Path, config: Config, data: Sequence[Path]) -> tuple[Run, l
     changed = [
         f"--{field.name.replace('_', '-')}"
         for field in dataclasses.fields(Config)
-        if getattr(stored, field.name) != getattr(config, field.name)
+        if getattr(stored, field.name) != getattr(config, field.name) and field.name not in MEASURED
     ]
     if changed == ["--epochs"] and config.epochs > stored.epochs:
         if not _finished(run):

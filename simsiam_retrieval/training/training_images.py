@@ -10,6 +10,7 @@ from ..core.paths import absolute, default_cache
 from ..core.progress import bar
 from ..core.text import printable
 from ..images.files import Identity, ImageFile, Listing
+from ..images.reading import AS_THEY_ARE, Reading
 from ..images.tar_archives import list_training_images
 from .pixel_store import ImageStore, fits_in_memory, load_store, open_store
 from .torchrun_processes import Processes
@@ -46,6 +47,7 @@ def load_images(
     cache: Path | None,
     known_bad: Mapping[Identity, str],
     workers: int | None,
+    reading: Reading = AS_THEY_ARE,
 ) -> ImageStore:
     """Decode images.
 
@@ -59,6 +61,7 @@ def load_images(
         cache: Folder of the cache, or None.
         known_bad: Images that are not tried, with the reason.
         workers: Number of worker processes; None chooses it.
+        reading: How files become pixels.
 
     Returns:
         The decoded images.
@@ -66,7 +69,7 @@ def load_images(
     Raises:
         UserError: As in ``load_store``.
     """
-    if cache is None and processes.from_first(not fits_in_memory(len(files) * processes.count, side)):
+    if cache is None and processes.from_first(not fits_in_memory(len(files) * processes.count, side, reading.channels)):
         cache = default_cache()
         if processes.first:
             cli.remark(f"too many images for half of the free memory: decoded ones are kept in {cache}")
@@ -77,6 +80,7 @@ def load_images(
                 files,
                 side,
                 cache=cache,
+                reading=reading,
                 known_bad=known_bad,
                 workers=workers,
                 progress=shown.advance,
@@ -86,7 +90,7 @@ def load_images(
     if cache is None or processes.count == 1:
         return load()
     with processes.one_by_machine() as leads:
-        return load() if leads else open_store(files, side, cache, known_bad)
+        return load() if leads else open_store(files, side, cache, known_bad, reading)
 
 
 def report_rejected(listing: Listing, store: ImageStore) -> None:

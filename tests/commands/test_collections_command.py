@@ -115,7 +115,7 @@ def test_collections_of_one_name(tmp_path: Path) -> None:
 
 def test_indexing_elsewhere_says_that_searches_go_there(run, two: tuple[Path, Path], tmp_path: Path) -> None:
     done = run("index", "--collection", two[0])
-    assert f"search and app use {two[0]} from now on" in done.stderr and "collections use c2 goes back" in done.stderr
+    assert f"search and app use {two[0]} now; to go back: " in done.stderr and "collections use c2" in done.stderr
     assert "from now on" not in run("index", "--collection", two[0]).stderr
 
 

@@ -510,3 +510,18 @@ def test_a_disk_too_small_for_the_encoder(run, folder, encoder_file, small_disk)
     resize(small_disk, "6m")
     refused(run("index", *index(folder, encoder_file, small_disk / "collection")), "space")
     assert list(small_disk.iterdir()) == []
+
+
+def test_files_of_a_missing_extra_are_summed_up(run, folder, encoder, tmp_path, monkeypatch):
+    from simsiam_retrieval.images import dicom, jxl
+
+    for number in range(12):
+        (folder / f"{number}.dcm").write_bytes(bytes(128) + b"DICM" + bytes([number]) * 9)
+    (folder / "a.jxl").write_bytes(b"\xff\x0a and more")
+    monkeypatch.setattr(dicom, "version", lambda: None)
+    monkeypatch.setattr(jxl, "version", lambda: None)
+    done = run("index", *index(folder, encoder, tmp_path / "made"))
+    assert done.stderr.splitlines() == [
+        "left out: 12 DICOM files: pip install 'simsiam-retrieval[medical]'",
+        "left out: 1 JPEG XL file: pip install 'simsiam-retrieval[jxl]'",
+    ]

@@ -340,7 +340,7 @@ def test_the_command_stopped_by_ctrl_c_keeps_its_shards_and_leaves_no_process(pi
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, ""), err
-    assert err == "stopped early; the shards that are finished are kept; run it again to go on\n"
+    assert err == "stopped early; finished shards are kept; run the same command to continue\n"
     kept = times(tmp_path / "sharded")
     assert set(names) <= kept.keys()
     assert not folder_of_ray.exists()
@@ -366,7 +366,7 @@ def ray_index(run: Run, folder: Path, encoder: Path) -> Callable[..., subprocess
 def test_what_the_user_can_mend_is_one_line(ray_index, run, folder, encoder, tmp_path, monkeypatch):
     refused(ray_index("--address", "127.0.0.1:1"), "nobody answers there", "--address 127.0.0.1:1")
     refused(ray_index("--address", "nonsense"), "HOST:PORT")
-    refused(ray_index("--watch"), "goes without", "--watch")
+    refused(ray_index("--watch"), "cannot be combined", "--watch")
     refused(ray_index("--workers", 0), "at least 1")
     refused(ray_index("--num-gpus", -1), "0 or more")
     refused(ray_index("--index", "flat"), "ivf")

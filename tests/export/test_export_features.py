@@ -116,7 +116,7 @@ def test_a_run_without_a_projector(run_dir, tmp_path):
     checkpoint = Run(run).load_checkpoint()
     kept = {name: value for name, value in checkpoint["model"].items() if name.startswith("backbone.")}
     torch.save({**checkpoint, "model": kept}, run / "checkpoint.pt")
-    with pytest.raises(UserError, match="without a projector"):
+    with pytest.raises(UserError, match="no projector"):
         export_files(run, {"fp32": tmp_path / "z.onnx"}, Settings(with_projector=True))
 
 

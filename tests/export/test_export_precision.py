@@ -308,7 +308,7 @@ def test_held_out_images_are_nothing_else(photos, few_photos):
         (["--out", "empty"], ["empty: a folder"]),
         (["--out", "nowhere/x.onnx"], ["its folder does not exist"]),
         (["--layer", "layer9"], ["layer9", "layer1, layer2, layer3, layer4"]),
-        (["--layer", "layer2", "--with-projector"], ["exclude"]),
+        (["--layer", "layer2", "--with-projector"], ["cannot be combined"]),
         (["--dim", "0"], ["--dim 0"]),
         (["--dim", "300"], ["principal axes", "--fit"]),
         (["--fit", "empty"], ["--dim or --whiten"]),

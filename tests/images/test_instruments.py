@@ -429,13 +429,6 @@ def test_jpeg_2000_and_portable_maps(mode):
         assert off(buffer.getvalue(), SCENE if mode != "RGB" else COLOURS) <= 2, file_format
 
 
-def test_jpeg_xl():
-    pytest.importorskip("pillow_jxl")
-    buffer = io.BytesIO()
-    Image.fromarray((COLOURS * 255).round().astype(np.uint8)).save(buffer, "JXL", lossless=True)
-    assert off(buffer.getvalue(), COLOURS) <= 1
-
-
 # -- DICOM, against pydicom
 
 

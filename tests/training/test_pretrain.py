@@ -26,6 +26,7 @@ from simsiam_retrieval import pretrain as command_module
 from simsiam_retrieval.core import cli
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.images.files import list_images
+from simsiam_retrieval.images.normalisation import IMAGENET
 from simsiam_retrieval.methods.backbone import build_backbone
 from simsiam_retrieval.training import augmentation, decode_squares, loop, monitor, training_report
 from simsiam_retrieval.training import pixel_store as storing
@@ -289,6 +290,23 @@ def test_the_recipe_for_an_own_folder_goes_on_from_the_shipped_encoder(command, 
     facts = Run(tmp_path / "run").read()
     assert facts["init"] == init
     assert facts.get("embed_at") == (64 if init else None)
+
+
+def test_jitter_and_grey_set_how_far_colours_change():
+    strengths = ("brightness", "contrast", "saturation", "hue", "grey_probability")
+
+    def of(**settings: float) -> list[float]:
+        views = loop.augmentation_of(Config(image_size=24, blur=0, **settings))  # type: ignore[arg-type]
+        return [getattr(views, name) for name in strengths]
+
+    assert of() == pytest.approx([0.4, 0.4, 0.4, 0.1, 0.2])
+    assert of(jitter=0.5, grey=0.3) == pytest.approx([0.2, 0.2, 0.2, 0.05, 0.3])
+    still = loop.augmentation_of(Config(image_size=24, blur=0, jitter=0, grey=0))
+    drawn = augmentation.draw(still, torch.ones(8), torch.Generator().manual_seed(0))
+    one_colour = torch.tensor([200, 90, 30], dtype=torch.uint8)[None, :, None, None].expand(8, 3, 36, 36)
+    views = augmentation.apply(still, one_colour.contiguous(memory_format=torch.channels_last), drawn)
+    expected = (torch.tensor([200, 90, 30]) / 255 - torch.tensor(IMAGENET.mean)) / torch.tensor(IMAGENET.std)
+    torch.testing.assert_close(views, expected[None, :, None, None].expand_as(views), atol=1e-4, rtol=0)
 
 
 def test_blur_shrinks_with_the_view():

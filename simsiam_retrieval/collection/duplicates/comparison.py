@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..storage.catalog import Catalog, explained
-from .find_duplicates import Duplicate, Files, Group, describe, form_groups, read_files
+from .find_duplicates import Duplicate, Files, Group, describe, distinct_vectors, form_groups, read_files
 from .near_pairs import Pairs, follow_among, near_pairs
 
 
@@ -52,5 +52,5 @@ def compare(folder: Path, dim: int, least: float, on_progress: Callable[[int, in
     """See :meth:`Collection.compare`."""
     with explained(folder), contextlib.closing(Catalog.open(folder)) as catalog, catalog.snapshot():
         files = read_files(catalog)
-        vectors = catalog.vectors_of(files.ids[files.distinct], dim)
+        vectors = distinct_vectors(catalog, files, dim)
     return Comparison(folder, files, near_pairs(vectors, least, lambda rows: on_progress(rows, len(vectors))))

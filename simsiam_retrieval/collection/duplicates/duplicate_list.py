@@ -13,12 +13,29 @@ COLUMNS = ("group", "best", "score", "exact", "state", "width", "height", "bytes
 
 
 def as_json(groups: Sequence[Sequence[Duplicate]], sure: float | None = None) -> str:
-    """A list of groups, each a list of files, the best first; ``possibly`` marks files below the cosine ``sure``."""
+    """Format groups as JSON: a list of groups, each a list of files, the best one first.
+
+    Args:
+        groups: The groups.
+        sure: Files below this cosine get ``possibly``; None for none.
+
+    Returns:
+        JSON.
+    """
     return json.dumps([[_as_dict(file, sure) for file in group] for group in groups], indent=2)
 
 
 def as_csv(groups: Sequence[Sequence[Duplicate]], shown: Callable[[Path], str] = str, sure: float | None = None) -> str:
-    """One line per file, below the names of the columns; ``shown`` spells the paths, ``sure`` as for JSON."""
+    """Format groups as CSV: one line per file.
+
+    Args:
+        groups: The groups.
+        shown: Converts a path to text.
+        sure: See ``as_json``.
+
+    Returns:
+        CSV with a header line.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

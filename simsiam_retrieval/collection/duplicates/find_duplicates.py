@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UserError
+from ...images.page_paths import file_and_page
 from ..storage.catalog import Catalog, Item
 from .follow_leaders import follow_leaders
+from .plain_pictures import without_plain
 
 # encoder identity -> lowest cosine of near duplicates, from benchmarks/duplicate_threshold.py; docs/duplicates.md
 CALIBRATED = {"58ad9a252f5dba23": 0.934, "b66f3e2b1e582e57": 0.926, "86fa80833c9d7c2a": 0.985}
@@ -111,12 +113,18 @@ def find_duplicates(
     with catalog.snapshot():
         files = read_files(catalog)
         distinct = files.distinct
-        vectors = None if threshold is None else catalog.vectors_of(files.ids[distinct], dim)
+        vectors = None if threshold is None else distinct_vectors(catalog, files, dim)
     # the snapshot is let go before the long part, so that updates need not wait
     followed = None
     if vectors is not None and threshold is not None:
         followed = follow_leaders(vectors, threshold, lambda rows: on_progress(rows, len(distinct)))
     return describe(catalog, files, form_groups(files, followed))
+
+
+def distinct_vectors(catalog: Catalog, files: Files, dim: int) -> NDArray[np.float32]:
+    """The unit vectors of ``files.distinct``; zeros for pictures of one colour."""
+    ids = files.ids[files.distinct]
+    return without_plain(catalog, ids, catalog.vectors_of(ids, dim))
 
 
 def form_groups(files: Files, followed: tuple[NDArray[np.int64], NDArray[np.float32]] | None) -> list[Group]:
@@ -194,6 +202,7 @@ def read_files(catalog: Catalog) -> Files:
 
 
 def _state(path: Path, size: int, mtime_ns: int) -> str:
+    path = file_and_page(path)[0]
     try:
         status = path.lstat()
         is_link = stat.S_ISLNK(status.st_mode)
@@ -219,7 +228,7 @@ def _hard_links_marked(group: list[Duplicate]) -> list[Duplicate]:
     for file in group:
         if file.state == PRESENT:
             try:
-                status = file.path.stat()
+                status = file_and_page(file.path)[0].stat()
             except OSError:
                 file = file._replace(state=GONE)
             else:

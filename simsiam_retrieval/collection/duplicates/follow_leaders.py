@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROWS, COLUMNS = 1024, 8192  # a block of similarities is 32 MiB
-ROUNDING = 2e-6  # float32 cosines of equal vectors fall short of 1 by up to this
+ROUNDING = 2e-6  # float32 cosines of equal vectors can be smaller than 1 by this much
 
 
 def follow_leaders(
@@ -14,15 +14,19 @@ def follow_leaders(
     threshold: float,
     on_progress: Callable[[int], None] = lambda rows: None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Let each vector follow the most similar of the leaders before it.
+    """Assign each vector to the most similar leader before it.
 
-    ``vectors`` (n, dim), rows of unit length, the preferred first. A vector with no leader of cosine >= ``threshold``
-    before it is a leader itself. So every follower is that close to its leader, and no two leaders are: greedy
-    maximal independent set in the order given. Groups do not chain, as connected components would.
+    A vector without an earlier leader of cosine >= ``threshold`` becomes a leader. So every follower is that close to
+    its leader, and no two leaders are: a greedy maximal independent set in the given order. Groups do not chain, as
+    connected components would. Needs about 100 MiB for blocks and 12 bytes per vector, for any number of similar pairs.
 
-    Returns for each vector the row of its leader, its own for a leader, and the cosine with it: (n,) and (n,).
-    Beyond the vectors it needs about 100 MiB for blocks and 12 bytes a vector, however many pairs are similar.
-    ``on_progress`` is told how many more rows are done.
+    Args:
+        vectors: Unit vectors, float32 (n, dim), the preferred first.
+        threshold: Cosine.
+        on_progress: Called with the number of further rows that are done.
+
+    Returns:
+        Row of each vector's leader (its own for a leader), int64 (n,), and the cosine with it, float32 (n,).
     """
     count = len(vectors)
     least = np.float32(threshold - ROUNDING)
@@ -44,8 +48,8 @@ def follow_leaders(
         chosen = np.flatnonzero(_leaders(similarity, leader[start:stop] < 0, least))
         if len(chosen):
             rows = start + chosen
-            within = similarity[chosen]  # not computed again: rounding could then differ from what made the leaders
-            within[np.arange(stop - start)[None] <= chosen[:, None]] = -np.inf  # a leader gathers what comes after it
+            within = similarity[chosen]  # not computed again, because rounding could then differ
+            within[np.arange(stop - start)[None] <= chosen[:, None]] = -np.inf  # a leader gets only followers after it
             leader[rows], score[rows] = rows, 1
             follow(within, rows, start)
             leading = np.ascontiguousarray(block[chosen])
@@ -56,7 +60,7 @@ def follow_leaders(
 
 
 def _leaders(similarity: NDArray[np.float32], free: NDArray[np.bool_], least: np.float32) -> NDArray[np.bool_]:
-    """Which of a block's vectors lead; ``free`` are those that no leader of an earlier block takes."""
+    """Which vectors of a block become leaders; ``free`` are those without an earlier leader."""
     leads = free.copy()
     close = np.triu(similarity >= least, 1)
     for row in np.flatnonzero(close.any(axis=1)):

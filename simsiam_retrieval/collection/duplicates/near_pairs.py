@@ -1,4 +1,4 @@
-"""All pairs of vectors that are close to each other, found once: groups at any higher threshold then take no search."""
+"""All pairs of vectors that are close to each other, found once. Groups at a higher threshold then need no search."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,17 +8,24 @@ from numpy.typing import NDArray
 
 from .follow_leaders import COLUMNS, ROUNDING, ROWS
 
-MOST = 2_000_000  # pairs that are kept: 24 MB
+MOST = 2_000_000  # largest number of stored pairs: 24 MB
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of rows with their cosines, sorted by ``right``, then ``left``."""
+    """Pairs of rows with their cosines, sorted by ``right``, then ``left``.
 
-    left: NDArray[np.int32]  # (p,), below right
-    right: NDArray[np.int32]  # (p,)
-    cosine: NDArray[np.float32]  # (p,)
-    least: float  # all pairs of this cosine or more are here; above 1 where even equal vectors are too many
+    Attributes:
+        left: int32 (p,), below ``right``.
+        right: int32 (p,).
+        cosine: float32 (p,).
+        least: All pairs with this cosine or more are included; above 1 if even equal vectors are too many.
+    """
+
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    cosine: NDArray[np.float32]
+    least: float
 
 
 def near_pairs(
@@ -27,10 +34,16 @@ def near_pairs(
     on_progress: Callable[[int], None] = lambda rows: None,
     most: int = MOST,
 ) -> Pairs:
-    """Find the pairs of ``vectors`` (n, dim), rows of unit length, with a cosine of at least ``least``.
+    """Find pairs of vectors with a minimum cosine. Needs about 100 MiB for blocks, in addition to the pairs.
 
-    Where there are more than ``most``, the closest of them, and ``least`` rises accordingly. Needs about 100 MiB for
-    blocks beside the pairs. ``on_progress`` is told how many more rows are done.
+    Args:
+        vectors: Unit vectors, float32 (n, dim).
+        least: Minimum cosine.
+        on_progress: Called with the number of further rows that are done.
+        most: Largest number of pairs; of more, the closest are kept, and ``least`` rises.
+
+    Returns:
+        The pairs.
     """
     count, bound = len(vectors), np.float32(least - ROUNDING)
     found: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]] = []
@@ -57,7 +70,7 @@ def near_pairs(
 
 
 def _closest(found: list, most: int) -> tuple[list, np.float32]:
-    """The at most ``most`` closest pairs, and the cosine that bounds them: equal ones stay or go together."""
+    """The closest pairs, at most ``most``, and their lower bound: equal cosines are kept or dropped together."""
     left, right, cosine = _joined(found)
     last = np.partition(cosine, len(cosine) - most - 1)[len(cosine) - most - 1]
     kept = cosine > last
@@ -72,16 +85,29 @@ def _joined(found: list) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[
 
 
 def follow_among(pairs: Pairs, count: int, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """What :func:`~.grouping.follow_leaders` returns for the ``count`` vectors of ``pairs``, without their vectors.
+    """Compute what ``follow_leaders`` returns from near pairs, without the vectors.
 
-    ``threshold`` must be ``pairs.least`` or more. Time grows with the pairs that reach it.
+    Time grows with the number of pairs that reach the threshold.
+
+    Args:
+        pairs: The pairs.
+        count: Number of vectors.
+        threshold: Cosine, ``pairs.least`` or more.
+
+    Returns:
+        Row of each vector's leader, int64 (n,), and the cosine with it, float32 (n,).
+
+    Raises:
+        ValueError: The threshold is below ``pairs.least``.
     """
     if threshold < pairs.least:
         raise ValueError(f"pairs are known from {pairs.least} on, not from {threshold}")
     near = pairs.cosine >= np.float32(threshold - ROUNDING)
     left, right, cosine = pairs.left[near], pairs.right[near], pairs.cosine[near]
     leading = bytearray(b"\1") * count
-    for one, other in zip(left.tolist(), right.tolist(), strict=True):  # in the order of the second: firsts are settled
+    for one, other in zip(
+        left.tolist(), right.tolist(), strict=True
+    ):  # sorted by the second row, so the first row is already assigned
         if leading[one]:
             leading[other] = 0
     leads = np.frombuffer(bytes(leading), np.bool_)

@@ -1,4 +1,4 @@
-"""Groups of images that look alike: spherical k-means (Dhillon and Modha 2001) by FAISS."""
+"""Clusters of similar images: spherical k-means (Dhillon and Modha 2001) by FAISS."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,22 @@ from ..storage.derived_files import load_arrays, save_arrays
 
 SEED = 1234
 ITERATIONS = 25
-STARTS = 3  # the best of so many is kept
+STARTS = 3  # random starts; the best result is kept
 
 
 @dataclass(frozen=True)
 class Clusters:
-    """Which cluster each image is in, and how typical it is of it. The largest cluster is number 0."""
+    """The cluster of each image, and how typical it is. The largest cluster is number 0.
 
-    ids: NDArray[np.int64]  # (n,)
-    numbers: NDArray[np.int32]  # (n,), from 0
-    cosines: NDArray[np.float32]  # (n,), with the centre of its cluster
+    Attributes:
+        ids: (n,).
+        numbers: (n,), from 0.
+        cosines: (n,), with the centre of its cluster.
+    """
+
+    ids: NDArray[np.int64]
+    numbers: NDArray[np.int32]
+    cosines: NDArray[np.float32]
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -28,15 +34,33 @@ class Clusters:
         return np.bincount(self.numbers)
 
     def members(self, number: int) -> NDArray[np.int64]:
-        """Ids of a cluster's images, the most typical ones first."""
+        """Return the images of a cluster.
+
+        Args:
+            number: Number of the cluster.
+
+        Returns:
+            Ids, the most typical first.
+        """
         rows = np.flatnonzero(self.numbers == number)
         return self.ids[rows[np.argsort(-self.cosines[rows], kind="stable")]]
 
 
 def cluster(ids: NDArray[np.int64], vectors: NDArray[np.float32], k: int) -> Clusters:
-    """At most ``k`` clusters of unit ``vectors`` (n, dim). The same vectors give the same clusters.
+    """Divide unit vectors into clusters. Deterministic.
 
-    For large n FAISS learns the centres from 256 images a cluster; all images are assigned to them.
+    For large n FAISS learns the centres from 256 images per cluster; then all images are assigned to them.
+
+    Args:
+        ids: int64 (n,).
+        vectors: Unit vectors, float32 (n, dim).
+        k: Number of clusters at most.
+
+    Returns:
+        The clusters.
+
+    Raises:
+        ValueError: ``k`` is out of range.
     """
     if not 1 <= k <= len(ids):
         raise ValueError(f"{k} clusters of {len(ids)} images")
@@ -55,7 +79,18 @@ def cluster(ids: NDArray[np.int64], vectors: NDArray[np.float32], k: int) -> Clu
 def stored_clusters(
     folder: Path, generation: int, ids: NDArray[np.int64], vectors: NDArray[np.float32], k: int
 ) -> Clusters:
-    """:func:`cluster`, from the file beside the catalog where this generation has one, else computed and stored."""
+    """Read clusters from the file next to the catalog, or compute and store them.
+
+    Args:
+        folder: The collection's folder.
+        generation: The generation.
+        ids: int64 (n,).
+        vectors: Unit vectors, float32 (n, dim).
+        k: Number of clusters at most.
+
+    Returns:
+        The clusters.
+    """
     file = folder / f"clusters-{generation}-{k}.npz"
     held = load_arrays(file, ("ids", "numbers", "cosines"))
     if held is not None and np.array_equal(held["ids"], ids):

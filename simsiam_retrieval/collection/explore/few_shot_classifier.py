@@ -1,8 +1,8 @@
-"""A linear probe over stored vectors, taught with few labels: L2-regularised multinomial logistic regression.
+"""A classifier over stored vectors, trained with few labels: L2-regularised multinomial logistic regression.
 
-scikit-learn solves it (L-BFGS, to convergence), so the same labels give the same probe. Vectors are centred and scaled
-by what all images of the collection have in common; that is folded into the weights afterwards, so that the probe takes
-vectors as the encoder gives them.
+scikit-learn solves it (L-BFGS, to convergence), so the same labels give the same classifier. Vectors are centred and
+scaled by the mean and scale of all images of the collection. This is then folded into the weights, so the classifier
+takes vectors as the encoder gives them.
 """
 
 import json
@@ -12,53 +12,92 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Of 1e-4 ... 1, between the best two for 20 to 1,000 labels of ten kinds of photos (shipped encoder)
+# chosen from 1e-4 ... 1: between the best two values for 20 to 1,000 labels of ten classes (shipped encoder)
 INVERSE_PENALTY = 0.05
 ITERATIONS = 500
 FOLDS = 5
-MOST_CHECKED = 5000  # labelled images that cross-validation takes, so that it stays a matter of a second
+MOST_CHECKED = 5000  # largest number of labelled images for cross-validation, to keep it within about a second
 SEED = 0
 FORMAT = "simsiam-retrieval-probe/1"
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """What is taken from vectors before they are learnt from: their mean, and one scale for all values."""
+    """The standardisation of vectors before training: their mean, and one scale for all values.
 
-    mean: NDArray[np.float32]  # (dim,)
+    Attributes:
+        mean: float32 (dim,).
+        scale: Root of the mean variance.
+    """
+
+    mean: NDArray[np.float32]
     scale: float
 
     @classmethod
     def of(cls, vectors: NDArray[np.float32]) -> "Scaling":
-        """That of ``vectors`` (n, dim), n >= 1."""
+        """Compute the standardisation of vectors.
+
+        Args:
+            vectors: float32 (n, dim), n >= 1.
+
+        Returns:
+            The standardisation.
+        """
         mean = vectors.mean(axis=0)
-        # the mean square without a second array of that size
+        # computes the mean square without a second array of this size
         square = float(np.einsum("ij,ij->", vectors, vectors, dtype=np.float64)) / vectors.size
         variance = square - float(np.square(mean, dtype=np.float64).mean())
         return cls(mean, float(np.sqrt(max(variance, 0.0))) or 1.0)
 
     def applied(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Apply it.
+
+        Args:
+            vectors: float32 (n, dim).
+
+        Returns:
+            float32 (n, dim).
+        """
         return (vectors - self.mean) / np.float32(self.scale)
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A trained probe. Scores are ``vectors @ weight.T + bias``; their softmax is the probability of each class."""
+    """A trained classifier. Scores are ``vectors @ weight.T + bias``; their softmax gives the probabilities.
 
-    classes: tuple[str, ...]  # sorted
-    weight: NDArray[np.float32]  # (classes, dim)
-    bias: NDArray[np.float32]  # (classes,)
+    Attributes:
+        classes: Names, sorted.
+        weight: float32 (classes, dim).
+        bias: float32 (classes,).
+    """
+
+    classes: tuple[str, ...]
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
 
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, classes) for unit ``vectors`` (n, dim)."""
+        """Compute the probabilities of the classes.
+
+        Args:
+            vectors: Unit vectors, float32 (n, dim).
+
+        Returns:
+            float32 (n, classes).
+        """
         scores = vectors @ self.weight.T + self.bias
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         return scores / scores.sum(axis=1, keepdims=True)
 
     def as_onnx(self, encoder: str) -> bytes:
-        """An ONNX model: ``vectors`` float32 (n, dim) -> ``probabilities`` (n, classes), ``class`` int64 (n,).
+        """Export the classifier: ``vectors`` float32 (n, dim) -> ``probabilities`` (n, classes), ``class`` int64 (n,).
 
-        Its metadata name the classes (JSON, in the order of the columns) and the ``encoder`` whose vectors it takes.
+        The metadata contain the classes (JSON, in the order of the columns) and the encoder.
+
+        Args:
+            encoder: Identity of the encoder whose vectors it takes.
+
+        Returns:
+            The ONNX model.
         """
         from onnx import TensorProto, helper, numpy_helper
 
@@ -85,16 +124,22 @@ class LinearProbe:
 
 
 def train(vectors: NDArray[np.float32], labels: Sequence[str], scaling: Scaling) -> LinearProbe:
-    """Learn from unit ``vectors`` (n, dim) with their ``labels`` (n), of two classes or more.
+    """Train a classifier: minimise the summed cross-entropy + ||W||² / (2 C), C = 0.05, without penalty on the biases.
 
-    Minimises the summed cross-entropy + ||W||² / (2 C), C = 0.05, over vectors that were scaled; biases are free.
+    Args:
+        vectors: Unit vectors, float32 (n, dim).
+        labels: n labels of two or more classes.
+        scaling: Standardisation of the vectors.
+
+    Returns:
+        The classifier.
     """
-    from sklearn.linear_model import LogisticRegression  # takes most of a second
+    from sklearn.linear_model import LogisticRegression  # its import takes most of a second
 
     solver = LogisticRegression(C=INVERSE_PENALTY, max_iter=ITERATIONS)
     solver.fit(scaling.applied(vectors), np.array(labels, dtype=object).astype(str))
     weight, bias = np.asarray(solver.coef_), np.asarray(solver.intercept_)
-    if len(weight) == 1:  # two classes have one score, its sign says which
+    if len(weight) == 1:  # two classes share one score; its sign decides
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     weight = weight / scaling.scale
     bias = bias - weight @ scaling.mean
@@ -103,30 +148,47 @@ def train(vectors: NDArray[np.float32], labels: Sequence[str], scaling: Scaling)
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What probes say of labelled images that they were not taught."""
+    """Predictions for labelled images that were not used for training.
 
-    classes: tuple[str, ...]  # sorted; those with two images or more
-    rows: NDArray[np.int64]  # (n,), the labelled images that count
-    truth: NDArray[np.int64]  # (n,), indices into classes
-    predicted: NDArray[np.int64]  # (n,)
+    Attributes:
+        classes: Names of the classes with two or more images, sorted.
+        rows: (n,), the labelled images that were used.
+        truth: (n,), indices of classes.
+        predicted: (n,), indices of classes.
+        folds: Number of folds.
+    """
+
+    classes: tuple[str, ...]
+    rows: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     folds: int
 
     @property
     def hits(self) -> int:
+        """Number of correct predictions."""
         return int((self.truth == self.predicted).sum())
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """(classes, classes): rows are the labels, columns what was predicted."""
+        """Confusion matrix (classes, classes): rows are labels, columns are predictions."""
         size = len(self.classes)
         return np.bincount(self.truth * size + self.predicted, minlength=size * size).reshape(size, size)
 
 
 def cross_validate(vectors: NDArray[np.float32], labels: Sequence[str], scaling: Scaling) -> CrossValidation | None:
-    """Stratified cross-validation with at most five folds, as many as the rarest class that counts has images.
+    """Run stratified cross-validation with at most five folds; fewer if the rarest class has fewer images.
 
-    Classes with one image cannot be both taught and tested: they are left out. None where fewer than two remain.
-    Of more than 5,000 labelled images so many are drawn.
+    Classes with one image are left out, because they cannot be both trained and tested. Of more than 5,000 labelled
+    images, 5,000 are drawn.
+
+    Args:
+        vectors: Unit vectors, float32 (n, dim).
+        labels: n labels.
+        scaling: Standardisation of the vectors.
+
+    Returns:
+        The predictions; None if fewer than two classes remain.
     """
     from sklearn.model_selection import StratifiedKFold
 
@@ -152,6 +214,13 @@ def cross_validate(vectors: NDArray[np.float32], labels: Sequence[str], scaling:
 
 
 def margins(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How sure a probe is: the best class's probability less the second one's, (n,). Small ones are worth a label."""
+    """Compute how certain a classifier is: the best class's probability minus the second one's.
+
+    Args:
+        probabilities: float32 (n, classes).
+
+    Returns:
+        (n,); images with small values are the most useful to label next.
+    """
     best = np.partition(probabilities, -2, axis=1)
     return best[:, -1] - best[:, -2]

@@ -1,6 +1,7 @@
-"""Making and storing the map of a collection, here or in a process of its own.
+"""Computing and storing the map of a collection, in this process or in a separate one.
 
-openTSNE holds Python's lock for many seconds at a time; a server that made maps itself would answer nobody meanwhile.
+openTSNE holds Python's global lock for many seconds at a time. A server that computed maps itself could not answer
+during that time.
 """
 
 import contextlib
@@ -15,9 +16,14 @@ from .projection import OnProgress, Projection, project, save
 
 
 def make_map(folder: Path, on_progress: OnProgress = lambda done: None) -> None:
-    """Lay out all images of a collection in the plane and store that beside its catalog.
+    """Compute the map of a collection, and store it next to the catalog.
 
-    Raises :class:`UserError` where it is no collection, it cannot be written, or openTSNE is not installed.
+    Args:
+        folder: The collection's folder.
+        on_progress: Called with the finished fraction.
+
+    Raises:
+        UserError: It is no collection, it cannot be written, or openTSNE is not installed.
     """
     with Collection.open(folder) as collection:
         while True:
@@ -31,7 +37,15 @@ def make_map(folder: Path, on_progress: OnProgress = lambda done: None) -> None:
 
 
 def make_map_apart(folder: Path, on_progress: OnProgress) -> None:
-    """:func:`make_map` in a process of its own, which an exception from ``on_progress`` ends."""
+    """Run ``make_map`` in a separate process.
+
+    Args:
+        folder: The collection's folder.
+        on_progress: Called with the finished fraction; an exception that it raises ends the process.
+
+    Raises:
+        UserError: As in ``make_map``.
+    """
     command = [sys.executable, "-m", __name__, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
         assert process.stdout is not None and process.stderr is not None
@@ -50,9 +64,9 @@ def make_map_apart(folder: Path, on_progress: OnProgress) -> None:
 
 
 def main() -> None:
-    """Told a folder, tell the progress line by line; a reader that goes away ends the work."""
+    """Compute the map of the folder on the command line, and print the progress; if the reader goes away, stop."""
     if hasattr(os, "nice"):
-        os.nice(5)  # those who look at pages come first
+        os.nice(5)  # the server that shows pages has priority
 
     def tell(done: float) -> None:
         print(f"{done:.4f}", flush=True)
@@ -63,7 +77,7 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     except (BrokenPipeError, KeyboardInterrupt):
-        sys.stdout = None  # nothing left to tell at exit
+        sys.stdout = None  # prevents an error at exit
         sys.exit(1)
 
 

@@ -1,7 +1,7 @@
-"""A map of a collection: every image a point in the plane, lookalikes beside each other (t-SNE).
+"""A map of a collection: every image is a point in the plane, and similar images are close to each other (t-SNE).
 
-openTSNE does the work: van der Maaten and Hinton 2008, with the interpolation of Linderman et al. 2019 for many points
-and the start from the principal components that Kobak and Berens 2019 recommend. The neighbours come from FAISS.
+openTSNE computes it: van der Maaten and Hinton 2008, with the interpolation of Linderman et al. 2019 for many points,
+and started from the principal components as Kobak and Berens 2019 recommend. The neighbours come from FAISS.
 """
 
 import importlib.util
@@ -19,41 +19,57 @@ from ..storage.derived_files import load_arrays, save_arrays
 
 INSTALL = 'pip install "simsiam-retrieval[map]"'
 SEED = 0
-PERPLEXITY = 30  # neighbours that count for a point, about
-FEWEST = 10  # images; fewer are laid out by their principal components
-EARLY, LATE = 250, 500  # iterations with and without exaggeration, openTSNE's own defaults
-EVERY = 10  # iterations between two looks at the progress
-SEARCHED = 0.3  # the part of the work that finding neighbours is, about
-ROWS = 1024  # searched at a time
-BESIDE = 5  # neighbours that say where a new image lies
+PERPLEXITY = 30  # approximate number of neighbours that influence a point
+FEWEST = 10  # images; fewer are placed by their principal components
+EARLY, LATE = 250, 500  # iterations with and without exaggeration; openTSNE's defaults
+EVERY = 10  # iterations between two progress reports
+SEARCHED = 0.3  # approximate fraction of the work for finding neighbours
+ROWS = 1024  # vectors that are searched at once
+BESIDE = 5  # neighbours that determine the position of a new image
 
 OnProgress = Callable[[float], None]
 
 
 class Cancelled(Exception):
-    """Raised by an ``on_progress`` that wants the work to end."""
+    """An ``on_progress`` raises this to stop the work."""
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Images as points. ``placed`` of them came after it was computed and lie beside their neighbours."""
+    """Images as points.
 
-    ids: NDArray[np.int64]  # (n,), ascending
-    points: NDArray[np.float32]  # (n, 2), in [-1, 1]
+    Attributes:
+        ids: (n,), ascending.
+        points: (n, 2), in [-1, 1].
+        placed: Number of images that were added after the computation and were put near their neighbours.
+    """
+
+    ids: NDArray[np.int64]
+    points: NDArray[np.float32]
     placed: int = 0
 
 
 def available() -> bool:
-    """Whether the library that computes maps is installed; those that are stored show without it."""
+    """Return whether openTSNE is installed. Stored maps are shown without it.
+
+    Returns:
+        True if it is.
+    """
     return importlib.util.find_spec("openTSNE") is not None
 
 
 def project(vectors: NDArray[np.float32], on_progress: OnProgress = lambda done: None) -> NDArray[np.float32]:
-    """Lay out unit ``vectors`` (n, dim) in the plane: (n, 2), in [-1, 1]. The same vectors give the same map.
+    """Place unit vectors in the plane. Deterministic.
 
-    ``on_progress`` is told the part that is done, from 0 to 1; an exception that it raises ends the work.
+    Args:
+        vectors: float32 (n, dim).
+        on_progress: Called with the finished fraction; an exception that it raises ends the work.
 
-    Raises :class:`UserError` where openTSNE is not installed.
+    Returns:
+        float32 (n, 2), in [-1, 1].
+
+    Raises:
+        UserError: openTSNE is not installed.
     """
     start = _principal(vectors)
     if len(vectors) < FEWEST:
@@ -64,7 +80,7 @@ def project(vectors: NDArray[np.float32], on_progress: OnProgress = lambda done:
     from openTSNE.affinity import PerplexityBasedNN
     from openTSNE.nearest_neighbors import PrecomputedNeighbors
 
-    jobs = max(1, (os.cpu_count() or 2) - 1)  # one core goes on answering
+    jobs = max(1, (os.cpu_count() or 2) - 1)  # one core stays free for answering
     perplexity = min(PERPLEXITY, (len(vectors) - 1) // 3)
     neighbours, distances = _neighbours(vectors, 3 * perplexity, on_progress)
     affinities = PerplexityBasedNN(
@@ -74,7 +90,7 @@ def project(vectors: NDArray[np.float32], on_progress: OnProgress = lambda done:
 
     def told(done: int) -> Callable[..., bool]:
         def look(iteration: int, *_: object) -> bool:
-            # openTSNE is told by a value to stop, so the exception waits outside
+            # openTSNE stops by a return value, so the exception is raised later
             try:
                 on_progress(SEARCHED + (1 - SEARCHED) * (done + iteration) / (EARLY + LATE))
             except BaseException as error:  # noqa: BLE001
@@ -83,7 +99,7 @@ def project(vectors: NDArray[np.float32], on_progress: OnProgress = lambda done:
 
         return look
 
-    # a spread of 1e-4, as everywhere; a little noise parts what is equal
+    # scaled to 1e-4, as usual; a little noise separates equal points
     start = start / max(float(start[:, 0].std()), 1e-12) * 1e-4
     start = start + np.random.default_rng(SEED).normal(scale=1e-6, size=start.shape)
     embedding = TSNEEmbedding(start, affinities, n_jobs=jobs, random_state=SEED)
@@ -127,14 +143,14 @@ def _neighbours(
         on_progress(SEARCHED * first / len(vectors))
         found, near = index.search(vectors[first : first + ROWS], k + 1)  # pyright: ignore[reportCallIssue]
         own = near == np.arange(first, first + len(near))[:, None]
-        own[~own.any(axis=1), -1] = True  # hidden behind copies of itself: one of them is left out instead
+        own[~own.any(axis=1), -1] = True  # if copies hide the vector itself, one of them is left out instead
         rows[first : first + len(near)] = near[~own].reshape(-1, k)
         cosines[first : first + len(near)] = found[~own].reshape(-1, k)
     return rows, np.sqrt(np.maximum(2 - 2 * cosines.astype(float), 0))
 
 
 def _fitted(points: NDArray[np.float64]) -> NDArray[np.float32]:
-    """``points`` moved and scaled into [-1, 1], both axes alike."""
+    """Move and scale ``points`` into [-1, 1], both axes alike."""
     if not len(points):
         return np.zeros((0, 2), np.float32)
     low, high = points.min(axis=0), points.max(axis=0)
@@ -143,10 +159,18 @@ def _fitted(points: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def placed(stored: Projection, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> Projection | None:
-    """``stored`` for the images of now, ``ids`` (n,) ascending with unit ``vectors`` (n, dim).
+    """Update a stored map to the current images.
 
-    Those that are gone are left out; new ones lie at the median of their nearest neighbours on the map, where t-SNE
-    itself would start them (Poličar et al. 2021). None where no image of now is on the map.
+    Images that are gone are left out. New images get the median position of their nearest neighbours on the map, where
+    t-SNE itself would start them (Poličar et al. 2021).
+
+    Args:
+        stored: The stored map.
+        ids: Ids of the current images, int64 (n,), ascending.
+        vectors: Their unit vectors, float32 (n, dim).
+
+    Returns:
+        The map; None if no current image is on it.
     """
     known = np.isin(ids, stored.ids)
     new = int((~known).sum())
@@ -163,13 +187,31 @@ def placed(stored: Projection, ids: NDArray[np.int64], vectors: NDArray[np.float
 
 
 def save(folder: Path, generation: int, encoder: str, projection: Projection) -> bool:
-    """Store a map beside the catalog, in place of older ones; False where the folder cannot be written."""
+    """Store a map next to the catalog, and delete older ones.
+
+    Args:
+        folder: The collection's folder.
+        generation: The generation.
+        encoder: Identity of the encoder.
+        projection: The map.
+
+    Returns:
+        False if the folder cannot be written.
+    """
     arrays = {"ids": projection.ids, "points": projection.points, "encoder": np.array(encoder)}
     return save_arrays(folder / f"map-{generation}.npz", arrays, folder.glob("map-*.npz"))
 
 
 def load(folder: Path, encoder: str) -> Projection | None:
-    """The newest map that was stored for vectors of this encoder, or None."""
+    """Load the newest stored map.
+
+    Args:
+        folder: The collection's folder.
+        encoder: Identity of the encoder.
+
+    Returns:
+        The map, or None.
+    """
     for file in sorted(folder.glob("map-*.npz"), key=_generation, reverse=True):
         held = load_arrays(file, ("ids", "points", "encoder"))
         if held is None or str(held["encoder"]) != encoder:

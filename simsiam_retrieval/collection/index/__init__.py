@@ -1,1 +1,1 @@
-"""FAISS indexes of a collection: types, building, tuning, GPU, memory-mapped lists."""
+"""The FAISS index of a collection: types, building, tuning, noise level, GPU, memory-mapped index."""

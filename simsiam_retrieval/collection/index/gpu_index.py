@@ -1,4 +1,4 @@
-"""A vector index on a CUDA device. FAISS's GPU indexes are not safe for searches at once, so one lock guards it."""
+"""A vector index on a CUDA device. FAISS's GPU indexes do not allow concurrent searches, so a lock protects it."""
 
 import threading
 
@@ -10,14 +10,21 @@ from ...core.errors import UserError
 from .index_types import innermost
 from .vector_index import VectorIndex
 
-LARGEST_K = 2048  # of FAISS on a GPU
-WORTHWHILE = 100_000  # vectors; for fewer the way to the GPU and back takes longer than the search
+LARGEST_K = 2048  # FAISS's limit on a GPU
+WORTHWHILE = 100_000  # vectors from which a GPU is worthwhile; for fewer the transfer takes longer than the search
 
 DEVICES = ("cpu", "cuda", "auto")
 
 
 def check_device(device: str) -> None:
-    """Raise :class:`UserError` for a device that is none, or ``cuda`` where FAISS sees no GPU."""
+    """Check the device of a search.
+
+    Args:
+        device: "cpu", "cuda" or "auto".
+
+    Raises:
+        UserError: It is unknown, or FAISS sees no GPU for "cuda".
+    """
     if device not in DEVICES:
         raise UserError(f"--device {device}: choose one of {', '.join(DEVICES)}")
     if device == "cuda" and not gpus():
@@ -25,14 +32,27 @@ def check_device(device: str) -> None:
 
 
 def gpus() -> int:
-    """How many GPUs FAISS can use."""
+    """Return the number of GPUs that FAISS can use.
+
+    Returns:
+        Number of GPUs.
+    """
     return faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
 
 
 def placed(index: VectorIndex, device: str, *, float16: bool = False) -> VectorIndex:
-    """``index`` on ``device``; ``auto`` takes a GPU for many vectors, where there is one and the type can go there.
+    """Put an index on a device.
 
-    ``float16``: store vectors in half the space there; scores then differ by up to 1e-3.
+    Args:
+        index: The index.
+        device: "cpu", "cuda", or "auto" for a GPU if there are many vectors, a GPU, and a type that GPUs support.
+        float16: Whether to store vectors in float16 on the GPU; scores then differ by up to 1e-3.
+
+    Returns:
+        The index on the device.
+
+    Raises:
+        UserError: "cuda" is not possible for this type.
     """
     if device == "cpu" or (device == "auto" and (not gpus() or len(index) < WORTHWHILE or index.kind == "hnsw")):
         return index
@@ -42,7 +62,12 @@ def placed(index: VectorIndex, device: str, *, float16: bool = False) -> VectorI
 
 
 class GpuVectorIndex(VectorIndex):
-    """A copy of a CPU index on the first GPU; same results up to rounding."""
+    """A copy of a CPU index on the first GPU; same results up to rounding.
+
+    Args:
+        index: The CPU index.
+        float16: See ``placed``.
+    """
 
     def __init__(self, index: VectorIndex, *, float16: bool = False) -> None:
         super().__init__(index.faiss_index, index.generation)
@@ -57,7 +82,7 @@ class GpuVectorIndex(VectorIndex):
     def search(
         self, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """As :meth:`VectorIndex.search`; with a filter, or for very many results, on the CPU."""
+        """See ``VectorIndex.search``. With a filter, or for very many results, the CPU searches."""
         if among is not None or not 0 < k <= min(LARGEST_K, len(self)):
             return super().search(queries, k, among)
         with self._one_at_a_time:

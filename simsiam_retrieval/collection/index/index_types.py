@@ -1,4 +1,4 @@
-"""FAISS index types by name: which one `auto` takes, and how each is built. The rules stand in docs/search.md."""
+"""FAISS index types by name: the rule of `auto`, and how each type is built. docs/search.md explains the rules."""
 
 from collections.abc import Sequence
 
@@ -9,30 +9,46 @@ from numpy.typing import NDArray
 from ...core.errors import UserError
 
 KINDS = ("auto", "flat", "float16", "ivf", "ivf-sq8", "hnsw")
-SHARDED_KINDS = ("auto", "ivf", "ivf-sq8", "ivf-pq")  # of a collection in shards; of the others none can stay on disk
-
-FLAT_UP_TO = 200_000  # vectors; a query over 512 values each takes some 20 ms on two cores
-APPROXIMATE_FROM = 2_000  # vectors; fewer are searched exactly in no time
+SHARDED_KINDS = ("auto", "ivf", "ivf-sq8", "ivf-pq")  # for a sharded collection; the other types cannot stay on disk
+FLAT_UP_TO = 200_000  # vectors; a query over 512 values each takes about 20 ms on two cores
+APPROXIMATE_FROM = 2_000  # vectors; an exact search of fewer is always fast
 HNSW_LINKS = 32  # M of Malkov & Yashunin 2016
 HNSW_EF_CONSTRUCTION = 80
 LISTS_PER_ROOT = 4  # inverted lists per square root of the number of vectors
-FEWEST_PER_LIST = 39  # vectors; FAISS warns of clusters learned from fewer
-TRAINED_ON = 64  # vectors per list that k-means sees
-VALUES_PER_CODE = 8  # that product quantization puts into one byte
+FEWEST_PER_LIST = 39  # vectors per list; FAISS warns if there are fewer
+TRAINED_ON = 64  # vectors per list for training k-means
+VALUES_PER_CODE = 8  # values that product quantisation encodes in one byte
 SEED = 1
 
 
 def check_kind(kind: str, kinds: Sequence[str] = KINDS) -> None:
-    """Raise :class:`UserError` for a name that is none of the index types ``kinds``."""
+    """Check the name of an index type.
+
+    Args:
+        kind: The name.
+        kinds: Allowed names.
+
+    Raises:
+        UserError: It is not allowed.
+    """
     if kind not in kinds:
         raise UserError(f"--index {kind}: choose one of {', '.join(kinds)}")
 
 
 def choose(kind: str, count: int, dim: int, free_memory: int) -> str:
-    """The type that ``kind`` means for ``count`` vectors of ``dim`` values: itself, unless it is ``auto``.
+    """Choose the index type.
 
-    ``auto`` is exact up to ``FLAT_UP_TO`` vectors; beyond, inverted lists, of 8-bit values where float32 ones would
-    take more than half of ``free_memory`` (bytes). A handful of vectors is always flat.
+    "auto" means exact search up to ``FLAT_UP_TO`` vectors, and inverted lists beyond. The lists have 8-bit values if
+    float32 values would need more than half of the free memory. A few vectors always get a flat index.
+
+    Args:
+        kind: The user's choice.
+        count: Number of vectors.
+        dim: Values per vector.
+        free_memory: Bytes.
+
+    Returns:
+        The type, not "auto".
     """
     if kind == "auto":
         if count <= FLAT_UP_TO:
@@ -42,9 +58,17 @@ def choose(kind: str, count: int, dim: int, free_memory: int) -> str:
 
 
 def build(kind: str, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> faiss.Index:
-    """A FAISS index of this type (not ``auto``) over unit ``vectors`` (n, dim) under ``ids`` (n,); inner product.
+    """Build a FAISS index with inner product.
 
-    Deterministic: k-means and graph levels have fixed seeds, but a graph built by several threads varies a little.
+    Deterministic: k-means and graph levels have fixed seeds. A graph built by several threads varies a little.
+
+    Args:
+        kind: The type, not "auto".
+        ids: int64 (n,).
+        vectors: Unit vectors, float32 (n, dim).
+
+    Returns:
+        The index.
     """
     count, dim = vectors.shape
     metric = faiss.METRIC_INNER_PRODUCT
@@ -65,12 +89,28 @@ def build(kind: str, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> fa
 
 
 def most_lists(count: int) -> int:
-    """How many lists so many vectors can be parted into at most."""
+    """Return the largest number of lists for a number of vectors.
+
+    Args:
+        count: Number of vectors.
+
+    Returns:
+        Number of lists.
+    """
     return count // FEWEST_PER_LIST
 
 
 def inverted_lists(kind: str, dim: int, lists: int) -> faiss.IndexIVF:
-    """An empty index of unit vectors (dim,) that is not trained: ivf, ivf-sq8 or ivf-pq; inner product."""
+    """Create an empty, untrained index of inverted lists with inner product.
+
+    Args:
+        kind: "ivf", "ivf-sq8" or "ivf-pq".
+        dim: Values per vector.
+        lists: Number of lists.
+
+    Returns:
+        The index.
+    """
     centroids, metric = faiss.IndexFlatIP(dim), faiss.METRIC_INNER_PRODUCT
     if kind == "ivf":
         index = faiss.IndexIVFFlat(centroids, dim, lists, metric)
@@ -82,13 +122,20 @@ def inverted_lists(kind: str, dim: int, lists: int) -> faiss.IndexIVF:
         index = faiss.IndexIVFScalarQuantizer(centroids, dim, lists, faiss.ScalarQuantizer.QT_8bit, metric)
     index.own_fields = True
     centroids.this.disown()  # pyright: ignore[reportAttributeAccessIssue]  # the index frees them
-    index.cp.spherical = True  # unit vectors: centroids of unit length
+    index.cp.spherical = True  # centroids of unit length, because vectors have unit length
     index.cp.seed = SEED
     return index
 
 
 def kind_of(index: faiss.Index) -> str:
-    """The name of an index's type, or FAISS's own for one that is none of ours."""
+    """Return the name of an index's type.
+
+    Args:
+        index: The index.
+
+    Returns:
+        The name; FAISS's class name for other types.
+    """
     inner = innermost(index)
     names = {
         faiss.IndexFlatIP: "flat",
@@ -102,12 +149,26 @@ def kind_of(index: faiss.Index) -> str:
 
 
 def innermost(index: faiss.Index) -> faiss.Index:
-    """The index below the one that maps ids, if there is one."""
+    """Return the index below the one that maps ids, if there is one.
+
+    Args:
+        index: The index.
+
+    Returns:
+        The inner index.
+    """
     return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap2) else index
 
 
 def stored_ids(index: faiss.Index) -> NDArray[np.int64]:
-    """The ids it holds (n,), in its own order."""
+    """Return the ids in an index, in its own order.
+
+    Args:
+        index: The index.
+
+    Returns:
+        int64 (n,).
+    """
     if isinstance(index, faiss.IndexIDMap2):
         return faiss.vector_to_array(index.id_map)
     assert isinstance(index, faiss.IndexIVF) and index.invlists is not None
@@ -117,5 +178,12 @@ def stored_ids(index: faiss.Index) -> NDArray[np.int64]:
 
 
 def removes(kind: str) -> bool:
-    """Whether vectors can be taken out of an index of this type."""
-    return kind != "hnsw"  # the graph would lose its ways
+    """Return whether vectors can be removed from an index of this type.
+
+    Args:
+        kind: The type.
+
+    Returns:
+        True if they can.
+    """
+    return kind != "hnsw"  # removing would break paths of the graph

@@ -1,4 +1,4 @@
-"""FAISS's merge of inverted lists on disk, a program of its own: it may die of a full disk, and prints."""
+"""FAISS's merge of inverted lists on disk, as a separate program: a full disk can kill it, and it prints to stdout."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from faiss.contrib.ondisk import merge_ondisk
 
 
 def main() -> None:
-    """Read what to merge from stdin, JSON; print the number of vectors."""
+    """Read the task as JSON from stdin, and print the number of vectors."""
     wanted = json.load(sys.stdin)
     said = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # FAISS prints there
     index = faiss.read_index(wanted["trained"])
     parts = [part for part in wanted["parts"] if faiss.read_index(part, faiss.IO_FLAG_MMAP).ntotal]
-    if parts:  # else there is nothing to map
+    if parts:  # without parts there are no lists
         merge_ondisk(index, parts, wanted["lists"])
         with Path(wanted["lists"]).open("rb+") as file:
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Worker processes of this machine for the parts of a build."""
+"""Worker processes on this machine for the parts of a build."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -13,12 +13,22 @@ from ...images.worker_pool import check_workers
 
 @contextmanager
 def pooled(workers: int | None) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]]:
-    """A ``map`` over so many processes; None, 0 or 1: in this one, whose FAISS uses all cores anyway."""
+    """Create a ``map`` over worker processes.
+
+    Args:
+        workers: Number of processes; None, 0 or 1 uses this process, whose FAISS uses all cores anyway.
+
+    Yields:
+        The function.
+
+    Raises:
+        UserError: A worker was killed.
+    """
     check_workers(workers)
     if workers is None or workers < 2:
         yield map
         return
-    # spawned: threads of FAISS do not survive a fork
+    # spawned, because FAISS's threads do not survive a fork
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
         try:
             yield pool.map

@@ -1,4 +1,4 @@
-"""An approximate index measured against exact search on the collection's own vectors, and tuned to the recall asked."""
+"""Tuning an approximate index to a target recall, measured against exact search on the collection's own vectors."""
 
 import statistics
 import time
@@ -12,57 +12,98 @@ from ...core.errors import UserError
 from .index_types import HNSW_LINKS, innermost, kind_of
 
 NEIGHBOURS = 10  # recall@10
-QUERIES = 200  # for recall
-TIMED = 20  # queries timed one by one
+QUERIES = 200  # queries for measuring recall
+TIMED = 20  # queries that are timed one by one
 LARGEST_EF = 1024
-TIE = 1e-6  # cosines closer than this are equal
+TIE = 1e-6  # cosines closer than this count as equal
 
 
 def check_recall(recall: float) -> None:
-    """Raise :class:`UserError` for what is no recall."""
+    """Check a target recall.
+
+    Args:
+        recall: The value.
+
+    Raises:
+        UserError: It is not above 0 and up to 1.
+    """
     if not 0 < recall <= 1:
         raise UserError(f"--recall {recall:g}: give a share above 0 and up to 1")
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What an index gives, measured when it was built."""
+    """The measurements of an index when it was built.
+
+    Attributes:
+        kind: Type of the index.
+        images: Number of images.
+        settings: For example nprobe.
+        asked: Target recall@10.
+        recall: Mean fraction of the ten nearest that a search finds.
+        queries: Number of queries for recall.
+        milliseconds: Median time of one query.
+        exact_milliseconds: Median time of one query by exact search; None if it was not measured.
+    """
 
     kind: str
     images: int
-    settings: dict[str, int]  # such as nprobe
-    asked: float  # recall
-    recall: float  # share of the ten nearest that a search finds, mean over ``queries``
+    settings: dict[str, int]
+    asked: float
+    recall: float
     queries: int
-    milliseconds: float  # of one query, median
-    exact_milliseconds: float | None  # of one query by exact search, median; None where there is none to be had
+    milliseconds: float
+    exact_milliseconds: float | None
 
     @property
     def falls_short(self) -> bool:
+        """Whether recall is below the target."""
         return self.recall < self.asked
 
     def as_dict(self) -> dict[str, object]:
+        """Return the values for the catalog.
+
+        Returns:
+            Name -> value.
+        """
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> "Measured":
+        """Read the values from the catalog.
+
+        Args:
+            values: Name -> value.
+
+        Returns:
+            The measurements.
+        """
         return cls(**values)
 
 
 def tune(
     index: faiss.Index, ids: NDArray[np.int64], vectors: NDArray[np.float32], asked: float, rescored: int = 1
 ) -> Measured:
-    """Raise nprobe or efSearch of ``index`` until its recall@10 is ``asked``, or as far as it goes; then time it.
+    """Raise nprobe or efSearch until recall@10 reaches the target or its maximum; then measure the latency.
 
-    Queries are vectors of the collection, each left out of its own results. ``rescored``: for how many times as
-    many candidates the exact cosine is worked out afterwards. A tie counts as found.
+    Queries are vectors of the collection; each is left out of its own results. A tie counts as found.
+
+    Args:
+        index: The index; its setting is changed.
+        ids: int64 (n,).
+        vectors: Unit vectors, float32 (n, dim).
+        asked: Target recall@10.
+        rescored: Candidates per result that a search compares again by exact cosine.
+
+    Returns:
+        The measurements.
     """
     count = len(ids)
     rows = np.sort(np.random.default_rng(0).permutation(count)[:QUERIES])
     queries = vectors[rows]
     found = min(NEIGHBOURS + 1, count)
     scores, _ = faiss.knn(queries, vectors, found, metric=faiss.METRIC_INNER_PRODUCT)
-    # the query itself has cosine 1 and comes first, or ties with its copies
+    # the query itself has cosine 1: it is first, or equal to its copies
     floor = scores[:, -1] - TIE
     position = {int(id_): row for row, id_ in enumerate(ids)}
 
@@ -97,7 +138,7 @@ def tune(
 
 
 def _settings(index: faiss.Index) -> list[dict[str, int]]:
-    """What to try, from fast to thorough."""
+    """Settings to try, from fast to thorough."""
     inner = innermost(index)
     if isinstance(inner, faiss.IndexIVF):
         steps = [1 << power for power in range(inner.nlist.bit_length()) if 1 << power < inner.nlist]

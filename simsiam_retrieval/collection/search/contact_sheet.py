@@ -10,7 +10,7 @@ from ...core.atomic_files import replacing
 from ...core.errors import UserError
 from ...core.paths import absolute
 from ...core.text import printable
-from ...images.decode import decode
+from ...images.decode import read_image
 from ..collection import Collection, Query
 from ..storage.catalog import Item
 from .searcher import Hit
@@ -59,7 +59,7 @@ def _query_picture(collection: Collection, query: Query) -> Image.Image:
     if isinstance(query, Item):
         return _thumbnail(collection, query)
     if isinstance(query, str | Path):
-        return decode(absolute(query), short_side=2 * TILE)
+        return read_image(absolute(query), 2 * TILE, collection.reading).image
     return Image.new("RGB", (TILE, TILE), BLANK)
 
 

@@ -3,15 +3,52 @@
 import fnmatch
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from math import isfinite
 from pathlib import Path
+from typing import NamedTuple
 
 from ...core.errors import UserError
 from ...core.paths import absolute
 from ...core.text import one_spelling
+from ...images.measures import NUMBERS, Measures
 from ..storage.catalog import Item
+
+
+class Range(NamedTuple):
+    """A condition on one of the :class:`~simsiam_retrieval.images.measures.Measures`; None is no limit."""
+
+    name: str
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Range":
+        """Read ``NAME=LOW..HIGH``, where LOW or HIGH may be left out; raises :class:`UserError` for anything else."""
+        name, given, limits = text.partition("=")
+        low, dots, high = limits.partition("..")
+        if name not in NUMBERS:
+            raise UserError(f"--measure {text}: no such measure; there are {', '.join(NUMBERS)}")
+        try:
+            found = cls(name, float(low) if low else None, float(high) if high else None)
+        except ValueError:
+            found = cls(name)
+        if (
+            not (given and dots)
+            or (found.low is None and found.high is None)
+            or not all(map(isfinite, filter(None, found[1:])))
+        ):
+            raise UserError(f"--measure {text}: write a range of numbers, such as {name}=0.2..0.8 or {name}=..0.1")
+        return found
+
+    def meets(self, measures: Measures | None) -> bool:
+        """Whether an image with these measures is within; one that was not measured is not."""
+        if measures is None:
+            return False
+        value = getattr(measures, self.name)
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
 @dataclass(frozen=True)
@@ -32,6 +69,7 @@ class Filter:
     max_side: int | None = None  # pixels, of the longer side
     min_bytes: int | None = None
     max_bytes: int | None = None
+    measures: tuple[Range, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folders", tuple(absolute(folder) for folder in self.folders))
@@ -39,6 +77,7 @@ class Filter:
             (self.since, self.until, "dates"),
             (self.min_side, self.max_side, "sides"),
             (self.min_bytes, self.max_bytes, "file sizes"),
+            *((found.low, found.high, f"a {found.name}") for found in self.measures),
         ):
             if low is not None and high is not None and low > high:  # type: ignore[operator]
                 raise UserError(f"no image has {what} from {low} to {high}")
@@ -46,8 +85,19 @@ class Filter:
     def __bool__(self) -> bool:
         return self != Filter()
 
-    def among(self, items: Iterable[Item], labels: dict[int, str]) -> list[int]:
-        """Ids of the ``items`` that meet all conditions, ascending; ``labels`` of the whole collection by id."""
+    def among(
+        self, items: Iterable[Item], labels: dict[int, str], measures: Mapping[int, Measures] | None = None
+    ) -> list[int]:
+        """Ids of the ``items`` that meet all conditions, ascending; ``labels`` and ``measures`` of the whole
+        collection by id.
+
+        Raises :class:`UserError` for conditions on measures where nothing was measured.
+        """
+        found = measures or {}
+        if self.measures and not found:
+            raise UserError(
+                "no image of this collection was measured yet; run: python -m simsiam_retrieval.check --measure"
+            )
         globs = [re.compile(fnmatch.translate(one_spelling(name)), re.IGNORECASE) for name in self.names]
         formats = {name.upper() for name in self.formats}
         formats |= {"JPEG", "MPO"} if formats & {"JPG", "JPEG"} else set()
@@ -73,6 +123,7 @@ class Filter:
                 and (self.max_side is None or max(item.width, item.height) <= self.max_side)
                 and (self.min_bytes is None or item.size >= self.min_bytes)
                 and (self.max_bytes is None or item.size <= self.max_bytes)
+                and all(limits.meets(found.get(item.id)) for limits in self.measures)
             )
 
         return sorted(item.id for item in items if meets(item))

@@ -1,4 +1,4 @@
-"""Several query vectors -> one direction to search in."""
+"""Combining several query vectors into one direction to search in."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +8,22 @@ from numpy.typing import NDArray
 
 from ...core.errors import UserError
 
-UNLIKE = -0.5  # weight of what the results should not look like; Rocchio's feedback also trusts it less
-SHORTEST = 1e-3  # of a combination; below, rounding would choose the direction
+UNLIKE = -0.5  # weight of negative examples; Rocchio's feedback also gives them less weight
+SHORTEST = 1e-3  # smallest length of a combination; below it, rounding would decide the direction
 
 
 def combine(vectors: NDArray[np.float32], weights: Sequence[float]) -> NDArray[np.float32]:
-    """The unit vector (dim,) along the weighted sum of unit ``vectors`` (n, dim); negative weights lead away.
+    """Compute the direction of a weighted sum of query vectors.
 
-    Raises :class:`UserError` for weights that are not finite or that cancel each other out.
+    Args:
+        vectors: Unit vectors, float32 (n, dim).
+        weights: n weights; negative ones lead away.
+
+    Returns:
+        Unit vector, float32 (dim,).
+
+    Raises:
+        UserError: Weights are not finite, or the vectors cancel each other out.
     """
     factors = np.asarray(weights, np.float64)
     if factors.shape != (len(vectors),) or not np.isfinite(factors).all():
@@ -28,14 +36,30 @@ def combine(vectors: NDArray[np.float32], weights: Sequence[float]) -> NDArray[n
 
 
 def mean_weights(like: int, unlike: int) -> list[float]:
-    """Weights for the mean of ``like`` images, less half the mean of ``unlike`` ones."""
+    """Return weights for the mean of positive queries minus half the mean of negative ones.
+
+    Args:
+        like: Number of positive queries.
+        unlike: Number of negative queries.
+
+    Returns:
+        The weights, positive queries first.
+    """
     return [1 / like] * like + [UNLIKE / unlike] * unlike if unlike else [1 / like] * like
 
 
 def read_vectors(file: Path, dim: int) -> NDArray[np.float32]:
-    """Query vectors (n, dim) from an ``.npy`` file of shape (dim,) or (n, dim); nothing is unpickled.
+    """Read query vectors from an ``.npy`` file; nothing is unpickled.
 
-    Raises :class:`UserError` when it cannot be read, or holds something else.
+    Args:
+        file: The file; its array has the shape (dim,) or (n, dim).
+        dim: Values per vector.
+
+    Returns:
+        float32 (n, dim).
+
+    Raises:
+        UserError: It cannot be read, or contains something else.
     """
     try:
         values = np.load(file, allow_pickle=False)

@@ -138,7 +138,8 @@ class Searcher:
             return self.index(), self._among(where) if where else None
 
     def _among(self, where: Filter) -> NDArray[np.int64]:
-        return np.array(where.among(self._catalog.items(), self._catalog.labels()), np.int64)
+        measures = self._catalog.measures() if where.measures else None
+        return np.array(where.among(self._catalog.items(), self._catalog.labels(), measures), np.int64)
 
     def index(self) -> VectorIndex:
         """The index of the published generation: the one in memory, the file, or else an exact one, made now."""

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from ...core.atomic_files import replacing
 from ...core.errors import UserError
 from ...images.files import ImageFile
+from ...images.measures import Measures
 from ..index.index_types import KINDS
 from ..index.noise_level import sample
 from ..update.patterns import Selection
-from . import checksums, label_copy, schema, sealing
+from . import checksums, label_copy, measure_table, schema, sealing
 from .shard_manifest import is_sharded
 
 FILE = "catalog.sqlite"
@@ -68,6 +69,8 @@ class Entry:
     taken: datetime | None = None
     vector: NDArray[np.float32] | None = None  # (dim,)
     thumbnail: bytes | None = None  # JPEG
+    measures: Measures | None = None
+    pages: int = 1  # of its file; for the report, not stored
 
 
 class Record(NamedTuple):
@@ -412,6 +415,26 @@ class Catalog:
         row = self._db.execute("SELECT jpeg FROM thumbnails WHERE item = ?", [id_]).fetchone()
         return None if row is None else row[0]
 
+    def thumbnail_lengths(self) -> Iterator[tuple[int, int, int, int]]:
+        """Id, width and height of each image with a thumbnail, and the thumbnail's length in bytes."""
+        # SQLite knows a blob's length without reading it
+        query = "SELECT items.id, width, height, length(jpeg) FROM thumbnails JOIN items ON items.id = item WHERE "
+        yield from self._db.execute(query + _VISIBLE)
+
+    def measures(self) -> dict[int, Measures]:
+        """Id -> what was measured of the usable images; those of which nothing was are not in it."""
+        found = dict(measure_table.read(self._db))
+        if found:
+            found = {id_: found[id_] for id_ in self.ids().tolist() if id_ in found}
+        return found
+
+    def put_measures(self, measured: Mapping[int, Measures]) -> None:
+        """Store what was measured of images, by id, in one transaction; ids that are gone are passed over."""
+        with self._db:
+            here = self._db.execute("SELECT id FROM items WHERE error IS NULL")
+            known = {id_ for (id_,) in here}
+            measure_table.put(self._db, ((id_, found) for id_, found in measured.items() if id_ in known))
+
     def labels(self) -> dict[int, str]:
         """Id -> label of the usable images that have one."""
         if self.schema() < _TAKEN_SCHEMA:
@@ -522,6 +545,7 @@ class Catalog:
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Store entries as rows of the next generation, in one transaction."""
+        measured: list[tuple[int, Measures]] = []
         with self._db:
             generation = self.generation() + 1
             for entry in entries:
@@ -540,6 +564,9 @@ class Catalog:
                     self._db.execute("INSERT INTO vectors VALUES (?, ?)", [cursor.lastrowid, vector])
                 if entry.thumbnail is not None:
                     self._db.execute("INSERT INTO thumbnails VALUES (?, ?)", [cursor.lastrowid, entry.thumbnail])
+                if entry.measures is not None and cursor.lastrowid is not None:
+                    measured.append((cursor.lastrowid, entry.measures))
+            measure_table.put(self._db, measured)
 
     def add_known(self, files: Iterable[tuple[ImageFile, Content]]) -> list[ImageFile]:
         """Store rows of the next generation for files whose content is known, in one transaction.
@@ -569,6 +596,7 @@ class Catalog:
                         [cursor.lastrowid, content.id],
                     )
                 self._db.execute(_SEAL + " WHERE id = ?", [cursor.lastrowid])
+                measure_table.copy(self._db, content.id, int(cursor.lastrowid or 0))
         return refused
 
     def move(self, old: Path, new: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checksums of what a catalog stores, so that a changed bit anywhere shows; and putting one changed bit right."""
+"""Checksums of everything in a catalog, so that one changed bit is found; and repairing one changed bit."""
 
 import hashlib
 import sqlite3
@@ -6,22 +6,33 @@ from collections.abc import Iterator
 
 BYTES = 8
 
-# SQL: the checksum of a row of ``items``, as it should be
+# SQL: the correct checksum of a row of ``items``
 OF_ROW = (
     "row_checksum(path, size, mtime_ns, generation, error, digest, width, height, format, taken,"
     " (SELECT vector FROM vectors WHERE item = items.id), (SELECT jpeg FROM thumbnails WHERE item = items.id))"
 )
 
-Stored = str | bytes | int | float | None  # what SQLite may hold in a cell, whatever the column says
+Stored = str | bytes | int | float | None  # values that SQLite can store in any column
 
 
 def add_function(db: sqlite3.Connection) -> None:
-    """Teach a connection the function in :data:`OF_ROW`."""
+    """Register the SQL function of ``OF_ROW``.
+
+    Args:
+        db: The connection.
+    """
     db.create_function("row_checksum", -1, row_checksum, deterministic=True)
 
 
 def row_checksum(*values: Stored) -> bytes:
-    """BLAKE2b of SQLite values: their types, lengths and contents."""
+    """Compute BLAKE2b of SQLite values: their types, lengths and contents.
+
+    Args:
+        *values: The values.
+
+    Returns:
+        8 bytes.
+    """
     digest = hashlib.blake2b(digest_size=BYTES)
     for value in values:
         content = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
@@ -31,17 +42,42 @@ def row_checksum(*values: Stored) -> bytes:
 
 
 def of_setting(key: Stored, value: Stored) -> bytes:
-    """The checksum of a row of ``meta``."""
+    """Compute the checksum of a row of ``meta``.
+
+    Args:
+        key: The key.
+        value: The value.
+
+    Returns:
+        8 bytes.
+    """
     return row_checksum("meta", key, value)
 
 
 def of_label(digest: Stored, label: Stored) -> bytes:
-    """The checksum of a row of ``labels``."""
+    """Compute the checksum of a row of ``labels``.
+
+    Args:
+        digest: Digest of the content.
+        label: The label.
+
+    Returns:
+        8 bytes.
+    """
     return row_checksum("labels", digest, label)
 
 
 def mended_setting(key: bytes, value: bytes, checksum: Stored) -> tuple[str, str] | None:
-    """The setting that ``key`` and ``value`` were before one bit changed; None where no single bit explains it."""
+    """Repair a setting with one changed bit.
+
+    Args:
+        key: The stored key.
+        value: The stored value.
+        checksum: The stored checksum.
+
+    Returns:
+        The original key and value; None if no single bit explains the damage.
+    """
     for one, other in candidates(key, value):
         try:
             texts = one.decode(), other.decode()
@@ -53,7 +89,16 @@ def mended_setting(key: bytes, value: bytes, checksum: Stored) -> tuple[str, str
 
 
 def mended_label(digest: bytes, label: bytes, checksum: Stored) -> tuple[bytes, str] | None:
-    """The label's row before one bit changed; None where no single bit explains it."""
+    """Repair a label with one changed bit.
+
+    Args:
+        digest: The stored digest.
+        label: The stored label.
+        checksum: The stored checksum.
+
+    Returns:
+        The original digest and label; None if no single bit explains the damage.
+    """
     for one, other in candidates(digest, label):
         try:
             text = other.decode()
@@ -65,7 +110,15 @@ def mended_label(digest: bytes, label: bytes, checksum: Stored) -> tuple[bytes, 
 
 
 def candidates(first: bytes, second: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The two as they are, then with one bit turned."""
+    """List all possible originals of two values: unchanged, then with one bit flipped.
+
+    Args:
+        first: The first value.
+        second: The second value.
+
+    Yields:
+        Both values.
+    """
     yield first, second
     whole = bytearray(first + second)
     for place in range(len(whole)):
@@ -76,7 +129,7 @@ def candidates(first: bytes, second: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _fits(expected: bytes, found: Stored) -> bool:
-    """Whether two checksums are equal, but for one bit at most."""
+    """Whether two checksums are equal, except for at most one bit."""
     if not isinstance(found, bytes) or len(found) != len(expected):
         return False
     return (int.from_bytes(expected) ^ int.from_bytes(found)).bit_count() <= 1

@@ -1,12 +1,18 @@
-"""What a check of a collection found."""
+"""A problem found by the check of a collection."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """Something that was wrong."""
+    """A problem and its repair.
 
-    subject: Path  # the image, or the collection's own file
+    Attributes:
+        subject: The image, or the collection's own file.
+        problem: What was wrong.
+        repair: What was done.
+    """
+
+    subject: Path
     problem: str
     repair: str

@@ -1,7 +1,7 @@
-"""A copy of the labels beside the catalog: what a person decided is not lost with a damaged file.
+"""A copy of the labels next to the catalog, because labels are a person's work and must survive a damaged file.
 
-``labels.jsonl`` has a line for each change, the last one of a content counts. The catalog is what is read; the copy is
-for mending it. It may lack the changes of a process that was killed between the two.
+``labels.jsonl`` has a line for each change; the last line of a content is valid. The catalog is what is read; the copy
+is only for repairing it. If a process is killed between the two writes, the copy lacks its changes.
 """
 
 import json
@@ -15,20 +15,32 @@ FILE = "labels.jsonl"
 
 
 def append(folder: Path, changes: Mapping[bytes, str | None]) -> None:
-    """Add changes, by digest; None takes a label away. A copy that cannot be written is left behind."""
+    """Add changes. If the copy cannot be written, it stays outdated.
+
+    Args:
+        folder: The collection's folder.
+        changes: Digest -> label; None removes the label.
+    """
     try:
         with (folder / FILE).open("ab+") as file:
             text = "".join(map(_line, changes, changes.values()))
             if file.tell():
                 file.seek(-1, 2)
-                text = text if file.read(1) == b"\n" else "\n" + text  # after a line that a full disk cut short
+                text = (
+                    text if file.read(1) == b"\n" else "\n" + text
+                )  # the last line may be incomplete after a full disk
             file.write(text.encode())
     except OSError:
         return
 
 
 def write(folder: Path, labels: Mapping[bytes, str]) -> None:
-    """Write the whole copy anew, in one step."""
+    """Write the whole copy again, in one step.
+
+    Args:
+        folder: The collection's folder.
+        labels: Digest -> label.
+    """
     try:
         with replacing(folder / FILE) as temporary:
             temporary.write_text("".join(map(_line, labels, labels.values())), encoding="utf-8")
@@ -37,7 +49,14 @@ def write(folder: Path, labels: Mapping[bytes, str]) -> None:
 
 
 def read(folder: Path) -> dict[bytes, str]:
-    """Digest -> label, by the lines that are as they were written."""
+    """Read the copy. Damaged lines are skipped.
+
+    Args:
+        folder: The collection's folder.
+
+    Returns:
+        Digest -> label.
+    """
     found: dict[bytes, str] = {}
     try:
         lines = (folder / FILE).read_bytes().splitlines()

@@ -16,7 +16,7 @@ from ...core.atomic_files import replacing, sync_folder
 from ...core.errors import UserError
 from ...core.text import printable
 from ...encoder.onnx_encoder import Encoder
-from . import checksums, label_copy, schema, sealing
+from . import checksums, label_copy, measure_table, schema, sealing
 from .catalog import FILE, LOCK_SECONDS
 from .finding import Finding
 from .shard_catalog import ShardCatalog
@@ -84,6 +84,11 @@ def _mended(folder: Path) -> list[Finding]:
                 stray = db.execute(f"DELETE FROM {table} WHERE item NOT IN (SELECT id FROM items)").rowcount
             if stray:
                 found.append(Finding(folder / FILE, f"{stray} {table} belonged to no image", "removed"))
+        with db:
+            forgotten = measure_table.forget_damaged(db)
+        if forgotten:
+            named = f"what was measured of {forgotten} images was damaged"
+            found.append(Finding(folder / FILE, named, "forgotten; measure again: simsiam-retrieval check --measure"))
         if not _has(db, "meta", "checksum"):
             return found  # of an older version: nothing to compare with
         with db:

@@ -1,8 +1,8 @@
-"""Settings, roots and labels of a catalog with their checksums: writing them, reading them, noticing damage.
+"""Settings, roots and labels of a catalog with their checksums: writing, reading, detecting damage.
 
-Each row of ``meta`` and ``labels`` has a checksum. That a whole row is missing shows in ``meta``, too: ``keys`` lists
+Each row of ``meta`` and ``labels`` has a checksum. ``meta`` also shows whether a whole row is missing: ``keys`` lists
 its keys, ``labels seal`` counts the labels and combines their checksums, ``roots seal`` is a checksum of all roots.
-Functions that write go into the caller's transaction. Damage is raised as ``sqlite3.DatabaseError``.
+Functions that write use the caller's transaction. Damage raises ``sqlite3.DatabaseError``.
 """
 
 import json
@@ -15,7 +15,18 @@ KEYS, LABELS_SEAL, ROOTS_SEAL = "keys", "labels seal", "roots seal"
 
 
 def noted(db: sqlite3.Connection, key: str) -> str | None:
-    """The value of a setting, or None; raises ``DatabaseError`` where it is damaged or was lost."""
+    """Read a setting.
+
+    Args:
+        db: The connection.
+        key: The key.
+
+    Returns:
+        The value, or None.
+
+    Raises:
+        DatabaseError: It is damaged or was lost.
+    """
     try:
         row = db.execute("SELECT value, checksum FROM meta WHERE key = ?", [key]).fetchone()
     except sqlite3.OperationalError as error:
@@ -33,7 +44,13 @@ def noted(db: sqlite3.Connection, key: str) -> str | None:
 
 
 def put(db: sqlite3.Connection, key: str, value: str) -> None:
-    """Store a setting."""
+    """Store a setting.
+
+    Args:
+        db: The connection.
+        key: The key.
+        value: The value.
+    """
     _put(db, key, value)
     keys = sorted(str(key) for (key,) in db.execute("SELECT key FROM meta"))
     if KEYS not in keys:
@@ -49,7 +66,12 @@ def _put(db: sqlite3.Connection, key: str, value: str) -> None:
 
 
 def put_labels(db: sqlite3.Connection, changes: Mapping[bytes, str | None]) -> None:
-    """Label contents by their digest, or take their labels away (None)."""
+    """Store or remove labels.
+
+    Args:
+        db: The connection.
+        changes: Digest -> label; None removes the label.
+    """
     count, combined = _labels_sealed(db) or _labels_found(db)
     for digest, label in changes.items():
         row = db.execute("SELECT checksum FROM labels WHERE digest = ?", [digest]).fetchone()
@@ -64,7 +86,14 @@ def put_labels(db: sqlite3.Connection, changes: Mapping[bytes, str | None]) -> N
 
 
 def check_labels(db: sqlite3.Connection) -> None:
-    """Raise ``DatabaseError`` where a label is not what was stored, or one is missing; nothing in an older schema."""
+    """Check all labels. Does nothing for an older schema.
+
+    Args:
+        db: The connection.
+
+    Raises:
+        DatabaseError: A label differs from what was stored, or is missing.
+    """
     sealed = _labels_sealed(db)
     if sealed is None:
         return
@@ -76,7 +105,11 @@ def check_labels(db: sqlite3.Connection) -> None:
 
 
 def seal_labels(db: sqlite3.Connection) -> None:
-    """Note how many labels there are, and their checksums combined."""
+    """Store the number of labels, and their combined checksum.
+
+    Args:
+        db: The connection.
+    """
     put(db, LABELS_SEAL, json.dumps(_labels_found(db)))
 
 
@@ -96,26 +129,48 @@ def _labels_sealed(db: sqlite3.Connection) -> tuple[int, int] | None:
 
 
 def check_roots(db: sqlite3.Connection) -> None:
-    """Raise ``DatabaseError`` where the roots are not those that were stored; nothing in an older schema."""
+    """Check the roots. Does nothing for an older schema.
+
+    Args:
+        db: The connection.
+
+    Raises:
+        DatabaseError: They differ from what was stored.
+    """
     sealed = noted(db, ROOTS_SEAL)
     if sealed is not None and sealed != of_roots(db):
         raise sqlite3.DatabaseError("the list of its folders does not fit its checksum")
 
 
 def seal_roots(db: sqlite3.Connection) -> None:
-    """Note a checksum of all roots."""
+    """Store a checksum of all roots.
+
+    Args:
+        db: The connection.
+    """
     value = of_roots(db)
     if noted(db, ROOTS_SEAL) != value:
         put(db, ROOTS_SEAL, value)
 
 
 def of_roots(db: sqlite3.Connection) -> str:
-    """The checksum of all roots as they are stored."""
+    """Compute the checksum of all stored roots.
+
+    Args:
+        db: The connection.
+
+    Returns:
+        Hexadecimal digits.
+    """
     return checksums.row_checksum(*(path for (path,) in db.execute("SELECT path FROM roots ORDER BY path"))).hex()
 
 
 def seal(db: sqlite3.Connection) -> None:
-    """Give all settings, labels and roots checksums of what they hold now."""
+    """Compute and store the checksums of all settings, labels and roots.
+
+    Args:
+        db: The connection.
+    """
     for digest, label in db.execute("SELECT digest, label FROM labels").fetchall():
         db.execute("UPDATE labels SET checksum = ? WHERE digest = ?", [checksums.of_label(digest, label), digest])
     for key, value in db.execute("SELECT key, value FROM meta").fetchall():

@@ -161,7 +161,7 @@ class ShardCatalog(Catalog):
             yield from (item for item in batch if item.id in wanted)
 
     def ids_where(self, where: Filter) -> NDArray[np.int64]:
-        """Ids (n,) of :meth:`items_where`, ascending."""
+        """Ids (n,) of ``items_where``, ascending."""
         return np.fromiter((item.id for item in self.items_where(where)), np.int64)
 
     def labels(self) -> dict[int, str]:

@@ -1,9 +1,11 @@
-"""The shards of a sharded collection: Parquet files of up to some 100,000 images, one row for each input.
+"""The shards of a sharded collection: Parquet files of up to about 100,000 images, with one row per input.
 
-``COLLECTION/shards/<64 hex>.parquet``, named after what was read and with which encoder (:func:`shard_name`), written
-to the side and renamed. Any Parquet reader can use them. Two columns are written so that they can also be read without
-one, which is what a search does: vectors and thumbnails are neither compressed (neither gets smaller) nor encoded, and
-each row group has one page of them, so their values lie in the file as they are (:func:`places`).
+The file ``COLLECTION/shards/<64 hex>.parquet`` is named after its input and encoder (``shard_name``). It is written
+under a temporary name and renamed. Any Parquet reader can read it.
+
+A search reads vectors and thumbnails without a Parquet reader. These two columns are therefore neither compressed (that
+would not make them smaller) nor encoded, and each row group has one page of them. So their values are in the file as
+they are (``read_places``).
 """
 
 import hashlib
@@ -26,69 +28,117 @@ FORMAT = 1
 FOLDER = "shards"
 SUFFIX = ".parquet"
 ROW_GROUP = 1024  # rows
-PREFIX = "simsiam_retrieval."  # of our keys in a file's metadata
-ONE_PAGE = 1 << 30  # bytes; more than a row group of vectors or thumbnails takes, so that each is one page
+PREFIX = "simsiam_retrieval."  # prefix of this package's keys in a file's metadata
+ONE_PAGE = 1 << 30  # page size in bytes; larger than a row group's vectors or thumbnails, so that each is one page
 INSTALL = "pip install 'simsiam-retrieval[distributed]'"
 
 _NAME = re.compile(r"[0-9a-f]{64}")
-_VECTOR = "vector.list.element"  # as Parquet names the values
+_VECTOR = "vector.list.element"  # Parquet's name of the values
 
 
 @dataclass(frozen=True)
 class ShardRow:
-    """One input: an image, or why it is none."""
+    """One input: an image, or why it has no vector.
 
-    path: str | bytes  # as text; bytes for a name that is not UTF-8
-    size: int  # bytes
-    mtime_ns: int  # 0 where the store does not say
-    digest: bytes | None = None  # SHA-256 of the file's bytes
-    width: int | None = None  # pixels, upright
+    Attributes:
+        path: Text; bytes for a name that is not UTF-8.
+        size: Size in bytes.
+        mtime_ns: Time of the last change, in ns; 0 if unknown.
+        digest: SHA-256 of the file.
+        width: Pixels, upright.
+        height: Pixels, upright.
+        format: JPEG, PNG, ...
+        taken: YYYY-MM-DDTHH:MM:SS by the camera's clock.
+        vector: (dim,), unit length.
+        thumbnail: JPEG.
+        reason: Why there is no vector.
+    """
+
+    path: str | bytes
+    size: int
+    mtime_ns: int
+    digest: bytes | None = None
+    width: int | None = None
     height: int | None = None
-    format: str | None = None  # JPEG, PNG, ...
-    taken: str | None = None  # YYYY-MM-DDTHH:MM:SS by the camera's clock
-    vector: NDArray[np.floating] | None = None  # (dim,), unit length
-    thumbnail: bytes | None = None  # JPEG
-    reason: str | None = None  # why there is no vector
+    format: str | None = None
+    taken: str | None = None
+    vector: NDArray[np.floating] | None = None
+    thumbnail: bytes | None = None
+    reason: str | None = None
 
 
 class Facts(NamedTuple):
-    """What a shard's footer says."""
+    """The content of a shard's footer.
+
+    Attributes:
+        rows: Number of rows.
+        first_path: The smallest path, or "" if it is not stored.
+        extra: The writer's own keys, without ``PREFIX``.
+    """
 
     rows: int
-    first_path: str  # the smallest, or "" where it is not noted
-    extra: dict[str, str]  # the writer's own keys, without :data:`PREFIX`
+    first_path: str
+    extra: dict[str, str]
 
 
 class Places(NamedTuple):
-    """Where the values of one row group lie in the file."""
+    """The positions of one row group's values in the file.
+
+    Attributes:
+        rows: Number of rows.
+        vectors_at: Position of the first vector; the others follow, 2 * dim bytes each.
+        thumbnails_at: Position that ``thumbnails`` count from.
+        thumbnails: (rows, 2): offset and size of each; size 0 for none.
+        seals: uint32 (rows, 2), CRC-32 of each vector and thumbnail; None from parts that an older version made.
+    """
 
     rows: int
-    vectors_at: int  # byte of the first vector; the others follow, 2 * dim bytes each
-    thumbnails_at: int  # byte that ``thumbnails`` count from
-    thumbnails: NDArray[np.uint32]  # (rows, 2): offset and bytes of each; no bytes where there is none
-    seals: NDArray[np.uint32] | None = None  # (rows, 2): CRC-32 of each vector and thumbnail
+    vectors_at: int
+    thumbnails_at: int
+    thumbnails: NDArray[np.uint32]
+    seals: NDArray[np.uint32] | None = None
 
 
 # -- names and folders
 
 
 def shard_name(encoder: str, inputs: Sequence[Mapping[str, object]]) -> str:
-    """The name of the shard that an encoder (its identity) makes of ``inputs``: 64 hex digits.
+    """Compute the name of a shard.
 
-    ``inputs``: what tells each from others and from itself after a change, in values that JSON can carry: path or URL,
-    size, mtime_ns or etag, member or range of rows.
+    Args:
+        encoder: Identity of the encoder.
+        inputs: JSON values that identify each input and its state: path or URL, size, mtime_ns or etag, member or range
+            of rows.
+
+    Returns:
+        64 hexadecimal digits.
     """
     content = json.dumps([FORMAT, encoder, *inputs], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def shard_file(collection: Path, name: str) -> Path:
-    """The file of a shard."""
+    """Return the file of a shard.
+
+    Args:
+        collection: The collection's folder.
+        name: Name of the shard.
+
+    Returns:
+        The file.
+    """
     return collection / FOLDER / f"{name}{SUFFIX}"
 
 
 def shard_names(collection: Path) -> list[str]:
-    """Names of the shards that are there, sorted."""
+    """List the shards in a collection's folder.
+
+    Args:
+        collection: The collection's folder.
+
+    Returns:
+        Names, sorted.
+    """
     files = (collection / FOLDER).glob(f"*{SUFFIX}")
     return sorted(file.stem for file in files if _NAME.fullmatch(file.stem))
 
@@ -97,7 +147,14 @@ def shard_names(collection: Path) -> list[str]:
 
 
 def schema(dim: int) -> Any:
-    """The Arrow schema of a shard of vectors (dim,)."""
+    """Return the Arrow schema of a shard.
+
+    Args:
+        dim: Values per vector.
+
+    Returns:
+        The schema.
+    """
     pa = _arrow()
     return pa.schema(
         [
@@ -110,7 +167,7 @@ def schema(dim: int) -> Any:
             ("height", pa.int32()),
             ("format", pa.string()),
             ("taken", pa.string()),
-            # zeros where there is a reason: lists that are null stop older Arrows, and would shift what follows
+            # zeros if there is a reason: older versions of Arrow fail on null lists, and they would shift positions
             pa.field("vector", pa.list_(pa.field("element", pa.float16(), nullable=False), dim), nullable=False),
             ("thumbnail", pa.binary()),
             ("reason", pa.string()),
@@ -119,10 +176,17 @@ def schema(dim: int) -> Any:
 
 
 def to_table(rows: Sequence[ShardRow], dim: int) -> Any:
-    """An Arrow table of ``rows``; vectors are rounded to float16.
+    """Convert rows to an Arrow table. Vectors are rounded to float16.
 
-    Raises ValueError for a row that has both a vector and a reason, or neither, or a vector that is not (dim,) and
-    finite.
+    Args:
+        rows: The rows.
+        dim: Values per vector.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: A row has both a vector and a reason, or neither, or its vector is not (dim,) and finite.
     """
     pa = _arrow()
     vectors = np.zeros((len(rows), dim), np.float16)
@@ -152,10 +216,14 @@ def to_table(rows: Sequence[ShardRow], dim: int) -> Any:
 
 
 def write_table(table: Any, sink: Path | IO[bytes], *, encoder: str, dim: int, extra: Mapping[str, str] = {}) -> None:
-    """Write a table of :func:`to_table`, in row groups, to a file or anything that takes bytes.
+    """Write a table in row groups.
 
-    ``encoder``: its identity. ``extra``: more for the file's metadata; ``source``, what a person named to be indexed,
-    is shown by ``status``.
+    Args:
+        table: From ``to_table``.
+        sink: A file, or an object that accepts bytes.
+        encoder: Identity of the encoder.
+        dim: Values per vector.
+        extra: Further metadata; ``status`` shows ``source``, the name that the user gave.
     """
     facts = {"format": str(FORMAT), "encoder": encoder, "dim": str(dim), **extra}
     table = table.replace_schema_metadata({PREFIX + key: value for key, value in facts.items()})
@@ -176,7 +244,19 @@ def write_table(table: Any, sink: Path | IO[bytes], *, encoder: str, dim: int, e
 def write_shard(
     collection: Path, name: str, rows: Sequence[ShardRow], *, encoder: str, dim: int, extra: Mapping[str, str] = {}
 ) -> Path:
-    """Write a shard in one step; its file."""
+    """Write a shard in one step.
+
+    Args:
+        collection: The collection's folder.
+        name: Name of the shard.
+        rows: The rows.
+        encoder: Identity of the encoder.
+        dim: Values per vector.
+        extra: Further metadata.
+
+    Returns:
+        The file.
+    """
     file = shard_file(collection, name)
     file.parent.mkdir(exist_ok=True)
     with replacing(file) as temporary:
@@ -188,9 +268,18 @@ def write_shard(
 
 
 def read_facts(file: Path, encoder: str, dim: int) -> Facts:
-    """What a shard's footer says.
+    """Read a shard's footer.
 
-    Raises :class:`UserError` when it is missing, damaged, of another format, or was made by another encoder.
+    Args:
+        file: The shard.
+        encoder: Identity of the collection's encoder.
+        dim: Values per vector.
+
+    Returns:
+        The footer's content.
+
+    Raises:
+        UserError: The shard is missing, damaged, of another format, or of another encoder.
     """
     with opened(file) as parquet:
         noted = {key.decode(): value.decode() for key, value in (parquet.schema_arrow.metadata or {}).items()}
@@ -215,7 +304,14 @@ def read_facts(file: Path, encoder: str, dim: int) -> Facts:
 
 
 def read_rows(file: Path) -> Iterator[list[dict[str, Any]]]:
-    """All columns but vectors and thumbnails, a list of rows for each row group; ``path`` is exact: text or bytes."""
+    """Read all columns except vectors and thumbnails.
+
+    Args:
+        file: The shard.
+
+    Yields:
+        A list of rows for each row group; ``path`` is exact: text or bytes.
+    """
     names = ["path", "path_bytes", "digest", "size", "mtime_ns", "width", "height", "format", "taken", "reason"]
     with opened(file) as parquet:
         for group in range(parquet.num_row_groups):
@@ -227,17 +323,31 @@ def read_rows(file: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def read_vectors(file: Path, groups: Sequence[int] | None = None) -> Iterator[NDArray[np.float16]]:
-    """The vectors (rows, dim) of each row group, or of ``groups``; zeros where a row has none."""
+    """Read vectors.
+
+    Args:
+        file: The shard.
+        groups: Numbers of row groups; None for all.
+
+    Yields:
+        float16 (rows, dim) for each row group; zeros if a row has no vector.
+    """
     with opened(file) as parquet:
         for group in range(parquet.num_row_groups) if groups is None else groups:
             yield _vectors(parquet, group)
 
 
 def read_places(file: Path) -> Iterator[tuple[Places, NDArray[np.float16]]]:
-    """Where each row group's values lie in the file, and its vectors (rows, dim).
+    """Find the positions of all values in the file, and compare every value with Parquet's own reader.
 
-    Every value is compared with what Parquet's own reader says. Raises :class:`UserError` where the file is damaged,
-    or its vectors and thumbnails do not lie there as they are.
+    Args:
+        file: The shard.
+
+    Yields:
+        For each row group: the positions, and the vectors, float16 (rows, dim).
+
+    Raises:
+        UserError: The file is damaged, or the values are not in it as they are.
     """
     with opened(file) as parquet, file.open("rb") as raw:
         for group in range(parquet.num_row_groups):
@@ -254,14 +364,25 @@ def read_places(file: Path) -> Iterator[tuple[Places, NDArray[np.float16]]]:
 
 
 def check(file: Path) -> None:
-    """Read all of a shard against its checksums; raises :class:`UserError` where it is damaged."""
+    """Verify all checksums of a shard.
+
+    Args:
+        file: The shard.
+
+    Raises:
+        UserError: It is damaged.
+    """
     with opened(file) as parquet:
         for group in range(parquet.num_row_groups):
             parquet.read_row_group(group, use_threads=False)
 
 
 class opened:
-    """A shard in Parquet's own reader, which verifies checksums; its errors become one line for the user."""
+    """A shard in Parquet's own reader, which verifies checksums. Errors become one line for the user.
+
+    Args:
+        file: The shard.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -293,7 +414,7 @@ def _vectors(parquet: Any, group: int) -> NDArray[np.float16]:
 
 
 def _chunk(parquet: Any, group: int, name: str, raw: IO[bytes]) -> tuple[int, bytes]:
-    """First byte, and all bytes, of one column of a row group."""
+    """Position of the first byte, and all bytes, of one column of a row group."""
     columns = parquet.metadata.row_group(group)
     column = next(c for c in map(columns.column, range(columns.num_columns)) if c.path_in_schema == name)
     start = column.data_page_offset
@@ -336,6 +457,6 @@ def _parquet() -> Any:
 
 def _imported(name: str) -> Any:
     try:
-        return importlib.import_module(name)  # late: searching a sharded collection does without
+        return importlib.import_module(name)  # imported late, because searching does not need it
     except ImportError:
         raise UserError(f"building a sharded collection needs pyarrow, which is not installed: {INSTALL}") from None

@@ -1,4 +1,4 @@
-"""``shards.json``: what makes a folder a sharded collection, before anything is built of its shards."""
+"""``shards.json``: the file that makes a folder a sharded collection, even before anything is built."""
 
 import contextlib
 import shutil
@@ -19,22 +19,47 @@ ENCODER_FILE = "encoder.onnx"
 
 @dataclass(frozen=True)
 class Manifest:
-    """Which encoder made the shards, and of what."""
+    """The encoder of a sharded collection, and its sources.
+
+    Attributes:
+        format: Version of the shards.
+        encoder: Identity of the encoder.
+        encoder_file: Its copy in the collection's folder.
+        dim: Values per vector.
+        sources: Folders, archives and URLs, as the user named them.
+    """
 
     format: int
-    encoder: str  # identity
-    encoder_file: str  # its copy, in the collection's folder
+    encoder: str
+    encoder_file: str
     dim: int
-    sources: list[str]  # what was named to be indexed: folders, archives, URLs
+    sources: list[str]
 
 
 def is_sharded(collection: Path) -> bool:
-    """Whether this is the folder of a sharded collection, built or not."""
+    """Return whether a folder is a sharded collection, built or not.
+
+    Args:
+        collection: The folder.
+
+    Returns:
+        True if it is.
+    """
     return (collection / FILE).is_file()
 
 
 def read_manifest(collection: Path) -> Manifest:
-    """The collection's manifest; raises :class:`UserError` when there is none, or it cannot be used."""
+    """Read the manifest.
+
+    Args:
+        collection: The collection's folder.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: It is missing or cannot be used.
+    """
     file = collection / FILE
     try:
         values = parse_json(file.read_text(encoding="utf-8"))
@@ -85,9 +110,18 @@ def mend_manifest(collection: Path) -> list[Finding]:
 
 
 def prepare(collection: Path, encoder: Path, sources: Sequence[str]) -> Manifest:
-    """Make ``collection`` a sharded collection of an encoder (an ``.onnx`` file), or add ``sources`` to one.
+    """Create a sharded collection, or add sources to one.
 
-    Raises :class:`UserError` for the folder of a plain collection, or of another encoder's shards.
+    Args:
+        collection: The collection's folder.
+        encoder: The encoder's ``.onnx`` file.
+        sources: Sources to add.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: The folder is a plain collection, or its shards are of another encoder.
     """
     loaded = Encoder(encoder, device="cpu")
     if is_sharded(collection):

@@ -1,4 +1,4 @@
-"""Vectors and thumbnails straight from the shards' bytes: no Parquet reader, no copy, a few reads for a search."""
+"""Reading vectors and thumbnails directly from the shards' bytes: no Parquet reader, no copy, few reads per search."""
 
 import hashlib
 import os
@@ -11,15 +11,22 @@ from numpy.typing import NDArray
 from ...core.errors import UserError
 from .shard_file import shard_file
 
-OPEN_FILES = 256  # kept open; many more shards may be in use
-TOGETHER = 4  # rows that lie within this many times their number are read in one piece
-_TAIL = 8  # bytes at a Parquet file's end: the footer's length, and its magic number
+OPEN_FILES = 256  # files that are kept open; a collection may have many more shards
+TOGETHER = 4  # rows within a range of this many times their number are read in one piece
+_TAIL = 8  # bytes at the end of a Parquet file: the footer's length, and the magic number
 
 
 def footer_identity(file: Path) -> tuple[int, str]:
-    """Size of a shard in bytes, and a hash of its footer, which differs between any two writings of different rows.
+    """Identify a shard by its size and the hash of its footer, which differs for different rows.
 
-    Raises :class:`UserError` when it cannot be read.
+    Args:
+        file: The shard.
+
+    Returns:
+        Size in bytes, and the hash.
+
+    Raises:
+        UserError: It cannot be read.
     """
     try:
         handle = os.open(file, os.O_RDONLY)
@@ -32,7 +39,11 @@ def footer_identity(file: Path) -> tuple[int, str]:
 
 
 class ShardReader:
-    """Reads from the shards of one collection. One thread at a time, as the catalog that it belongs to."""
+    """Reads from the shards of one collection. Not thread-safe.
+
+    Args:
+        collection: The collection's folder.
+    """
 
     def __init__(self, collection: Path) -> None:
         self._collection = collection
@@ -44,13 +55,38 @@ class ShardReader:
             os.close(self._open.popitem()[1])
 
     def vectors(self, name: str, identity: str, at: int, rows: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
-        """As :meth:`stored`, of unit length again, which rounding to float16 takes away."""
+        """Read vectors of a row group, scaled to unit length, because they were rounded to float16.
+
+        Args:
+            name: Name of the shard.
+            identity: Hash of its footer.
+            at: Position of the row group's vectors.
+            rows: int64 (n,), ascending, within the row group.
+            dim: Values per vector.
+
+        Returns:
+            float32 (n, dim); zeros if a row has no vector.
+
+        Raises:
+            UserError: The shard is missing, or has changed since the build.
+        """
         return unit(self.stored(name, identity, at, rows, dim))
 
     def stored(self, name: str, identity: str, at: int, rows: NDArray[np.int64], dim: int) -> NDArray[np.float16]:
-        """Vectors (n, dim) of a row group that begins at byte ``at``; ``rows`` (n,) ascending, within the group.
+        """Read vectors of a row group as they are stored.
 
-        Zeros where there is none. Raises :class:`UserError` when the shard is gone, or not the one that was built.
+        Args:
+            name: Name of the shard.
+            identity: Hash of its footer.
+            at: Position of the row group's vectors.
+            rows: int64 (n,), ascending, within the row group.
+            dim: Values per vector.
+
+        Returns:
+            float16 (n, dim); zeros if a row has no vector.
+
+        Raises:
+            UserError: The shard is missing, or has changed since the build.
         """
         handle, size = self._handle(name, identity), 2 * dim
         first, last = int(rows[0]), int(rows[-1])
@@ -63,7 +99,20 @@ class ShardReader:
         return found
 
     def content(self, name: str, identity: str, at: int, count: int) -> bytes:
-        """``count`` bytes of a shard; raises as :meth:`vectors` does."""
+        """Read bytes of a shard.
+
+        Args:
+            name: Name of the shard.
+            identity: Hash of its footer.
+            at: Position.
+            count: Number of bytes.
+
+        Returns:
+            The bytes.
+
+        Raises:
+            UserError: As in ``vectors``.
+        """
         return self._read(self._handle(name, identity), name, at, count)
 
     def _handle(self, name: str, identity: str) -> int:
@@ -102,7 +151,14 @@ class ShardReader:
 
 
 def unit(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    """``vectors`` (n, dim) scaled to length 1, in float32; zeros stay zeros."""
+    """Scale vectors to length 1; zeros stay zeros.
+
+    Args:
+        vectors: (n, dim).
+
+    Returns:
+        float32 (n, dim).
+    """
     found = vectors.astype(np.float32)
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
     found /= np.where(lengths > 0, lengths, 1)

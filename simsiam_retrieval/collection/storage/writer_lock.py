@@ -1,4 +1,4 @@
-"""One writer at a time: a file lock, and a note of who holds it."""
+"""One writer at a time: a file lock, and a note of which process has it."""
 
 import contextlib
 import os
@@ -17,10 +17,17 @@ LOCK_FILE, HOLDER_FILE = ".lock", ".holder"
 
 @contextlib.contextmanager
 def writing(folder: Path, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold the lock of whoever writes to a collection.
+    """Hold the writer's lock of a collection. The lock ends with its process, even if that is killed.
 
-    While another process has it: with ``on_wait``, tell it who that is and wait; else raise :class:`UserError`.
-    The lock ends with its process, however that ends.
+    Args:
+        folder: The collection's folder.
+        on_wait: If another process has the lock: called with a message, then this waits. None: raise an error instead.
+
+    Yields:
+        None.
+
+    Raises:
+        UserError: Another process has the lock, or the folder cannot be written.
     """
     lock = FileLock(folder / LOCK_FILE)
     try:
@@ -36,7 +43,7 @@ def writing(folder: Path, on_wait: Callable[[str], None] | None = None) -> Itera
         raise UserError(f"{folder}: no permission to write there ({error.strerror})") from None
     note = folder / HOLDER_FILE
     try:
-        with contextlib.suppress(OSError):  # a full disk, say: the lock is what counts
+        with contextlib.suppress(OSError):  # for example a full disk; the note is not essential
             now = datetime.now().astimezone().isoformat(" ", "seconds")
             note.write_text(f"process {os.getpid()} on {socket.gethostname()}, since {now}", encoding="utf-8")
         yield

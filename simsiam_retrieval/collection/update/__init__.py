@@ -1,1 +1,1 @@
-"""Bringing a collection up to date with its folders."""
+"""Updating a collection to its folders."""

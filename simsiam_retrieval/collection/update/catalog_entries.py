@@ -7,15 +7,18 @@ from ...encoder import embed_files as embedding
 from ...encoder.onnx_encoder import Encoder
 from ...images.file_facts import facts
 from ...images.files import ImageFile
+from ...images.reading import Reading
 from ..storage.catalog import RETRY, Entry
 
 BATCH_SECONDS = 1.0  # what a crash may cost
 BATCH_ENTRIES = 2048  # about 30 MB
 
 
-def embed_files(files: Sequence[ImageFile], encoder: Encoder, *, workers: int | None = None) -> Iterator[list[Entry]]:
-    """Yield catalog entries for ``files``, chunk by chunk, in order."""
-    chunks = embedding.embed_files(files, encoder, facts=facts, workers=workers)
+def embed_files(
+    files: Sequence[ImageFile], encoder: Encoder, *, workers: int | None = None, reading: Reading | None = None
+) -> Iterator[list[Entry]]:
+    """Yield catalog entries for ``files``, chunk by chunk, in order; ``reading`` None is the encoder's own."""
+    chunks = embedding.embed_files(files, encoder, facts=facts, workers=workers, reading=reading)
     for chunk in chunks:
         yield [
             Entry(
@@ -24,6 +27,7 @@ def embed_files(files: Sequence[ImageFile], encoder: Encoder, *, workers: int | 
                 embedded.file.mtime_ns if embedded.lasting else RETRY,
                 error=embedded.error,
                 vector=embedded.vector,
+                pages=embedded.pages,
                 **(embedded.facts or {}),
             )
             for embedded in chunk

@@ -1,4 +1,4 @@
-"""Open or create a collection and bring it up to date; leaves nothing behind when there is nothing to index."""
+"""Opening or creating a collection and updating it. If there is nothing to index, nothing is left behind."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,6 +7,7 @@ from ...core.errors import UserError
 from ...core.paths import absolute
 from ...encoder.onnx_encoder import Encoder, check_device, find_encoder
 from ...images.files import Listing, list_images
+from ...images.page_listing import FIRST, check_pages
 from ...images.worker_pool import check_workers
 from ..collection import AlreadyThere, Collection, Preview, Update, remove_collection
 from ..index.index_types import check_kind
@@ -26,6 +27,9 @@ def index_folders(
     follow_links: bool | None = None,
     index: str | None = None,
     recall: float | None = None,
+    value_range: str | None = None,
+    bands: str | None = None,
+    pages: str | None = None,
     on_wait: Callable[[str], None] | None = None,
     workers: int | None = None,
     device: str = "auto",
@@ -37,7 +41,8 @@ def index_folders(
 
     No ``roots`` means all that the collection was made of. ``encoder`` None means the collection's own, or the shipped
     one for a new collection. ``index``, ``recall``: see :meth:`Collection.rebuild_index`. ``device`` is that of
-    :class:`Encoder`; ``on_device`` is told the encoder that is on it. The other options are those of
+    :class:`Encoder`; ``on_device`` is told the encoder that is on it. ``value_range``, ``bands``: see
+    :meth:`Collection.create`; a collection keeps those that it was made with. The other options are those of
     :meth:`Collection.update`.
 
     Raises :class:`UserError` when a root does not exist or holds no usable image, or when the collection was made
@@ -47,6 +52,7 @@ def index_folders(
     check_device(device)
     check_kind(index or "auto")
     check_recall(1.0 if recall is None else recall)
+    check_pages(pages or FIRST)
     roots, folder = [absolute(root) for root in roots], absolute(folder)
     patterns = Patterns(tuple(include), tuple(exclude))
     is_new = not Collection.exists(folder)
@@ -55,10 +61,12 @@ def index_folders(
     if is_new:
         listing = _taken(roots, patterns, follow_links=bool(follow_links))
         if device not in ("auto", "cpu"):
-            Encoder(find_encoder(encoder), device=device)  # without that GPU there is to be no collection either
+            Encoder(find_encoder(encoder), device=device)  # fails before anything is created, if that GPU is not used
         try:
-            made = Collection.create(folder, encoder, on_wait=on_wait)
-        except AlreadyThere:  # another first run was faster: this one is an update
+            made = Collection.create(
+                folder, encoder, value_range=value_range, bands=bands, pages=pages or FIRST, on_wait=on_wait
+            )
+        except AlreadyThere:  # another process has just created it: this run is an update
             is_new = False
     if made is not None:
         with made as collection:
@@ -79,6 +87,7 @@ def index_folders(
         with _opened(folder, encoder) as collection:
             collection.encoder_device = device
             on_device(collection.encoder)
+            _check_reading(collection, value_range, bands)
             if index is not None or recall is not None:
                 collection.choose_index(index, recall, on_wait=on_wait)
             update = collection.update(
@@ -88,6 +97,7 @@ def index_folders(
                 prune=prune,
                 reread=reread,
                 follow_links=follow_links,
+                pages=pages,
                 on_wait=on_wait,
                 workers=workers,
                 on_start=on_start,
@@ -113,7 +123,24 @@ def preview_folders(
     reread: bool = False,
     follow_links: bool | None = None,
 ) -> Preview:
-    """What :func:`index_folders` would do, without doing it; raises :class:`UserError` where it would."""
+    """Return what ``index_folders`` would do, without doing it.
+
+    Args:
+        roots: See ``index_folders``.
+        folder: See ``index_folders``.
+        encoder: See ``index_folders``.
+        include: See ``index_folders``.
+        exclude: See ``index_folders``.
+        prune: See ``index_folders``.
+        reread: See ``index_folders``.
+        follow_links: See ``index_folders``.
+
+    Returns:
+        The preview.
+
+    Raises:
+        UserError: As in ``index_folders``.
+    """
     roots, folder = [absolute(root) for root in roots], absolute(folder)
     if Collection.exists(folder):
         with _opened(folder, encoder) as collection:
@@ -134,10 +161,10 @@ def preview_folders(
 
 
 def _taken(roots: list[Path], patterns: Patterns, *, follow_links: bool) -> Listing:
-    """The files for a new collection; raises :class:`UserError` when there would be none in it."""
+    """The files for a new collection; raises ``UserError`` if there are none."""
     if not roots:
         raise UserError("name a folder of images to index")
-    selection = Selection({}).with_asked(roots, patterns)  # a bad pattern should not wait for a long walk
+    selection = Selection({}).with_asked(roots, patterns)  # reports a wrong pattern before a long listing
     listing = list_images(roots, follow_links=follow_links)
     named = ", ".join(str(root) for root in roots)
     if not listing.images:
@@ -157,6 +184,17 @@ def _known_roots(collection: Collection, roots: list[Path]) -> list[Path] | None
     if not roots and not collection.roots:
         raise UserError("name a folder of images to index")
     return roots or None
+
+
+def _check_reading(collection: Collection, value_range: str | None, bands: str | None) -> None:
+    """Raise :class:`UserError` where other pixels are asked for than those that the vectors are of."""
+    asked = collection.reading.changed(range=value_range, bands=bands)
+    if asked != collection.reading:
+        was = " ".join(f"--{name} {value}" for name, value in collection.reading.described().items())
+        raise UserError(
+            f"{collection.folder}: made with {was or '--range auto, without --bands'}; vectors of differently read "
+            "images cannot be compared: name a new folder with --collection"
+        )
 
 
 def _opened(folder: Path, encoder: str | None) -> Collection:

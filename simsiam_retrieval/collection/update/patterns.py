@@ -1,4 +1,4 @@
-"""Globs that say which files below a root belong to a collection."""
+"""Globs that decide which files below a root belong to a collection."""
 
 import fnmatch
 import json
@@ -12,11 +12,18 @@ from ...core.text import one_spelling
 
 
 class Glob:
-    """One pattern, as in a ``.gitignore``, but letters match in both cases.
+    """One pattern, as in a ``.gitignore``, but case-insensitive.
 
-    Without a slash it is compared with every name between the root and the file, so ``*.png`` means files and
-    ``private`` folders at any depth. With one it is a path from the root, of the file or of a folder above it;
-    ``*`` and ``?`` stop at slashes, ``**`` is any number of folders. Accents match however they are spelled.
+    Without a slash, it is compared with every name between the root and the file: ``*.png`` means files and ``private``
+    means folders at any depth. With a slash, it is a path from the root, of the file or of a folder above it. ``*`` and
+    ``?`` do not match slashes; ``**`` matches any number of folders. Accents match in both Unicode spellings.
+
+    Args:
+        pattern: The pattern.
+        option: Name of the option, for the message.
+
+    Raises:
+        UserError: The pattern is not relative to the indexed folder.
     """
 
     def __init__(self, pattern: str, option: str) -> None:
@@ -26,11 +33,18 @@ class Glob:
                 f"{option} {pattern!r}: give a pattern relative to the indexed folder, such as '*.png' or 'raw/**'"
             )
         self._anywhere = len(parts) == 1 and parts != ["**"]
-        # re.DOTALL is in what fnmatch writes: a name may hold a line break
+        # fnmatch's expression includes re.DOTALL, because a name may contain a line break
         self._parts = [None if part == "**" else re.compile(fnmatch.translate(part), re.IGNORECASE) for part in parts]
 
     def matches(self, names: Sequence[str]) -> bool:
-        """Whether a file matches; ``names`` lead from the root to it."""
+        """Return whether a file matches.
+
+        Args:
+            names: Names of the folders from the root to the file, and of the file.
+
+        Returns:
+            True if it does.
+        """
         names = [one_spelling(name) for name in names]
         if self._anywhere:
             [part] = self._parts
@@ -58,10 +72,7 @@ class Patterns:
 
 
 class Selection:
-    """Which files belong to a collection: each is judged by the deepest root above it that has patterns.
-
-    Raises :class:`UserError` for a pattern that is none.
-    """
+    """The patterns of all roots: each file is judged by the deepest root above it that has patterns."""
 
     def __init__(self, by_root: dict[Path, Patterns]) -> None:
         self.by_root = by_root
@@ -75,7 +86,14 @@ class Selection:
         self._judges: dict[Path, Path | None] = {}  # folder -> root
 
     def takes(self, file: Path) -> bool:
-        """Whether the file ``file`` (absolute) belongs to the collection."""
+        """Return whether a file belongs to the collection.
+
+        Args:
+            file: Absolute path.
+
+        Returns:
+            True if it does.
+        """
         root = self._judge(file.parent)
         if root is None:
             return True
@@ -92,19 +110,49 @@ class Selection:
         return self._judges[folder]
 
     def with_asked(self, roots: Iterable[Path], asked: Patterns) -> "Selection":
-        """The same, with ``asked`` in place of what these roots had, unless nothing is asked."""
+        """Replace the patterns of some roots, if new ones are given.
+
+        Args:
+            roots: The roots.
+            asked: The new patterns.
+
+        Returns:
+            The new selection.
+        """
         return Selection({**self.by_root, **dict.fromkeys(roots, asked)}) if asked else self
 
     def without(self, gone: Iterable[Path]) -> "Selection":
-        """The same, without the roots ``gone``."""
+        """Remove roots.
+
+        Args:
+            gone: The roots.
+
+        Returns:
+            The new selection.
+        """
         lost = set(gone)
         return Selection({root: patterns for root, patterns in self.by_root.items() if root not in lost})
 
     def to_json(self) -> str:
-        """Text for the catalog."""
+        """Return the text for the catalog.
+
+        Returns:
+            JSON.
+        """
         return json.dumps({str(root): [p.include, p.exclude] for root, p in sorted(self.by_root.items())})
 
     @classmethod
     def from_json(cls, text: str) -> "Selection":
-        """The opposite; raises ValueError or TypeError for a text that is damaged."""
+        """Read the text from the catalog.
+
+        Args:
+            text: JSON.
+
+        Returns:
+            The selection.
+
+        Raises:
+            ValueError: The text is damaged.
+            TypeError: The text is damaged.
+        """
         return cls({Path(root): Patterns(*map(tuple, both)) for root, both in json.loads(text).items()})

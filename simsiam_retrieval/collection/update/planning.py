@@ -1,6 +1,5 @@
 """What an update has to do: the catalog compared with the disk. Nothing is written here."""
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from ...core.errors import UserError
 from ...images.files import ImageFile, Listing
+from ...images.page_paths import content_digest
 from ..storage.catalog import Catalog, Content, Known
 from .patterns import Patterns, Selection
 
@@ -145,8 +145,7 @@ class KnownContent:
         if file.size not in self._sizes:
             return None
         try:
-            with file.path.open("rb") as stream:
-                return self._by_digest.get(hashlib.file_digest(stream, "sha256").digest())
+            return self._by_digest.get(content_digest(file.path))
         except OSError:
             return None  # reading it as a picture will say why
 
@@ -154,8 +153,7 @@ class KnownContent:
 def changed_inside(file: ImageFile, row: Known) -> bool:
     """Whether a file's bytes are others than when it was indexed; True as well where they cannot be read."""
     try:
-        with file.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest() != row.digest
+        return content_digest(file.path) != row.digest
     except OSError:
         return True  # reading it as a picture will say why
 

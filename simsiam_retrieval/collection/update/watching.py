@@ -1,4 +1,4 @@
-"""Keep a collection up to date: wait until something below its roots changes, update it, wait again."""
+"""Keeping a collection up to date: wait until something below its roots changes, update it, wait again."""
 
 import contextlib
 import os
@@ -15,11 +15,11 @@ from ...images.files import SUFFIXES, list_images
 from ...images.mounts import mount_table, share_of
 from ..collection import Collection, Update
 
-LOOK_SECONDS = 1.0  # between two looks whether a root, or a drive below it, came or went
-QUIET_SECONDS = 0.5  # without further changes; then a burst is over
-BURST_SECONDS = 30.0  # after which an update begins even though changes go on
-ATTEMPTS = 3  # at watching, before it counts as impossible
-POLL_SECONDS = 60.0  # between two looks at all files where the system does not report changes
+LOOK_SECONDS = 1.0  # time between checks whether a root, or a drive below it, has appeared or disappeared
+QUIET_SECONDS = 0.5  # time without changes after which a burst of changes is over
+BURST_SECONDS = 30.0  # time after which an update begins, even if changes continue
+ATTEMPTS = 3  # failed attempts after which watching counts as impossible
+POLL_SECONDS = 60.0  # time between checks of all files, if the system does not report changes
 
 
 def watch_roots(
@@ -31,13 +31,25 @@ def watch_roots(
     on_wait: Callable[[str], None] = lambda text: None,
     on_remark: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Update]:
-    """Yield what an update of ``roots`` (absolute) did, at once and whenever something has changed below them.
+    """Update at once, and again whenever something has changed below the roots.
 
-    Roots and drives that vanish are held, as :meth:`Collection.update` holds them, and updated when they are back.
-    Other updates are waited for, after ``on_wait`` was told. ``poll``: look at all files every so many seconds,
-    instead of waiting for the system's word. Ends after an update that was interrupted.
+    Roots and drives that disappear are held, as in ``Collection.update``, and updated when they are back. Ends after an
+    interrupted update.
 
-    Raises KeyboardInterrupt on Ctrl-C between two updates, and :class:`UserError` as updates do.
+    Args:
+        collection: The collection.
+        roots: Absolute paths.
+        poll: Check all files every so many seconds, instead of waiting for the system's reports.
+        workers: Number of worker processes; None chooses it.
+        on_wait: Called with a message before waiting for another process's update.
+        on_remark: Called with messages.
+
+    Yields:
+        The result of each update.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C between two updates.
+        UserError: As in ``Collection.update``.
     """
     shares = mount_table()
     for root in roots:
@@ -55,7 +67,7 @@ def watch_roots(
             listing = list_images([root for root in roots if not is_missing(root)])
         except UserError:
             if _state(roots) != before:
-                continue  # it went away just now: the next look finds that out
+                continue  # it has just disappeared: the next check finds that out
             raise
         update = collection.update_listed(roots, listing, on_wait=on_wait, workers=workers)
         yield update
@@ -70,9 +82,19 @@ def changes(
     poll: float | None = None,
     on_remark: Callable[[str], None] = lambda text: None,
 ) -> Iterator[None]:
-    """Yield once watching has begun, and then after every burst of changes that may matter to a collection.
+    """Wait for bursts of changes that may matter to a collection.
 
-    ``besides``: the collection's own folder, which may lie below a root and changes with every update.
+    Args:
+        roots: Absolute paths.
+        besides: The collection's own folder, which may be below a root and changes with every update.
+        poll: See ``watch_roots``.
+        on_remark: Called with messages.
+
+    Yields:
+        None, once when watching has begun, and after every burst.
+
+    Raises:
+        UserError: A root cannot be watched.
     """
     failures, forgiving = 0, False
     while True:
@@ -87,19 +109,19 @@ def changes(
         try:
             for batch in _batches(there, poll, forgiving):
                 if not begun or any(_matters(path, roots, besides) for _, path in batch):
-                    begun, failures = True, 0  # what changed before this moment is still to be looked at
+                    begun, failures = True, 0  # changes before this moment must still be checked
                     yield
                 if _state(roots) != state:
                     break
         except PermissionError:
-            # a folder below that may not be read; not set from the start, since it also hides a limit that is reached
+            # an unreadable folder below a root; not set from the start, because it also hides a reached limit
             if forgiving:
                 raise
             forgiving = True
-        except (OSError, RuntimeError) as error:  # watchfiles' own errors are RuntimeErrors
+        except (OSError, RuntimeError) as error:  # watchfiles raises RuntimeError
             failures += 1
             if begun or failures < ATTEMPTS or _state(roots) != state:
-                continue  # a root went away, or a name that is not UTF-8 came: watch anew, and look at all
+                continue  # a root disappeared, or a name is not UTF-8: watch again, and check all files
             if poll is not None:
                 raise UserError(f"{there[0]}: cannot be watched ({error})") from None
             on_remark(f"the system cannot report changes ({error}); looking every {POLL_SECONDS:.0f} s instead")
@@ -107,7 +129,7 @@ def changes(
 
 
 def _batches(roots: Sequence[Path], poll: float | None, forgiving: bool) -> Iterator[set[FileChange]]:
-    """Changes in bursts; an empty set after :data:`LOOK_SECONDS` without any."""
+    """Changes in bursts; an empty set after ``LOOK_SECONDS`` without changes."""
     yield from watchfiles.watch(
         *roots,
         watch_filter=None,
@@ -122,7 +144,7 @@ def _batches(roots: Sequence[Path], poll: float | None, forgiving: bool) -> Iter
 
 
 def _matters(name: str, roots: Sequence[Path], besides: Path) -> bool:
-    """Whether a change of this path can change the collection: images by their name, and whatever may be a folder."""
+    """Whether a change of this path can change the collection: images by their name, and possible folders."""
     path = Path(name)
     if path == besides or besides in path.parents:
         return False
@@ -135,7 +157,7 @@ def _matters(name: str, roots: Sequence[Path], besides: Path) -> bool:
 
 
 def _state(roots: Sequence[Path]) -> tuple[dict[Path, tuple[int, int] | None], frozenset[Path]]:
-    """Which file systems and folders the roots are now, and what is mounted below them."""
+    """The current file systems and folders of the roots, and what is mounted below them."""
     identities: dict[Path, tuple[int, int] | None] = dict.fromkeys(roots)
     for root in roots:
         with contextlib.suppress(OSError, ValueError):

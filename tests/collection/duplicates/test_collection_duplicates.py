@@ -317,3 +317,20 @@ def test_what_cannot_be(run, collection, options, words):
 def test_no_collection(run, tmp_path):
     refused(run("duplicates"), "nothing is indexed yet")
     refused(run("duplicates", "--collection", tmp_path / "nowhere"), "not a collection")
+
+
+# -- pictures of one colour
+
+
+def test_plain_pictures_are_duplicates_of_equal_files_alone(tmp_path, folder):
+    for name, colour, size in (("w1", "white", (90, 60)), ("w2", "white", (50, 50)), ("g", "#f0f0f0", (300, 200))):
+        Image.new("RGB", size, colour).save(folder / f"{name}.png")
+    shutil.copy(folder / "w1.png", folder / "w1 again.png")
+    with Collection.create(tmp_path / "with plain", small_encoder(tmp_path / "small.onnx")) as collection:
+        collection.update([folder], workers=0)
+        groups = [{file.path.name for file in group} for group in collection.duplicates(0.9)]
+        assert {"w1.png", "w1 again.png"} in groups and not any({"w2.png", "g.png"} & group for group in groups)
+        assert {"a.png", "a again.png", "z.png", "a small.jpg"} in groups and {"b.png", "b.jpg"} in groups
+        compared = collection.compare(0.9)
+        again = compared.describe(compared.groups(0.9))
+        assert [{file.path.name for file in group} for group in again] == groups

@@ -93,7 +93,7 @@ def test_the_report_names_what_is_not_read(collection: Collection, folder: Path,
     (folder / "@eaDir").mkdir()
     done = run("index", "--collection", collection.folder)
     assert done.returncode == 0
-    assert "3 sidecars and clips of pictures, 5 other files passed over: 2 .sr2, 1 " in done.stdout
+    assert "3 sidecars, clips and raw files of pictures, 5 other files passed over: 2 .sr2, 1 " in done.stdout
     assert "pictures and clips of kinds that are not read: 2 .sr2, 1 .mov\n" in done.stderr
     assert "passed over 1 trash and system folders (1 @eaDir)" in done.stderr
 

@@ -1,0 +1,132 @@
+"""All problems of a collection, worst first within each kind."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from collections.abc import Collection as Names
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...core.errors import UserError
+from ..collection import Collection
+from ..duplicates.find_duplicates import Duplicate
+from ..storage.catalog import Catalog, Item, explained
+from ..storage.shard_manifest import is_sharded
+from . import fine
+from .outliers import outlier_scores
+from .problems import FENCE, KINDS, Problem, beyond
+from .quality import measured_problems, shape_problems
+
+FEWEST = 10  # images; quartiles of fewer say nothing
+
+
+@dataclass
+class Report:
+    """What a check found."""
+
+    images: int
+    problems: list[Problem] = field(default_factory=list)
+    not_measured: int = 0  # images that an older version indexed
+    skipped: dict[str, str] = field(default_factory=dict)  # kind -> why it was not looked for
+
+    def counts(self) -> dict[str, int]:
+        """Kind -> how many problems that nobody called fine, in the order of KINDS, of the kinds that were found."""
+        found = {kind: sum(p.kind == kind and not p.fine for p in self.problems) for kind in KINDS}
+        return {kind: count for kind, count in found.items() if count}
+
+
+def find_problems(
+    collection: Collection,
+    kinds: Names[str] = tuple(KINDS),
+    *,
+    fence: float = FENCE,
+    threshold: float | None = None,
+    on_progress: Callable[[int, int], None] = lambda rows, total: None,
+) -> Report:
+    """Look for problems of ``kinds``; no image file is opened.
+
+    Thresholds are the collection's own: an image is named where a value lies more than ``fence`` interquartile ranges
+    beyond a quartile. ``threshold``, ``on_progress``: of near-duplicates, as in :meth:`Collection.duplicates`.
+
+    Raises :class:`UserError` for a sharded collection, an unknown kind, or a fence below 0.
+    """
+    if is_sharded(collection.folder):
+        raise UserError(f"{collection.folder}: a sharded collection; check works on plain ones")
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise UserError(f"{unknown[0]}: no such kind of problem; there are {', '.join(KINDS)}")
+    if not fence >= 0:
+        raise UserError(f"a fence of {fence:g}: it must be 0 or more")
+    items, measures = collection.items(), collection.measures()
+    report = Report(len(items), not_measured=len(items) - len(measures))
+    found: list[Problem] = []
+    if "damaged" in kinds:
+        found += [Problem("damaged", os.fspath(path), 1.0, reason) for path, reason in collection.failures()]
+    if "missing" in kinds:
+        found += _missing(items)
+    if len(items) >= FEWEST:
+        found += measured_problems(items, measures, fence)
+        found += shape_problems(items, fence)
+        if "outlier" in kinds:
+            found += _outliers(collection, fence)
+    else:
+        report.skipped["outlier"] = f"{len(items)} images are too few to say what is usual among them"
+    if "near-duplicate" in kinds:
+        try:
+            copies = _duplicates(collection.duplicates(threshold, on_progress=on_progress))
+            found += sorted(copies, key=lambda copy: -copy.score)
+        except UserError as error:
+            if threshold is not None:
+                raise
+            report.skipped["near-duplicate"] = str(error)
+    report.problems = [problem for problem in _with_fine(collection, found) if problem.kind in kinds]
+    return report
+
+
+def _missing(items: list[Item]) -> Iterator[Problem]:
+    for item in items:
+        try:
+            status = item.path.stat()
+        except OSError:
+            yield Problem("missing", str(item.path), 2.0, "the file is gone, or cannot be looked at", item)
+            continue
+        if (status.st_size, status.st_mtime_ns) != (item.size, item.mtime_ns):
+            yield Problem("missing", str(item.path), 1.0, "the file has changed since it was indexed", item)
+
+
+def _outliers(collection: Collection, fence: float) -> Iterator[Problem]:
+    ids, vectors = collection.vectors()
+    items = {item.id: item for item in collection.items()}
+    distances = outlier_scores(vectors)
+    scores, _ = beyond(distances, 0.01, high=True)
+    for place in np.argsort(-scores, kind="stable").tolist():
+        item = items.get(int(ids[place]))
+        if scores[place] <= fence or item is None:
+            break
+        reason = f"its 20th neighbour has a cosine of only {1 - distances[place]:.2f}"
+        yield Problem("outlier", str(item.path), float(scores[place]), reason, item)
+
+
+def _duplicates(groups: list[list[Duplicate]]) -> Iterator[Problem]:
+    for group in groups:
+        best = group[0]
+        for file in group[1:]:
+            across = "" if file.path.parent == best.path.parent else ", in another folder"
+            reason = "the same bytes" if file.exact else f"a cosine of {file.score:.3f}"
+            yield Problem("near-duplicate", str(file.path), file.score, reason + across, file.item, str(best.path))
+
+
+def _with_fine(collection: Collection, problems: list[Problem]) -> list[Problem]:
+    """The problems, those that somebody found fine marked so."""
+    with explained(collection.folder), contextlib.closing(Catalog.open(collection.folder)) as catalog:
+        known = fine.stored(catalog)
+        if not known:
+            return problems
+        digests = {id_: digest.hex() for id_, *_, digest in catalog.by_quality() if digest is not None}
+    return [
+        problem.marked_fine()
+        if problem.item is not None and digests.get(problem.item.id) in known.get(problem.kind, ())
+        else problem
+        for problem in problems
+    ]

@@ -1,0 +1,40 @@
+"""Which problems somebody looked at and found fine; kept in the collection by content, so moved files keep it."""
+
+import contextlib
+import json
+from collections.abc import Sequence
+
+from ..collection import Collection
+from ..storage.catalog import Catalog, explained
+from ..storage.writer_lock import writing
+from .problems import Problem
+
+KEY = "fine"  # in the catalog's settings: JSON, kind -> digests in hex
+
+
+def stored(catalog: Catalog) -> dict[str, set[str]]:
+    """Kind -> digests of the contents that are fine."""
+    found = catalog.noted_json(KEY) or {}
+    return {str(kind): set(map(str, digests)) for kind, digests in found.items()}
+
+
+def set_fine(collection: Collection, problems: Sequence[Problem], *, fine: bool = True) -> int:
+    """Note that these problems are none, or that they are after all; returns how many changed.
+
+    Problems of files that are not in the collection are passed over. Raises :class:`UserError` where another process
+    is updating, or the collection cannot be written.
+    """
+    folder = collection.folder
+    with writing(folder), explained(folder), contextlib.closing(Catalog.open_to_write(folder)) as catalog:
+        known = stored(catalog)
+        digests = {id_: digest for id_, *_, digest in catalog.by_quality() if digest is not None}
+        changed = 0
+        for problem in problems:
+            if problem.item is None or problem.item.id not in digests:
+                continue
+            digest, of_kind = digests[problem.item.id].hex(), known.setdefault(problem.kind, set())
+            if fine != (digest in of_kind):
+                changed += 1
+                (of_kind.add if fine else of_kind.discard)(digest)
+        catalog.note(KEY, json.dumps({kind: sorted(digests) for kind, digests in known.items() if digests}))
+    return changed

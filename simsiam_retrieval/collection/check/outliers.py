@@ -1,0 +1,67 @@
+"""How unlike all others an image is: distances to its neighbours, local outlier factor, typicality."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+REFERENCES = 20_000  # images that neighbours are looked for among; of more so many are drawn
+NEIGHBOURS = 20
+METHODS = ("distance", "lof", "typicality")
+SEED = 0
+_BLOCK = 4096  # images compared at a time
+
+
+def outlier_scores(
+    vectors: NDArray[np.float32], method: str = "distance", *, k: int = NEIGHBOURS
+) -> NDArray[np.float32]:
+    """Scores (n,) of unit ``vectors`` (n, dim), n >= 2; the most unlike have the highest.
+
+    Distances are 1 - cosine to the nearest of up to 20,000 images drawn at random, so time grows with n, and memory
+    with n x k. ``method``:
+
+    - ``distance``: that to the ``k``-th neighbour (Ramaswamy et al. 2000).
+    - ``lof``: the local outlier factor (Breunig et al. 2000): how much sparser the place is than its neighbours'.
+    - ``typicality``: minus the inverse of the mean distance to ``k`` neighbours (Hacohen et al. 2022, section 3.2).
+
+    Raises ``ValueError`` for an unknown method or fewer than two vectors.
+    """
+    if method not in METHODS:
+        raise ValueError(f"{method}: no such method; there are {', '.join(METHODS)}")
+    if len(vectors) < 2:
+        raise ValueError("a single image has no neighbours")
+    if len(vectors) <= REFERENCES:
+        drawn = np.arange(len(vectors))
+    else:
+        drawn = np.sort(np.random.default_rng(SEED).choice(len(vectors), REFERENCES, replace=False))
+    k = min(k, len(drawn) - 1)
+    distances, places = neighbours(vectors, drawn, k)
+    if method == "distance":
+        return distances[:, -1]
+    if method == "typicality":
+        return -1 / np.maximum(distances.mean(axis=1), 1e-6)
+    reach = distances[drawn, -1]  # of the references, to their own k-th neighbour
+    density = 1 / np.maximum(np.maximum(distances, reach[places]).mean(axis=1), 1e-6)
+    return density[drawn][places].mean(axis=1) / density
+
+
+def neighbours(
+    vectors: NDArray[np.float32], drawn: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Distances (n, k), ascending, to the nearest of ``vectors[drawn]``, without itself, and their places in ``drawn``.
+
+    Copies of an image are neighbours like any others.
+    """
+    import faiss  # 0.2 s
+
+    references = np.ascontiguousarray(vectors[drawn])
+    own = np.full(len(vectors), -1)
+    own[drawn] = np.arange(len(drawn))
+    distances = np.empty((len(vectors), k), np.float32)
+    places = np.empty((len(vectors), k), np.int64)
+    for start in range(0, len(vectors), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        cosines, found = faiss.knn(vectors[block], references, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
+        itself = found == own[block][:, None]
+        itself[~itself.any(axis=1), -1] = True  # not a reference, or behind its copies: the farthest goes
+        distances[block] = 1 - cosines[~itself].reshape(-1, k)
+        places[block] = found[~itself].reshape(-1, k)
+    return np.maximum(distances, 0), places

@@ -1,0 +1,105 @@
+"""A report of problems as a table, JSON, CSV, or an HTML page that opens without a server."""
+
+import base64
+import csv
+import html
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ...core.atomic_files import replacing
+from ..collection import Collection
+from .find_problems import Report
+from .problems import KINDS, Problem
+
+SHOWN = 200  # of each kind on the page; a thumbnail takes about 20 kB
+COLUMNS = ("kind", "path", "id", "score", "reason", "other", "fine")
+
+
+def as_json(report: Report) -> str:
+    """One object: counts, what was skipped, and the problems, the worst of each kind first."""
+    found = {
+        "images": report.images,
+        "not_measured": report.not_measured,
+        "counts": report.counts(),
+        "skipped": report.skipped,
+        "problems": [problem.as_dict() for problem in report.problems],
+    }
+    return json.dumps(found, indent=2)
+
+
+def as_csv(problems: Sequence[Problem], shown: Callable[[str], str] = str) -> str:
+    """One line per problem, below the names of the columns; ``shown`` spells the paths."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for problem in problems:
+        row = problem.as_dict()
+        row["path"], row["other"] = shown(problem.path), None if problem.other is None else shown(problem.other)
+        writer.writerow(row | {"fine": int(problem.fine)})
+    return text.getvalue()
+
+
+def write_page(collection: Collection, report: Report, file: Path) -> None:
+    """Write the problems with their thumbnails as one HTML file, up to 200 of each kind."""
+    parts = [_HEAD, f"<h1>{_text(collection.folder.name)}: {report.images} images</h1>"]
+    counts = report.counts()
+    if not counts:
+        parts.append("<p>Nothing was found.</p>")
+    parts += [f"<p>{_text(kind)}: {_text(reason)}</p>" for kind, reason in report.skipped.items()]
+    for kind, count in counts.items():
+        problems = [problem for problem in report.problems if problem.kind == kind and not problem.fine][:SHOWN]
+        more = f", the first {len(problems)} shown" if count > len(problems) else ""
+        parts.append(
+            f"<section><h2>{_text(kind)} <small>{count}{more}; {_text(KINDS[kind])}</small></h2>"
+            f'<label>show <input type="range" min="1" max="{len(problems)}" value="{len(problems)}">'
+            f" <output>{len(problems)}</output></label><div class=grid>"
+        )
+        parts += [_tile(collection, problem) for problem in problems]
+        parts.append("</div></section>")
+    parts.append(_SCRIPT)
+    with replacing(file) as temporary:
+        temporary.write_text("\n".join(parts), encoding="utf-8", errors="replace")
+
+
+def _tile(collection: Collection, problem: Problem) -> str:
+    picture = None if problem.item is None else collection.thumbnail(problem.item.id)
+    shown = (
+        f'<img loading="lazy" alt="" src="data:image/jpeg;base64,{base64.b64encode(picture).decode()}">'
+        if picture
+        else "<div class=none>no picture</div>"
+    )
+    other = f"<br>like {_text(problem.other)}" if problem.other else ""
+    return (
+        f"<figure>{shown}<figcaption><b>{problem.score:.2f}</b> {_text(problem.reason)}"
+        f"<br>{_text(problem.path)}{other}</figcaption></figure>"
+    )
+
+
+def _text(text: str) -> str:
+    return html.escape(text)
+
+
+_HEAD = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>check</title>
+<meta name="viewport" content="width=device-width">
+<style>
+body { font: 14px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff }
+small { font-weight: normal; color: #666 }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); gap: 12px; margin: 12px 0 }
+figure { margin: 0 } figure[hidden] { display: none }
+img, .none { width: 100%; height: 160px; object-fit: contain; background: #f2f2f2 }
+.none { display: grid; place-items: center; color: #888 }
+figcaption { overflow-wrap: anywhere; font-size: 12px }
+</style>"""
+
+_SCRIPT = """<script>
+for (const section of document.querySelectorAll("section")) {
+  const slider = section.querySelector("input"), tiles = section.querySelectorAll("figure")
+  slider.addEventListener("input", () => {
+    section.querySelector("output").textContent = slider.value
+    tiles.forEach((tile, place) => { tile.hidden = place >= Number(slider.value) })
+  })
+}
+</script></html>"""

@@ -1,0 +1,42 @@
+"""Pictures of one colour, told by their thumbnails: they look like each other whatever they are of."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...images.decode import is_plain
+from ..storage.catalog import Catalog
+
+HEADER, BLOCK = 800, 2.0  # bytes that a plain JPEG has at most: once, and for each 8 x 8 block of a channel
+
+
+def without_plain(catalog: Catalog, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``vectors`` (n, dim) of the images ``ids``, in place, with zeros for plain pictures: close to nothing.
+
+    A plain picture is a duplicate of files with equal bytes alone. Only thumbnails that are small enough for a plain
+    JPEG of their size are decoded.
+    """
+    plain = [id_ for id_, width, height, length in catalog.thumbnail_lengths() if _may_be_plain(width, height, length)]
+    found = [id_ for id_ in plain if _shows_nothing(catalog.thumbnail(id_))]
+    vectors[np.isin(ids, found)] = 0
+    return vectors
+
+
+def _may_be_plain(width: int, height: int, length: int) -> bool:
+    from ...images.file_facts import THUMBNAIL_SIDE
+
+    factor = max(1, max(width, height) // THUMBNAIL_SIDE)
+    blocks = 3 * (width // factor // 8 + 2) * (height // factor // 8 + 2)
+    return length <= HEADER + BLOCK * blocks
+
+
+def _shows_nothing(jpeg: bytes | None) -> bool:
+    if jpeg is None:
+        return False
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
+            return is_plain(image.convert("RGB"))
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,61 @@
+"""What was measured of each image (blur, brightness, ...), in a table beside the schema.
+
+Older versions neither need the table nor lose anything by it. Each row has a checksum; one that does not fit counts as
+not measured. Functions that write go into the caller's transaction.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+
+from ...images.measures import NUMBERS, Measures
+from . import checksums
+
+_COLUMNS = ", ".join(Measures._fields)
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS measures"
+    " (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE,"
+    f" {', '.join(f'{name} REAL' for name in NUMBERS)}, mode TEXT, checksum BLOB)"
+)
+_INSERT = f"INSERT OR REPLACE INTO measures VALUES ({', '.join('?' * (len(Measures._fields) + 2))})"
+
+
+def exists(db: sqlite3.Connection) -> bool:
+    """Whether anything was ever measured."""
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'measures')").fetchone()[0])
+
+
+def put(db: sqlite3.Connection, measured: Iterable[tuple[int, Measures]]) -> None:
+    """Store what was measured of items, by id."""
+    db.execute(_TABLE)
+    db.executemany(_INSERT, ([item, *found, _checksum(item, found)] for item, found in measured))
+
+
+def copy(db: sqlite3.Connection, source: int, target: int) -> None:
+    """Give one item what was measured of another with the same content, if anything was."""
+    if exists(db):
+        row = db.execute(f"SELECT {_COLUMNS} FROM measures WHERE item = ?", [source]).fetchone()
+        if row is not None:
+            put(db, [(target, Measures(*row))])
+
+
+def read(db: sqlite3.Connection) -> Iterator[tuple[int, Measures]]:
+    """Item ids, ascending, and what was measured of them, of all rows that fit their checksums."""
+    if exists(db):
+        for item, *values, checksum in db.execute(f"SELECT item, {_COLUMNS}, checksum FROM measures ORDER BY item"):
+            found = Measures(*values)
+            if checksum == _checksum(item, found):
+                yield item, found
+
+
+def forget_damaged(db: sqlite3.Connection) -> int:
+    """Remove rows that do not fit their checksums, and those of no image; returns how many."""
+    if not exists(db):
+        return 0
+    whole = {item for item, _ in read(db)} & {item for (item,) in db.execute("SELECT id FROM items")}
+    damaged = [[item] for (item,) in db.execute("SELECT item FROM measures") if item not in whole]
+    db.executemany("DELETE FROM measures WHERE item = ?", damaged)
+    return len(damaged)
+
+
+def _checksum(item: int, measured: Measures) -> bytes:
+    return checksums.row_checksum("measures", item, *measured)

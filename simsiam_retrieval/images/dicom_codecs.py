@@ -1,0 +1,36 @@
+"""A decoder of 12-bit JPEG for pydicom, by imagecodecs; of those that pydicom knows, only GPL libraries have one."""
+
+import importlib.util
+from typing import Any
+
+from pydicom import uid
+
+DECODER_DEPENDENCIES = {uid.JPEGExtended12Bit: ("numpy", "imagecodecs")}
+
+
+def register() -> None:
+    """Make pydicom use it; again does no harm."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    decoder = get_decoder(uid.JPEGExtended12Bit)
+    if "imagecodecs" not in (*decoder.available_plugins, *decoder.missing_dependencies):
+        try:
+            decoder.add_plugin("imagecodecs", (__name__, "decode_frame"))
+        except ValueError:  # it is there, without its library
+            return
+
+
+def is_available(uid: str) -> bool:
+    """Whether imagecodecs is installed; pydicom asks."""
+    return importlib.util.find_spec("imagecodecs") is not None
+
+
+def decode_frame(src: bytes, runner: Any) -> bytes:
+    """The samples of one frame, little-endian, colours interleaved."""
+    import imagecodecs
+
+    values = imagecodecs.jpeg_decode(src)
+    if values.ndim == 3:
+        runner.set_option("planar_configuration", 0)
+    runner.set_option("bits_allocated", values.dtype.itemsize * 8)
+    return values.astype(values.dtype.newbyteorder("<")).tobytes()

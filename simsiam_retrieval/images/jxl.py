@@ -1,0 +1,93 @@
+"""JPEG XL through imagecodecs and libjxl (the extra ``jxl``)."""
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from .problems import ImageError
+from .ranges import to_eight_bits
+from .reading import AUTO, Range
+
+EXTRA = "pip install 'simsiam-retrieval[jxl]'"
+CODESTREAM, CONTAINER = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
+_RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width : height
+
+
+def version() -> str | None:
+    """The version of imagecodecs; None where it is not installed."""
+    return importlib.metadata.version("imagecodecs") if importlib.util.find_spec("imagecodecs") else None
+
+
+def is_jxl(head: bytes) -> bool:
+    """Whether a file that begins so is JPEG XL."""
+    return head[:2] == CODESTREAM or head[:12] == CONTAINER
+
+
+def read(content: bytes, check_size: Callable[[int, int], None], wanted: Range = AUTO) -> Image.Image:
+    """The first frame in modes L, LA, RGB or RGBA, upright; ``wanted``: the range of samples beyond 8 bits.
+
+    ``check_size`` refuses a width and height that are too large, by the header. Raises :class:`ImageError`.
+    """
+    if version() is None:
+        raise ImageError(f"a JPEG XL file: {EXTRA}", lasting=False)
+    import imagecodecs
+
+    check_size(*stored_size(content))
+    try:
+        values = np.asarray(imagecodecs.jpegxl_decode(content, index=0))
+    except Exception as error:  # noqa: BLE001  # its errors share no base class but Exception
+        raise ImageError(f"damaged: libjxl stops ({' '.join(str(error).split())[:100]})") from None
+    if values.ndim == 2:
+        values = values[:, :, None]
+    colours = 1 if values.shape[2] < 3 else 3
+    shown = values[:, :, :colours]
+    if shown.dtype != np.uint8:
+        shown, _ = to_eight_bits(np.ascontiguousarray(shown), wanted=wanted)
+    image = Image.fromarray(np.ascontiguousarray(shown[:, :, 0] if colours == 1 else shown))
+    if values.shape[2] > colours:
+        most = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+        alpha = np.clip(values[:, :, colours].astype(float) / most, 0, 1)
+        image.putalpha(Image.fromarray((255 * alpha).round().astype(np.uint8)))
+    return image
+
+
+def stored_size(content: bytes) -> tuple[int, int]:
+    """Width and height by the header (ISO/IEC 18181-1, SizeHeader); raises :class:`ImageError` where there is none."""
+    header = content[2:32] if content[:2] == CODESTREAM else _first_box(content)[2:32]
+    if len(header) < 4:
+        raise ImageError("damaged: no size in its header")
+    bits = int.from_bytes(header, "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        value, bits = bits & ((1 << count) - 1), bits >> count
+        return value
+
+    eighths = take(1)
+
+    def side() -> int:
+        return 8 * (1 + take(5)) if eighths else 1 + take((9, 13, 18, 30)[take(2)])
+
+    height, ratio = side(), take(3)
+    width = side() if ratio == 0 else height * _RATIOS[ratio - 1][0] // _RATIOS[ratio - 1][1]
+    return width, height
+
+
+def _first_box(content: bytes) -> bytes:
+    """The beginning of the codestream inside a container."""
+    at = 0
+    while at + 8 <= len(content):
+        size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        start = at + 8
+        if size == 1:
+            size, start = int.from_bytes(content[start : start + 8], "big"), start + 8
+        if kind in (b"jxlc", b"jxlp"):
+            start += 4 if kind == b"jxlp" else 0
+            return content[start : start + 32]
+        if size < 8:
+            break
+        at += size
+    return b""
