@@ -16,7 +16,7 @@ from simsiam_retrieval.collection.explore.few_shot_classifier import (
     cross_validate,
     train,
 )
-from simsiam_retrieval.collection.storage.catalog import FILE
+from simsiam_retrieval.collection.storage.catalog_file import FILE
 from simsiam_retrieval.core.errors import UserError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from simsiam_retrieval.collection import Collection
-from simsiam_retrieval.collection.storage.catalog import FILE
+from simsiam_retrieval.collection.storage.catalog_file import FILE
 
 
 def open_collection(folder: Path) -> Collection:

@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 from hardware import processor
 
-from simsiam_retrieval.collection.collection import ENCODER_FILE, Collection
-from simsiam_retrieval.collection.storage.catalog import Catalog, Entry
+from simsiam_retrieval.collection.collection import Collection
+from simsiam_retrieval.collection.creation import ENCODER_FILE
+from simsiam_retrieval.collection.storage.sqlite_store import SqliteStore
+from simsiam_retrieval.collection.types import Entry
 
 DIM, THRESHOLD, SPREAD = 512, 0.9, 0.01  # 512 values with a noise of 0.01 each: cosine of a copy about 0.975
 BATCH = 2000
@@ -44,7 +46,7 @@ def planted(images: int, seed: int) -> tuple[np.ndarray, dict[int, int]]:
 def written(folder: Path, images: int, seed: int) -> dict[int, int]:
     """A catalog of planted vectors; ids are rows + 1."""
     vectors, copies = planted(images, seed)
-    catalog = Catalog.create(folder, {"encoder": "none", "dim": str(DIM)})
+    catalog = SqliteStore.create(folder, {"encoder": "none", "dim": str(DIM)})
     originals = set(copies.values())
     for start in range(0, images, BATCH):
         catalog.add(

@@ -45,7 +45,8 @@ from PIL import Image
 
 import simsiam_retrieval
 from simsiam_retrieval import Collection
-from simsiam_retrieval.collection.storage.catalog import Catalog, Entry
+from simsiam_retrieval.collection.storage.opening import open_to_update
+from simsiam_retrieval.collection.types import Entry
 from simsiam_retrieval.encoder.onnx_encoder import load_encoder
 from simsiam_retrieval.images.decode import centre_square, read_image
 from simsiam_retrieval.images.files import list_images
@@ -287,7 +288,7 @@ def filled(scratch: Path, name: str, photo: Path, count: int, seed: int) -> tupl
     paths = [folder / f"{number // 1000:03d}" / f"{number:06d}.jpg" for number in range(count)]
     with Collection.create(collection) as made:
         dim = made.dim
-    catalog = Catalog.open_to_write(collection)
+    catalog = open_to_update(collection)
     draw = np.random.default_rng(seed)
     for start in range(0, count, 1000):
         paths[start].parent.mkdir(parents=True)

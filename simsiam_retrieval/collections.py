@@ -109,7 +109,7 @@ def _list(*, as_json: bool) -> None:
 
 
 def _remove(known: "KnownCollection", *, ask: bool) -> None:
-    from .collection.collection import remove_collection
+    from .collection.creation import remove_collection
     from .collection.storage.shard_manifest import is_sharded
     from .collection.storage.writer_lock import writing
     from .collection.summary import summarise

@@ -14,7 +14,7 @@ from .core.errors import UserError
 from .core.text import printable, without_detail
 
 if TYPE_CHECKING:
-    from .collection.collection import Update
+    from .collection.update.results import Update
     from .encoder.onnx_encoder import Encoder
 
 EXAMPLES = """examples:

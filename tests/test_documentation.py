@@ -46,10 +46,12 @@ def test_paths_of_code_that_pages_name_are_there(page: Path) -> None:
     assert [path for path in named if not any((base / path).exists() for base in bases)] == []
 
 
-def test_the_start_page_leads_to_every_page() -> None:
+def test_the_start_page_and_the_menu_lead_to_every_page() -> None:
     start = (DOCS / "index.md").read_text(encoding="utf-8")
     pages = {page.name for page in DOCS.glob("*.md")} - {"index.md"}
     assert {page for page in pages if f"]({page})" not in start} == set()
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert {page for page in pages if f": {page}\n" not in menu} == set()
 
 
 def test_the_list_of_decisions_is_whole() -> None:

@@ -3,7 +3,6 @@
 from .collection import Collection
 from .duplicates.find_duplicates import Duplicate
 from .search.hits import Hits
-from .search.searcher import Hit
-from .storage.catalog import Item
+from .types import Hit, Item
 
 __all__ = ["Collection", "Duplicate", "Hit", "Hits", "Item"]

@@ -1,17 +1,27 @@
 """What there is to know of a collection at a glance."""
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..core.paths import is_missing
 from ..core.text import without_detail
 from ..encoder.onnx_encoder import stored_features
 from ..images.reading import Reading
-from .collection import ENCODER_FILE, Collection
+from .collection import Collection
+from .creation import ENCODER_FILE
+from .index import shard_parts
 from .index.make_index import load_index, measured, recorded_settings
+from .index.mapped_index import LISTS, SUFFIX, ShardIndex
 from .index.tuning import Measured
-from .storage.catalog import FILE, Catalog
-from .storage.shard_manifest import is_sharded
+from .storage import shard_file
+from .storage.catalog_file import FILE, explained
+from .storage.opening import open_store
+from .storage.parquet_store import ParquetStore
+from .storage.sqlite_store import SqliteStore
+from .storage.store import Store
 from .update.patterns import Patterns
 
 
@@ -53,66 +63,95 @@ class Status:
 def read_status(folder: Path) -> Status:
     """The status of the collection in ``folder``; nothing is changed.
 
+    Of a sharded collection it is read from sums that the catalog keeps, not by a walk over all rows.
+
     Raises :class:`UserError` when there is none, or it is damaged.
     """
-    from ..core.paths import is_missing
-    from .shard_status import read_sharded_status
-    from .storage.catalog import explained
-
-    if is_sharded(folder):
-        return read_sharded_status(folder)
     with Collection.open(folder) as collection, explained(collection.folder):
-        catalog = Catalog.open(collection.folder)
-        try:
-            with catalog.snapshot():
-                generation, failures = catalog.generation(), catalog.failures()
-                selection, paths = catalog.selection(), catalog.roots()
-                images = Counter[Path]()
-                wanted = set(paths)
-                for item in catalog.items():
-                    images.update(wanted.intersection((item.path, *item.path.parents)))
-                count, waiting = catalog.count(), catalog.waiting()
-                index = load_index(catalog, generation)
-                if index is None:
-                    kind = "no file (built when needed)"
-                else:
-                    kind = index.kind if index.holds(catalog.ids(), collection.dim) else "does not match; run --verify"
-            files = [FILE, ENCODER_FILE, *sorted(file.name for file in collection.folder.glob("index-*.faiss"))]
+        folder = collection.folder
+        with contextlib.closing(open_store(folder)) as store:
+            with store.snapshot():
+                generation, failures, count, waiting = (
+                    store.generation(), store.failures(), store.count(), store.waiting()
+                )  # fmt: skip
+                plain = isinstance(store, SqliteStore)
+                shards = None if plain else sum(shard.generation <= generation for shard in store.shards())
+                roots = _roots(store) if plain else _sources(store)
+                kind = _index(store, generation, collection.dim) if plain else ""
+            if not plain:  # outside the snapshot: a build need not wait until its file is opened
+                kind = _mapped_index(store, generation, count)
             return Status(
-                folder=collection.folder,
+                folder=folder,
                 images=count,
                 failures=failures,
                 reasons=Counter(without_detail(reason) for _, reason in failures).most_common(),
                 waiting=waiting,
-                roots=[
-                    Root(path, images[path], selection.by_root.get(path, Patterns()), not is_missing(path))
-                    for path in paths
-                ],
+                roots=roots,
                 encoder=collection.encoder_identity,
-                encoder_source=catalog.noted("encoder_source"),
-                features=stored_features(collection.folder / ENCODER_FILE),
+                encoder_source=store.noted("encoder_source"),
+                features=stored_features(folder / ENCODER_FILE),
                 dim=collection.dim,
                 generation=generation,
-                schema=catalog.schema(),
+                schema=store.schema(),
                 index=kind,
-                chosen=recorded_settings(catalog).kind,
-                measured=measured(catalog),
+                chosen=recorded_settings(store).kind,
+                measured=measured(store),
                 noise_level=collection.noise_level,
-                sizes={name: file_size(collection.folder / name) for name in files},
-                reading=described_reading(catalog),
+                sizes=_sizes(folder, ("index-*.faiss",)) if plain else _sizes_of_shards(folder),
+                shards=shards,
+                reading=_described_reading(store),
             )
-        finally:
-            catalog.close()
 
 
-def described_reading(catalog: Catalog) -> dict[str, str]:
+def _described_reading(store: Store) -> dict[str, str]:
     """Range, bands, channels and pages of a collection, by the names of the options, where they are not the default."""
-    said = Reading.of(catalog.noted("reading")).described()
-    pages = catalog.noted("pages")
+    said = Reading.of(store.noted("reading")).described()
+    pages = store.noted("pages")
     return said if pages is None else said | {"pages": pages}
 
 
-def file_size(file: Path) -> int | None:
+def _roots(store: SqliteStore) -> list[Root]:
+    selection, paths = store.selection(), store.roots()
+    images, wanted = Counter[Path](), set(paths)
+    for item in store.items():
+        images.update(wanted.intersection((item.path, *item.path.parents)))
+    return [Root(path, images[path], selection.by_root.get(path, Patterns()), not is_missing(path)) for path in paths]
+
+
+def _sources(store: ParquetStore) -> list[Root]:
+    return [
+        Root(Path(source), images, Patterns(), "://" in source or not is_missing(Path(source)))
+        for source, images in store.images_of_sources().items()
+    ]
+
+
+def _index(store: SqliteStore, generation: int, dim: int) -> str:
+    index = load_index(store, generation)
+    if index is None:
+        return "no file (built when needed)"
+    return index.kind if index.holds(store.ids(), dim) else "does not match; run --verify"
+
+
+def _mapped_index(store: ParquetStore, generation: int, count: int) -> str:
+    index = ShardIndex.load(store.folder, generation)
+    if index is None:
+        return "missing or damaged; run --rebuild-index"
+    return index.kind if len(index) == count else "does not match; run --rebuild-index"
+
+
+def _sizes(folder: Path, indexes: Iterable[str]) -> dict[str, int | None]:
+    files = [FILE, ENCODER_FILE, *sorted(file.name for pattern in indexes for file in folder.glob(pattern))]
+    return {name: _size(folder / name) for name in files}
+
+
+def _sizes_of_shards(folder: Path) -> dict[str, int | None]:
+    found = _sizes(folder, (f"index-*.{SUFFIX}", f"index-*.{LISTS}"))
+    for name in (shard_file.FOLDER, shard_parts.FOLDER):
+        found[f"{name}/"] = sum(_size(file) or 0 for file in (folder / name).glob("*"))
+    return found
+
+
+def _size(file: Path) -> int | None:
     """Bytes of a file; None where it cannot be asked."""
     try:
         return file.stat().st_size

@@ -4,7 +4,8 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from .storage.catalog import Catalog, explained
+from .storage.catalog_file import explained
+from .storage.opening import open_store
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Summary:
 
 def summarise(folder: Path) -> Summary:
     """The summary of the collection in ``folder``; raises :class:`UserError` when it is none, or damaged."""
-    with explained(folder), contextlib.closing(Catalog.open(folder)) as catalog:
+    with explained(folder), contextlib.closing(open_store(folder)) as catalog:
         return Summary(
             catalog.count(),
             len(catalog.labels()),

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import numpy as np
 
-from ..collection.storage.catalog import RETRY
 from ..collection.storage.shard_file import ShardRow, to_table, write_table
+from ..collection.types import RETRY
 from ..encoder.embed_files import Embedders, Outcome
 from ..encoder.onnx_encoder import Encoder
 from ..images.file_facts import facts

@@ -8,16 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..collection.collection import Update
 from ..collection.index.build_shard_index import build
 from ..collection.index.index_types import SHARDED_KINDS, check_kind
 from ..collection.index.tuning import check_recall
 from ..collection.storage import shard_file
-from ..collection.storage.catalog import FILE as CATALOG
-from ..collection.storage.catalog import Catalog
-from ..collection.storage.shard_catalog import ShardCatalog
+from ..collection.storage.catalog_file import FILE as CATALOG
+from ..collection.storage.opening import open_store
+from ..collection.storage.parquet_store import ParquetStore
 from ..collection.storage.shard_manifest import ENCODER_FILE, FILE, Manifest, is_sharded, prepare, read_manifest
 from ..collection.storage.writer_lock import HOLDER_FILE, LOCK_FILE, writing
+from ..collection.update.results import Update
 from ..core.atomic_files import write_json
 from ..core.errors import UserError
 from ..core.paths import absolute, is_missing
@@ -264,8 +264,8 @@ def _published(folder: Path) -> set[str]:
     """Names of the shards that readers see."""
     if not (folder / CATALOG).exists():
         return set()
-    with contextlib.closing(Catalog.open(folder)) as catalog:
-        assert isinstance(catalog, ShardCatalog)
+    with contextlib.closing(open_store(folder)) as catalog:
+        assert isinstance(catalog, ParquetStore)
         generation = catalog.generation()
         return {shard.name for shard in catalog.shards() if shard.generation <= generation}
 

@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..collection.collection import ENCODER_FILE, Collection
+from ..collection.collection import Collection
+from ..collection.creation import ENCODER_FILE
 from ..core.errors import UserError
 from ..core.paths import absolute
 from .ownership_mark import Mark

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..collection import Collection
-from ..collection.storage.catalog import Record
+from ..collection.types import Record
 
 
 class Facts(TypedDict):

@@ -1,5 +1,6 @@
 """The collection as scripts use it: searching it, bringing it up to date, and what a killed update leaves."""
 
+import contextlib
 import hashlib
 import io
 import os
@@ -18,9 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import simsiam_retrieval
-import simsiam_retrieval.collection.collection as collection_module
+import simsiam_retrieval.collection.creation as creation
+import simsiam_retrieval.collection.update.run_update as run_update
 from simsiam_retrieval import Collection, UserError, load_encoder
-from simsiam_retrieval.collection.storage.catalog import Catalog
+from simsiam_retrieval.collection.storage.opening import open_to_update
+from simsiam_retrieval.collection.storage.sqlite_store import SqliteStore
 from simsiam_retrieval.collection.update import catalog_entries
 from simsiam_retrieval.images.files import list_images
 from tests.support.small_encoder import (
@@ -326,8 +329,9 @@ def test_a_second_update_reads_nothing(collection, folder, monkeypatch):
         status = path.stat()
         path.write_bytes(b"x" * status.st_size)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    collection._catalog.note_change_times(list_images([folder]).images)  # or they would be read for their change time
-    monkeypatch.setattr(collection_module, "embed_files", lambda *args, **kwargs: pytest.fail("embedded"))
+    with contextlib.closing(open_to_update(collection.folder)) as store:  # or they would be read for their change time
+        store.note_change_times(list_images([folder]).images)
+    monkeypatch.setattr(run_update, "embed_files", lambda *args, **kwargs: pytest.fail("embedded"))
     totals: list[int] = []
     generation = collection.generation
     assert summary(collection.update([folder], on_start=totals.append)) == (0, 0, 0, 5)
@@ -543,7 +547,7 @@ def test_broken_files_are_listed_with_reasons(empty, folder, broken):
 
 def test_broken_files_are_not_tried_again(empty, folder, broken, monkeypatch):
     first = empty.update([folder], workers=0)
-    monkeypatch.setattr(collection_module, "embed_files", lambda *args, **kwargs: pytest.fail("tried again"))
+    monkeypatch.setattr(run_update, "embed_files", lambda *args, **kwargs: pytest.fail("tried again"))
     second = empty.update([folder], workers=0)
     assert sorted(second.failed) == sorted(first.failed)
     assert (second.images, second.changed, empty.generation) == (5, 0, 1)
@@ -623,7 +627,7 @@ def test_ctrl_c_keeps_what_is_done(empty, many, undisturbed):
 
 def test_ctrl_c_keeps_what_waited_to_be_stored(empty, many, undisturbed, monkeypatch):
     monkeypatch.setattr(catalog_entries, "BATCH_SECONDS", 60.0)
-    embed_files = collection_module.embed_files
+    embed_files = run_update.embed_files
 
     def interrupted(*args, **kwargs):
         chunks = embed_files(*args, **kwargs)
@@ -631,7 +635,7 @@ def test_ctrl_c_keeps_what_waited_to_be_stored(empty, many, undisturbed, monkeyp
         yield next(chunks)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(collection_module, "embed_files", interrupted)
+    monkeypatch.setattr(run_update, "embed_files", interrupted)
     update = empty.update([many], workers=0)
     assert (update.finished, update.images) == (False, 2 * CHUNK - 1)  # less the broken file
     monkeypatch.undo()
@@ -641,7 +645,7 @@ def test_ctrl_c_keeps_what_waited_to_be_stored(empty, many, undisturbed, monkeyp
 
 def test_ctrl_c_while_storing(empty, many, undisturbed, monkeypatch):
     """What was embedded is stored once more, not lost."""
-    add, calls = Catalog.add, []
+    add, calls = SqliteStore.add, []
 
     def interrupted(catalog, entries):
         calls.append(len(entries))
@@ -650,7 +654,7 @@ def test_ctrl_c_while_storing(empty, many, undisturbed, monkeypatch):
             raise KeyboardInterrupt
         add(catalog, entries)
 
-    monkeypatch.setattr(Catalog, "add", interrupted)
+    monkeypatch.setattr(SqliteStore, "add", interrupted)
     update = empty.update([many], workers=0)
     assert calls == [CHUNK, CHUNK]
     assert (update.finished, update.images) == (False, CHUNK)
@@ -660,13 +664,13 @@ def test_ctrl_c_while_storing(empty, many, undisturbed, monkeypatch):
 
 def test_a_failure_keeps_what_came_before_it(empty, many, monkeypatch):
     monkeypatch.setattr(catalog_entries, "BATCH_SECONDS", 60.0)
-    embed_files = collection_module.embed_files
+    embed_files = run_update.embed_files
 
     def failing(*args, **kwargs):
         yield next(embed_files(*args, **kwargs))
         raise RuntimeError("no more workers")
 
-    monkeypatch.setattr(collection_module, "embed_files", failing)
+    monkeypatch.setattr(run_update, "embed_files", failing)
     with pytest.raises(RuntimeError, match="no more workers"):
         empty.update([many], workers=0)
     monkeypatch.undo()
@@ -689,14 +693,14 @@ def test_chunks_are_stored_together(empty, many, monkeypatch):
 
 
 def test_ctrl_c_while_embedding(empty, many, undisturbed, monkeypatch):
-    embed_files = collection_module.embed_files
+    embed_files = run_update.embed_files
 
     def interrupted(*args, **kwargs):
         chunks = embed_files(*args, **kwargs)
         yield next(chunks)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(collection_module, "embed_files", interrupted)
+    monkeypatch.setattr(run_update, "embed_files", interrupted)
     update = empty.update([many], workers=0)
     assert (update.finished, update.images) == (False, CHUNK)
     monkeypatch.undo()
@@ -818,7 +822,7 @@ def test_an_interrupted_creation_can_be_repeated(folder, tmp_path, monkeypatch):
     def killed(*args):
         raise Killed
 
-    monkeypatch.setattr(collection_module.Catalog, "create", killed)
+    monkeypatch.setattr(SqliteStore, "create", killed)
     with pytest.raises(Killed):
         Collection.create(tmp_path / "collection", encoder)
     monkeypatch.undo()
@@ -893,15 +897,15 @@ def test_two_updates_at_once(collection, folder, tmp_path):
 def test_two_creations_at_once(folder, tmp_path, monkeypatch):
     """The second must not take the first one's collection away."""
     encoder = small_encoder(tmp_path / "small.onnx")
-    load = collection_module.Encoder
+    load = creation.Encoder
 
     def slow(*args, **kwargs):
-        monkeypatch.setattr(collection_module, "Encoder", load)
+        monkeypatch.setattr(creation, "Encoder", load)
         with Collection.create(tmp_path / "collection", encoder) as first:
             first.update([folder], workers=0)
         return load(*args, **kwargs)
 
-    monkeypatch.setattr(collection_module, "Encoder", slow)
+    monkeypatch.setattr(creation, "Encoder", slow)
     with pytest.raises(UserError):
         Collection.create(tmp_path / "collection", encoder)
     with Collection.open(tmp_path / "collection") as first:

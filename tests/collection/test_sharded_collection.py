@@ -14,14 +14,15 @@ import pytest
 from simsiam_retrieval.app import settings  # pyright: ignore[reportMissingImports]
 from streamlit.testing.v1 import AppTest
 
-import simsiam_retrieval.collection.search.shard_searcher as searching
-import simsiam_retrieval.collection.sharded_collection as opening
+import simsiam_retrieval.collection.search.searcher as searching
 from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.collection.index.build_shard_index import build
 from simsiam_retrieval.collection.search.filters import Filter
 from simsiam_retrieval.collection.status import read_status
+from simsiam_retrieval.collection.storage.parquet_store import ParquetStore
 from simsiam_retrieval.collection.storage.shard_file import shard_file, shard_names
 from simsiam_retrieval.collection.storage.shard_manifest import prepare, read_manifest
+from simsiam_retrieval.collection.storage.store import LARGE, Capability
 from tests.app.test_app import SECONDS, grid, own_settings, said, search_page  # noqa: F401 -- a fixture among them
 from tests.app.test_app import run as run_page
 from tests.support.commands import Run, refused
@@ -148,7 +149,7 @@ def test_labels_and_duplicates_of_small_ones(both, made, tmp_path) -> None:
 
 
 def test_what_needs_everything_at_once_is_refused(both, run: Run, made, monkeypatch) -> None:
-    monkeypatch.setattr(opening, "WHOLE", 50)
+    monkeypatch.setattr(ParquetStore, "capabilities", {**LARGE, **dict.fromkeys(LARGE, 50)})
     _, sharded = both
     for forbidden in (
         sharded.vectors, sharded.duplicates, lambda: sharded.compare(0.9), lambda: sharded.set_labels({0: "a"}),
@@ -157,12 +158,11 @@ def test_what_needs_everything_at_once_is_refused(both, run: Run, made, monkeypa
             forbidden()
         assert "\n" not in str(error.value)
     refused(run("duplicates", "--collection", made), "duplicates compare all images", "search for an image's copies")
-    monkeypatch.setattr(opening, "MOST_MATCHING", 10)
+    monkeypatch.setattr(ParquetStore, "capabilities", {**LARGE, Capability.LIST: 10})
     with pytest.raises(UserError, match="more than 10 images meet the conditions; add another one"):
         sharded.matching(Filter(min_side=1))
     with pytest.raises(UserError, match="searched on the CPU"):
-        monkeypatch.setattr(opening, "check_device", None, raising=False)
-        opening.ShardedCollection(made, sharded._catalog, "cuda")
+        Collection(made, sharded._store, "cuda")
 
 
 @pytest.mark.parametrize(
@@ -412,7 +412,7 @@ def test_the_search_page(made, collection_dir) -> None:
 
 
 def test_pages_that_need_everything_say_so(made, monkeypatch) -> None:
-    monkeypatch.setattr(opening, "WHOLE", 50)
+    monkeypatch.setattr(ParquetStore, "capabilities", {**LARGE, **dict.fromkeys(LARGE, 50)})
     settings.use(settings.Settings(made, Path("nowhere")))
     for name in ("duplicates", "map", "teach"):
         code = f"from simsiam_retrieval.app.pages import {name}_page; {name}_page.show()"

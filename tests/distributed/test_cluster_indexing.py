@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from simsiam_retrieval import Collection
-from simsiam_retrieval.collection.collection import Update
 from simsiam_retrieval.collection.storage.shard_file import (
     ShardRow,
     read_rows,
@@ -32,6 +31,7 @@ from simsiam_retrieval.collection.storage.shard_file import (
     write_shard,
 )
 from simsiam_retrieval.collection.storage.shard_manifest import read_manifest
+from simsiam_retrieval.collection.update.results import Update
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.distributed.index_on_cluster import Hooks, Options, index_on_cluster
 from tests.support.commands import Run, refused

@@ -17,7 +17,8 @@ import pytest
 
 from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.collection.search.filters import Filter
-from simsiam_retrieval.collection.storage.catalog import Catalog, Entry
+from simsiam_retrieval.collection.storage.sqlite_store import SqliteStore
+from simsiam_retrieval.collection.types import Entry
 from simsiam_retrieval.vector_databases import handing_over
 from simsiam_retrieval.vector_databases.handing_over import hand_over
 from simsiam_retrieval.vector_databases.parquet import Parquet
@@ -52,7 +53,7 @@ def made(folder: Path, count: int, encoder: str = "an encoder") -> Collection:
     vectors = centres[draw.integers(0, 20, count)] + 0.7 * draw.standard_normal((count, DIM))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     names = [FOLDER, "/photos/axb1", "/photos/c d/\udcff"]  # wildcards, what they would match, and no UTF-8
-    catalog = Catalog.create(folder, {"encoder": encoder, "dim": str(DIM)})
+    catalog = SqliteStore.create(folder, {"encoder": encoder, "dim": str(DIM)})
     catalog.add(
         Entry(
             Path(names[row % 3]) / f"{row:05d}.jpg",

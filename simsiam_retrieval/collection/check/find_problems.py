@@ -11,8 +11,10 @@ import numpy as np
 from ...core.errors import UserError
 from ..collection import Collection
 from ..duplicates.find_duplicates import Duplicate
-from ..storage.catalog import Catalog, Item, explained
+from ..storage.catalog_file import explained
+from ..storage.opening import open_store
 from ..storage.shard_manifest import is_sharded
+from ..types import Item
 from . import fine
 from .outliers import outlier_scores
 from .problems import FENCE, KINDS, Problem, beyond
@@ -119,7 +121,7 @@ def _duplicates(groups: list[list[Duplicate]]) -> Iterator[Problem]:
 
 def _with_fine(collection: Collection, problems: list[Problem]) -> list[Problem]:
     """The problems, those that somebody found fine marked so."""
-    with explained(collection.folder), contextlib.closing(Catalog.open(collection.folder)) as catalog:
+    with explained(collection.folder), contextlib.closing(open_store(collection.folder)) as catalog:
         known = fine.stored(catalog)
         if not known:
             return problems

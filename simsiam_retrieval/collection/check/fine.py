@@ -5,14 +5,16 @@ import json
 from collections.abc import Sequence
 
 from ..collection import Collection
-from ..storage.catalog import Catalog, explained
+from ..storage.catalog_file import explained
+from ..storage.opening import open_to_update
+from ..storage.store import Store
 from ..storage.writer_lock import writing
 from .problems import Problem
 
 KEY = "fine"  # in the catalog's settings: JSON, kind -> digests in hex
 
 
-def stored(catalog: Catalog) -> dict[str, set[str]]:
+def stored(catalog: Store) -> dict[str, set[str]]:
     """Kind -> digests of the contents that are fine."""
     found = catalog.noted_json(KEY) or {}
     return {str(kind): set(map(str, digests)) for kind, digests in found.items()}
@@ -25,7 +27,7 @@ def set_fine(collection: Collection, problems: Sequence[Problem], *, fine: bool 
     is updating, or the collection cannot be written.
     """
     folder = collection.folder
-    with writing(folder), explained(folder), contextlib.closing(Catalog.open_to_write(folder)) as catalog:
+    with writing(folder), explained(folder), contextlib.closing(open_to_update(folder)) as catalog:
         known = stored(catalog)
         digests = {id_: digest for id_, *_, digest in catalog.by_quality() if digest is not None}
         changed = 0

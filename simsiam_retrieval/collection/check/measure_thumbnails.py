@@ -9,7 +9,8 @@ from PIL import Image
 from ...core.errors import UserError
 from ...images.measures import Measures, measure
 from ..collection import Collection
-from ..storage.catalog import Catalog, explained
+from ..storage.catalog_file import explained
+from ..storage.opening import open_to_update
 from ..storage.shard_manifest import is_sharded
 from ..storage.writer_lock import writing
 
@@ -31,7 +32,7 @@ def measure_thumbnails(
     folder = collection.folder
     if is_sharded(folder):
         raise UserError(f"{folder}: images of a sharded collection are not measured")
-    with writing(folder), explained(folder), contextlib.closing(Catalog.open_to_write(folder)) as catalog:
+    with writing(folder), explained(folder), contextlib.closing(open_to_update(folder)) as catalog:
         known = catalog.measures()
         waiting = [id_ for id_ in catalog.ids().tolist() if id_ not in known]
         on_start(len(waiting))

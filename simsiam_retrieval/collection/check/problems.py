@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..storage.catalog import Item
+from ..types import Item
 
 FENCE = 1.5  # interquartile ranges beyond a quartile (Tukey 1977)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...images.measures import Measures
-from ..storage.catalog import Item
+from ..types import Item
 from .problems import FENCE, Problem, beyond
 
 RARE_MODE = 0.02  # share of the images

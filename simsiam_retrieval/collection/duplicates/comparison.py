@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..storage.catalog import Catalog, explained
+from ..storage.catalog_file import explained
+from ..storage.opening import open_store
 from .find_duplicates import Duplicate, Files, Group, describe, distinct_vectors, form_groups, read_files
 from .near_pairs import Pairs, follow_among, near_pairs
 
@@ -39,7 +40,7 @@ class Comparison:
 
         Raises :class:`UserError` when the collection is gone or damaged.
         """
-        with explained(self._folder), contextlib.closing(Catalog.open(self._folder)) as catalog:
+        with explained(self._folder), contextlib.closing(open_store(self._folder)) as catalog:
             return describe(catalog, self._files, groups)
 
     def spare_bytes(self, groups: Sequence[Group]) -> int:
@@ -50,7 +51,7 @@ class Comparison:
 
 def compare(folder: Path, dim: int, least: float, on_progress: Callable[[int, int], None]) -> Comparison:
     """See :meth:`Collection.compare`."""
-    with explained(folder), contextlib.closing(Catalog.open(folder)) as catalog, catalog.snapshot():
+    with explained(folder), contextlib.closing(open_store(folder)) as catalog, catalog.snapshot():
         files = read_files(catalog)
         vectors = distinct_vectors(catalog, files, dim)
     return Comparison(folder, files, near_pairs(vectors, least, lambda rows: on_progress(rows, len(vectors))))

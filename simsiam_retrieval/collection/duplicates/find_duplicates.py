@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ...core.errors import UserError
 from ...images.page_paths import file_and_page
-from ..storage.catalog import Catalog, Item
+from ..storage.store import Store
+from ..types import Item
 from .follow_leaders import follow_leaders
 from .plain_pictures import without_plain
 
@@ -107,7 +108,7 @@ class Group(NamedTuple):
 
 
 def find_duplicates(
-    catalog: Catalog, dim: int, threshold: float | None, on_progress: Callable[[int, int], None]
+    catalog: Store, dim: int, threshold: float | None, on_progress: Callable[[int, int], None]
 ) -> list[list[Duplicate]]:
     """See :meth:`Collection.duplicates`; ``threshold`` None means equal bytes only."""
     with catalog.snapshot():
@@ -121,7 +122,7 @@ def find_duplicates(
     return describe(catalog, files, form_groups(files, followed))
 
 
-def distinct_vectors(catalog: Catalog, files: Files, dim: int) -> NDArray[np.float32]:
+def distinct_vectors(catalog: Store, files: Files, dim: int) -> NDArray[np.float32]:
     """The unit vectors of ``files.distinct``; zeros for pictures of one colour."""
     ids = files.ids[files.distinct]
     return without_plain(catalog, ids, catalog.vectors_of(ids, dim))
@@ -151,7 +152,7 @@ def form_groups(files: Files, followed: tuple[NDArray[np.int64], NDArray[np.floa
     return groups
 
 
-def describe(catalog: Catalog, files: Files, groups: Sequence[Group]) -> list[list[Duplicate]]:
+def describe(catalog: Store, files: Files, groups: Sequence[Group]) -> list[list[Duplicate]]:
     """The files of each group; without what an update has forgotten since, and groups that lost their best file."""
     with catalog.snapshot():
         items = catalog.items_by_id(int(files.ids[row]) for group in groups for row in group.rows)
@@ -172,7 +173,7 @@ def describe(catalog: Catalog, files: Files, groups: Sequence[Group]) -> list[li
     return described
 
 
-def read_files(catalog: Catalog) -> Files:
+def read_files(catalog: Store) -> Files:
     """All images, and which of them have equal bytes; each file is looked at, none is read."""
     ids: list[int] = []
     sizes: list[int] = []

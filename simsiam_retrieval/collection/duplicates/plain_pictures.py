@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ...images.decode import is_plain
-from ..storage.catalog import Catalog
+from ..storage.store import Store
 
 HEADER, BLOCK = 800, 2.0  # bytes that a plain JPEG has at most: once, and for each 8 x 8 block of a channel
 
 
-def without_plain(catalog: Catalog, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def without_plain(catalog: Store, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """``vectors`` (n, dim) of the images ``ids``, in place, with zeros for plain pictures: close to nothing.
 
     A plain picture is a duplicate of files with equal bytes alone. Only thumbnails that are small enough for a plain

@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 from ...core.atomic_files import replacing
 from ...core.errors import UserError
 from ..storage import shard_manifest
-from ..storage.catalog import FILE as CATALOG
-from ..storage.catalog import Catalog, explained
+from ..storage.catalog_file import FILE as CATALOG
+from ..storage.catalog_file import explained
 from ..storage.derived_files import load_arrays, save_arrays
-from ..storage.shard_catalog import Shard, ShardCatalog
+from ..storage.opening import open_to_build
+from ..storage.parquet_store import ParquetStore, Shard
 from ..storage.shard_file import FOLDER, ROW_GROUP, Places, read_facts, read_rows, read_vectors, shard_file, shard_names
 from ..storage.shard_reader import footer_identity, unit
 from ..storage.writer_lock import writing
@@ -96,9 +97,8 @@ def build(
     with contextlib.nullcontext() if locked else writing(folder, on_wait), explained(folder):
         try:
             if not (folder / CATALOG).exists():
-                ShardCatalog.create(folder, {"encoder": found.encoder, "dim": str(found.dim), "next": "1"}).close()
-            catalog = Catalog.open_to_write(folder)
-            assert isinstance(catalog, ShardCatalog)
+                ParquetStore.create(folder, {"encoder": found.encoder, "dim": str(found.dim), "next": "1"}).close()
+            catalog = open_to_build(folder)
             catalog.take_copied_labels()
             with contextlib.closing(catalog):
                 record_settings(catalog, kind, recall)
@@ -114,7 +114,7 @@ class _Build:
     """One build, by whoever holds the lock."""
 
     def __init__(
-        self, folder: Path, found: shard_manifest.Manifest, catalog: ShardCatalog, run: Run, on_progress: Progress
+        self, folder: Path, found: shard_manifest.Manifest, catalog: ParquetStore, run: Run, on_progress: Progress
     ) -> None:
         self.folder, self.manifest, self.catalog = folder, found, catalog
         self.run, self.on_progress = run, on_progress

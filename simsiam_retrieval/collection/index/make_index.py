@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.memory import free_memory
 from ..duplicates.find_duplicates import CALIBRATED
-from ..storage.catalog import Catalog
+from ..storage.store import Store
 from .index_types import KINDS, SHARDED_KINDS, check_kind, choose
 from .noise_level import COPY, Noise, measure_noise, sample
 from .tuning import Measured, check_recall, tune
@@ -31,12 +31,12 @@ class IndexSettings:
         check_recall(self.recall)
 
 
-def recorded_settings(catalog: Catalog) -> IndexSettings:
+def recorded_settings(catalog: Store) -> IndexSettings:
     """The collection's settings; the default ones where none were given."""
     return _settings(catalog, "index")
 
 
-def record_settings(catalog: Catalog, kind: str | None, recall: float | None) -> None:
+def record_settings(catalog: Store, kind: str | None, recall: float | None) -> None:
     """Keep settings for later updates, None for those that stay.
 
     Raises :class:`UserError` as :class:`IndexSettings` does.
@@ -48,12 +48,12 @@ def record_settings(catalog: Catalog, kind: str | None, recall: float | None) ->
         catalog.note("index", json.dumps(asdict(settings)))
 
 
-def is_outdated(catalog: Catalog) -> bool:
+def is_outdated(catalog: Store) -> bool:
     """Whether the settings changed since the index was made."""
     return _settings(catalog, "index made with") != recorded_settings(catalog)
 
 
-def _settings(catalog: Catalog, key: str) -> IndexSettings:
+def _settings(catalog: Store, key: str) -> IndexSettings:
     noted = catalog.noted_json(key)
     try:
         return IndexSettings(**noted) if noted else IndexSettings()
@@ -61,7 +61,7 @@ def _settings(catalog: Catalog, key: str) -> IndexSettings:
         raise sqlite3.DatabaseError(f"its setting {key!r} cannot be read") from None
 
 
-def measured(catalog: Catalog) -> Measured | None:
+def measured(catalog: Store) -> Measured | None:
     """What the index gave when it was measured; None for an exact one."""
     noted = catalog.noted_json("measured")
     try:
@@ -70,7 +70,7 @@ def measured(catalog: Catalog) -> Measured | None:
         raise sqlite3.DatabaseError("its setting 'measured' cannot be read") from None
 
 
-def alike_of(catalog: Catalog) -> float:
+def alike_of(catalog: Store) -> float:
     """The cosine of near-duplicates for the collection's encoder; that of copies where nobody calibrated it."""
     return CALIBRATED.get(catalog.meta("encoder"), COPY)
 
@@ -80,7 +80,7 @@ def noise_note(generation: int, noise: Noise | None) -> str:
     return json.dumps([generation, None, None] if noise is None else [generation, noise.typical, noise.base])
 
 
-def noted_noise(catalog: Catalog, generation: int) -> tuple[bool, Noise | None]:
+def noted_noise(catalog: Store, generation: int) -> tuple[bool, Noise | None]:
     """Whether this generation's noise level was worked out already, and that level."""
     match catalog.noted_json("noise"):
         case [int(of), None, None] if of == generation:
@@ -90,7 +90,7 @@ def noted_noise(catalog: Catalog, generation: int) -> tuple[bool, Noise | None]:
     return False, None  # another generation's, or noted by an older version
 
 
-def load_index(catalog: Catalog, generation: int) -> VectorIndex | None:
+def load_index(catalog: Store, generation: int) -> VectorIndex | None:
     """The saved index of a generation; None where it is missing, damaged, or not the file that was sealed.
 
     A collection of an older version has no seal until its next update that changes something, or ``--verify``.
@@ -103,12 +103,12 @@ def load_index(catalog: Catalog, generation: int) -> VectorIndex | None:
     return None
 
 
-def seal_index(catalog: Catalog, generation: int, seal: str) -> None:
+def seal_index(catalog: Store, generation: int, seal: str) -> None:
     """Note the hash of a generation's index file."""
     catalog.note(INDEX_SEAL, json.dumps([generation, seal]))
 
 
-def make_index(catalog: Catalog, dim: int, *, anew: bool = False) -> VectorIndex:
+def make_index(catalog: Store, dim: int, *, anew: bool = False) -> VectorIndex:
     """The index of the published generation, of the collection's type, saved.
 
     An older one is taken up where that is quicker, unless it shall be made ``anew``. Only for who holds the
@@ -140,7 +140,7 @@ def _alike(last: Measured, settings: IndexSettings, count: int) -> bool:
     return last.asked == settings.recall and abs(count - last.images) <= GROWN * last.images
 
 
-def _taken_up(catalog: Catalog, kind: str, dim: int) -> VectorIndex | None:
+def _taken_up(catalog: Store, kind: str, dim: int) -> VectorIndex | None:
     """The newest index there is, brought to the published generation; None where building anew is better."""
     old, ids = VectorIndex.load_newest(catalog.folder), catalog.ids()
     if old is None or old.faiss_index.d != dim or not old.can_become(kind, ids):

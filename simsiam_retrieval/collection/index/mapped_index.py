@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...core.atomic_files import replacing
 from ...core.errors import UserError
-from ..storage.catalog import Catalog
+from ..storage.store import Store
 from .index_types import LISTS_PER_ROOT, TRAINED_ON, inverted_lists, most_lists
 from .make_index import INDEX_SEAL
 from .vector_index import VectorIndex
@@ -162,6 +162,8 @@ def seals_of(index: faiss.IndexIVF, lists: Iterable[int]) -> NDArray[np.uint64]:
 class ShardIndex(VectorIndex):
     """Approximate inner-product search in mapped inverted lists. Many threads may search at once."""
 
+    mapped = True
+
     def __init__(self, index: faiss.IndexIVF, generation: int, seals: NDArray[np.uint64] | None = None) -> None:
         """``seals`` (lists,): as :func:`seals_of`; a list is compared when a search looks into it first."""
         super().__init__(index, generation)
@@ -252,7 +254,7 @@ def files_of(folder: Path, generation: int) -> tuple[Path, Path]:
     return folder / f"index-{generation}.{SUFFIX}", folder / f"index-{generation}.{LISTS}"
 
 
-def index_hash(catalog: Catalog, generation: int) -> str | None:
+def index_hash(catalog: Store, generation: int) -> str | None:
     """What a build noted of the file with the centroids; None where it noted nothing, as older versions did."""
     match catalog.noted_json(INDEX_SEAL):
         case [int(of), str(found), str()] if of == generation:

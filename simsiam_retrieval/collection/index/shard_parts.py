@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ...core.errors import UserError
 from ..storage.derived_files import load_arrays, save_arrays
-from ..storage.shard_catalog import Shard
+from ..storage.parquet_store import Shard
 from ..storage.shard_file import Places, read_places, shard_file
 from ..storage.shard_reader import footer_identity, unit
 from . import mapped_index

@@ -18,6 +18,7 @@ faiss.cvar.distance_compute_blas_query_bs = 1024
 faiss.cvar.distance_compute_blas_database_bs = 8192  # times 1024 queries: 32 MB
 
 ROUNDING = 1e-6  # scores of equal vectors differ by less
+RESCORED = 4  # times as many candidates are compared again where an index holds rounded vectors
 EQUALISED = 20_000  # candidates that are compared again, at most
 
 _NAME = re.compile(r"index-(\d+)\.faiss")
@@ -25,6 +26,8 @@ _NAME = re.compile(r"index-(\d+)\.faiss")
 
 class VectorIndex:
     """Inner-product search over unit vectors, exact or approximate. CPU FAISS: many threads may search at once."""
+
+    mapped = False  # whether its lists stay on the disk, and a search in it takes a filter
 
     def __init__(self, index: faiss.Index, generation: int) -> None:
         self._index = index
@@ -124,6 +127,11 @@ class VectorIndex:
     def rounded(self) -> bool:
         """Whether it holds vectors of fewer bits, so that scores have to be worked out again."""
         return self.kind in ("float16", "ivf-sq8", "ivf-pq")
+
+    @property
+    def rescored(self) -> int:
+        """How many times as many candidates are to be compared again with their vectors."""
+        return RESCORED if self.rounded else 1
 
     @property
     def ids(self) -> NDArray[np.int64]:

@@ -12,8 +12,7 @@ from ...core.paths import absolute
 from ...core.text import printable
 from ...images.decode import read_image
 from ..collection import Collection, Query
-from ..storage.catalog import Item
-from .searcher import Hit
+from ..types import Hit, Item
 
 TILE, GAP, CAPTION = 180, 14, 40  # pixels
 COLUMNS = 6  # results a line

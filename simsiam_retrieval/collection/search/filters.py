@@ -14,7 +14,7 @@ from ...core.errors import UserError
 from ...core.paths import absolute
 from ...core.text import one_spelling
 from ...images.measures import NUMBERS, Measures
-from ..storage.catalog import Item
+from ..types import Item
 
 
 class Range(NamedTuple):

@@ -5,7 +5,7 @@ import html
 from collections.abc import Callable, Iterable
 
 from ...core.text import printable
-from .searcher import Hit
+from ..types import Hit
 
 SHOWN = 50  # results that a notebook draws
 SIDE = 140  # pixels of a drawn picture's longer side

@@ -3,45 +3,33 @@
 import sqlite3
 import threading
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..index.gpu_index import placed
-from ..index.make_index import alike_of, load_index, noted_noise
+from ..index.make_index import alike_of, noted_noise
+from ..index.mapped_index import DamagedLists
 from ..index.noise_level import COPY, SAMPLE, Noise, measure_noise
+from ..index.saved_index import saved_index
 from ..index.vector_index import VectorIndex
-from ..storage.catalog import Catalog, Item, explained
+from ..storage.catalog_file import explained
+from ..storage.store import Capability, Store, can, require
+from ..types import Hit, Item
 from .filters import Filter
 
-RESCORED = 4  # times as many candidates are compared again where the index holds rounded vectors
+EXACT_UP_TO = 100_000  # images that a filter leaves; of more a mapped index finds the nearest, and might miss one
 CHECKED = 1_000  # rows that one search compares with their checksums, at most
 BLOCK = 65_536  # vectors read at a time for an exact search past the index
 
 
-class Hit(NamedTuple):
-    """One search result."""
-
-    rank: int  # from 1
-    score: float  # cosine similarity, in [-1, 1]
-    item: Item
-    above_noise: bool | None = None  # whether more alike than chance makes images of this collection; None: unknown
-    noise_level: float | None = None  # what the score must exceed for that; of the query
-
-    @property
-    def path(self) -> Path:
-        return self.item.path
-
-
 class Searcher:
-    """Search for unit vectors in one collection. Many threads may share it; ``lock`` guards ``catalog``."""
+    """Search for unit vectors in one collection. Many threads may share it; ``lock`` guards ``store``."""
 
     def __init__(
-        self, catalog: Catalog, dim: int, lock: threading.RLock, device: str = "cpu", *, float16: bool = False
+        self, store: Store, dim: int, lock: threading.RLock, device: str = "cpu", *, float16: bool = False
     ) -> None:
-        self._catalog = catalog
+        self._store = store
         self._device = device
         self._float16 = float16
         self._dim = dim
@@ -56,10 +44,10 @@ class Searcher:
         with self._lock:
             self._index = placed(index, self._device, float16=self._float16)
 
-    def read_from(self, catalog: Catalog) -> None:
+    def read_from(self, store: Store) -> None:
         """Go on with another connection to the same collection."""
         with self._lock:
-            self._catalog, self._index, self._distrusted = catalog, None, -1
+            self._store, self._index, self._distrusted = store, None, -1
 
     def nearest(
         self,
@@ -79,10 +67,10 @@ class Searcher:
             if not _sound(index, scores, ids, k + len(without), among):
                 self._distrust(index)
                 continue
-            with self._lock, explained(self._catalog.folder):
+            with self._lock, explained(self._store.folder):
                 found = np.unique(ids[ids >= 0]).tolist()
-                items = self._catalog.items_by_id(found)
-                if self._catalog.generation() == index.generation:
+                items = self._store.items_by_id(found)
+                if self._store.generation() == index.generation:
                     self._check_rows(found, index.generation)
                     break  # else an update came between: its state, not a mixture
         return [
@@ -92,8 +80,8 @@ class Searcher:
 
     def _distrust(self, index: VectorIndex) -> None:
         """Take the index from the catalog's vectors instead; raises :class:`UserError` where that was done already."""
-        with self._lock, explained(self._catalog.folder):
-            if self._catalog.generation() != index.generation:
+        with self._lock, explained(self._store.folder):
+            if self._store.generation() != index.generation:
                 return  # an update came between
             if self._distrusted == index.generation:
                 raise sqlite3.DatabaseError("a stored vector is not finite")
@@ -104,51 +92,54 @@ class Searcher:
         if self._checked[0] != generation:
             self._checked = generation, set()
         new = [id_ for id_ in ids if id_ not in self._checked[1]][:CHECKED]
-        self._catalog.check_rows(new)
+        self._store.check_rows(new)
         self._checked[1].update(new)
 
     def noise_level(self) -> float | None:
         """The level of a typical image of the published state; None where its images are too few to tell."""
-        with self._lock, explained(self._catalog.folder), self._catalog.snapshot():
-            found, noise = noted_noise(self._catalog, self._catalog.generation())
+        with self._lock, explained(self._store.folder), self._store.snapshot():
+            found, noise = noted_noise(self._store, self._store.generation())
             noise = noise if found else self._measured()[0]
             return None if noise is None else noise.typical
 
     def noise_levels(self, queries: NDArray[np.float32]) -> list[float | None]:
         """The level of each of the unit ``queries`` (n, dim); None where the images are too few to tell."""
-        with self._lock, explained(self._catalog.folder), self._catalog.snapshot():
+        with self._lock, explained(self._store.folder), self._store.snapshot():
             noise, vectors = self._measured()
         return [None] * len(queries) if noise is None else noise.levels(queries, vectors).tolist()
 
     def _measured(self) -> tuple[Noise | None, NDArray[np.float32]]:
         """The published state's noise and the vectors of its sample; within a snapshot."""
-        generation = self._catalog.generation()
+        generation = self._store.generation()
         if self._noise is None or self._noise[0] != generation:
-            found, noise = noted_noise(self._catalog, generation)
+            found, noise = noted_noise(self._store, generation)
             vectors = np.zeros((0, self._dim), np.float32)
             if noise is not None or not found:
-                vectors = self._catalog.vectors_of(self._catalog.sampled_ids(SAMPLE), self._dim)
+                vectors = self._store.vectors_of(self._store.sampled_ids(SAMPLE), self._dim)
             if not found:
-                noise = measure_noise(vectors, alike_of(self._catalog))
+                noise = measure_noise(vectors, alike_of(self._store))
             self._noise = generation, noise, vectors
         return self._noise[1:]
 
     def _state(self, where: Filter | None) -> tuple[VectorIndex, NDArray[np.int64] | None]:
-        with self._lock, explained(self._catalog.folder):
-            return self.index(), self._among(where) if where else None
-
-    def _among(self, where: Filter) -> NDArray[np.int64]:
-        measures = self._catalog.measures() if where.measures else None
-        return np.array(where.among(self._catalog.items(), self._catalog.labels(), measures), np.int64)
+        with self._lock, explained(self._store.folder):
+            return self.index(), self._store.ids_where(where) if where else None
 
     def index(self) -> VectorIndex:
-        """The index of the published generation: the one in memory, the file, or else an exact one, made now."""
-        with self._lock, explained(self._catalog.folder):
-            generation = self._catalog.generation()
-            if self._index is None or self._index.generation != generation:
-                found = load_index(self._catalog, generation) if self._distrusted != generation else None
-                if found is None or not found.holds(self._catalog.ids(), self._dim):
-                    generation, ids, vectors = self._catalog.vectors(self._dim)
+        """The index of the published generation: the one in memory, the file, or else an exact one, made now.
+
+        Raises :class:`UserError` where there is none and the store is too large to make one in memory.
+        """
+        with self._lock, explained(self._store.folder):
+            while self._index is None or self._index.generation != self._store.generation():
+                generation = self._store.generation()
+                found = saved_index(self._store, generation, self._dim) if self._distrusted != generation else None
+                if found is None and generation != self._store.generation():
+                    continue  # an update was published meanwhile, and took that index away
+                if found is None:
+                    if self._store.count() and not can(self._store, Capability.EXACT_INDEX):
+                        require(self._store, Capability.EXACT_INDEX)
+                    generation, ids, vectors = self._store.vectors(self._dim)
                     found = VectorIndex.build(ids, vectors, generation)
                 self._index = placed(found, self._device, float16=self._float16)
             return self._index
@@ -156,11 +147,20 @@ class Searcher:
     def _scores(
         self, index: VectorIndex, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        if among is not None and len(among) <= EXACT_UP_TO and index.mapped:
+            return self._exactly(queries, k, among)
         if index.exact:
             return index.search(queries, k, among)
+        if index.mapped:
+            try:
+                scores, ids = index.search(queries, k * index.rescored, among)
+            except DamagedLists:
+                require(self._store, Capability.EXACT_INDEX)
+                raise
+            return self._rescored(queries, ids, k) if index.rounded else (scores, ids)
         if among is not None:  # an approximate index would miss some, or most where few are left
             return self._exactly(queries, k, among)
-        scores, ids = index.search(queries, k * (RESCORED if index.rounded else 1))
+        scores, ids = index.search(queries, k * index.rescored)
         if (ids < 0).any():  # fewer than there are: the lists that were looked into are short
             return self._exactly(queries, k, np.sort(index.ids))
         return self._rescored(queries, ids, k) if index.rounded else (scores, ids)
@@ -195,9 +195,8 @@ class Searcher:
 
     def _vectors_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Those of ``ids`` (n,), ascending, that are still there, and their vectors."""
-        with self._lock, explained(self._catalog.folder), self._catalog.snapshot():
-            there = ids[np.isin(ids, self._catalog.ids(), assume_unique=True)]
-            return there, self._catalog.vectors_of(there, self._dim)
+        with self._lock, explained(self._store.folder), self._store.snapshot():
+            return self._store.vectors_there(ids, self._dim)
 
 
 def _sound(

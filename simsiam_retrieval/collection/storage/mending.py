@@ -17,9 +17,9 @@ from ...core.errors import UserError
 from ...core.text import printable
 from ...encoder.onnx_encoder import Encoder
 from . import checksums, label_copy, measure_table, schema, sealing
-from .catalog import FILE, LOCK_SECONDS
+from .catalog_file import FILE, LOCK_SECONDS
 from .finding import Finding
-from .shard_catalog import ShardCatalog
+from .parquet_store import ParquetStore
 from .shard_manifest import is_sharded, mend_manifest
 from .writer_lock import writing
 
@@ -95,7 +95,7 @@ def _mended(folder: Path) -> list[Finding]:
             db.execute("BEGIN IMMEDIATE")
             found += [*_settings(db, folder), *_roots(db, folder), *_labels(db, folder)]
         if is_sharded(folder):
-            ShardCatalog(folder, db).check_shards()
+            ParquetStore(folder, db).check_shards()
         return found
 
 

@@ -31,6 +31,43 @@ CREATE TABLE thumbnails (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CAS
 CREATE TABLE roots (path PRIMARY KEY) WITHOUT ROWID;
 {LABELS}
 """
+SHARD_TABLES = f"""
+{META}
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY,         -- first of its shard + row
+    path NOT NULL,                  -- text; bytes where a name is not UTF-8
+    size INTEGER NOT NULL,          -- bytes
+    mtime_ns INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    error TEXT,                     -- why there is no vector, or NULL
+    digest BLOB,                    -- SHA-256 of the file's bytes
+    width INTEGER, height INTEGER,  -- pixels, upright
+    format TEXT,
+    taken TEXT                      -- YYYY-MM-DDTHH:MM:SS by the camera's clock, or NULL
+);
+CREATE INDEX items_path ON items (path);
+CREATE INDEX items_failed ON items (path) WHERE error IS NOT NULL;
+CREATE TABLE shards (
+    first INTEGER PRIMARY KEY,      -- id of its first row
+    name TEXT NOT NULL,
+    identity TEXT NOT NULL,         -- of its footer
+    rows INTEGER NOT NULL,
+    images INTEGER,                 -- rows with a vector; NULL until its rows are in
+    source TEXT NOT NULL,           -- what was named to be indexed
+    part INTEGER NOT NULL,          -- which partial index it goes into
+    generation INTEGER NOT NULL
+);
+CREATE TABLE row_groups (
+    first INTEGER PRIMARY KEY,      -- id of its first row
+    rows INTEGER NOT NULL,
+    shard INTEGER NOT NULL,         -- its first id
+    vectors_at INTEGER NOT NULL,    -- byte of the first vector
+    thumbnails_at INTEGER NOT NULL,
+    thumbnails BLOB NOT NULL        -- uint32 offset and bytes of each
+);
+CREATE TABLE roots (path PRIMARY KEY) WITHOUT ROWID;
+{LABELS}
+"""
 # labels belong to content: a file that is moved, or forgotten and found again, keeps its own
 
 _STEPS = {

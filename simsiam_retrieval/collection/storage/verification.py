@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..index.vector_index import VectorIndex
-from .catalog import Catalog
 from .finding import Finding
+from .sqlite_store import SqliteStore
 
 UNIT = 1e-3  # a stored vector's length may differ from 1 by this; float32 sums are far closer
 ROUNDED = 0.999  # cosine at least, between a vector and its 8-bit or 16-bit version
@@ -26,7 +26,7 @@ CHANGED = "what is stored of it does not fit its checksum"
 
 
 def damaged_items(
-    catalog: Catalog, dim: int, index: VectorIndex | None, *, believed: bool = True
+    catalog: SqliteStore, dim: int, index: VectorIndex | None, *, believed: bool = True
 ) -> tuple[list[Finding], int]:
     """Images whose row, vector or thumbnail cannot be right; and how many vectors only the FAISS file has wrong.
 
@@ -102,7 +102,7 @@ def _is_jpeg(content: bytes | None) -> bool:
     return isinstance(content, bytes) and content.startswith(b"\xff\xd8") and content.endswith(b"\xff\xd9")
 
 
-def index_problem(index: VectorIndex | None, catalog: Catalog, dim: int) -> str | None:
+def index_problem(index: VectorIndex | None, catalog: SqliteStore, dim: int) -> str | None:
     """What is wrong with the FAISS file of the published generation, or None."""
     if index is None:
         return "missing or cannot be read"

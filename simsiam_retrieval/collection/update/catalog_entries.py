@@ -8,7 +8,7 @@ from ...encoder.onnx_encoder import Encoder
 from ...images.file_facts import facts
 from ...images.files import ImageFile
 from ...images.reading import Reading
-from ..storage.catalog import RETRY, Entry
+from ..types import RETRY, Entry
 
 BATCH_SECONDS = 1.0  # what a crash may cost
 BATCH_ENTRIES = 2048  # about 30 MB

@@ -9,7 +9,8 @@ from pathlib import Path
 from ...core.errors import UserError
 from ...images.files import ImageFile, Listing
 from ...images.page_paths import content_digest
-from ..storage.catalog import Catalog, Content, Known
+from ..storage.sqlite_store import SqliteStore
+from ..types import Content, Known
 from .patterns import Patterns, Selection
 
 FEW = 20  # images; to forget so many needs no second word
@@ -49,7 +50,7 @@ class Plan:
 
 
 def make_plan(
-    catalog: Catalog,
+    catalog: SqliteStore,
     roots: Sequence[Path],
     listing: Listing,
     selection: Selection,
@@ -132,7 +133,7 @@ def named(roots: Sequence[Path]) -> str:
 class KnownContent:
     """Files found again by their content, under another name or time: their vectors need not be computed again."""
 
-    def __init__(self, catalog: Catalog, todo: Iterable[ImageFile]) -> None:
+    def __init__(self, catalog: SqliteStore, todo: Iterable[ImageFile]) -> None:
         sizes = {file.size for file in todo}
         self._by_digest: dict[bytes, Content] = {}
         self._sizes: set[int] = set()

@@ -20,7 +20,7 @@ import simsiam_retrieval.collection.index.shard_parts as parts
 from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.collection.index.build_shard_index import build
 from simsiam_retrieval.collection.index.shard_workers import pooled
-from simsiam_retrieval.collection.sharded_collection import ShardedCollection
+from simsiam_retrieval.collection.storage.parquet_store import ParquetStore
 from simsiam_retrieval.collection.storage.shard_file import ShardRow, shard_file, shard_names
 from simsiam_retrieval.collection.storage.writer_lock import writing
 from tests.support.sharded_collections import BROKEN, DIM, generated_rows, prepared, rounded, unit_vectors, write_rows
@@ -190,8 +190,8 @@ def test_shards_that_are_gone_leave(folder) -> None:
     build(folder)
     names = shard_names(folder)
     with Collection.open(folder) as reader:
-        assert isinstance(reader, ShardedCollection)
-        [leaving] = [shard.name for shard in reader._catalog.shards() if shard.rows == SIZES[1]]
+        assert isinstance(reader._store, ParquetStore)
+        [leaving] = [shard.name for shard in reader._store.shards() if shard.rows == SIZES[1]]
         calls: list[parts.PartTask] = []
         built = build(folder, shards=[name for name in names if name != leaving], run=counting(calls))
         assert (built.gone_shards, built.images) == (1, 4554 - 693) and len(calls) == 1
@@ -238,8 +238,6 @@ def test_a_killed_build_is_invisible_and_goes_on(folder, undisturbed, stage, at)
 
 
 def test_a_kill_between_index_and_publication(folder, monkeypatch) -> None:
-    from simsiam_retrieval.collection.storage.shard_catalog import ShardCatalog
-
     build(folder)
     before = found(folder, unit_vectors(5, 4))
     write_rows(folder, prepared(folder), 9, generated_rows(9, 1000))
@@ -248,7 +246,7 @@ def test_a_kill_between_index_and_publication(folder, monkeypatch) -> None:
         def killed(*_: object) -> None:
             raise Killed
 
-        patch.setattr(ShardCatalog, "publish_shards", killed)
+        patch.setattr(ParquetStore, "publish_shards", killed)
         with pytest.raises(Killed):
             build(folder)
     assert found(folder, unit_vectors(5, 4)) == before

@@ -8,7 +8,7 @@ import pytest
 
 from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.collection.search.filters import Filter
-from simsiam_retrieval.collection.storage.catalog import Item
+from simsiam_retrieval.collection.types import Item
 from tests.support.small_encoder import paint, small_encoder
 
 

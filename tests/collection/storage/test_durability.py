@@ -15,7 +15,7 @@ from PIL import Image
 
 from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.collection.storage import checksums, label_copy, sealing
-from simsiam_retrieval.collection.storage.catalog import Catalog
+from simsiam_retrieval.collection.storage.sqlite_store import SqliteStore
 from simsiam_retrieval.collection.storage.writer_lock import writing
 from simsiam_retrieval.collection.update import planning
 from simsiam_retrieval.collection.update.index_folders import index_folders
@@ -101,7 +101,7 @@ def test_a_catalog_is_made_without_a_journal_beside_it(tmp_path, monkeypatch):
     """A kill while it is made leaves one unfinished file at most."""
     seen: list[str] = []
     monkeypatch.setattr(sealing, "seal_roots", lambda db: seen.extend(path.name for path in tmp_path.iterdir()))
-    Catalog.create(tmp_path, {"encoder": "x", "dim": "1"}).close()
+    SqliteStore.create(tmp_path, {"encoder": "x", "dim": "1"}).close()
     assert seen and not [name for name in seen if "journal" in name]
 
 
@@ -377,7 +377,7 @@ def test_labels_outlive_a_deleted_catalog(labelled, folder, encoder):
 
 def test_a_journal_in_a_folder_that_cannot_be_written(collection, unprivileged, open_folder):
     """What is left of a killed update must be undone first; the message says so."""
-    from simsiam_retrieval.collection.storage.catalog import explained
+    from simsiam_retrieval.collection.storage.catalog_file import explained
 
     (open_folder / "catalog.sqlite-journal").touch()
     with pytest.raises(UserError, match="an update was interrupted"), explained(open_folder):

@@ -1,5 +1,6 @@
 """What of a folder is indexed: trash and system folders, links, sidecars, kinds that are not read, moved libraries."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from simsiam_retrieval import Collection, UserError
+from simsiam_retrieval.collection.storage.opening import open_to_update
 from simsiam_retrieval.images.files import list_images
 from tests.support.commands import refused
 from tests.support.small_encoder import contents, names, paint, small_encoder, summary
@@ -192,7 +194,8 @@ def test_reread_finds_what_no_time_tells(bitmap: tuple[Collection, Path], monkey
     turn(file, keep=file.stat())
     listed = list_images([file.parent])
     ctime = listed.images[0].ctime_ns
-    collection._catalog.note_change_times(listed.images)
+    with contextlib.closing(open_to_update(collection.folder)) as store:
+        store.note_change_times(listed.images)
     assert ctime > 0
     assert summary(collection.update(workers=0)) == (0, 0, 0, 1)
     assert summary(collection.update(workers=0, reread=True)) == (0, 1, 0, 1)
@@ -200,8 +203,9 @@ def test_reread_finds_what_no_time_tells(bitmap: tuple[Collection, Path], monkey
 
 def test_a_collection_of_an_older_version_learns_the_change_times(bitmap: tuple[Collection, Path]) -> None:
     collection, file = bitmap
-    collection._catalog._db.execute("DROP TABLE change_times")
-    collection._catalog._db.commit()
+    with contextlib.closing(open_to_update(collection.folder)) as store:
+        store._db.execute("DROP TABLE change_times")
+        store._db.commit()
     assert summary(collection.update(workers=0)) == (0, 0, 0, 1)
     turn(file, keep=file.stat())
     assert summary(collection.update(workers=0)) == (0, 1, 0, 1)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import simsiam_retrieval.collection.collection as collection_module
+import simsiam_retrieval.collection.update.run_update as run_update
 from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.images.files import list_images
 from tests.support.commands import refused
@@ -45,13 +45,13 @@ def collection(folder: Path, tmp_path: Path) -> Collection:
 def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were embedded, as they were."""
     seen: list[str] = []
-    embed_files = collection_module.embed_files
+    embed_files = run_update.embed_files
 
     def counting(files, *args, **kwargs):
         seen.extend(file.path.name for file in files)
         return embed_files(files, *args, **kwargs)
 
-    monkeypatch.setattr(collection_module, "embed_files", counting)
+    monkeypatch.setattr(run_update, "embed_files", counting)
     return seen
 
 

@@ -1,4 +1,4 @@
-"""The catalog of a sharded collection: paths, sizes, dates and reasons in SQLite; vectors and thumbnails in the shards.
+"""The store of a sharded collection: paths, sizes, dates and reasons in SQLite; vectors and thumbnails in the shards.
 
 The same file and the same columns as a plain collection's, so that listing, filters, duplicates and status are the same
 code. An item's id is the first id of its shard plus its row; ids are never given twice. What is missing here is only
@@ -9,10 +9,10 @@ import itertools
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,57 +20,19 @@ from numpy.typing import NDArray
 from ...core.errors import UserError
 from ..index.index_types import SHARDED_KINDS
 from ..search.filters import Filter
+from ..types import Item
 from . import checksums, row_seals, schema, sealing
-from .catalog import Catalog, Item
+from .catalog import Catalog
+from .catalog_file import PUBLISHED, VISIBLE
 from .shard_file import Places
 from .shard_reader import ShardReader, unit
-
-TABLES = f"""
-{schema.META}
-CREATE TABLE items (
-    id INTEGER PRIMARY KEY,         -- first of its shard + row
-    path NOT NULL,                  -- text; bytes where a name is not UTF-8
-    size INTEGER NOT NULL,          -- bytes
-    mtime_ns INTEGER NOT NULL,
-    generation INTEGER NOT NULL,
-    error TEXT,                     -- why there is no vector, or NULL
-    digest BLOB,                    -- SHA-256 of the file's bytes
-    width INTEGER, height INTEGER,  -- pixels, upright
-    format TEXT,
-    taken TEXT                      -- YYYY-MM-DDTHH:MM:SS by the camera's clock, or NULL
-);
-CREATE INDEX items_path ON items (path);
-CREATE INDEX items_failed ON items (path) WHERE error IS NOT NULL;
-CREATE TABLE shards (
-    first INTEGER PRIMARY KEY,      -- id of its first row
-    name TEXT NOT NULL,
-    identity TEXT NOT NULL,         -- of its footer
-    rows INTEGER NOT NULL,
-    images INTEGER,                 -- rows with a vector; NULL until its rows are in
-    source TEXT NOT NULL,           -- what was named to be indexed
-    part INTEGER NOT NULL,          -- which partial index it goes into
-    generation INTEGER NOT NULL
-);
-CREATE TABLE row_groups (
-    first INTEGER PRIMARY KEY,      -- id of its first row
-    rows INTEGER NOT NULL,
-    shard INTEGER NOT NULL,         -- its first id
-    vectors_at INTEGER NOT NULL,    -- byte of the first vector
-    thumbnails_at INTEGER NOT NULL,
-    thumbnails BLOB NOT NULL        -- uint32 offset and bytes of each
-);
-CREATE TABLE roots (path PRIMARY KEY) WITHOUT ROWID;
-{schema.LABELS}
-"""
+from .store import LARGE, Capability
 
 # made by the build that needs it, as ``row_seals`` is
 LIST_SEALS = "CREATE TABLE IF NOT EXISTS list_seals (generation INTEGER PRIMARY KEY, seals BLOB NOT NULL)"
 SHARDS_SEAL = "shards seal"  # setting: a checksum of the table of published shards
 _GROUP_OF = "SELECT first, rows FROM row_groups WHERE first <= ? ORDER BY first DESC LIMIT 1"
 BATCH = 4096  # items that a filter looks at together
-
-_PUBLISHED = "generation <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation')"
-_VISIBLE = f"error IS NULL AND {_PUBLISHED}"
 
 
 @dataclass(frozen=True)
@@ -92,10 +54,12 @@ class Shard:
         return self.first + max(1, self.rows)
 
 
-class ShardCatalog(Catalog):
-    """Access to the catalog of a sharded collection. One thread at a time."""
+class ParquetStore(Catalog):
+    """The catalog of a sharded collection and its shards. One thread at a time."""
 
-    tables, index_kinds = TABLES, SHARDED_KINDS
+    tables = schema.SHARD_TABLES
+    index_kinds: ClassVar[tuple[str, ...]] = SHARDED_KINDS
+    capabilities: ClassVar[Mapping[Capability, int | None]] = LARGE
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         super().__init__(folder, connection)
@@ -115,10 +79,10 @@ class ShardCatalog(Catalog):
 
     def count(self) -> int:
         self._check_shards_once()
-        return self._db.execute(f"SELECT coalesce(sum(images), 0) FROM shards WHERE {_PUBLISHED}").fetchone()[0]
+        return self._db.execute(f"SELECT coalesce(sum(images), 0) FROM shards WHERE {PUBLISHED}").fetchone()[0]
 
     def waiting(self) -> int:
-        query = f"SELECT coalesce(sum(rows), 0) FROM shards WHERE NOT {_PUBLISHED}"
+        query = f"SELECT coalesce(sum(rows), 0) FROM shards WHERE NOT {PUBLISHED}"
         return self._db.execute(query).fetchone()[0]
 
     def shards(self) -> list[Shard]:
@@ -131,12 +95,12 @@ class ShardCatalog(Catalog):
 
     def images_of_sources(self) -> dict[str, int]:
         """What was named to be indexed -> images."""
-        query = f"SELECT source, sum(images) FROM shards WHERE source <> '' AND {_PUBLISHED} GROUP BY source"
+        query = f"SELECT source, sum(images) FROM shards WHERE source <> '' AND {PUBLISHED} GROUP BY source"
         return dict(self._db.execute(query).fetchall())
 
     def items(self, limit: int = -1, offset: int = 0) -> Iterator[Item]:
         """Usable images in the order of ids: of the shards, and within them of the rows. Any offset is near."""
-        query = f"SELECT first, images FROM shards WHERE images > 0 AND {_PUBLISHED} ORDER BY first"
+        query = f"SELECT first, images FROM shards WHERE images > 0 AND {PUBLISHED} ORDER BY first"
         start = 0
         for first, images in self._db.execute(query).fetchall() if offset else ():
             start = first
@@ -146,7 +110,7 @@ class ShardCatalog(Catalog):
         else:
             if offset:
                 return
-        yield from self._found(f"id >= ? AND {_VISIBLE} ORDER BY id LIMIT ? OFFSET ?", [start, limit, offset])
+        yield from self._found(f"id >= ? AND {VISIBLE} ORDER BY id LIMIT ? OFFSET ?", [start, limit, offset])
 
     def items_where(self, where: Filter) -> Iterator[Item]:
         """Usable images that a filter lets through, in the order of ids."""
@@ -155,7 +119,7 @@ class ShardCatalog(Catalog):
             found: Iterator[Item] = iter(self.items_by_id(sorted(where.ids)).values())
         else:
             conditions, values = _narrowed(where)
-            found = self._found(" AND ".join([*conditions, f"{_VISIBLE} ORDER BY id"]), values)
+            found = self._found(" AND ".join([*conditions, f"{VISIBLE} ORDER BY id"]), values)
         while batch := list(itertools.islice(found, BATCH)):
             wanted = set(where.among(batch, labels))
             yield from (item for item in batch if item.id in wanted)
@@ -170,6 +134,10 @@ class ShardCatalog(Catalog):
 
     def sampled_ids(self, count: int) -> NDArray[np.int64]:
         return self.sample_of([shard for shard in self.shards() if shard.generation <= self.generation()], count)
+
+    def sampled_items(self, count: int) -> list[Item]:
+        """Up to ``count`` usable images, drawn at random, in the order of ids."""
+        return list(self.items_by_id(self.sampled_ids(count).tolist()).values())
 
     def sample_of(self, shards: Sequence[Shard], count: int) -> NDArray[np.int64]:
         """Ids of ``count`` images of these shards drawn at random, or of all if there are fewer; ascending."""
@@ -199,7 +167,7 @@ class ShardCatalog(Catalog):
         yield from map(self.item_of_row, self._db.execute(query, list(values)))
 
     def check_rows(self, ids: Iterable[int]) -> None:
-        query = f"SELECT {row_seals.FACTS} FROM items WHERE id = ? AND {_VISIBLE}"
+        query = f"SELECT {row_seals.FACTS} FROM items WHERE id = ? AND {VISIBLE}"
         seals: dict[int, NDArray[np.void] | None] = {}
         for id_ in ids:
             group = self._db.execute(_GROUP_OF, [id_]).fetchone()
@@ -235,6 +203,7 @@ class ShardCatalog(Catalog):
 
     def vectors_there(self, ids: NDArray[np.int64], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Those of ``ids`` (n,), ascending and each once, that have a vector, and these (m, dim)."""
+        ids = ids[ids >= 0]  # -1 stands for a result that was not found
         matrix = np.zeros((len(ids), dim), np.float32)
         at = 0
         query = (
@@ -293,6 +262,16 @@ class ShardCatalog(Catalog):
     def _has(self, table: str) -> bool:
         query = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?)"
         return bool(self._db.execute(query, [table]).fetchone()[0])
+
+    def thumbnail_lengths(self) -> Iterator[tuple[int, int, int, int]]:
+        """Id, width and height of each image with a thumbnail, and the thumbnail's length in bytes."""
+        groups = self._db.execute("SELECT first, rows, thumbnails FROM row_groups ORDER BY first").fetchall()
+        for first, rows, places in groups:
+            lengths = np.frombuffer(places, "<u4").reshape(-1, 2)[:, 1].tolist()
+            query = f"SELECT id, width, height FROM items WHERE id >= ? AND id < ? AND {VISIBLE} ORDER BY id"
+            for id_, width, height in self._db.execute(query, [first, first + rows]):
+                if length := lengths[id_ - first]:
+                    yield id_, width, height, length
 
     # -- building
 
@@ -391,7 +370,7 @@ class ShardCatalog(Catalog):
 
     def _of_shards(self) -> str:
         names = "first, name, identity, rows, images, source, generation"  # the next build may change the part
-        rows = self._db.execute(f"SELECT {names} FROM shards WHERE {_PUBLISHED} ORDER BY first")
+        rows = self._db.execute(f"SELECT {names} FROM shards WHERE {PUBLISHED} ORDER BY first")
         return checksums.row_checksum(*(value for row in rows for value in row)).hex()
 
     def differing_rows(self, shard: Shard, rows: Iterable[dict[str, Any]], places: Sequence[Places]) -> int:

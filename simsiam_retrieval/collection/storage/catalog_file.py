@@ -1,0 +1,67 @@
+"""The file ``catalog.sqlite``: opening it, paths in it, and its errors in words."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...core.errors import UserError
+from . import checksums
+
+FILE = "catalog.sqlite"
+LOCK_SECONDS = 60  # a commit waits this long for readers to finish, and they for it
+
+# conditions on rows of items: part of the published state, and with a usable image
+PUBLISHED = "generation <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'generation')"
+VISIBLE = f"error IS NULL AND {PUBLISHED}"
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn SQLite's errors into one line for the user."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of text that is none any more
+        text = str(error)
+        if "full" in text or "disk I/O" in text:
+            raise UserError(
+                f"{folder}: the disk is full or fails ({text}); nothing that was committed is lost; "
+                "make room, run again"
+            ) from None
+        if "readonly" in text or "unable to open" in text:
+            if (folder / f"{FILE}-journal").exists():
+                raise UserError(
+                    f"{folder}: an update was interrupted, and undoing its last step needs permission to write there; "
+                    "run any command as somebody who may, or copy the whole folder and use the copy"
+                ) from None
+            raise UserError(f"{folder}: no permission to write there") from None
+        if "locked" in text:
+            raise UserError(f"{folder}: another program holds the catalog; try again when it is done") from None
+        raise UserError(
+            f"{folder / FILE}: damaged ({text}); mend it: "
+            f"python -m simsiam_retrieval.index --verify --collection {folder}"
+        ) from None
+
+
+def connect(folder: Path) -> sqlite3.Connection:
+    # SQLite's rollback journal, not WAL: readers then need no permission to write, nor files beside the catalog
+    connection = sqlite3.connect(folder / FILE, timeout=LOCK_SECONDS, check_same_thread=False)
+    connection.execute("PRAGMA foreign_keys = ON")
+    checksums.add_function(connection)
+    return connection
+
+
+def stored_path(path: Path) -> str | bytes:
+    raw = os.fsencode(path)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def path_of(stored: str | bytes) -> Path:
+    if not isinstance(stored, str | bytes):
+        raise sqlite3.DatabaseError("a stored path is no text")
+    # through bytes: in a locale that is not UTF-8 Python's names are not the stored text
+    return Path(os.fsdecode(stored.encode() if isinstance(stored, str) else stored))

@@ -1,0 +1,199 @@
+"""Reading a store whose vectors and thumbnails lie in the catalog itself."""
+
+import json
+import sqlite3
+from collections.abc import Container, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..index.noise_level import sample
+from ..search.filters import Filter
+from ..types import Content, Item, Known
+from ..update.patterns import Selection
+from . import checksums, sealing
+from .catalog import Catalog
+from .catalog_file import PUBLISHED, VISIBLE, path_of
+
+FEW = 10  # a lookup by id costs about as much as passing over this many rows
+CHECKSUM_SCHEMA = 3  # the first with a checksum of each row
+UNIT, UNIT_ROWS = 4e-3, 8192  # how far a squared length may be from 1; vectors looked at together
+
+
+class SqliteReads(Catalog):
+    """The reading half of :class:`.sqlite_store.SqliteStore`."""
+
+    def count(self) -> int:
+        """Usable images."""
+        return self._db.execute(f"SELECT count(*) FROM items WHERE {VISIBLE}").fetchone()[0]
+
+    def items(self, limit: int = -1, offset: int = 0) -> Iterator[Item]:
+        """Usable images, sorted by path."""
+        query = f"SELECT {self._columns()} FROM items WHERE {VISIBLE} ORDER BY path LIMIT ? OFFSET ?"
+        yield from map(self.item_of_row, self._db.execute(query, [limit, offset]))
+
+    def waiting(self) -> int:
+        """Rows that an interrupted update left for the next one."""
+        return self._db.execute(f"SELECT count(*) FROM items WHERE NOT {PUBLISHED}").fetchone()[0]
+
+    def stored(self) -> Iterator[tuple[int, Path, bytes | None, bytes | None, bytes | None, bool | None]]:
+        """Id, path, digest, vector and thumbnail of usable images, as they are stored, in the order of ids; and whether
+        the row's checksum fits, None where it has none.
+        """
+        rows = self._db.execute(
+            f"SELECT id, path, digest, vector, jpeg, checksum = {checksums.OF_ROW} FROM items"
+            f" LEFT JOIN vectors ON vectors.item = id LEFT JOIN thumbnails ON thumbnails.item = id"
+            f" WHERE {VISIBLE} ORDER BY id"
+        )
+        for id_, path, digest, vector, thumbnail, fits in rows:
+            yield id_, path_of(path), digest, vector, thumbnail, None if fits is None else bool(fits)
+
+    def other_changed_rows(self) -> list[Path]:
+        """Files without a usable image of which not all is stored any more as it was written, by the row's checksum."""
+        rows = self._db.execute(f"SELECT path FROM items WHERE NOT ({VISIBLE}) AND checksum <> {checksums.OF_ROW}")
+        return [path_of(path) for (path,) in rows]
+
+    def roots(self) -> list[Path]:
+        """The folders that were indexed."""
+        sealing.check_roots(self._db)
+        return [path_of(path) for (path,) in self._db.execute("SELECT path FROM roots ORDER BY path")]
+
+    def items_where(self, where: Filter) -> Iterator[Item]:
+        """Usable images that a filter lets through, sorted by path."""
+        items = list(self.items())
+        wanted = set(where.among(items, self.labels(), self.measures() if where.measures else None))
+        return (item for item in items if item.id in wanted)
+
+    def ids_where(self, where: Filter) -> NDArray[np.int64]:
+        """Ids (n,) of :meth:`items_where`, ascending."""
+        measures = self.measures() if where.measures else None
+        return np.array(where.among(self.items(), self.labels(), measures), np.int64)
+
+    def sampled_items(self, count: int) -> list[Item]:
+        """All images: here they are few enough."""
+        return list(self.items())
+
+    def vectors(self, dim: int) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]:
+        """Generation, ids (n,) and vectors (n, dim) of all usable images, in the order of ids, from one snapshot."""
+        with self.snapshot():
+            generation, count = self.generation(), self.count()
+            ids = np.empty(count, np.int64)
+            matrix = np.empty((count, dim), np.float32)
+            query = f"SELECT id, vector FROM items JOIN vectors ON item = id WHERE {VISIBLE} ORDER BY id"
+            rows = 0
+            for id_, vector in self._db.execute(query):
+                if len(vector) != 4 * dim:
+                    raise sqlite3.DatabaseError(f"the vector of item {id_} has the wrong length")
+                ids[rows], matrix[rows] = id_, np.frombuffer(vector, "<f4")
+                rows += 1
+            if rows != count:
+                raise sqlite3.DatabaseError(f"{count - rows} vectors are missing")
+        check_unit(ids, matrix)
+        return generation, ids, matrix
+
+    def vectors_of(self, ids: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
+        """Vectors (n, dim) of the usable images ``ids`` (n,), in their order; read in the file's, which is faster."""
+        matrix = np.empty((len(ids), dim), np.float32)
+        if FEW * len(ids) < self.count():  # to pass over all the others would take longer
+            for row, id_ in enumerate(ids.tolist()):
+                stored = self._db.execute("SELECT vector FROM vectors WHERE item = ?", [id_]).fetchone()
+                if stored is None or len(stored[0]) != 4 * dim:
+                    raise sqlite3.DatabaseError(f"the vector of item {id_} is missing or has the wrong length")
+                matrix[row] = np.frombuffer(stored[0], "<f4")
+            return matrix
+        order = np.argsort(ids)
+        query = f"SELECT id, vector FROM items JOIN vectors ON item = id WHERE {VISIBLE} ORDER BY id"
+        stored = self._db.execute(query)
+        for row, wanted in zip(order.tolist(), ids[order].tolist(), strict=True):
+            id_, vector = next(((id_, vector) for id_, vector in stored if id_ >= wanted), (-1, b""))
+            if id_ != wanted or len(vector) != 4 * dim:
+                raise sqlite3.DatabaseError(f"the vector of item {wanted} is missing or has the wrong length")
+            matrix[row] = np.frombuffer(vector, "<f4")
+        return matrix
+
+    def vectors_there(self, ids: NDArray[np.int64], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Those of ``ids`` (n,), ascending and each once, that are usable images, and their vectors (m, dim)."""
+        there = ids[np.isin(ids, self.ids(), assume_unique=True)]
+        return there, self.vectors_of(there, dim)
+
+    def vector(self, id_: int) -> NDArray[np.float32] | None:
+        """The stored vector of an image, (dim,)."""
+        row = self._db.execute("SELECT vector FROM vectors WHERE item = ?", [id_]).fetchone()
+        return None if row is None else np.frombuffer(row[0], "<f4")
+
+    def thumbnail(self, id_: int) -> bytes | None:
+        """The thumbnail of an image, JPEG."""
+        row = self._db.execute("SELECT jpeg FROM thumbnails WHERE item = ?", [id_]).fetchone()
+        return None if row is None else row[0]
+
+    def thumbnail_lengths(self) -> Iterator[tuple[int, int, int, int]]:
+        """Id, width and height of each image with a thumbnail, and the thumbnail's length in bytes."""
+        # SQLite knows a blob's length without reading it
+        query = "SELECT items.id, width, height, length(jpeg) FROM thumbnails JOIN items ON items.id = item WHERE "
+        yield from self._db.execute(query + VISIBLE)
+
+    def check_rows(self, ids: Iterable[int]) -> None:
+        """Raise ``DatabaseError`` where what is stored of one of these items is not what was written."""
+        if self.schema() < CHECKSUM_SCHEMA:
+            return
+        query = f"SELECT path FROM items WHERE id = ? AND checksum <> {checksums.OF_ROW}"
+        for id_ in ids:
+            row = self._db.execute(query, [id_]).fetchone()
+            if row is not None:
+                raise sqlite3.DatabaseError(f"what is stored of {path_of(row[0])} does not fit its checksum")
+
+    def sampled_ids(self, count: int) -> NDArray[np.int64]:
+        """Ids of ``count`` usable images drawn at random, or of all if there are fewer; ascending."""
+        return sample(self.ids(), count)
+
+    def known_below(self, roots: Iterable[Path]) -> dict[Path, Known]:
+        """The newest row of every file at or below one of ``roots``, published or pending."""
+        ctime, join = ("ctime_ns", "LEFT JOIN change_times ON item = id") if self._has_change_times() else ("NULL", "")
+        query = (
+            f"SELECT path, id, size, mtime_ns, generation, error, digest, {ctime} FROM items {join} ORDER BY generation"
+        )
+        above = set(roots)
+        known = {}
+        for stored, *rest in self._db.execute(query):
+            path = path_of(stored)
+            if path in above or not above.isdisjoint(path.parents):
+                known[path] = Known(*rest)
+        return known
+
+    def _has_change_times(self) -> bool:
+        query = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'change_times')"
+        return bool(self._db.execute(query).fetchone()[0])
+
+    def contents_of(self, sizes: Container[int]) -> Iterator[Content]:
+        """Usable rows, published or pending, whose files have one of these sizes."""
+        query = (
+            "SELECT id, size, digest FROM items JOIN vectors ON item = id WHERE error IS NULL AND digest IS NOT NULL"
+        )
+        yield from (Content(*row) for row in self._db.execute(query) if row[1] in sizes)
+
+    def selection(self) -> Selection:
+        """The patterns of all roots."""
+        stored = self.noted("patterns")
+        try:
+            return Selection.from_json(stored) if stored else Selection({})
+        except (ValueError, TypeError, AttributeError):
+            raise sqlite3.DatabaseError("the patterns of its roots cannot be read") from None
+
+    def mounts(self) -> set[Path]:
+        """Where other file systems were mounted that held images of the collection."""
+        stored = self.noted("mounts")
+        try:
+            return {Path(mount) for mount in json.loads(stored)} if stored else set()
+        except (ValueError, TypeError):
+            raise sqlite3.DatabaseError("the list of mount points cannot be read") from None
+
+
+def check_unit(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+    """Raise ``DatabaseError`` where one of ``vectors`` (n, dim), of the items ``ids`` (n,), is not of unit length."""
+    for start in range(0, len(vectors), UNIT_ROWS):
+        block = vectors[start : start + UNIT_ROWS]
+        with np.errstate(over="ignore", invalid="ignore"):
+            wrong = np.flatnonzero(~(np.abs(np.einsum("ij,ij->i", block, block) - 1) <= UNIT))  # so that NaN counts
+        if len(wrong):
+            raise sqlite3.DatabaseError(f"the vector of item {ids[start + wrong[0]]} is damaged")

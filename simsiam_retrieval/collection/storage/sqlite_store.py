@@ -1,0 +1,175 @@
+"""The store of a plain collection: one SQLite file with a row, a vector and a thumbnail for every image."""
+
+import json
+from collections.abc import Iterable, Mapping, Set
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from ...images.files import ImageFile
+from ...images.measures import Measures
+from ..index.index_types import KINDS
+from ..types import Content, Entry, Published
+from ..update.patterns import Selection
+from . import checksums, measure_table, schema, sealing
+from .catalog_file import PUBLISHED, path_of, stored_path
+from .sqlite_reads import SqliteReads
+from .store import EVERYTHING, Capability
+
+SEAL = f"UPDATE items SET checksum = {checksums.OF_ROW}"
+
+
+class SqliteStore(SqliteReads):
+    """Everything in one file; images are added, changed and forgotten one by one. One thread at a time."""
+
+    tables = schema.TABLES
+    index_kinds: ClassVar[tuple[str, ...]] = KINDS
+    capabilities: ClassVar[Mapping[Capability, int | None]] = EVERYTHING
+
+    def note_change_times(self, files: Iterable[ImageFile]) -> None:
+        """Remember when the file system last noted a change of these files, as far as they are known, by path.
+
+        The table is beside the schema: older versions neither need it nor lose anything by it.
+        """
+        with self._db:
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS change_times"
+                " (item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE, ctime_ns INTEGER NOT NULL)"
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO change_times SELECT id, ? FROM items WHERE path = ?",
+                [(file.ctime_ns, stored_path(file.path)) for file in files],
+            )
+
+    def put_measures(self, measured: Mapping[int, Measures]) -> None:
+        """Store what was measured of images, by id, in one transaction; ids that are gone are passed over."""
+        with self._db:
+            here = self._db.execute("SELECT id FROM items WHERE error IS NULL")
+            known = {id_ for (id_,) in here}
+            measure_table.put(self._db, ((id_, found) for id_, found in measured.items() if id_ in known))
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Store entries as rows of the next generation, in one transaction."""
+        measured: list[tuple[int, Measures]] = []
+        with self._db:
+            generation = self.generation() + 1
+            for entry in entries:
+                path = stored_path(entry.path)
+                self._db.execute("DELETE FROM items WHERE path = ? AND generation = ?", [path, generation])
+                row = [path, entry.size, entry.mtime_ns, generation, entry.error, entry.digest,
+                       entry.width, entry.height, entry.format, entry.taken and entry.taken.isoformat()]  # fmt: skip
+                vector = None if entry.vector is None else np.ascontiguousarray(entry.vector, "<f4").tobytes()
+                cursor = self._db.execute(
+                    "INSERT INTO items"
+                    " (path, size, mtime_ns, generation, error, digest, width, height, format, taken, checksum)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [*row, checksums.row_checksum(*row, vector, entry.thumbnail)],
+                )
+                if vector is not None:
+                    self._db.execute("INSERT INTO vectors VALUES (?, ?)", [cursor.lastrowid, vector])
+                if entry.thumbnail is not None:
+                    self._db.execute("INSERT INTO thumbnails VALUES (?, ?)", [cursor.lastrowid, entry.thumbnail])
+                if entry.measures is not None and cursor.lastrowid is not None:
+                    measured.append((cursor.lastrowid, entry.measures))
+            measure_table.put(self._db, measured)
+
+    def add_known(self, files: Iterable[tuple[ImageFile, Content]]) -> list[ImageFile]:
+        """Store rows of the next generation for files whose content is known, in one transaction.
+
+        Returns those that cannot be: the row they would be copied from is the one that they replace.
+        """
+        refused = []
+        with self._db:
+            generation = self.generation() + 1
+            for file, content in files:
+                path = stored_path(file.path)
+                self._db.execute(
+                    "DELETE FROM items WHERE path = ? AND generation = ? AND id <> ?", [path, generation, content.id]
+                )
+                cursor = self._db.execute(
+                    "INSERT OR IGNORE INTO items"
+                    " (path, size, mtime_ns, generation, digest, width, height, format, taken)"
+                    " SELECT ?, ?, ?, ?, digest, width, height, format, taken FROM items WHERE id = ?",
+                    [path, file.size, file.mtime_ns, generation, content.id],
+                )
+                if cursor.rowcount != 1:
+                    refused.append(file)
+                    continue
+                for table, column in (("vectors", "vector"), ("thumbnails", "jpeg")):
+                    self._db.execute(
+                        f"INSERT INTO {table} SELECT ?, {column} FROM {table} WHERE item = ?",
+                        [cursor.lastrowid, content.id],
+                    )
+                self._db.execute(SEAL + " WHERE id = ?", [cursor.lastrowid])
+                measure_table.copy(self._db, content.id, int(cursor.lastrowid or 0))
+        return refused
+
+    def move(self, old: Path, new: Path) -> None:
+        """Give all files, roots, patterns and mounts at or below ``old`` the same place below ``new``, all at once."""
+
+        def moved(path: Path) -> Path:
+            return new / path.relative_to(old) if old in (path, *path.parents) else path
+
+        with self._db:
+            rows = self._db.execute(f"SELECT id, path, checksum = {checksums.OF_ROW} FROM items").fetchall()
+            for id_, stored, fits in rows:
+                path = path_of(stored)
+                if moved(path) == path:
+                    continue
+                self._db.execute("UPDATE items SET path = ? WHERE id = ?", [stored_path(moved(path)), id_])
+                if fits:  # a row that was damaged before stays so for --verify
+                    self._db.execute(SEAL + " WHERE id = ?", [id_])
+            roots = self.roots()
+            self._db.execute("DELETE FROM roots")
+            self._db.executemany(
+                "INSERT OR IGNORE INTO roots VALUES (?)", [[stored_path(moved(root))] for root in roots]
+            )
+            selection = Selection({moved(root): patterns for root, patterns in self.selection().by_root.items()})
+            mounts = json.dumps(sorted(str(mount) for mount in self.mounts() if moved(mount) == mount))
+            sealing.seal_roots(self._db)
+            sealing.put(self._db, "patterns", selection.to_json())
+            sealing.put(self._db, "mounts", mounts)
+
+    def seal(self) -> None:
+        """Give rows of older versions, which have none, a checksum of what they hold now."""
+        with self._db:
+            self._db.execute(SEAL + " WHERE checksum IS NULL")
+
+    def publish(
+        self,
+        gone: Iterable[Path],
+        roots: Iterable[Path],
+        *,
+        lost_roots: Iterable[Path] = (),
+        selection: Selection | None = None,
+        mounts: Set[Path] | None = None,
+    ) -> Published:
+        """Show the next generation to readers, without the files ``gone`` and the rows that newer ones replace.
+
+        ``roots`` are recorded, ``lost_roots`` forgotten; ``selection`` and ``mounts`` take the place of those recorded.
+        """
+        with self._db:
+            before = self._db.total_changes
+            self._db.executemany("DELETE FROM items WHERE path = ?", [[stored_path(path)] for path in gone])
+            usable, known = self._db.execute(
+                f"SELECT count(*), count(older.id) FROM items LEFT JOIN items older"
+                f" ON older.path = items.path AND older.generation < items.generation"
+                f" WHERE items.error IS NULL AND NOT items.{PUBLISHED}"
+            ).fetchone()
+            self._db.execute(
+                "DELETE FROM items WHERE EXISTS"
+                " (SELECT 1 FROM items newer WHERE newer.path = items.path AND newer.generation > items.generation)"
+            )
+            pending = self._db.execute("SELECT EXISTS (SELECT 1 FROM items WHERE NOT " + PUBLISHED + ")").fetchone()[0]
+            changed = bool(pending) or self._db.total_changes > before
+            if changed:
+                sealing.put(self._db, "generation", str(self.generation() + 1))
+            self._db.executemany("INSERT OR IGNORE INTO roots VALUES (?)", [[stored_path(root)] for root in roots])
+            self._db.executemany("DELETE FROM roots WHERE path = ?", [[stored_path(root)] for root in lost_roots])
+            sealing.seal_roots(self._db)
+            if selection is not None:
+                sealing.put(self._db, "patterns", selection.to_json())
+            if mounts is not None and mounts != self.mounts():
+                sealing.put(self._db, "mounts", json.dumps(sorted(map(str, mounts))))
+        return Published(changed, usable - known, known)
