@@ -54,8 +54,8 @@ Query = ImageLike | Item | NDArray[np.float32]
 class Collection:
     """An indexed set of images on disk.
 
-    Safe to share between threads; several processes may read while one updates. Use :meth:`open` or
-    :meth:`create`.
+    Safe to share between threads; several processes may read while one updates. Use ``open`` or
+    ``create``.
     """
 
     def __init__(self, folder: Path, store: Store, device: str = "cpu", *, float16: bool = False) -> None:
@@ -79,7 +79,7 @@ class Collection:
         ``device``: where to search, cpu, cuda or auto (a GPU for 100,000 vectors and more). ``float16``: vectors in
         half the space on a GPU.
 
-        Raises :class:`UserError` when it is none, damaged, or from a newer version, or for a GPU that is not there.
+        Raises ``UserError`` when it is none, damaged, or from a newer version, or for a GPU that is not there.
         """
         check_device(device)
         folder = absolute(path)
@@ -103,9 +103,9 @@ class Collection:
         ``value_range``: which values of samples beyond 8 bits are black and white: "auto", "per-image" (each picture's
         own), or "LOW HIGH" for all. ``bands``: which bands of TIFFs are red, green and blue, as "4,3,2". None for
         either is what the encoder was trained with. ``pages``: of TIFFs, "first" or "all". Queries are read in the same
-        way. ``on_wait``: see :meth:`update`.
+        way. ``on_wait``: see ``update``.
 
-        Raises :class:`UserError` when the folder is in use or cannot be written; :class:`AlreadyThere` when it is a
+        Raises ``UserError`` when the folder is in use or cannot be written; ``AlreadyThere`` when it is a
         collection, be it since a moment ago.
         """
         store, loaded = create(path, encoder, on_wait, cls.exists, value_range=value_range, bands=bands, pages=pages)
@@ -154,7 +154,7 @@ class Collection:
     def matching(self, where: Filter) -> list[Item]:
         """The images that a filter lets through, sorted by path.
 
-        Of a sharded collection in the order of ids; raises :class:`UserError` where they are more than 200,000.
+        Of a sharded collection in the order of ids; raises ``UserError`` where they are more than 200,000.
         """
         most = self._store.capabilities.get(Capability.LIST)
         with self._lock, explained(self.folder):
@@ -189,9 +189,9 @@ class Collection:
             return self._store.labels()
 
     def measures(self) -> dict[int, Measures]:
-        """Item id -> blur, brightness and so on, of the images that were measured; see :class:`Measures`.
+        """Item id -> blur, brightness and so on, of the images that were measured; see ``Measures``.
 
-        Images that an older version indexed are not in it until they are read again (:meth:`measure`); those of a
+        Images that an older version indexed are not in it until they are read again (``measure``); those of a
         sharded collection never are.
         """
         with self._lock, explained(self.folder):
@@ -204,7 +204,7 @@ class Collection:
         keeps it. Returns the ids that were passed over: a collection of the first version has no hash of their content;
         index them again to label them.
 
-        Raises :class:`UserError` for an unknown id, an empty label, or where the collection cannot be written.
+        Raises ``UserError`` for an unknown id, an empty label, or where the collection cannot be written.
         """
         labels = {id_: None if label is None else label.strip() for id_, label in labels.items()}
         if "" in labels.values():
@@ -219,7 +219,7 @@ class Collection:
     def vectors(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Item ids (n,), ascending, and their unit vectors (n, dim), all from one state of the collection.
 
-        Raises :class:`UserError` for a sharded collection of more than 200,000 images.
+        Raises ``UserError`` for a sharded collection of more than 200,000 images.
         """
         with self._lock, explained(self.folder):
             require(self._store, Capability.VECTORS)
@@ -231,7 +231,7 @@ class Collection:
             return self._store.vectors_of(self._store.sampled_ids(count), self.dim)
 
     def vectors_of(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """The unit vectors (n, dim) of these images; raises :class:`UserError` where one is gone."""
+        """The unit vectors (n, dim) of these images; raises ``UserError`` where one is gone."""
         with self._lock, explained(self.folder):
             found = self._store.items_by_id(ids)
             if len(found) < len(set(ids)):
@@ -254,7 +254,7 @@ class Collection:
     def own_name(self) -> str:
         """A random name by which others know this collection again, whatever its folder is called; made on first use.
 
-        Copies of the folder share it. Raises :class:`UserError` where it has to be made and cannot be written.
+        Copies of the folder share it. Raises ``UserError`` where it has to be made and cannot be written.
         """
         with self._lock, explained(self.folder):
             name = self._store.noted("own_name")
@@ -324,7 +324,7 @@ class Collection:
 
         A collection without an approximate index is searched exactly; so is what a filter leaves of any.
 
-        Raises :class:`UserError` for a query that cannot be read, for queries that cancel each other out, or ``k``
+        Raises ``UserError`` for a query that cannot be read, for queries that cancel each other out, or ``k``
         below 1.
         """
         if k < 1:
@@ -340,7 +340,7 @@ class Collection:
         weights: Sequence[float] | None = None,
         unlike: "Query | Sequence[Query]" = (),
     ) -> NDArray[np.float32]:
-        """The unit vector (dim,) that :meth:`search` looks for; raises as it does."""
+        """The unit vector (dim,) that ``search`` looks for; raises as it does."""
         like, away = _as_list(query), _as_list(unlike)
         if not like:
             raise UserError("no query image; name at least one")
@@ -419,7 +419,7 @@ class Collection:
 
         Memory beyond the vectors: about 100 MiB, and some 300 bytes an image. Time grows with n² / 2.
 
-        Raises :class:`UserError` for a threshold that is no cosine, or none for an encoder that has none.
+        Raises ``UserError`` for a threshold that is no cosine, or none for an encoder that has none.
         """
         self._require(Capability.COMPARE)
         if exact and threshold is not None:
@@ -430,13 +430,13 @@ class Collection:
             return find_duplicates(catalog, self.dim, least, on_progress)
 
     def compare(self, least: float, on_progress: Callable[[int, int], None] = lambda rows, total: None) -> Comparison:
-        """Compare all images with each other once; :meth:`Comparison.groups` then has duplicates at any threshold
+        """Compare all images with each other once; ``Comparison.groups`` then has duplicates at any threshold
         from ``least`` on, in no time.
 
-        It is a picture of this :attr:`generation`, and of the files as they are now. Keeps 12 bytes a pair, for the
-        two million closest at most, and some 300 bytes an image. ``on_progress`` as in :meth:`duplicates`.
+        It is a picture of this ``generation``, and of the files as they are now. Keeps 12 bytes a pair, for the
+        two million closest at most, and some 300 bytes an image. ``on_progress`` as in ``duplicates``.
 
-        Raises :class:`UserError` for a threshold that is no cosine.
+        Raises ``UserError`` for a threshold that is no cosine.
         """
         self._require(Capability.COMPARE)
         check_threshold(least, self.encoder_identity, self.folder)
@@ -467,7 +467,7 @@ class Collection:
         is not embedded again. Broken files are recorded with a reason and not tried again until they change.
         Ctrl-C keeps what is done (``finished`` is False then).
 
-        ``include``, ``exclude``: globs (see :class:`~.patterns.Glob`) in place of those recorded with these roots;
+        ``include``, ``exclude``: globs (see ``Glob``) in place of those recorded with these roots;
         files that they leave out are forgotten. ``prune``: forget the items of a root that is missing, or holds no
         image any more, and missing ones where another file system was mounted; otherwise they are kept (``held``),
         since the drive may not be mounted. ``follow_links``: whether to look into links to folders; None is as before
@@ -477,7 +477,7 @@ class Collection:
 
         ``on_start`` is told how many files need reading, ``on_progress`` how many more were read.
 
-        Raises :class:`UserError` when a named root does not exist (unless it is pruned), a pattern is none, or
+        Raises ``UserError`` when a named root does not exist (unless it is pruned), a pattern is none, or
         another process is updating.
         """
         self._require(Capability.UPDATE)
@@ -500,7 +500,7 @@ class Collection:
         on_start: Callable[[int], None] = lambda total: None,
         on_progress: Callable[[int], None] = lambda done: None,
     ) -> Update:
-        """:meth:`update` for absolute ``roots`` whose files were listed already."""
+        """``update`` for absolute ``roots`` whose files were listed already."""
         self._require(Capability.UPDATE)
         options = UpdateOptions(patterns or Patterns(), prune, reread, follow_links, pages, workers)
         return self._update(roots, listing, options, Hooks(on_wait, on_start, on_progress))
@@ -523,9 +523,9 @@ class Collection:
         reread: bool = False,
         follow_links: bool | None = None,
     ) -> Preview:
-        """What :meth:`update` would do; nothing is changed. New files are read only to find moved ones.
+        """What ``update`` would do; nothing is changed. New files are read only to find moved ones.
 
-        Raises :class:`UserError` as :meth:`update` does.
+        Raises ``UserError`` as ``update`` does.
         """
         self._require(Capability.UPDATE)
         options = UpdateOptions(Patterns(tuple(include), tuple(exclude)), prune, reread, follow_links)
@@ -537,7 +537,7 @@ class Collection:
 
         An update of a root above finds them again, unless its patterns leave them out.
 
-        Raises :class:`UserError` when the collection has nothing there, or another process is updating.
+        Raises ``UserError`` when the collection has nothing there, or another process is updating.
         """
         self._require(Capability.UPDATE)
         report, index = remove(self.folder, self.dim, [absolute(path) for path in paths], on_wait)
@@ -550,7 +550,7 @@ class Collection:
 
         Ids, labels, vectors and thumbnails stay. Returns how many images moved.
 
-        Raises :class:`UserError` where ``new`` does not exist, nothing of ``old`` is in the collection, something of
+        Raises ``UserError`` where ``new`` does not exist, nothing of ``old`` is in the collection, something of
         ``new`` already is, or another process is updating.
         """
         self._require(Capability.UPDATE)
@@ -559,7 +559,7 @@ class Collection:
     def choose_index(
         self, kind: str | None = None, recall: float | None = None, *, on_wait: Callable[[str], None] | None = None
     ) -> None:
-        """Choose the FAISS index that the next update makes; see :meth:`rebuild_index`, which makes it now."""
+        """Choose the FAISS index that the next update makes; see ``rebuild_index``, which makes it now."""
         self._require(Capability.UPDATE)
         with (
             writing(self.folder, on_wait),
@@ -580,7 +580,7 @@ class Collection:
         ``kind`` (auto, flat, float16, ivf, ivf-sq8, hnsw) and ``recall``, what an approximate one is tuned to, are
         kept for later updates; None leaves them as they are.
 
-        Raises :class:`UserError` for a type that is none, when a stored vector is damaged, or when another process is
+        Raises ``UserError`` for a type that is none, when a stored vector is damaged, or when another process is
         updating.
         """
         index = rebuild_index(self._store, self.dim, kind, recall, on_wait)
@@ -590,11 +590,11 @@ class Collection:
     def verify(self, *, on_wait: Callable[[str], None] | None = None) -> list[Finding]:
         """Compare catalog, vectors, thumbnails, FAISS file and encoder with each other, and mend what can be mended.
 
-        First the catalog itself (:func:`.mending.mend`). Images whose stored facts are damaged are forgotten, so that
+        First the catalog itself (``mending.mend``). Images whose stored facts are damaged are forgotten, so that
         the next update reads them again; a FAISS file that does not fit is built again from the catalog. Returns what
         was wrong, each with its repair.
 
-        Raises :class:`UserError` for damage that cannot be mended: of the encoder, or where nothing can be read.
+        Raises ``UserError`` for damage that cannot be mended: of the encoder, or where nothing can be read.
         """
         if Capability.UPDATE not in self._store.capabilities:
             return verify_shards(self.folder, self.encoder_identity, on_wait)
@@ -608,9 +608,9 @@ class Collection:
 
     @classmethod
     def mend(cls, path: str | Path, *, on_wait: Callable[[str], None] | None = None) -> list[Finding]:
-        """Put right what keeps a collection from being opened; :meth:`verify` does it, too, and looks at the rest.
+        """Put right what keeps a collection from being opened; ``verify`` does it, too, and looks at the rest.
 
-        Returns what was wrong, each with its repair. Raises :class:`UserError` where nothing can be read.
+        Returns what was wrong, each with its repair. Raises ``UserError`` where nothing can be read.
         """
         return mend(absolute(path), on_wait)
 

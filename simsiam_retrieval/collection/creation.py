@@ -49,7 +49,7 @@ def create(
     bands: str | None = None,
     pages: str = FIRST,
 ) -> tuple[SqliteStore, Encoder]:
-    """Make the folder of an empty collection, as :meth:`.Collection.create` says; its store and its encoder."""
+    """Make the folder of an empty collection, as ``Collection.create`` says; its store and its encoder."""
     folder = absolute(path)
     check_pages(pages)
     loaded = Encoder(find_encoder(encoder), device="cpu")

@@ -46,7 +46,7 @@ def rebuild_index(
 def verify(
     folder: Path, dim: int, encoder: Callable[[], Encoder], on_wait: Callable[[str], None] | None
 ) -> tuple[list[Finding], VectorIndex | None]:
-    """Compare all that is stored of a plain collection, as :meth:`.Collection.verify` says.
+    """Compare all that is stored of a plain collection, as ``Collection.verify`` says.
 
     ``encoder`` raises where it is not the one that made the vectors. Returns what was found, and the new index where
     one was made.
@@ -86,7 +86,7 @@ def verify_shards(folder: Path, identity: str, on_wait: Callable[[str], None] | 
 
     Rows of the catalog that are not what a sound shard says are put right; the rest is named.
 
-    Raises :class:`UserError` for damage of the catalog's own pages, or of the encoder.
+    Raises ``UserError`` for damage of the catalog's own pages, or of the encoder.
     """
     mended = mend(folder, on_wait)
     with (

@@ -65,7 +65,7 @@ def read_status(folder: Path) -> Status:
 
     Of a sharded collection it is read from sums that the catalog keeps, not by a walk over all rows.
 
-    Raises :class:`UserError` when there is none, or it is damaged.
+    Raises ``UserError`` when there is none, or it is damaged.
     """
     with Collection.open(folder) as collection, explained(collection.folder):
         folder = collection.folder

@@ -20,7 +20,7 @@ class Summary:
 
 
 def summarise(folder: Path) -> Summary:
-    """The summary of the collection in ``folder``; raises :class:`UserError` when it is none, or damaged."""
+    """The summary of the collection in ``folder``; raises ``UserError`` when it is none, or damaged."""
     with explained(folder), contextlib.closing(open_store(folder)) as catalog:
         return Summary(
             catalog.count(),

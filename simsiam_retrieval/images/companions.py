@@ -13,7 +13,15 @@ DEVELOPED = (".jpg", ".JPG", ".jpeg", ".JPEG", ".heic", ".HEIC", ".hif", ".HIF")
 
 
 def is_raw_of_a_pair(path: Path, pictures: Container[Path]) -> bool:
-    """Whether ``path`` is a camera's raw file with the camera's own picture of it among ``pictures``."""
+    """Return whether a file is a camera's raw file whose developed picture is there, too.
+
+    Args:
+        path: The file.
+        pictures: All pictures.
+
+    Returns:
+        True if it is.
+    """
     return path.suffix.lower() in RAWS and any(path.with_suffix(suffix) in pictures for suffix in DEVELOPED)
 
 

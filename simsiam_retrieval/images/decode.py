@@ -412,7 +412,14 @@ def _first_not_plain(image: Image.Image) -> Image.Image:
 
 
 def is_plain(image: Image.Image) -> bool:
-    """Whether all pixels have one colour, but for ``PLAIN`` grey levels."""
+    """Return whether all pixels have the same colour, within ``PLAIN`` grey levels.
+
+    Args:
+        image: The image.
+
+    Returns:
+        True if they have.
+    """
     extrema = image.getextrema()
     bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
     return all(high - low <= PLAIN for low, high in bands)  # pyright: ignore[reportOperatorIssue, reportGeneralTypeIssues]
@@ -519,13 +526,29 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def centre_planes(planes: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """:func:`centre_square` of each channel of (height, width, channels): uint8 (size, size, channels)."""
+    """Apply ``centre_square`` to each channel.
+
+    Args:
+        planes: uint8 (height, width, channels).
+        size: Side in pixels.
+
+    Returns:
+        uint8 (size, size, channels).
+    """
     parts = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(planes, 2, 0)]
     return np.stack([np.asarray(centre_square(part, size)) for part in parts], axis=2)
 
 
 def square_of(decoded: Decoded, size: int) -> NDArray[np.uint8]:
-    """What an encoder sees of a decoded file: uint8 (size, size, channels)."""
+    """Return what an encoder sees of a decoded file.
+
+    Args:
+        decoded: The decoded file.
+        size: Side in pixels.
+
+    Returns:
+        uint8 (size, size, channels).
+    """
     if decoded.planes is not None:
         return centre_planes(decoded.planes, size)
     return np.asarray(centre_square(decoded.image, size))

@@ -36,7 +36,7 @@ def facts(content: bytes, decoded: Decoded) -> dict[str, Any]:
 
 
 def thumbnail(image: Image.Image) -> bytes:
-    """Make a JPEG thumbnail of the size that :func:`reduced` gives.
+    """Make a JPEG thumbnail of the size that ``reduced`` gives.
 
     Args:
         image: RGB.

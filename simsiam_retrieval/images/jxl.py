@@ -1,4 +1,4 @@
-"""JPEG XL through imagecodecs and libjxl (the extra ``jxl``)."""
+"""JPEG XL files, read by imagecodecs and libjxl (extra ``jxl``)."""
 
 import importlib.metadata
 import importlib.util
@@ -17,19 +17,39 @@ _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width :
 
 
 def version() -> str | None:
-    """The version of imagecodecs; None where it is not installed."""
+    """Return the version of imagecodecs.
+
+    Returns:
+        The version; None if it is not installed.
+    """
     return importlib.metadata.version("imagecodecs") if importlib.util.find_spec("imagecodecs") else None
 
 
 def is_jxl(head: bytes) -> bool:
-    """Whether a file that begins so is JPEG XL."""
+    """Return whether a file is JPEG XL.
+
+    Args:
+        head: First bytes of the file.
+
+    Returns:
+        True for JPEG XL.
+    """
     return head[:2] == CODESTREAM or head[:12] == CONTAINER
 
 
 def read(content: bytes, check_size: Callable[[int, int], None], wanted: Range = AUTO) -> Image.Image:
-    """The first frame in modes L, LA, RGB or RGBA, upright; ``wanted``: the range of samples beyond 8 bits.
+    """Read the first frame, upright.
 
-    ``check_size`` refuses a width and height that are too large, by the header. Raises :class:`ImageError`.
+    Args:
+        content: The file.
+        check_size: Raises ``ImageError`` for a width and height that are too large.
+        wanted: Range of samples of more than 8 bits.
+
+    Returns:
+        Mode L, LA, RGB or RGBA.
+
+    Raises:
+        ImageError: The file cannot be decoded.
     """
     if version() is None:
         raise ImageError(f"a JPEG XL file: {EXTRA}", lasting=False)
@@ -38,7 +58,7 @@ def read(content: bytes, check_size: Callable[[int, int], None], wanted: Range =
     check_size(*stored_size(content))
     try:
         values = np.asarray(imagecodecs.jpegxl_decode(content, index=0))
-    except Exception as error:  # noqa: BLE001  # its errors share no base class but Exception
+    except Exception as error:  # noqa: BLE001  # its errors have no common base class except Exception
         raise ImageError(f"damaged: libjxl stops ({' '.join(str(error).split())[:100]})") from None
     if values.ndim == 2:
         values = values[:, :, None]
@@ -55,7 +75,17 @@ def read(content: bytes, check_size: Callable[[int, int], None], wanted: Range =
 
 
 def stored_size(content: bytes) -> tuple[int, int]:
-    """Width and height by the header (ISO/IEC 18181-1, SizeHeader); raises :class:`ImageError` where there is none."""
+    """Read width and height from the header (ISO/IEC 18181-1, SizeHeader).
+
+    Args:
+        content: The file.
+
+    Returns:
+        Width and height in pixels.
+
+    Raises:
+        ImageError: There is no size.
+    """
     header = content[2:32] if content[:2] == CODESTREAM else _first_box(content)[2:32]
     if len(header) < 4:
         raise ImageError("damaged: no size in its header")

@@ -1,4 +1,4 @@
-"""Listings in which each page of a TIFF is an entry of its own."""
+"""Listings in which each page of a TIFF is a separate entry."""
 
 import dataclasses
 from pathlib import Path
@@ -11,20 +11,38 @@ from .worker_pool import map_chunks
 
 FIRST, ALL = "first", "all"
 TIFFS = frozenset((".tif", ".tiff", ".btf", ".tf8"))
-SECONDS = 20.0  # for one file: only its directory is read
+SECONDS = 20.0  # time limit for one file; only its directory is read
 
 
 def check_pages(pages: str) -> str:
-    """``pages``; raises :class:`UserError` for what is none of the choices."""
+    """Check the value of ``--pages``.
+
+    Args:
+        pages: The value.
+
+    Returns:
+        The value.
+
+    Raises:
+        UserError: It is unknown.
+    """
     if pages not in (FIRST, ALL):
         raise UserError(f"--pages {pages}: choose {FIRST} or {ALL}")
     return pages
 
 
 def with_pages(listing: Listing, pages: str, *, workers: int | None = None) -> Listing:
-    """The listing, for ``pages`` "all" with an entry for each page of its TIFFs, named as in :mod:`.page_paths`.
+    """Add an entry for each page of the TIFFs in a listing, if ``pages`` is "all".
 
-    Pages are counted in worker processes, from the files' directories alone.
+    Worker processes count the pages from the files' directories alone. ``page_paths.py`` defines the names.
+
+    Args:
+        listing: The listing.
+        pages: "first" or "all".
+        workers: Number of worker processes; None chooses it.
+
+    Returns:
+        The new listing.
     """
     if pages == FIRST:
         return listing

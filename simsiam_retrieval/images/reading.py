@@ -1,4 +1,4 @@
-"""How the files of a collection or run become pixels: which values are black and white, which bands are taken."""
+"""How the files of a collection or run become pixels: which values are black and white, and which bands are used."""
 
 import dataclasses
 import json
@@ -15,25 +15,34 @@ Range = str | tuple[float, float]  # "auto", "per-image", or the values of black
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read, for training, indexing and queries alike. JPEGs and other 8-bit pictures stay as they are."""
+    """How files are read for training, indexing and queries. JPEGs and other 8-bit pictures are not affected.
 
-    # of samples that are not 8 bits: "auto", "per-image", or one for all images (see parse_range)
+    Attributes:
+        range: For samples of more than 8 bits: "auto", "per-image", or one range for all images (see ``parse_range``).
+        bands: Bands of TIFFs, from 1, in the order in which they are used; empty for all bands.
+        channels: Channels that the encoder takes; 3 is RGB.
+    """
+
     range: Range = AUTO
-    bands: tuple[int, ...] = ()  # of TIFFs, from 1 on, in the order in which they are taken; none: those that are there
-    channels: int = 3  # that the encoder takes; 3 is RGB
+    bands: tuple[int, ...] = ()
+    channels: int = 3
 
     @property
     def is_rgb(self) -> bool:
-        """Whether pictures are RGB at the end, of whatever bands."""
+        """Whether the result is RGB, from whatever bands."""
         return self.channels == 3
 
     @property
     def wants_bands(self) -> bool:
-        """Whether the bands of TIFFs are to be chosen, or all are needed."""
+        """Whether bands of TIFFs are selected, or all are needed."""
         return bool(self.bands) or not self.is_rgb
 
     def check(self) -> None:
-        """Raise :class:`UserError` where bands and channels do not fit each other."""
+        """Check that bands and channels fit each other.
+
+        Raises:
+            UserError: They do not.
+        """
         if not 1 <= self.channels <= MOST_BANDS:
             raise UserError(f"--channels {self.channels} is out of range; give 1 to {MOST_BANDS}")
         count = len(self.bands)
@@ -43,12 +52,26 @@ class Reading:
             raise UserError(f"--bands {band_text(self.bands)}: {count} bands, but the encoder takes {self.channels}")
 
     def text(self) -> str:
-        """For a catalog or an encoder's metadata."""
+        """Return the text for a catalog or an encoder's metadata.
+
+        Returns:
+            JSON.
+        """
         return json.dumps({"range": self.range, "bands": self.bands, "channels": self.channels})
 
     @classmethod
     def of(cls, text: str | None) -> "Reading":
-        """Read :meth:`text` back; the default for None. Raises :class:`UserError` for anything else."""
+        """Read the text of ``text``.
+
+        Args:
+            text: The text; None for the default.
+
+        Returns:
+            The settings.
+
+        Raises:
+            UserError: The text is something else.
+        """
         if text is None:
             return cls()
         try:
@@ -64,7 +87,18 @@ class Reading:
         return reading
 
     def changed(self, *, range: str | None = None, bands: str | None = None) -> "Reading":
-        """With the options that a user gave; None leaves a part as it is. Raises :class:`UserError`."""
+        """Apply options that a user gave.
+
+        Args:
+            range: Value of ``--range``; None for no change.
+            bands: Value of ``--bands``; None for no change.
+
+        Returns:
+            The new settings.
+
+        Raises:
+            UserError: A value is wrong.
+        """
         changed = dataclasses.replace(
             self,
             range=self.range if range is None else parse_range(range),
@@ -74,7 +108,11 @@ class Reading:
         return changed
 
     def described(self) -> dict[str, str]:
-        """What differs from the default, by the names of the options."""
+        """Return the settings that differ from the default.
+
+        Returns:
+            Name of the option -> value.
+        """
         said = {}
         if self.range != AUTO:
             said["range"] = range_text(self.range)
@@ -86,7 +124,17 @@ class Reading:
 
 
 def parse_range(text: str) -> Range:
-    """The ``Range`` that "auto", "per-image", "LOW HIGH" or "LOW,HIGH" means; raises :class:`UserError`."""
+    """Parse ``--range``.
+
+    Args:
+        text: "auto", "per-image", "LOW HIGH" or "LOW,HIGH".
+
+    Returns:
+        The range.
+
+    Raises:
+        UserError: The text is something else.
+    """
     if text in (AUTO, PER_IMAGE):
         return text
     try:
@@ -99,12 +147,29 @@ def parse_range(text: str) -> Range:
 
 
 def range_text(given: Range) -> str:
-    """As a user types it."""
+    """Format a range as a user types it.
+
+    Args:
+        given: The range.
+
+    Returns:
+        The text.
+    """
     return given if isinstance(given, str) else f"{given[0]:.12g} {given[1]:.12g}"
 
 
 def parse_bands(text: str) -> tuple[int, ...]:
-    """The bands that "4,3,2" means; raises :class:`UserError`. "all" means none in particular."""
+    """Parse ``--bands``.
+
+    Args:
+        text: For example "4,3,2"; "all" selects none in particular.
+
+    Returns:
+        The bands.
+
+    Raises:
+        UserError: The text is something else.
+    """
     if text in ("", "all"):
         return ()
     try:
@@ -117,12 +182,26 @@ def parse_bands(text: str) -> tuple[int, ...]:
 
 
 def band_text(bands: tuple[int, ...]) -> str:
-    """As a user types it."""
+    """Format bands as a user types them.
+
+    Args:
+        bands: The bands.
+
+    Returns:
+        The text.
+    """
     return ",".join(map(str, bands))
 
 
 def join_range(argv: list[str]) -> list[str]:
-    """A command line in which ``--range LOW HIGH`` is one word, so that what follows is not taken for a number."""
+    """Join ``--range LOW HIGH`` to one word, so that the next word is not taken for a number.
+
+    Args:
+        argv: The command line.
+
+    Returns:
+        The new command line.
+    """
     joined: list[str] = []
     words = iter(argv)
     for word in words:

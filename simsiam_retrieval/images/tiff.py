@@ -105,7 +105,14 @@ def _first_pages(file: Any, count: int) -> list[tuple[int, Any]]:
 
 
 def count_pages(path: Path) -> int:
-    """How many pages in full resolution a file has, up to ``MOST_PAGES``; 1 where nobody can tell."""
+    """Count the pages in full resolution.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The number, up to ``MOST_PAGES``; 1 if it is unknown.
+    """
     if tifffile is None:
         return 1
     try:
@@ -187,10 +194,17 @@ def _bands(count: int) -> str:
 
 
 def as_colours(bands: tuple[int, ...], *, natural: bool) -> tuple[int, ...]:
-    """Which of ``bands`` a person would call red, green and blue.
+    """Choose the bands that a person would call red, green and blue.
 
-    Without the file's own word: instruments count from short waves on. Of ten bands and more the fourth is red
-    (Sentinel-2, Landsat 8), of fewer the third.
+    If the file does not say it: instruments number bands from short waves on. With ten or more bands the fourth is red
+    (Sentinel-2, Landsat 8), with fewer the third.
+
+    Args:
+        bands: The bands.
+        natural: Whether the bands may be in the order of a picture already.
+
+    Returns:
+        Positions of the three bands in ``bands``.
     """
     if len(bands) < 3:
         return (0, 0, 0)

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist, mean, stdev
 
-import numpy as np
-
 LEVEL = 0.95
 
 
@@ -55,20 +53,15 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float,
 
 
 def student_quantile(p: float, freedom: int) -> float:
-    """Compute a quantile of Student's t distribution. Exact to 6 digits.
-
-    With t = sqrt(freedom) tan(a) the density is proportional to cos(a)^(freedom - 1) on a finite interval. There it is
-    integrated by Simpson's rule, and the integral is inverted.
+    """Compute a quantile of Student's t distribution.
 
     Args:
-        p: Probability, 0.5 <= p < 1.
+        p: Probability, 0 < p < 1.
         freedom: Degrees of freedom, at least 1.
 
     Returns:
         The quantile t.
     """
-    angle = np.linspace(0, math.pi / 2, 200_001)
-    density = np.cos(angle).clip(0) ** (freedom - 1)
-    step = angle[2] - angle[0]
-    area = np.concatenate([[0], np.cumsum(step / 6 * (density[:-2:2] + 4 * density[1::2] + density[2::2]))])
-    return math.sqrt(freedom) * math.tan(float(np.interp((p - 0.5) * 2, area / area[-1], angle[::2])))
+    from scipy.special import stdtrit  # here, as the pages of the app need only Wilson's interval
+
+    return float(stdtrit(freedom, p))

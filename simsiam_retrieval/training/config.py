@@ -163,7 +163,7 @@ class Config:
 
     @property
     def reading(self) -> Reading:
-        """How files become pixels; raises :class:`UserError` where these settings do not fit each other."""
+        """How files become pixels; raises ``UserError`` where these settings do not fit each other."""
         return Reading(channels=self.channels).changed(range=self.range, bands=self.bands)
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of each channel of a run's images, where they are not red, green and blue."""
+"""Mean and standard deviation of each channel of a run's images, if they are not red, green and blue."""
 
 import dataclasses
 
@@ -7,14 +7,22 @@ import numpy as np
 from .config import Config
 from .pixel_store import ImageStore
 
-MEASURED = ("channel_mean", "channel_std")  # settings that nobody gives
-IMAGES = 2048  # evenly spaced, that are measured
-LEAST_STD = 0.004  # a grey level: a band that is plain everywhere is not blown up
+MEASURED = ("channel_mean", "channel_std")  # settings that are always measured, never given
+IMAGES = 2048  # evenly spaced images that are measured
+LEAST_STD = 0.004  # one grey level: lower bound, so that a constant band is not amplified
 DIGITS = 6
 
 
 def with_measured_channels(config: Config, store: ImageStore) -> Config:
-    """``config`` with the mean and standard deviation of each channel; as it is for RGB, or where it has them."""
+    """Add the mean and standard deviation of each channel to the settings.
+
+    Args:
+        config: Settings of the run.
+        store: The images.
+
+    Returns:
+        The new settings; unchanged for RGB, or if it has them already.
+    """
     if config.channels == 3 or config.channel_mean:
         return config
     rows = np.unique(np.linspace(0, len(store) - 1, min(IMAGES, len(store))).round().astype(np.int64))

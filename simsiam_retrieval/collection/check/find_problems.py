@@ -1,4 +1,4 @@
-"""All problems of a collection, worst first within each kind."""
+"""All problems of a collection, the worst of each kind first."""
 
 import contextlib
 import os
@@ -20,20 +20,31 @@ from .outliers import outlier_scores
 from .problems import FENCE, KINDS, Problem, beyond
 from .quality import measured_problems, shape_problems
 
-FEWEST = 10  # images; quartiles of fewer say nothing
+FEWEST = 10  # images; with fewer, quartiles have no meaning
 
 
 @dataclass
 class Report:
-    """What a check found."""
+    """The result of a check.
+
+    Attributes:
+        images: Number of images.
+        problems: The problems.
+        not_measured: Images that an older version indexed without measures.
+        skipped: Kind -> why it was not searched for.
+    """
 
     images: int
     problems: list[Problem] = field(default_factory=list)
-    not_measured: int = 0  # images that an older version indexed
-    skipped: dict[str, str] = field(default_factory=dict)  # kind -> why it was not looked for
+    not_measured: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
-        """Kind -> how many problems that nobody called fine, in the order of KINDS, of the kinds that were found."""
+        """Count the problems that nobody marked as fine.
+
+        Returns:
+            Kind -> number, in the order of ``KINDS``, for the kinds that were found.
+        """
         found = {kind: sum(p.kind == kind and not p.fine for p in self.problems) for kind in KINDS}
         return {kind: count for kind, count in found.items() if count}
 
@@ -46,12 +57,23 @@ def find_problems(
     threshold: float | None = None,
     on_progress: Callable[[int, int], None] = lambda rows, total: None,
 ) -> Report:
-    """Look for problems of ``kinds``; no image file is opened.
+    """Find problems of a collection's images. Opens no image file.
 
-    Thresholds are the collection's own: an image is named where a value lies more than ``fence`` interquartile ranges
-    beyond a quartile. ``threshold``, ``on_progress``: of near-duplicates, as in :meth:`Collection.duplicates`.
+    An image is listed if one of its values is more than ``fence`` interquartile ranges beyond a quartile of the
+    collection.
 
-    Raises :class:`UserError` for a sharded collection, an unknown kind, or a fence below 0.
+    Args:
+        collection: The collection.
+        kinds: Kinds of problems.
+        fence: Interquartile ranges.
+        threshold: Cosine of near-duplicates, see ``Collection.duplicates``.
+        on_progress: See ``Collection.duplicates``.
+
+    Returns:
+        The problems.
+
+    Raises:
+        UserError: The collection is sharded, a kind is unknown, or the fence is below 0.
     """
     if is_sharded(collection.folder):
         raise UserError(f"{collection.folder}: a sharded collection; check works on plain ones")
@@ -120,7 +142,7 @@ def _duplicates(groups: list[list[Duplicate]]) -> Iterator[Problem]:
 
 
 def _with_fine(collection: Collection, problems: list[Problem]) -> list[Problem]:
-    """The problems, those that somebody found fine marked so."""
+    """The problems, with those marked that a person found fine."""
     with explained(collection.folder), contextlib.closing(open_store(collection.folder)) as catalog:
         known = fine.stored(catalog)
         if not known:

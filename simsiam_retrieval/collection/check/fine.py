@@ -1,4 +1,4 @@
-"""Which problems somebody looked at and found fine; kept in the collection by content, so moved files keep it."""
+"""Problems that a person looked at and found fine. Stored in the collection by content, so moved files keep it."""
 
 import contextlib
 import json
@@ -11,20 +11,35 @@ from ..storage.store import Store
 from ..storage.writer_lock import writing
 from .problems import Problem
 
-KEY = "fine"  # in the catalog's settings: JSON, kind -> digests in hex
+KEY = "fine"  # key of the catalog's settings: JSON, kind -> hexadecimal digests
 
 
 def stored(catalog: Store) -> dict[str, set[str]]:
-    """Kind -> digests of the contents that are fine."""
+    """Read which contents are marked as fine.
+
+    Args:
+        catalog: The catalog.
+
+    Returns:
+        Kind -> digests.
+    """
     found = catalog.noted_json(KEY) or {}
     return {str(kind): set(map(str, digests)) for kind, digests in found.items()}
 
 
 def set_fine(collection: Collection, problems: Sequence[Problem], *, fine: bool = True) -> int:
-    """Note that these problems are none, or that they are after all; returns how many changed.
+    """Record that problems are fine, or that they are problems after all. Files outside the collection are skipped.
 
-    Problems of files that are not in the collection are passed over. Raises :class:`UserError` where another process
-    is updating, or the collection cannot be written.
+    Args:
+        collection: The collection.
+        problems: The problems.
+        fine: False records the opposite.
+
+    Returns:
+        Number of changes.
+
+    Raises:
+        UserError: Another process is updating, or the collection cannot be written.
     """
     folder = collection.folder
     with writing(folder), explained(folder), contextlib.closing(open_to_update(folder)) as catalog:

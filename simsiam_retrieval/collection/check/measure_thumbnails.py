@@ -1,4 +1,4 @@
-"""Measuring the images of a collection that an older version indexed, by their thumbnails: no file is read."""
+"""Measuring images that an older version indexed, from their thumbnails. Reads no image file."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ from ..storage.opening import open_to_update
 from ..storage.shard_manifest import is_sharded
 from ..storage.writer_lock import writing
 
-BATCH = 1024  # images that are stored at a time
+BATCH = 1024  # images that are stored at once
 
 
 def measure_thumbnails(
@@ -22,12 +22,21 @@ def measure_thumbnails(
     on_start: Callable[[int], None] = lambda total: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Measure what was not measured yet; returns how many images that were.
+    """Measure all images without measures.
 
-    A thumbnail was compressed as JPEG, so its sharpness is a little off, and how the file stores its pixels is not
-    known. Images that are indexed or read again are measured by their own pixels.
+    A thumbnail is a compressed JPEG, so its sharpness is slightly inexact, and the mode of the file is unknown. Images
+    that are indexed or read again are measured from their own pixels.
 
-    Raises :class:`UserError` for a sharded collection, or where another process is updating.
+    Args:
+        collection: The collection.
+        on_start: Called with the number of images.
+        on_progress: Called with the number of further images that are done.
+
+    Returns:
+        Number of images that were measured.
+
+    Raises:
+        UserError: The collection is sharded, or another process is updating.
     """
     folder = collection.folder
     if is_sharded(folder):
@@ -47,7 +56,7 @@ def measure_thumbnails(
 
 
 def _measured(thumbnail: bytes | None) -> Measures | None:
-    """None of a thumbnail that is damaged: --verify is for those."""
+    """The measures of a thumbnail; None if it is damaged, which ``--verify`` repairs."""
     try:
         with Image.open(io.BytesIO(thumbnail or b""), formats=("JPEG",)) as image:
             return measure(image.convert("RGB"))

@@ -1,28 +1,38 @@
-"""How unlike all others an image is: distances to its neighbours, local outlier factor, typicality."""
+"""How dissimilar an image is from all others: distances to its neighbours, local outlier factor, typicality."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-REFERENCES = 20_000  # images that neighbours are looked for among; of more so many are drawn
+REFERENCES = 20_000  # largest number of images among which neighbours are searched; of more, a random sample is used
 NEIGHBOURS = 20
 METHODS = ("distance", "lof", "typicality")
 SEED = 0
-_BLOCK = 4096  # images compared at a time
+_BLOCK = 4096  # images that are compared at once
 
 
 def outlier_scores(
     vectors: NDArray[np.float32], method: str = "distance", *, k: int = NEIGHBOURS
 ) -> NDArray[np.float32]:
-    """Scores (n,) of unit ``vectors`` (n, dim), n >= 2; the most unlike have the highest.
+    """Compute outlier scores; the most dissimilar images have the highest.
 
-    Distances are 1 - cosine to the nearest of up to 20,000 images drawn at random, so time grows with n, and memory
-    with n x k. ``method``:
+    Distances are 1 - cosine to the nearest of up to 20,000 random images. So time grows with n, and memory with n x k.
+    The methods:
 
-    - ``distance``: that to the ``k``-th neighbour (Ramaswamy et al. 2000).
-    - ``lof``: the local outlier factor (Breunig et al. 2000): how much sparser the place is than its neighbours'.
+    - ``distance``: the distance to the ``k``-th neighbour (Ramaswamy et al. 2000).
+    - ``lof``: the local outlier factor (Breunig et al. 2000): how much sparser the neighbourhood is than the
+      neighbours' own.
     - ``typicality``: minus the inverse of the mean distance to ``k`` neighbours (Hacohen et al. 2022, section 3.2).
 
-    Raises ``ValueError`` for an unknown method or fewer than two vectors.
+    Args:
+        vectors: Unit vectors, float32 (n, dim), n >= 2.
+        method: "distance", "lof" or "typicality".
+        k: Number of neighbours.
+
+    Returns:
+        float32 (n,).
+
+    Raises:
+        ValueError: The method is unknown, or there are fewer than two vectors.
     """
     if method not in METHODS:
         raise ValueError(f"{method}: no such method; there are {', '.join(METHODS)}")
@@ -38,7 +48,7 @@ def outlier_scores(
         return distances[:, -1]
     if method == "typicality":
         return -1 / np.maximum(distances.mean(axis=1), 1e-6)
-    reach = distances[drawn, -1]  # of the references, to their own k-th neighbour
+    reach = distances[drawn, -1]  # distances of the references to their own k-th neighbour
     density = 1 / np.maximum(np.maximum(distances, reach[places]).mean(axis=1), 1e-6)
     return density[drawn][places].mean(axis=1) / density
 
@@ -46,9 +56,15 @@ def outlier_scores(
 def neighbours(
     vectors: NDArray[np.float32], drawn: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Distances (n, k), ascending, to the nearest of ``vectors[drawn]``, without itself, and their places in ``drawn``.
+    """Find the nearest references of each vector, without itself. Copies of an image count as neighbours.
 
-    Copies of an image are neighbours like any others.
+    Args:
+        vectors: Unit vectors, float32 (n, dim).
+        drawn: Rows of the references, int64 (m,).
+        k: Number of neighbours.
+
+    Returns:
+        Distances, float32 (n, k), ascending, and positions in ``drawn``, int64 (n, k).
     """
     import faiss  # 0.2 s
 
@@ -61,7 +77,7 @@ def neighbours(
         block = slice(start, start + _BLOCK)
         cosines, found = faiss.knn(vectors[block], references, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
         itself = found == own[block][:, None]
-        itself[~itself.any(axis=1), -1] = True  # not a reference, or behind its copies: the farthest goes
+        itself[~itself.any(axis=1), -1] = True  # not a reference, or hidden by its copies: drop the farthest
         distances[block] = 1 - cosines[~itself].reshape(-1, k)
         places[block] = found[~itself].reshape(-1, k)
     return np.maximum(distances, 0), places

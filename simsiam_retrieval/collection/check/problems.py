@@ -1,4 +1,4 @@
-"""What `check` finds: a problem of an image, and where a collection's own values say that one begins."""
+"""The kinds of problems that `check` finds, and the rule where a problem begins."""
 
 from dataclasses import dataclass, replace
 
@@ -27,18 +27,32 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """Something about an image that is worth a look."""
+    """A problem of an image.
 
-    kind: str  # of KINDS
+    Attributes:
+        kind: Kind of ``KINDS``.
+        path: Path of the file.
+        score: How far beyond the usual values of the collection; sorted by it.
+        reason: What was found.
+        item: The image; None for a file that is not in the collection.
+        other: The image that it is similar to.
+        fine: Whether a person marked it as fine.
+    """
+
+    kind: str
     path: str
-    score: float  # how far beyond what is usual in the collection; the largest first
+    score: float
     reason: str
-    item: Item | None = None  # None of files that are not in the collection
-    other: str | None = None  # the image that it is like
-    fine: bool = False  # somebody said so
+    item: Item | None = None
+    other: str | None = None
+    fine: bool = False
 
     def as_dict(self) -> dict[str, str | float | bool | None]:
-        """For JSON and CSV."""
+        """Return the values for JSON and CSV.
+
+        Returns:
+            Name -> value.
+        """
         return {
             "kind": self.kind,
             "path": self.path,
@@ -50,14 +64,25 @@ class Problem:
         }
 
     def marked_fine(self) -> "Problem":
+        """Mark the problem as fine.
+
+        Returns:
+            The new problem.
+        """
         return replace(self, fine=True)
 
 
 def beyond(values: NDArray[np.floating], least: float, *, high: bool) -> tuple[NDArray[np.float64], float]:
-    """How many interquartile ranges each of ``values`` (n,) lies beyond the nearer quartile, and the range itself.
+    """Compute how many interquartile ranges each value is beyond the quartile.
 
-    Positive on the side that is asked for, above the upper quartile (``high``) or below the lower one. ``least`` is the
-    smallest range that counts, so that among images that are all the same the smallest difference is none.
+    Args:
+        values: (n,).
+        least: Smallest interquartile range that is used, so that tiny differences among nearly equal images do not
+            count.
+        high: Whether to measure above the upper quartile, or below the lower one.
+
+    Returns:
+        float64 (n,), positive beyond the quartile, and the interquartile range.
     """
     lower, upper = np.quantile(values, [0.25, 0.75])
     spread = max(float(upper - lower), least)

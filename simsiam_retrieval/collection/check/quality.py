@@ -1,4 +1,4 @@
-"""Blurred, dark, bright, plain, odd or unusual images, by what was measured when they were indexed."""
+"""Blurred, dark, bright, plain, odd or unusual images, found by the measures from indexing."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from ...images.measures import Measures
 from ..types import Item
 from .problems import FENCE, Problem, beyond
 
-RARE_MODE = 0.02  # share of the images
+RARE_MODE = 0.02  # fraction of the images below which a mode is unusual
 
 
 class _Rule(NamedTuple):
@@ -37,9 +37,17 @@ _RULES = (
 def measured_problems(
     items: Sequence[Item], measures: Mapping[int, Measures], fence: float = FENCE
 ) -> Iterator[Problem]:
-    """Problems of the images that were measured, against all of them; each kind's worst first.
+    """Find problems by comparing each image's measures with those of all images; each kind's worst first.
 
-    An image is named where a value lies more than ``fence`` interquartile ranges beyond the collection's quartile.
+    An image is listed if a value is more than ``fence`` interquartile ranges beyond the collection's quartile.
+
+    Args:
+        items: The images.
+        measures: Item id -> measures.
+        fence: Interquartile ranges.
+
+    Yields:
+        The problems.
     """
     items = [item for item in items if item.id in measures]
     if not items:
@@ -60,10 +68,18 @@ def measured_problems(
 
 
 def shape_problems(items: Sequence[Item], fence: float = FENCE) -> Iterator[Problem]:
-    """Images of a length (longer by shorter side) or size that is unusual; each kind's worst first."""
+    """Find images of unusual aspect ratio or size; each kind's worst first.
+
+    Args:
+        items: The images.
+        fence: Interquartile ranges.
+
+    Yields:
+        The problems.
+    """
     if not items:
         return
-    lengths = np.abs(np.log2([item.width / item.height for item in items]))  # upright pictures count like lying ones
+    lengths = np.abs(np.log2([item.width / item.height for item in items]))  # portrait and landscape count alike
     pixels = np.log2([float(item.width * item.height) for item in items])
     too_few_or_many = np.maximum(*(beyond(pixels, 0.5, high=high)[0] for high in (False, True)))
     found = {"odd aspect": beyond(lengths, 0.25, high=True)[0], "unusual size": too_few_or_many}

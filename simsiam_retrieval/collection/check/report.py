@@ -13,12 +13,19 @@ from ..collection import Collection
 from .find_problems import Report
 from .problems import KINDS, Problem
 
-SHOWN = 200  # of each kind on the page; a thumbnail takes about 20 kB
+SHOWN = 200  # problems of each kind on the page; a thumbnail takes about 20 kB
 COLUMNS = ("kind", "path", "id", "score", "reason", "other", "fine")
 
 
 def as_json(report: Report) -> str:
-    """One object: counts, what was skipped, and the problems, the worst of each kind first."""
+    """Format a report as JSON: counts, skipped kinds, and the problems, the worst of each kind first.
+
+    Args:
+        report: The report.
+
+    Returns:
+        JSON.
+    """
     found = {
         "images": report.images,
         "not_measured": report.not_measured,
@@ -30,7 +37,15 @@ def as_json(report: Report) -> str:
 
 
 def as_csv(problems: Sequence[Problem], shown: Callable[[str], str] = str) -> str:
-    """One line per problem, below the names of the columns; ``shown`` spells the paths."""
+    """Format problems as CSV: one line per problem.
+
+    Args:
+        problems: The problems.
+        shown: Converts a path to text.
+
+    Returns:
+        CSV with a header line.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -42,7 +57,13 @@ def as_csv(problems: Sequence[Problem], shown: Callable[[str], str] = str) -> st
 
 
 def write_page(collection: Collection, report: Report, file: Path) -> None:
-    """Write the problems with their thumbnails as one HTML file, up to 200 of each kind."""
+    """Write the problems with their thumbnails as one HTML file, up to 200 of each kind.
+
+    Args:
+        collection: The collection.
+        report: The report.
+        file: The HTML file.
+    """
     parts = [_HEAD, f"<h1>{_text(collection.folder.name)}: {report.images} images</h1>"]
     counts = report.counts()
     if not counts:

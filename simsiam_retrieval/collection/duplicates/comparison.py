@@ -1,4 +1,4 @@
-"""Duplicates at any threshold after one comparison, as the Duplicates page shows them while a slider moves."""
+"""Duplicates at any threshold after one comparison, for the slider of the Duplicates page."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -11,7 +11,13 @@ from .near_pairs import Pairs, follow_among, near_pairs
 
 
 class Comparison:
-    """The near pairs of one state of a collection. Safe to share between threads."""
+    """The near pairs of one state of a collection. Thread-safe.
+
+    Args:
+        folder: The collection's folder.
+        files: All files.
+        pairs: The near pairs.
+    """
 
     def __init__(self, folder: Path, files: Files, pairs: Pairs) -> None:
         self._folder, self._files, self._pairs = folder, files, pairs
@@ -19,38 +25,69 @@ class Comparison:
 
     @property
     def least(self) -> float:
-        """The lowest threshold that groups can be had for."""
+        """The lowest possible threshold."""
         return self._pairs.least
 
     @property
     def images(self) -> int:
-        """How many were compared."""
+        """Number of images that were compared."""
         return len(self._files.ids)
 
     def groups(self, threshold: float | None) -> list[Group]:
-        """The groups of :meth:`Collection.duplicates`, in the same order; None for equal bytes only.
+        """Form groups as ``Collection.duplicates`` does, in the same order, within milliseconds.
 
-        Takes milliseconds. Raises ``ValueError`` for a threshold below :attr:`least`.
+        Args:
+            threshold: Cosine; None for equal bytes only.
+
+        Returns:
+            The groups.
+
+        Raises:
+            ValueError: The threshold is below ``least``.
         """
         followed = None if threshold is None else follow_among(self._pairs, self._distinct, threshold)
         return form_groups(self._files, followed)
 
     def describe(self, groups: Sequence[Group]) -> list[list[Duplicate]]:
-        """The files of some of the groups, read from the catalog; without what it has forgotten since.
+        """Read the files of groups from the catalog. Files that it no longer has are left out.
 
-        Raises :class:`UserError` when the collection is gone or damaged.
+        Args:
+            groups: Some of the groups.
+
+        Returns:
+            The files of each group.
+
+        Raises:
+            UserError: The collection is missing or damaged.
         """
         with explained(self._folder), contextlib.closing(open_store(self._folder)) as catalog:
             return describe(catalog, self._files, groups)
 
     def spare_bytes(self, groups: Sequence[Group]) -> int:
-        """What the files besides the best ones take on disk, as far as they are there and no links."""
+        """Compute the disk space of all files except the best ones; missing files and links do not count.
+
+        Args:
+            groups: The groups.
+
+        Returns:
+            Bytes.
+        """
         spare = [row for group in groups for row in group.rows[1:]]
         return int(self._files.sizes[spare][self._files.states[spare] == 0].sum())
 
 
 def compare(folder: Path, dim: int, least: float, on_progress: Callable[[int, int], None]) -> Comparison:
-    """See :meth:`Collection.compare`."""
+    """Compare all images of a collection; see ``Collection.compare``.
+
+    Args:
+        folder: The collection's folder.
+        dim: Values per vector.
+        least: Lowest threshold.
+        on_progress: Called with done and total.
+
+    Returns:
+        The comparison.
+    """
     with explained(folder), contextlib.closing(open_store(folder)) as catalog, catalog.snapshot():
         files = read_files(catalog)
         vectors = distinct_vectors(catalog, files, dim)

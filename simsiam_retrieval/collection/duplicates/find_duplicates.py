@@ -1,4 +1,4 @@
-"""Files of a collection that show the same picture: equal in every byte, or close in the encoder's eyes."""
+"""Files of a collection that show the same picture: equal in every byte, or similar to the encoder."""
 
 import os
 import stat
@@ -17,32 +17,49 @@ from ..types import Item
 from .follow_leaders import follow_leaders
 from .plain_pictures import without_plain
 
-# encoder identity -> lowest cosine of near duplicates, from benchmarks/duplicate_threshold.py; docs/duplicates.md
+# encoder identity -> lowest cosine of near-duplicates; from benchmarks/duplicate_threshold.py, see docs/duplicates.md
 CALIBRATED = {"58ad9a252f5dba23": 0.934, "b66f3e2b1e582e57": 0.926, "86fa80833c9d7c2a": 0.985}
-# and the cosine from which they are the same picture with little doubt; below it, look first
+# encoder identity -> cosine from which two files almost certainly show the same picture
 SURE = {"58ad9a252f5dba23": 0.97, "b66f3e2b1e582e57": 0.98}
 
 PRESENT, LINK, CHANGED, GONE = "", "link", "changed", "gone"
-_STATES = (PRESENT, LINK, CHANGED, GONE)  # the best file of a group is sought in this order
+_STATES = (PRESENT, LINK, CHANGED, GONE)  # order of preference for the best file of a group
 
 
 class Duplicate(NamedTuple):
-    """A file of a group of duplicates."""
+    """A file of a group of duplicates.
+
+    Attributes:
+        item: The file.
+        score: Cosine with the best file of its group; 1 for the best file itself.
+        exact: Whether it has the same bytes as the best file.
+        state: "", "link" (to a file of the group), or "changed" or "gone" since it was indexed.
+    """
 
     item: Item
-    score: float  # cosine with the best file of its group, in [-1, 1]; 1 for the best file itself
-    exact: bool  # the same bytes as the best file
-    state: str  # "", or "link" to a file (of the group), "changed" or "gone" since it was indexed
+    score: float
+    exact: bool
+    state: str
 
     @property
     def path(self) -> Path:
+        """Path of the file."""
         return self.item.path
 
 
 def check_threshold(threshold: float | None, encoder: str, folder: Path) -> float:
-    """The threshold to use with an encoder.
+    """Determine the threshold for an encoder.
 
-    Raises :class:`UserError` when it is no cosine above 0, or when none is given and none is known.
+    Args:
+        threshold: The user's threshold, or None for the calibrated one.
+        encoder: Identity of the encoder.
+        folder: The collection's folder, for the message.
+
+    Returns:
+        The threshold.
+
+    Raises:
+        UserError: It is no cosine above 0, or there is no calibrated one.
     """
     if threshold is None:
         if encoder not in CALIBRATED:
@@ -62,8 +79,8 @@ def split_possible(
     """Divide groups into files that surely show one picture and those that possibly do.
 
     Args:
-        groups: As :meth:`Collection.duplicates` returns them, the best file of each first.
-        sure: Cosine with the best file from which there is little doubt (:data:`SURE`); None: there is never any.
+        groups: As ``Collection.duplicates`` returns them, the best file of each first.
+        sure: Cosine with the best file from which there is little doubt (``SURE``); None: there is never any.
 
     Returns:
         Groups of sure files and groups of possible ones, in the same order, each with the best file first. A group may
@@ -80,28 +97,49 @@ def split_possible(
 
 
 def is_sure(file: Duplicate, sure: float | None) -> bool:
-    """Whether a file surely shows the picture of its group's best file."""
+    """Return whether a file surely shows the picture of its group's best file.
+
+    Args:
+        file: The file.
+        sure: See ``split_possible``.
+
+    Returns:
+        True if it does.
+    """
     return sure is None or file.exact or file.score >= sure
 
 
 @dataclass(frozen=True)
 class Files:
-    """All images of a collection, best first: those that are there, then by pixels, bytes and name."""
+    """All images of a collection, best first: existing files first, then by pixels, bytes and name.
 
-    ids: NDArray[np.int64]  # (n,)
-    sizes: NDArray[np.int64]  # bytes
+    Attributes:
+        ids: (n,).
+        sizes: Bytes.
+        paths: Paths.
+        states: Positions in ``_STATES``.
+        original: Row of the first file with the same bytes; its own row for that file.
+    """
+
+    ids: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     paths: list[Path]
-    states: NDArray[np.int8]  # positions in _STATES
-    original: NDArray[np.int64]  # row of the first file with the same bytes; its own for that one
+    states: NDArray[np.int8]
+    original: NDArray[np.int64]
 
     @property
     def distinct(self) -> NDArray[np.int64]:
-        """Rows of the files that are the first of their bytes, ascending."""
+        """Rows of files that are the first with their bytes, ascending."""
         return np.unique(self.original)
 
 
 class Group(NamedTuple):
-    """Files that show one picture: rows of :class:`Files`, the best first, and their cosines with it."""
+    """Files that show one picture.
+
+    Attributes:
+        rows: Rows of ``Files``, the best one first.
+        scores: Their cosines with the best one.
+    """
 
     rows: list[int]
     scores: list[float]
@@ -110,12 +148,22 @@ class Group(NamedTuple):
 def find_duplicates(
     catalog: Store, dim: int, threshold: float | None, on_progress: Callable[[int, int], None]
 ) -> list[list[Duplicate]]:
-    """See :meth:`Collection.duplicates`; ``threshold`` None means equal bytes only."""
+    """Find duplicates; see ``Collection.duplicates``.
+
+    Args:
+        catalog: The catalog.
+        dim: Values per vector.
+        threshold: Cosine; None for equal bytes only.
+        on_progress: Called with done and total.
+
+    Returns:
+        The groups.
+    """
     with catalog.snapshot():
         files = read_files(catalog)
         distinct = files.distinct
         vectors = None if threshold is None else distinct_vectors(catalog, files, dim)
-    # the snapshot is let go before the long part, so that updates need not wait
+    # the snapshot ends before the long part, so that updates need not wait
     followed = None
     if vectors is not None and threshold is not None:
         followed = follow_leaders(vectors, threshold, lambda rows: on_progress(rows, len(distinct)))
@@ -123,15 +171,29 @@ def find_duplicates(
 
 
 def distinct_vectors(catalog: Store, files: Files, dim: int) -> NDArray[np.float32]:
-    """The unit vectors of ``files.distinct``; zeros for pictures of one colour."""
+    """Read the vectors of the distinct files.
+
+    Args:
+        catalog: The catalog.
+        files: All files.
+        dim: Values per vector.
+
+    Returns:
+        float32 (n, dim), in the order of ``files.distinct``.
+    """
     ids = files.ids[files.distinct]
     return without_plain(catalog, ids, catalog.vectors_of(ids, dim))
 
 
 def form_groups(files: Files, followed: tuple[NDArray[np.int64], NDArray[np.float32]] | None) -> list[Group]:
-    """Groups of two files or more, the largest first; of equal ones that with most bytes, then by name.
+    """Form groups of two or more files: the largest first, then by bytes, then by name.
 
-    ``followed``: leader and cosine of each of ``files.distinct``, as positions there; None for equal bytes only.
+    Args:
+        files: All files.
+        followed: Leader and cosine of each of ``files.distinct``, as positions there; None for equal bytes only.
+
+    Returns:
+        The groups.
     """
     best, scores = files.original, np.ones(len(files.ids), np.float32)
     if followed is not None:
@@ -153,7 +215,18 @@ def form_groups(files: Files, followed: tuple[NDArray[np.int64], NDArray[np.floa
 
 
 def describe(catalog: Store, files: Files, groups: Sequence[Group]) -> list[list[Duplicate]]:
-    """The files of each group; without what an update has forgotten since, and groups that lost their best file."""
+    """Read the files of groups from the catalog.
+
+    Files that the catalog no longer has, and groups without their best file, are left out.
+
+    Args:
+        catalog: The catalog.
+        files: All files.
+        groups: The groups.
+
+    Returns:
+        The files of each group.
+    """
     with catalog.snapshot():
         items = catalog.items_by_id(int(files.ids[row]) for group in groups for row in group.rows)
     described = []
@@ -174,7 +247,14 @@ def describe(catalog: Store, files: Files, groups: Sequence[Group]) -> list[list
 
 
 def read_files(catalog: Store) -> Files:
-    """All images, and which of them have equal bytes; each file is looked at, none is read."""
+    """List all images, and find equal bytes by their hashes. Checks each file's state, but reads none.
+
+    Args:
+        catalog: The catalog.
+
+    Returns:
+        The files.
+    """
     ids: list[int] = []
     sizes: list[int] = []
     paths: list[Path] = []
@@ -186,7 +266,7 @@ def read_files(catalog: Store) -> Files:
         paths.append(path)
         digests.append(digest)
         states.append(_STATES.index(_state(path, size, mtime_ns)))
-    # a stable sort: within a state the order of quality stays
+    # a stable sort keeps the order of quality within a state
     order = np.argsort(np.frombuffer(bytes(states), np.int8), kind="stable")
     first: dict[bytes, int] = {}
     original = np.empty(len(ids), np.int64)
@@ -223,7 +303,7 @@ def _rows_of_groups(best: NDArray[np.int64]) -> list[int]:
 
 
 def _hard_links_marked(group: list[Duplicate]) -> list[Duplicate]:
-    """Two names of one file take the space of one; removing the second frees nothing."""
+    """Mark hard links: two names of one file need its space once, so deleting the second frees nothing."""
     seen: set[tuple[int, int]] = set()
     marked = []
     for file in group:

@@ -1,4 +1,4 @@
-"""Pictures of one colour, told by their thumbnails: they look like each other whatever they are of."""
+"""Pictures of one colour, recognised by their thumbnails: they look similar, whatever they show."""
 
 import io
 
@@ -9,14 +9,22 @@ from PIL import Image
 from ...images.decode import is_plain
 from ..storage.store import Store
 
-HEADER, BLOCK = 800, 2.0  # bytes that a plain JPEG has at most: once, and for each 8 x 8 block of a channel
+HEADER, BLOCK = 800, 2.0  # largest size in bytes of a plain JPEG: for its header, and per 8 x 8 block of a channel
 
 
 def without_plain(catalog: Store, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``vectors`` (n, dim) of the images ``ids``, in place, with zeros for plain pictures: close to nothing.
+    """Set the vectors of plain pictures to zero, in place, so that they are close to nothing.
 
-    A plain picture is a duplicate of files with equal bytes alone. Only thumbnails that are small enough for a plain
+    A plain picture is only a duplicate of files with equal bytes. Only thumbnails that are small enough for a plain
     JPEG of their size are decoded.
+
+    Args:
+        catalog: The catalog.
+        ids: int64 (n,).
+        vectors: float32 (n, dim).
+
+    Returns:
+        ``vectors``.
     """
     plain = [id_ for id_, width, height, length in catalog.thumbnail_lengths() if _may_be_plain(width, height, length)]
     found = [id_ for id_ in plain if _shows_nothing(catalog.thumbnail(id_))]

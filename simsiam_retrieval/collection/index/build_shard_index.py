@@ -1,8 +1,8 @@
 """Building a sharded collection: one index over all shards, and a catalog of their rows.
 
-Train on a sample; add each part on its own, wherever ``run`` runs it; note the rows in the catalog; merge; measure;
-publish in one transaction. Everything before that is invisible to readers, kept on disk under names that say what went
-in, and found again by the next build: one that was killed goes on where it was.
+The steps: train on a sample; add each part separately, wherever ``run`` runs it; write the rows into the catalog;
+merge; measure; publish in one transaction. Readers see nothing before that. Intermediate files have names that depend
+on their input, so the next build finds them: a killed build continues where it stopped.
 """
 
 import contextlib
@@ -38,25 +38,35 @@ from .make_index import INDEX_SEAL, alike_of, measured, noise_note, record_setti
 from .noise_level import SAMPLE, measure_noise
 from .tuning import NEIGHBOURS, QUERIES, TIE, TIMED, Measured, check_recall
 
-GROWTH = 4  # a collection that has grown this many times is parted into lists anew
-READ_FOR_SAMPLE = 4  # times as many rows are read as are taken: whole row groups, drawn at random
-ROWS_TOGETHER = 20_000  # noted in the catalog in one transaction
-SPARE = 1.05  # times the space that merging needs
+GROWTH = 4  # growth factor of a collection from which the lists are trained again
+READ_FOR_SAMPLE = 4  # rows read per row of the sample: random row groups are read as a whole
+ROWS_TOGETHER = 20_000  # rows per transaction of the catalog
+SPARE = 1.05  # factor on the disk space that merging needs
 
 Run = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-Progress = Callable[[str, int, int], None]  # stage, done, of how many
+Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 @dataclass
 class Built:
-    """What a build did."""
+    """The result of a build.
 
-    images: int = 0  # in the whole collection, afterwards
+    Attributes:
+        images: Images in the collection afterwards.
+        unusable: Images without a vector.
+        shards: Shards in the collection afterwards.
+        new_shards: Shards that were added.
+        gone_shards: Shards that were removed.
+        changed: Whether there is a new generation.
+        measured: Measured recall and latency, or None.
+    """
+
+    images: int = 0
     unusable: int = 0
     shards: int = 0
     new_shards: int = 0
     gone_shards: int = 0
-    changed: bool = False  # whether there is a new generation
+    changed: bool = False
     measured: Measured | None = None
 
 
@@ -72,18 +82,30 @@ def build(
     on_wait: Callable[[str], None] | None = None,
     on_progress: Progress = lambda stage, done, total: None,
 ) -> Built:
-    """Bring catalog and index of a sharded collection up to date with its shards.
+    """Update the catalog and the index of a sharded collection to its shards.
 
-    ``shards``: names of those that belong to it; None means all that are there. Published ones that are not among
-    them leave it. ``run`` maps a picklable function over picklable tasks, as the built-in ``map`` does, or
-    :meth:`concurrent.futures.Executor.map`, or over other machines that see the folder under the same path. ``kind``
-    (auto, ivf, ivf-sq8, ivf-pq) and ``recall`` are kept for later builds. ``anew``: train again, even where the
-    shards are known. ``locked``: the caller holds :func:`..lock.writing`. ``on_wait``: wait for another build.
+    Peak memory, in addition to the trained index (4 * dim bytes per list): for training twice 4 * dim bytes for each of
+    64 vectors per list; for a part see ``shard_parts.add_part``; for the merge only pages that the system can take
+    back.
 
-    Peak memory, beside the trained index (4 * dim bytes a list): training, 4 * dim bytes for each of 64 vectors a
-    list, twice; a part, see :func:`.parts.add_part`; the merge, pages of its files that the system can take back.
+    Args:
+        collection: The collection's folder.
+        shards: Names of the shards that belong to it; None for all files that are there. Other published shards are
+            removed from the collection.
+        run: Maps a picklable function over picklable tasks, like the built-in ``map``. It may use other processes, or
+            other machines that see the folder under the same path.
+        kind: Type of the index: auto, ivf, ivf-sq8 or ivf-pq. Stored for later builds.
+        recall: Target recall@10. Stored for later builds.
+        anew: Whether to train again even if the shards are known.
+        locked: Whether the caller has the writer's lock.
+        on_wait: Wait for another build; called with a message first.
+        on_progress: Called with stage, done and total.
 
-    Raises :class:`UserError` for a shard that is damaged or of another encoder, a full disk, another build.
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: A shard is damaged or of another encoder, the disk is full, or another build is running.
     """
     folder = collection.absolute()
     found = shard_manifest.read_manifest(folder)
@@ -111,7 +133,7 @@ def build(
 
 
 class _Build:
-    """One build, by whoever holds the lock."""
+    """One build; its caller has the lock."""
 
     def __init__(
         self, folder: Path, found: shard_manifest.Manifest, catalog: ParquetStore, run: Run, on_progress: Progress
@@ -122,6 +144,15 @@ class _Build:
         (folder / parts.FOLDER).mkdir(exist_ok=True)
 
     def bring_up_to_date(self, names: Sequence[str], *, anew: bool) -> Built:
+        """Run the build.
+
+        Args:
+            names: Names of the shards.
+            anew: Whether to train again.
+
+        Returns:
+            What was done.
+        """
         known, gone = self._registered(names)
         generation = self.catalog.generation()
         new = [shard for shard in known if shard.generation > generation]
@@ -168,7 +199,7 @@ class _Build:
         return index is not None and (sealed is not None or index.holds_sound_lists())
 
     def _again(self, shards: Sequence[Shard]) -> list[Shard]:
-        """The same shards, as the catalog has them now."""
+        """The same shards, as they are in the catalog now."""
         firsts = {shard.first for shard in shards}
         return [shard for shard in self.catalog.shards() if shard.first in firsts]
 
@@ -182,7 +213,7 @@ class _Build:
     # -- which shards
 
     def _registered(self, names: Sequence[str]) -> tuple[list[Shard], list[Shard]]:
-        """The shards that belong to the collection, new ones with ids of their own; and those that leave it."""
+        """The shards that belong to the collection, new ones with new ids; and those that leave it."""
         generation = self.catalog.generation()
         wanted = {name: footer_identity(shard_file(self.folder, name))[1] for name in names}
         before = self.catalog.shards()
@@ -202,14 +233,14 @@ class _Build:
             next_id = shard.end
             new.append(shard)
         if new:
-            self.catalog.note("next", str(next_id))  # first: an id that was noted and not used does no harm
+            self.catalog.note("next", str(next_id))  # written first, because an unused id does no harm
             self.catalog.register(new)
         return [*known, *new], [shard for shard in others if shard.generation <= generation]
 
     # -- training
 
     def _trained(self, kind: str, shards: Sequence[Shard], rows: int) -> dict[str, Any]:
-        """Train on a sample, unless a build that was killed did so, be it of fewer shards."""
+        """Train on a sample, unless a killed build has done so, even for fewer shards."""
         pending = self.catalog.noted_json("training") or {}
         if (
             pending and pending["kind"] == kind and pending["rows"] <= rows <= GROWTH * pending["rows"]
@@ -235,7 +266,7 @@ class _Build:
         return trained
 
     def _sample(self, shards: Sequence[Shard], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Unit vectors for training (about ``count``, dim), and as queries (200 or fewer, dim); always the same."""
+        """Unit vectors for training (about ``count``, dim) and as queries (200 or fewer, dim); always the same."""
         generator = np.random.default_rng(SEED)
         groups = [(shard, group) for shard in shards for group in range(-(-shard.rows // ROW_GROUP))]
         wanted = min(len(groups), max(QUERIES, -(-READ_FOR_SAMPLE * count // ROW_GROUP)))
@@ -245,7 +276,9 @@ class _Build:
             by_shard.setdefault(groups[number][0], []).append(groups[number][1])
         rows = sum(min(ROW_GROUP, s.rows - ROW_GROUP * g) for s, of_shard in by_shard.items() for g in of_shard)
         share = min(1.0, count / max(1, rows))
-        sample = np.empty((count + ROW_GROUP, self.dim), np.float32)  # filled as far as it goes: no second copy
+        sample = np.empty(
+            (count + ROW_GROUP, self.dim), np.float32
+        )  # one array that is filled step by step, to avoid a second copy
         taken = 0
         queries: list[NDArray[np.float16]] = []
         for done, (shard, of_shard) in enumerate(by_shard.items()):
@@ -268,9 +301,9 @@ class _Build:
             self.on_progress("adding", done, len(tasks))
 
     def _fill(self, tasks: Sequence[parts.PartTask], shards: Sequence[Shard]) -> tuple[int, NDArray[np.float32]]:
-        """Note the rows of shards that the catalog does not have yet, part by part.
+        """Write missing rows of shards into the catalog, part by part.
 
-        Returns how many vectors there are in all, and the highest cosines (queries, KEPT) of each query among them.
+        Returns the number of vectors, and the highest cosines (queries, KEPT) of each query among them.
         """
         to_fill = {shard.first: shard for shard in shards if shard.images is None}
         done, images, nearest = 0, 0, None
@@ -287,7 +320,7 @@ class _Build:
                 self.catalog.fill((shard, self._rows(shard), places) for shard, places in some)
                 done += len(some)
                 self.on_progress("listing", done, len(to_fill))
-        assert nearest is not None  # there is a shard, or training would have said so
+        assert nearest is not None  # there is a shard: training would have failed otherwise
         return images, nearest
 
     def _rows(self, shard: Shard) -> Iterator[dict[str, Any]]:
@@ -303,7 +336,7 @@ class _Build:
         recall: float,
         generation: int,
     ) -> tuple[dict[str, str], NDArray[np.uint64]]:
-        """Write the index of ``generation``; what is to be noted of it, and the checksums of its lists."""
+        """Write the index of a generation; return the facts for the catalog, and the checksums of its lists."""
         sources = [task.files[0] for task in tasks]
         self._check_space(sources)
         index_file, lists_file = mapped_index.files_of(self.folder, generation)
@@ -342,9 +375,9 @@ class _Build:
     def _tuned(
         self, index: faiss.IndexIVF, queries: NDArray[np.float32], nearest: NDArray[np.float32], asked: float
     ) -> Measured | None:
-        """Raise nprobe until recall@10 is ``asked``, or as far as it goes; then time it.
+        """Raise nprobe until recall@10 reaches ``asked`` or its maximum; then measure the latency.
 
-        As :func:`..tuning.tune`, whose exact neighbours need all vectors in memory: here each part found its own.
+        Like ``tuning.tune``, but that needs all vectors in memory. Here each part has found its own exact neighbours.
         """
         if not len(queries) or not index.ntotal:
             return None
@@ -355,7 +388,7 @@ class _Build:
         recall, step = 0.0, 1
         for step in [*probes, index.nlist]:
             index.nprobe = step
-            # the lists that were asked for and no others, unlike a search
+            # reads only the requested lists, unlike a search
             _, ids = index.search(queries, min(index.ntotal, found * held.rescored))
             recall = self._recall(queries, ids, floor, found)
             if recall >= asked:
@@ -380,13 +413,13 @@ class _Build:
     def _recall(
         self, queries: NDArray[np.float32], ids: NDArray[np.int64], floor: NDArray[np.float32], found: int
     ) -> float:
-        """Mean share of the ten nearest, each query itself left out, that ``ids`` (n, m) hold."""
+        """Mean fraction of the ten nearest (without the query itself) that ``ids`` (n, m) contain."""
         scores = -np.sort(-self._scores(queries, ids), axis=1)
-        # the query itself, or a copy of it, is the first of each
+        # the first result is the query itself, or a copy of it
         return float(np.mean((scores[:, 1:found] >= floor[:, None]).sum(axis=1) / max(1, found - 1)))
 
     def _scores(self, queries: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Exact cosines of candidates ``ids`` (n, m) with their queries, -2 where there is none."""
+        """Exact cosines of candidates ``ids`` (n, m) with their queries; -2 for no candidate."""
         wanted = np.unique(ids[ids >= 0])
         vectors = self.catalog.vectors_of(wanted, self.dim)
         scores = np.full(ids.shape, -2, np.float32)
@@ -398,7 +431,7 @@ class _Build:
     # -- afterwards
 
     def _tidy(self, tasks: Sequence[parts.PartTask], key: str) -> None:
-        """Remove older indexes and parts, now that nobody begins to read them."""
+        """Delete older indexes and parts, which new readers no longer open."""
         keep = set(mapped_index.files_of(self.folder, self.catalog.generation()))
         for file in self._indexes():
             if file not in keep:
@@ -414,7 +447,7 @@ class _Build:
 
 
 def _batched(shards: Sequence[tuple[Shard, list[Places]]]) -> Iterator[list[tuple[Shard, list[Places]]]]:
-    """Shards that are noted in one transaction: every one costs a wait for the disk, a large one keeps readers out."""
+    """Shards for one transaction: each transaction waits for the disk, but a long one blocks readers."""
     batch: list[tuple[Shard, list[Places]]] = []
     for number, found in enumerate(shards, 1):
         batch.append(found)

@@ -1,4 +1,4 @@
-"""Making the FAISS index of a published generation, and what is measured while its vectors are at hand."""
+"""Building the FAISS index of a published generation, and the measurements while its vectors are in memory."""
 
 import contextlib
 import json
@@ -16,15 +16,23 @@ from .tuning import Measured, check_recall, tune
 from .vector_index import VectorIndex
 
 INDEX_SEAL = "index seal"
-GROWN = 0.2  # an index that grew or shrank by this share is measured anew
+GROWN = 0.2  # change of size from which an index is measured again
 
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """Which FAISS index a collection has. Raises :class:`UserError` for a type or a recall that is none."""
+    """The settings of a collection's FAISS index.
+
+    Attributes:
+        kind: Type of the index.
+        recall: Target recall@10 of an approximate index.
+
+    Raises:
+        UserError: A value is not allowed.
+    """
 
     kind: str = "auto"
-    recall: float = 0.95  # recall@10 that an approximate index is tuned to
+    recall: float = 0.95
 
     def __post_init__(self) -> None:
         check_kind(self.kind, (*KINDS, *SHARDED_KINDS))
@@ -32,14 +40,27 @@ class IndexSettings:
 
 
 def recorded_settings(catalog: Store) -> IndexSettings:
-    """The collection's settings; the default ones where none were given."""
+    """Read the collection's settings.
+
+    Args:
+        catalog: The catalog.
+
+    Returns:
+        The settings; the defaults if none were given.
+    """
     return _settings(catalog, "index")
 
 
 def record_settings(catalog: Store, kind: str | None, recall: float | None) -> None:
-    """Keep settings for later updates, None for those that stay.
+    """Store settings for later updates.
 
-    Raises :class:`UserError` as :class:`IndexSettings` does.
+    Args:
+        catalog: The catalog.
+        kind: Type of the index; None keeps the old one.
+        recall: Target recall@10; None keeps the old one.
+
+    Raises:
+        UserError: A value is not allowed.
     """
     before = recorded_settings(catalog)
     check_kind(kind or before.kind, catalog.index_kinds)
@@ -49,7 +70,14 @@ def record_settings(catalog: Store, kind: str | None, recall: float | None) -> N
 
 
 def is_outdated(catalog: Store) -> bool:
-    """Whether the settings changed since the index was made."""
+    """Return whether the settings changed since the index was built.
+
+    Args:
+        catalog: The catalog.
+
+    Returns:
+        True if they did.
+    """
     return _settings(catalog, "index made with") != recorded_settings(catalog)
 
 
@@ -62,7 +90,14 @@ def _settings(catalog: Store, key: str) -> IndexSettings:
 
 
 def measured(catalog: Store) -> Measured | None:
-    """What the index gave when it was measured; None for an exact one."""
+    """Return the measurements of an approximate index.
+
+    Args:
+        catalog: The catalog.
+
+    Returns:
+        The measurements; None for an exact index.
+    """
     noted = catalog.noted_json("measured")
     try:
         return Measured.from_dict(noted) if noted else None
@@ -71,29 +106,59 @@ def measured(catalog: Store) -> Measured | None:
 
 
 def alike_of(catalog: Store) -> float:
-    """The cosine of near-duplicates for the collection's encoder; that of copies where nobody calibrated it."""
+    """Return the cosine of near-duplicates for the collection's encoder.
+
+    Args:
+        catalog: The catalog.
+
+    Returns:
+        The calibrated cosine; that of copies if the encoder is not calibrated.
+    """
     return CALIBRATED.get(catalog.meta("encoder"), COPY)
 
 
 def noise_note(generation: int, noise: Noise | None) -> str:
-    """Text for the catalog: generation, typical level, base; older versions read the first two."""
+    """Format the noise level for the catalog: generation, typical level, base. Older versions read the first two.
+
+    Args:
+        generation: The generation.
+        noise: The noise level, or None.
+
+    Returns:
+        JSON.
+    """
     return json.dumps([generation, None, None] if noise is None else [generation, noise.typical, noise.base])
 
 
 def noted_noise(catalog: Store, generation: int) -> tuple[bool, Noise | None]:
-    """Whether this generation's noise level was worked out already, and that level."""
+    """Read the noise level from the catalog.
+
+    Args:
+        catalog: The catalog.
+        generation: The generation.
+
+    Returns:
+        Whether the level of this generation is stored, and the level.
+    """
     match catalog.noted_json("noise"):
         case [int(of), None, None] if of == generation:
             return True, None
         case [int(of), float() | int() as typical, float() | int() as base] if of == generation:
             return True, Noise(base, typical, alike_of(catalog))
-    return False, None  # another generation's, or noted by an older version
+    return False, None  # of another generation, or stored by an older version
 
 
 def load_index(catalog: Store, generation: int) -> VectorIndex | None:
-    """The saved index of a generation; None where it is missing, damaged, or not the file that was sealed.
+    """Load the saved index of a generation.
 
-    A collection of an older version has no seal until its next update that changes something, or ``--verify``.
+    A collection of an older version has no stored hash until its next update that changes something, or ``--verify``.
+
+    Args:
+        catalog: The catalog.
+        generation: The generation.
+
+    Returns:
+        The index; None if the file is missing, damaged, or differs from the stored hash.
     """
     match catalog.noted_json(INDEX_SEAL):
         case None:
@@ -104,15 +169,29 @@ def load_index(catalog: Store, generation: int) -> VectorIndex | None:
 
 
 def seal_index(catalog: Store, generation: int, seal: str) -> None:
-    """Note the hash of a generation's index file."""
+    """Store the hash of a generation's index file in the catalog.
+
+    Args:
+        catalog: The catalog.
+        generation: The generation.
+        seal: The hash.
+    """
     catalog.note(INDEX_SEAL, json.dumps([generation, seal]))
 
 
 def make_index(catalog: Store, dim: int, *, anew: bool = False) -> VectorIndex:
-    """The index of the published generation, of the collection's type, saved.
+    """Build and save the index of the published generation.
 
-    An older one is taken up where that is quicker, unless it shall be made ``anew``. Only for who holds the
-    collection's lock. Notes the noise level, and of an approximate index what was measured.
+    An older index is updated if that is faster. Also stores the noise level and, for an approximate index, the
+    measurements. The caller must have the collection's lock.
+
+    Args:
+        catalog: The catalog.
+        dim: Values per vector.
+        anew: Whether to build it from nothing.
+
+    Returns:
+        The index.
     """
     settings = recorded_settings(catalog)
     kind = choose(settings.kind, catalog.count(), dim, free_memory())
@@ -131,7 +210,7 @@ def make_index(catalog: Store, dim: int, *, anew: bool = False) -> VectorIndex:
     wanted = sample(catalog.ids())
     noise = measure_noise(catalog.vectors_of(wanted, dim), alike_of(catalog))
     catalog.note("noise", noise_note(index.generation, noise))
-    with contextlib.suppress(OSError, RuntimeError):  # a cache: the next reader builds it from the catalog
+    with contextlib.suppress(OSError, RuntimeError):  # only a cache: the next reader builds it from the catalog
         index.save(catalog.folder, lambda seal: seal_index(catalog, index.generation, seal))
     return index
 
@@ -141,7 +220,7 @@ def _alike(last: Measured, settings: IndexSettings, count: int) -> bool:
 
 
 def _taken_up(catalog: Store, kind: str, dim: int) -> VectorIndex | None:
-    """The newest index there is, brought to the published generation; None where building anew is better."""
+    """The newest saved index, updated to the published generation; None if building is better."""
     old, ids = VectorIndex.load_newest(catalog.folder), catalog.ids()
     if old is None or old.faiss_index.d != dim or not old.can_become(kind, ids):
         return None

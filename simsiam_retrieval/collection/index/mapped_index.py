@@ -1,8 +1,8 @@
-"""The index of a sharded collection: inverted lists that stay on the disk and are mapped into memory.
+"""The index of a sharded collection: inverted lists that stay on disk and are mapped into memory.
 
-One index is trained on a sample. Each part (some of the shards) is added to an empty copy of it, by itself; FAISS
-merges the parts' lists into one file. Codes do not depend on the company that a vector is added in, so the result
-is that of one process.
+One index is trained on a sample. Each part (some of the shards) is added to an empty copy of it. FAISS merges the
+parts' lists into one file. The code of a vector does not depend on the other vectors, so the result equals that of one
+process.
 """
 
 import hashlib
@@ -25,68 +25,147 @@ from .make_index import INDEX_SEAL
 from .vector_index import VectorIndex
 
 AUTO = "ivf-sq8"
-PQ_FROM = 20_000  # vectors; codebooks of 256 entries learn nothing from fewer
-RESCORED = {"ivf": 1, "ivf-sq8": 4, "ivf-pq": 16}  # times as many candidates are compared again with their vectors
+PQ_FROM = 20_000  # vectors; codebooks of 256 entries need that many
+RESCORED = {"ivf": 1, "ivf-sq8": 4, "ivf-pq": 16}  # candidates per result that are compared again by exact cosine
 LISTS, SUFFIX = "ivfdata", "faiss"
-PREFETCHING_THREADS = 4  # that read the lists of a query ahead; FAISS's own 32 cost more once lists are in memory
+PREFETCHING_THREADS = 4  # threads that read a query's lists; FAISS's default of 32 is slower with lists in memory
 
 
 def chosen_kind(kind: str, images: int) -> str:
-    """The type that ``kind`` means for so many images."""
+    """Choose the type of a sharded index.
+
+    Args:
+        kind: The user's choice.
+        images: Number of images.
+
+    Returns:
+        The type, not "auto".
+    """
     if kind == "auto" or (kind == "ivf-pq" and images < PQ_FROM):
         return AUTO
     return kind
 
 
 def lists_for(images: int) -> int:
-    """How many inverted lists an index of so many images has."""
+    """Return the number of inverted lists.
+
+    Args:
+        images: Number of images.
+
+    Returns:
+        Number of lists.
+    """
     return max(1, min(int(LISTS_PER_ROOT * images**0.5), most_lists(images)))
 
 
 def sample_size(images: int) -> int:
-    """How many vectors k-means sees; with 4 * dim bytes each, what training needs in memory."""
+    """Return the number of vectors for training k-means. Each needs 4 * dim bytes of memory.
+
+    Args:
+        images: Number of images.
+
+    Returns:
+        Number of vectors.
+    """
     return min(images, TRAINED_ON * lists_for(images))
 
 
 def train(kind: str, lists: int, sample: NDArray[np.float32]) -> faiss.IndexIVF:
-    """An empty trained index of this type over unit vectors ``sample`` (n, dim); the same one every time."""
+    """Train an empty index. Deterministic.
+
+    Args:
+        kind: Type of the index.
+        lists: Number of lists.
+        sample: Unit vectors, float32 (n, dim).
+
+    Returns:
+        The index.
+    """
     index = inverted_lists(kind, sample.shape[1], max(1, min(lists, most_lists(len(sample)))))
     index.train(sample)
     return index
 
 
 def ivf(index: faiss.Index) -> faiss.IndexIVF:
-    """``index``, of which only inverted lists make sense here; RuntimeError where it is something else."""
+    """Check that an index consists of inverted lists.
+
+    Args:
+        index: The index.
+
+    Returns:
+        The same index.
+
+    Raises:
+        RuntimeError: It is something else.
+    """
     if not isinstance(index, faiss.IndexIVF):
         raise RuntimeError(f"{type(index).__name__}: no inverted lists")
     return index
 
 
 def code_bytes(index: faiss.IndexIVF) -> int:
-    """Bytes that a vector takes in the lists, with its id."""
+    """Return the size of a vector in the lists, with its id.
+
+    Args:
+        index: The index.
+
+    Returns:
+        Bytes.
+    """
     return index.code_size + 8
 
 
 def save(index: faiss.Index, file: Path) -> None:
-    """Write an index in one step."""
+    """Write an index in one step.
+
+    Args:
+        index: The index.
+        file: The file.
+    """
     with replacing(file) as temporary, temporary.open("wb") as stream:
         faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def load(file: Path) -> faiss.IndexIVF:
-    """An index that was saved with its lists in it; RuntimeError or OSError where it is damaged or gone."""
+    """Read an index that was saved with its lists.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The index.
+
+    Raises:
+        RuntimeError: It is damaged.
+        OSError: It cannot be read.
+    """
     with file.open("rb") as stream:
         return ivf(faiss.read_index(faiss.PyCallbackIOReader(stream.read)))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def identity_of(file: Path) -> str:
-    """A hash of a file's bytes."""
+    """Hash a file.
+
+    Args:
+        file: The file.
+
+    Returns:
+        32 hexadecimal digits of its SHA-256.
+    """
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
 
 
 def hashes_of(folder: Path, generation: int) -> list[str]:
-    """XXH3 of the two files of a generation's index; "" for one that is not there, as of an index without lists."""
+    """Hash the two files of a generation's index with XXH3.
+
+    Args:
+        folder: The collection's folder.
+        generation: The generation.
+
+    Returns:
+        The hashes; "" for a missing file, such as the lists of an empty index.
+    """
     return [_hash_of(file) for file in files_of(folder, generation)]
 
 
@@ -102,17 +181,29 @@ def _hash_of(file: Path) -> str:
 
 
 def merge(trained: Path, parts: Sequence[Path], index_file: Path, lists_file: Path) -> int:
-    """Merge the lists of all ``parts`` into ``lists_file``, and write the index that goes with it; its vectors.
+    """Merge the lists of all parts, and write the index for them.
 
-    In a process of its own: FAISS writes through a memory map, where a disk that gets full kills the process, and
-    prints to stdout. Raises :class:`UserError` then.
+    Runs in a separate process: FAISS writes through a memory map, so a full disk kills the process. It also prints to
+    stdout.
+
+    Args:
+        trained: The empty trained index.
+        parts: The parts.
+        index_file: The index to write.
+        lists_file: The lists to write.
+
+    Returns:
+        Number of vectors.
+
+    Raises:
+        UserError: The merge failed.
     """
     wanted = {
         "trained": str(trained), "parts": [str(part) for part in parts],
         "index": str(index_file), "lists": str(lists_file),
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-P", str(Path(__file__).with_name("merge_lists.py"))],  # FAISS alone, not this package
+        [sys.executable, "-P", str(Path(__file__).with_name("merge_lists.py"))],  # imports only FAISS, not this package
         input=json.dumps(wanted), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -126,14 +217,22 @@ def merge(trained: Path, parts: Sequence[Path], index_file: Path, lists_file: Pa
 
 
 def open_mapped(index_file: Path, lists_file: Path) -> faiss.IndexIVF | None:
-    """An index whose lists stay on the disk, read only; None where a file is missing or damaged."""
+    """Open an index whose lists stay on disk, read-only.
+
+    Args:
+        index_file: The index.
+        lists_file: The lists.
+
+    Returns:
+        The index; None if a file is missing or damaged.
+    """
     try:
         with index_file.open("rb") as stream:
             reader = faiss.PyCallbackIOReader(stream.read)  # pyright: ignore[reportAttributeAccessIssue]
             index = ivf(faiss.read_index(reader, faiss.IO_FLAG_SKIP_IVF_DATA))
         lists = faiss.downcast_InvertedLists(index.invlists)  # pyright: ignore[reportArgumentType]
         if isinstance(lists, faiss.OnDiskInvertedLists):
-            if lists_file.stat().st_size < lists.totsize:  # reading past the end would kill the process
+            if lists_file.stat().st_size < lists.totsize:  # reading beyond the end of the map would kill the process
                 return None
             lists.filename, lists.read_only = str(lists_file), True
             lists.prefetch_nthread = PREFETCHING_THREADS
@@ -160,7 +259,12 @@ def seals_of(index: faiss.IndexIVF, lists: Iterable[int]) -> NDArray[np.uint64]:
 
 
 class ShardIndex(VectorIndex):
-    """Approximate inner-product search in mapped inverted lists. Many threads may search at once."""
+    """Approximate inner-product search in mapped inverted lists. Thread-safe.
+
+    Args:
+        index: The index.
+        generation: Its generation.
+    """
 
     mapped = True
 
@@ -174,10 +278,16 @@ class ShardIndex(VectorIndex):
     def load(
         cls, folder: Path, generation: int, seal: str | None = None, seals: NDArray[np.uint64] | None = None
     ) -> "ShardIndex | None":
-        """The index of this generation, or None when it is not there or damaged.
+        """Load the index of a generation.
 
-        ``seal``: the hash of the file with the centroids. That of the lists, which are only mapped, is for --verify;
-        ``seals`` are of each of them.
+        Args:
+            folder: The collection's folder.
+            generation: The generation.
+            seal: Hash of the file with the centroids. The lists are only mapped; ``--verify`` checks their hash.
+            seals: (lists,), the checksum of each list, which a search compares when it reads the list first.
+
+        Returns:
+            The index; None if it is missing or damaged.
         """
         if seal is not None and _hash_of(files_of(folder, generation)[0]) != seal:
             return None
@@ -217,17 +327,18 @@ class ShardIndex(VectorIndex):
 
     @property
     def rescored(self) -> int:
-        """How many times as many candidates are to be compared again with their vectors."""
+        """Candidates per result that must be compared again by exact cosine."""
         return RESCORED[self.kind]
 
     def search(
         self, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Approximate cosines and ids, each (n, min(k, len)), best first; ``among``: ids (m,), ascending, that count.
+        """See ``VectorIndex.search``; scores are approximate.
 
-        More lists are looked into where those that were tuned for hold too few. Ids are -1 where there are no more.
+        More lists than tuned are read if they contain too few results.
 
-        Raises :class:`DamagedLists` where a list that is looked into does not fit its checksum.
+        Raises:
+            DamagedLists: A list that is read does not fit its checksum.
         """
         k = min(k, len(self) if among is None else len(among))
         if k == 0:
@@ -250,12 +361,28 @@ class ShardIndex(VectorIndex):
 
 
 def files_of(folder: Path, generation: int) -> tuple[Path, Path]:
-    """The two files of a generation's index: centroids and places, and the lists."""
+    """Return the two files of a generation's index.
+
+    Args:
+        folder: The collection's folder.
+        generation: The generation.
+
+    Returns:
+        The file with the centroids, and the file with the lists.
+    """
     return folder / f"index-{generation}.{SUFFIX}", folder / f"index-{generation}.{LISTS}"
 
 
 def index_hash(catalog: Store, generation: int) -> str | None:
-    """What a build noted of the file with the centroids; None where it noted nothing, as older versions did."""
+    """Return the stored hash of the file with the centroids.
+
+    Args:
+        catalog: The catalog.
+        generation: The generation.
+
+    Returns:
+        The hash; None if a build of an older version stored none.
+    """
     match catalog.noted_json(INDEX_SEAL):
         case [int(of), str(found), str()] if of == generation:
             return found

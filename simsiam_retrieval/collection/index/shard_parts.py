@@ -1,8 +1,8 @@
 """A part of a sharded collection: some shards, added to an empty copy of the trained index by one task.
 
-Tasks are independent, may run on other machines that see the collection's folder, and leave a file each, named after
-what went in: a task that is repeated finds it done. A shard of its own index each would be simpler, but every index
-file carries the centroids, and the merge keeps a table of all lists for each.
+Tasks are independent and may run on other machines that see the collection's folder. Each writes files named after its
+input, so a repeated task finds its result. One index per shard would be simpler, but every index file contains the
+centroids, and the merge keeps a table of all lists for each file.
 """
 
 import contextlib
@@ -26,55 +26,83 @@ from ..storage.shard_reader import footer_identity, unit
 from . import mapped_index
 
 FOLDER = "parts"
-PART_BYTES = 128 << 20  # of codes; growing lists take up to twice as much while they are filled
-ADDED_AT_ONCE = 16_384  # vectors
+PART_BYTES = 128 << 20  # bytes of codes in a part; growing lists need up to twice as much
+ADDED_AT_ONCE = 16_384  # vectors that are added at once
 
 
 class PartTask(NamedTuple):
-    """What one task does, in values that can be sent to another process."""
+    """The input of one task, as values that can be sent to another process.
+
+    Attributes:
+        collection: The collection's folder.
+        trained: Key of the trained index.
+        shards: Name, identity of the footer and first id of each shard.
+    """
 
     collection: str
-    trained: str  # key of the trained index
-    shards: tuple[tuple[str, str, int], ...]  # name, identity of the footer, first id
+    trained: str
+    shards: tuple[tuple[str, str, int], ...]
 
     @property
     def key(self) -> str:
-        """Names the result: another one for other shards, other ids or another trained index."""
+        """Name of the result; it depends on shards, ids and trained index."""
         return hashlib.sha256(json.dumps([self.trained, self.shards]).encode()).hexdigest()[:32]
 
     @property
     def files(self) -> tuple[Path, Path]:
-        """The index, and what else was found out; the index is written last."""
+        """The index, and the other results; the index is written last."""
         folder = Path(self.collection) / FOLDER
         return folder / f"part-{self.key}.faiss", folder / f"part-{self.key}.npz"
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a task found out besides the index."""
+    """The results of a task besides the index.
+
+    Attributes:
+        vectors: Number of vectors.
+        nearest: float32 (queries, up to KEPT): highest cosines of each query, descending.
+        places: First id of a shard -> its row groups.
+    """
 
     vectors: int
-    nearest: NDArray[np.float32]  # (queries, up to KEPT): the highest cosines of each, in descending order
-    places: dict[int, list[Places]]  # first id of a shard -> its row groups
+    nearest: NDArray[np.float32]
+    places: dict[int, list[Places]]
 
 
-KEPT = 11  # nearest of each query: ten, and the query itself
+KEPT = 11  # nearest vectors of each query: ten, and the query itself
 
 
 def trained_files(collection: Path, key: str) -> tuple[Path, Path]:
-    """The empty trained index, and the queries (n, dim) that recall is measured with."""
+    """Return the files of the trained index.
+
+    Args:
+        collection: The collection's folder.
+        key: Key of the trained index.
+
+    Returns:
+        The empty index, and the queries (n, dim) for measuring recall.
+    """
     folder = collection / FOLDER
     return folder / f"trained-{key}.faiss", folder / f"trained-{key}.npz"
 
 
 def add_part(task: PartTask) -> int:
-    """Make the index of a part, unless it is there; how many vectors it holds.
+    """Build the index of a part, unless it exists.
 
-    Memory: :data:`PART_BYTES` of codes and as much again while lists grow, and a row group. Raises
-    :class:`UserError` for a shard that is damaged, gone, or not the one that was meant.
+    Needs memory for ``PART_BYTES`` of codes, as much again while lists grow, and one row group.
+
+    Args:
+        task: The task.
+
+    Returns:
+        Number of vectors.
+
+    Raises:
+        UserError: A shard is damaged, missing, or has changed.
     """
     index_file, facts_file = task.files
-    if index_file.exists() and (known := read_part(task)) is not None:  # by a build that was killed
+    if index_file.exists() and (known := read_part(task)) is not None:  # made by a killed build
         return known.vectors
     collection = Path(task.collection)
     empty, queries = _trained(collection, task.trained, _stamp(collection, task.trained))
@@ -140,7 +168,14 @@ def _add_shard(
 
 
 def read_part(task: PartTask) -> Part | None:
-    """What :func:`add_part` found out, or None where that is not there or damaged."""
+    """Read the results of ``add_part``.
+
+    Args:
+        task: The task.
+
+    Returns:
+        The results; None if they are missing or damaged.
+    """
     names = [f"{what} {first}" for _, _, first in task.shards for what in ("places", "thumbnails")]
     sealed = [f"seals {first}" for _, _, first in task.shards]
     arrays = load_arrays(task.files[1], ["vectors", "nearest", *names, *sealed])
@@ -162,7 +197,16 @@ def read_part(task: PartTask) -> Part | None:
 
 
 def tasks_of(collection: Path, trained: str, shards: Sequence[Shard]) -> list[PartTask]:
-    """The tasks that make all parts of ``shards``, in the order of their first ids."""
+    """List the tasks for all parts.
+
+    Args:
+        collection: The collection's folder.
+        trained: Key of the trained index.
+        shards: The shards.
+
+    Returns:
+        The tasks, in the order of their first ids.
+    """
     members: dict[int, list[Shard]] = {}
     for shard in sorted(shards, key=lambda shard: shard.first):
         members.setdefault(shard.part, []).append(shard)
@@ -173,9 +217,17 @@ def tasks_of(collection: Path, trained: str, shards: Sequence[Shard]) -> list[Pa
 
 
 def assigned(shards: Sequence[Shard], vectors_a_part: int, *, anew: bool) -> dict[int, int]:
-    """First id -> part, of the shards that have none (part below 0), or of all ``anew``.
+    """Assign shards without a part (below 0) to parts.
 
-    New shards fill the last part up, and then further ones: the other parts stay as they are.
+    New shards fill the last part, then new parts; the other parts do not change.
+
+    Args:
+        shards: The shards.
+        vectors_a_part: Vectors per part at most.
+        anew: Whether to assign all shards again.
+
+    Returns:
+        First id of the shard -> part.
     """
     held: dict[int, int] = {}
     for shard in shards:
@@ -193,7 +245,12 @@ def assigned(shards: Sequence[Shard], vectors_a_part: int, *, anew: bool) -> dic
 
 
 def remove_others(collection: Path, keep: Sequence[Path]) -> None:
-    """Remove the files of parts that are no longer needed, and what killed tasks left."""
+    """Delete parts that are no longer needed, and files that killed tasks left.
+
+    Args:
+        collection: The collection's folder.
+        keep: Files to keep.
+    """
     for file in (collection / FOLDER).glob("*"):
         if file not in keep:
             with contextlib.suppress(OSError):
@@ -206,7 +263,7 @@ def _stamp(collection: Path, key: str) -> int:
 
 @functools.lru_cache(maxsize=1)
 def _trained(collection: Path, key: str, stamp: int) -> tuple[faiss.IndexIVF, NDArray[np.float32]]:
-    """The empty index and the queries; kept, as a worker has many parts to add. ``stamp``: of the file."""
+    """The empty index and the queries; cached, because a worker adds many parts. ``stamp``: time of the file."""
     index_file, queries_file = trained_files(collection, key)
     arrays = load_arrays(queries_file, ["queries"])
     if arrays is None:

@@ -1,4 +1,4 @@
-"""The FAISS index of a collection: a cache beside the catalog, named after the generation it was built from."""
+"""The FAISS index of a collection: a cache next to the catalog, named after the generation it was built from."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...core.atomic_files import replacing
 from .index_types import build, innermost, kind_of, removes, stored_ids
 
-# FAISS's own limits make batches of some ten to two hundred queries up to seven times slower than these
+# with FAISS's default limits, batches of ten to two hundred queries are up to seven times slower
 faiss.cvar.distance_compute_blas_threshold = 1
 faiss.cvar.distance_compute_blas_query_bs = 1024
 faiss.cvar.distance_compute_blas_database_bs = 8192  # times 1024 queries: 32 MB
@@ -25,7 +25,12 @@ _NAME = re.compile(r"index-(\d+)\.faiss")
 
 
 class VectorIndex:
-    """Inner-product search over unit vectors, exact or approximate. CPU FAISS: many threads may search at once."""
+    """Inner-product search over unit vectors, exact or approximate. Thread-safe on a CPU.
+
+    Args:
+        index: FAISS's index.
+        generation: Its generation.
+    """
 
     mapped = False  # whether its lists stay on the disk, and a search in it takes a filter
 
@@ -37,31 +42,55 @@ class VectorIndex:
     def build(
         cls, ids: NDArray[np.int64], vectors: NDArray[np.float32], generation: int, kind: str = "flat"
     ) -> "VectorIndex":
-        """Index ``vectors`` (n, dim) under ``ids`` (n,); ``kind`` is a FAISS type of ``index_types``, not auto."""
+        """Build an index.
+
+        Args:
+            ids: int64 (n,).
+            vectors: Unit vectors, float32 (n, dim).
+            generation: The generation.
+            kind: Type of ``index_types``, not "auto".
+
+        Returns:
+            The index.
+        """
         return cls(build(kind, ids, vectors), generation)
 
     @classmethod
     def load(cls, folder: Path, generation: int, seal: str | None = None) -> "VectorIndex | None":
-        """The cached index of this generation, or None when it is not there or damaged.
+        """Load the cached index of a generation.
 
-        ``seal``: what :meth:`save` said of the file; one byte that differs makes it a damaged one.
+        Args:
+            folder: The collection's folder.
+            generation: The generation.
+            seal: Hash from ``save``; a file that differs in one byte counts as damaged.
+
+        Returns:
+            The index; None if it is missing or damaged.
         """
         try:
             with _file(folder, generation).open("rb") as file:
                 source = _Hashed(file.read)
-                # through Python's file: FAISS itself cannot open names that are not UTF-8
+                # through a Python file, because FAISS cannot open names that are not UTF-8
                 reader = faiss.PyCallbackIOReader(source)  # pyright: ignore[reportAttributeAccessIssue]
                 index = cls(faiss.read_index(reader), generation)
                 while source(2**20):
-                    pass  # what is behind the index
+                    pass  # bytes after the index
                 return index if seal in (None, source.seal) else None
-        # FAISS fails in many ways on damage: a length that is wrong may ask for more memory than there is
+        # FAISS fails in many ways on damage: a wrong length may even request more memory than there is
         except (OSError, RuntimeError, MemoryError, ValueError, OverflowError):
             return None
 
     @staticmethod
     def seal_of(folder: Path, generation: int) -> str | None:
-        """What :meth:`save` would say of the file that is there; None where it cannot be read."""
+        """Compute the hash of the saved file, as ``save`` does.
+
+        Args:
+            folder: The collection's folder.
+            generation: The generation.
+
+        Returns:
+            The hash; None if the file cannot be read.
+        """
         try:
             with _file(folder, generation).open("rb") as file:
                 source = _Hashed(file.read)
@@ -73,19 +102,36 @@ class VectorIndex:
 
     @classmethod
     def load_newest(cls, folder: Path) -> "VectorIndex | None":
-        """The cached index of the newest generation that there is, or None."""
+        """Load the cached index of the newest saved generation.
+
+        Args:
+            folder: The collection's folder.
+
+        Returns:
+            The index, or None.
+        """
         generations = [int(match[1]) for file in folder.glob("index-*.faiss") if (match := _NAME.fullmatch(file.name))]
         return cls.load(folder, max(generations)) if generations else None
 
     @staticmethod
     def saved(folder: Path, generation: int) -> bool:
-        """Whether there is a cache of this generation; an update that was killed may leave none."""
+        """Return whether this generation has a cached index; a killed update may leave none.
+
+        Args:
+            folder: The collection's folder.
+            generation: The generation.
+
+        Returns:
+            True if it has one.
+        """
         return _file(folder, generation).exists()
 
     def save(self, folder: Path, on_sealed: Callable[[str], None] = lambda seal: None) -> None:
-        """Write the cache and remove those of other generations, and what a killed writer left of one.
+        """Write the cache; delete those of other generations, and files that a killed writer left.
 
-        ``on_sealed`` is told a hash of the file before it takes its place.
+        Args:
+            folder: The collection's folder.
+            on_sealed: Called with a hash of the file before it gets its name.
         """
         file = _file(folder, self.generation)
         with replacing(file) as temporary:
@@ -120,12 +166,12 @@ class VectorIndex:
 
     @property
     def exact(self) -> bool:
-        """Whether a search compares the query with every vector as it is stored."""
+        """Whether a search compares the query with every stored vector."""
         return self.kind == "flat"
 
     @property
     def rounded(self) -> bool:
-        """Whether it holds vectors of fewer bits, so that scores have to be worked out again."""
+        """Whether it stores vectors with fewer bits, so that scores must be computed again."""
         return self.kind in ("float16", "ivf-sq8", "ivf-pq")
 
     @property
@@ -135,11 +181,19 @@ class VectorIndex:
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """The ids it holds (n,), in its own order."""
+        """The ids in the index, int64 (n,), in its own order."""
         return stored_ids(self._index)
 
     def holds(self, ids: NDArray[np.int64], dim: int) -> bool:
-        """Whether it holds these ids (n,), ascending, and vectors of ``dim`` values."""
+        """Return whether the index contains exactly these ids.
+
+        Args:
+            ids: int64 (n,), ascending.
+            dim: Values per vector.
+
+        Returns:
+            True if it does.
+        """
         if self._index.d != dim or self._index.ntotal != len(ids):
             return False
         if not isinstance(self._index, faiss.IndexIDMap2 | faiss.IndexIVF):
@@ -147,7 +201,14 @@ class VectorIndex:
         return np.array_equal(np.sort(self.ids), ids)
 
     def vectors(self, ids: list[int]) -> NDArray[np.float32]:
-        """The vectors it holds of ``ids`` (n,), which it must hold: (n, dim); of a rounded index, rounded."""
+        """Return stored vectors; of a rounded index, rounded.
+
+        Args:
+            ids: The ids; all must be in the index.
+
+        Returns:
+            float32 (n, dim).
+        """
         if isinstance(self._index, faiss.IndexIVF):
             maps = faiss.DirectMap  # pyright: ignore[reportAttributeAccessIssue]
             if self._index.direct_map.type == maps.NoMap:
@@ -155,8 +216,16 @@ class VectorIndex:
         return self._index.reconstruct_batch(np.array(ids, np.int64))
 
     def can_become(self, kind: str, ids: NDArray[np.int64]) -> bool:
-        """Whether adding and removing is the cheaper way from this index to one of ``kind`` over ``ids``."""
-        if self.kind != kind or kind in ("flat", "float16"):  # those are a copy of the vectors, quickly made anew
+        """Return whether updating this index is cheaper than building a new one.
+
+        Args:
+            kind: Type of the new index.
+            ids: Ids of the new index.
+
+        Returns:
+            True if it is.
+        """
+        if self.kind != kind or kind in ("flat", "float16"):  # these types are copies of the vectors and fast to build
             return False
         kept = np.isin(self.ids, ids, assume_unique=True).sum()
         added = len(ids) - kept
@@ -165,9 +234,16 @@ class VectorIndex:
     def become(
         self, generation: int, removed: NDArray[np.int64], added: NDArray[np.int64], vectors: NDArray[np.float32]
     ) -> "VectorIndex":
-        """The index of another generation, without the ids ``removed`` and with ``added`` (n,), vectors (n, dim).
+        """Update this index to another generation. This object must not be used any more.
 
-        This one must not be used any more.
+        Args:
+            generation: The generation.
+            removed: Ids to remove.
+            added: Ids to add, int64 (n,).
+            vectors: Their unit vectors, float32 (n, dim).
+
+        Returns:
+            The new index.
         """
         if len(removed):
             self._index.remove_ids(faiss.IDSelectorBatch(removed))
@@ -178,9 +254,15 @@ class VectorIndex:
     def search(
         self, queries: NDArray[np.float32], k: int, among: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Cosine similarities and ids, each (n, min(k, len)), best first, for unit ``queries`` (n, dim).
+        """Search for unit vectors.
 
-        ``among``: only these ids count; of an exact index only. Where fewer are found, ids are -1.
+        Args:
+            queries: float32 (n, dim).
+            k: Number of results.
+            among: Only these ids, int64 (m,), ascending; for an exact index only.
+
+        Returns:
+            Cosine similarities and ids, each (n, min(k, len)), best first. If fewer are found, ids are -1.
         """
         k = min(k, len(self) if among is None else len(among))
         if k == 0:
@@ -189,16 +271,16 @@ class VectorIndex:
             return self._by_product(queries[0], k)
         parameters = selector = None
         if among is not None:
-            selector = faiss.IDSelectorBatch(among)  # has to live as long as the search
+            selector = faiss.IDSelectorBatch(among)  # must live as long as the search
             parameters = faiss.SearchParameters()
             parameters.sel = selector
         scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
-        return np.clip(scores, -1, 1), ids  # rounding can carry a cosine past 1
+        return np.clip(scores, -1, 1), ids  # rounding can give a cosine above 1
 
     def _by_product(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """:meth:`search` of an exact index for one query (dim,); equal vectors come in the order of their ids.
+        """Exact search for one query (dim,); equal vectors are sorted by id.
 
-        FAISS takes one thread for a single query, numpy's BLAS takes all.
+        FAISS uses one thread for a single query; numpy's BLAS uses all.
         """
         flat = innermost(self._index)
         here = flat.get_xb()  # pyright: ignore[reportAttributeAccessIssue]
@@ -208,16 +290,16 @@ class VectorIndex:
         least = np.partition(scores, len(scores) - k)[len(scores) - k]
         rows = np.flatnonzero(scores >= least - ROUNDING)
         scores = scores[rows]
-        if len(rows) <= EQUALISED:  # BLAS rounds by where a row stands, so that copies differ in the last bit
+        if len(rows) <= EQUALISED:  # BLAS rounds differently by position, so copies differ in the last bit
             scores = np.einsum("ij,j->i", stored[rows], query)
         best = np.argsort(-scores, kind="stable")[:k]
         assert isinstance(self._index, faiss.IndexIDMap2)
-        names = faiss.rev_swig_ptr(self._index.id_map.data(), flat.ntotal)  # ``ids`` would copy all for a few
+        names = faiss.rev_swig_ptr(self._index.id_map.data(), flat.ntotal)  # ``ids`` would copy all ids for a few
         return np.clip(scores[best], -1, 1)[None], names[rows[best]][None]
 
 
 class _Hashed:
-    """A file's ``read`` that hashes what goes by: 50 GB/s, where FAISS reads at 1 to 2."""
+    """A file's ``read`` that also hashes: 50 GB/s, while FAISS reads at 1 to 2 GB/s."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read

@@ -15,16 +15,22 @@ from ..collection import Collection, Query
 from ..types import Hit, Item
 
 TILE, GAP, CAPTION = 180, 14, 40  # pixels
-COLUMNS = 6  # results a line
+COLUMNS = 6  # results per line
 INK, FAINT, PAPER, ACCENT = "#1c1c1e", "#6b6b70", "white", "#d9480f"
 BLANK = "#eeeeee"
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
 def draw_sheet(collection: Collection, results: Sequence[tuple[Query, list[Hit]]], file: Path) -> None:
-    """Draw ``results``, pairs of a query (a path, an item or a vector) and its hits, into a .png, .jpg or .webp file.
+    """Draw queries and their results into a picture.
 
-    Raises :class:`UserError` for another suffix or when the file cannot be written.
+    Args:
+        collection: The collection.
+        results: Pairs of a query (a path, an item or a vector) and its hits.
+        file: A .png, .jpg or .webp file.
+
+    Raises:
+        UserError: The suffix is another one, or the file cannot be written.
     """
     if file.suffix.lower() not in FORMATS:
         raise UserError(f"{file}: --sheet writes {', '.join(FORMATS)}; choose one of these endings")
@@ -74,7 +80,7 @@ def _thumbnail(collection: Collection, item: Item) -> Image.Image:
 
 
 def _tile(sheet, draw, left: int, top: int, image: Image.Image, title: str, name: str, colour: str) -> None:
-    # not ImageOps.contain: in Pillow 12 it makes a side of 0 pixels of a very long picture
+    # not ImageOps.contain: in Pillow 12 it gives a very long picture a side of 0 pixels
     scale = TILE / max(image.size)
     fitted = image.convert("RGB").resize(
         (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BICUBIC

@@ -18,7 +18,7 @@ from ..types import Item
 
 
 class Range(NamedTuple):
-    """A condition on one of the :class:`~simsiam_retrieval.images.measures.Measures`; None is no limit."""
+    """A condition on one of the ``Measures``; None is no limit."""
 
     name: str
     low: float | None = None
@@ -26,7 +26,7 @@ class Range(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Range":
-        """Read ``NAME=LOW..HIGH``, where LOW or HIGH may be left out; raises :class:`UserError` for anything else."""
+        """Read ``NAME=LOW..HIGH``, where LOW or HIGH may be left out; raises ``UserError`` for anything else."""
         name, given, limits = text.partition("=")
         low, dots, high = limits.partition("..")
         if name not in NUMBERS:
@@ -55,7 +55,7 @@ class Range(NamedTuple):
 class Filter:
     """Conditions that an image must all meet; those left empty let everything through.
 
-    Within one condition any of its values will do. Raises :class:`UserError` for values that can match nothing.
+    Within one condition any of its values will do. Raises ``UserError`` for values that can match nothing.
     """
 
     folders: tuple[Path, ...] = ()  # at or below one of these
@@ -63,7 +63,7 @@ class Filter:
     formats: tuple[str, ...] = ()  # JPEG, PNG, ..., in either case
     labels: tuple[str, ...] = ()  # "" stands for images without one
     ids: frozenset[int] | None = None
-    since: date | None = None  # by :attr:`Item.date`
+    since: date | None = None  # by ``Item.date``
     until: date | None = None  # that whole day is in
     min_side: int | None = None  # pixels, of the shorter side
     max_side: int | None = None  # pixels, of the longer side
@@ -91,7 +91,7 @@ class Filter:
         """Ids of the ``items`` that meet all conditions, ascending; ``labels`` and ``measures`` of the whole
         collection by id.
 
-        Raises :class:`UserError` for conditions on measures where nothing was measured.
+        Raises ``UserError`` for conditions on measures where nothing was measured.
         """
         found = measures or {}
         if self.measures and not found:

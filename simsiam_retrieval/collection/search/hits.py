@@ -1,4 +1,4 @@
-"""Search results as a list, which a notebook shows as pictures."""
+"""Search results as a list that a notebook shows as pictures."""
 
 import base64
 import html
@@ -7,15 +7,19 @@ from collections.abc import Callable, Iterable
 from ...core.text import printable
 from ..types import Hit
 
-SHOWN = 50  # results that a notebook draws
+SHOWN = 50  # results that a notebook shows
 SIDE = 140  # pixels of a drawn picture's longer side
 
 
 class Hits(list[Hit]):
-    """The results of one search, best first. A plain list, but for how a notebook shows it."""
+    """The results of one search, best first: a list that a notebook shows as pictures.
+
+    Args:
+        hits: The results.
+        thumbnail: Item id -> JPEG bytes, or None.
+    """
 
     def __init__(self, hits: Iterable[Hit] = (), thumbnail: Callable[[int], bytes | None] = lambda id_: None) -> None:
-        """``thumbnail``: item id -> JPEG bytes, or None."""
         super().__init__(hits)
         self._thumbnail = thumbnail
 

@@ -79,7 +79,7 @@ class Searcher:
         ]
 
     def _distrust(self, index: VectorIndex) -> None:
-        """Take the index from the catalog's vectors instead; raises :class:`UserError` where that was done already."""
+        """Take the index from the catalog's vectors instead; raises ``UserError`` where that was done already."""
         with self._lock, explained(self._store.folder):
             if self._store.generation() != index.generation:
                 return  # an update came between
@@ -88,7 +88,7 @@ class Searcher:
             self._distrusted, self._index = index.generation, None
 
     def _check_rows(self, ids: Sequence[int], generation: int) -> None:
-        """Compare what is shown with its checksum: once an item, and :data:`CHECKED` items a search."""
+        """Compare what is shown with its checksum: once an item, and ``CHECKED`` items a search."""
         if self._checked[0] != generation:
             self._checked = generation, set()
         new = [id_ for id_ in ids if id_ not in self._checked[1]][:CHECKED]
@@ -128,7 +128,7 @@ class Searcher:
     def index(self) -> VectorIndex:
         """The index of the published generation: the one in memory, the file, or else an exact one, made now.
 
-        Raises :class:`UserError` where there is none and the store is too large to make one in memory.
+        Raises ``UserError`` where there is none and the store is too large to make one in memory.
         """
         with self._lock, explained(self._store.folder):
             while self._index is None or self._index.generation != self._store.generation():

@@ -83,7 +83,7 @@ class Catalog:
         return value
 
     def noted(self, key: str) -> str | None:
-        """What :meth:`note` stored under this key, if it did."""
+        """What ``note`` stored under this key, if it did."""
         return sealing.noted(self._db, key)
 
     def note(self, key: str, value: str) -> None:

@@ -1,7 +1,7 @@
-"""What was measured of each image (blur, brightness, ...), in a table beside the schema.
+"""The measures of each image (blur, brightness, ...), in a table outside the schema.
 
-Older versions neither need the table nor lose anything by it. Each row has a checksum; one that does not fit counts as
-not measured. Functions that write go into the caller's transaction.
+Older versions do not need the table, and lose nothing by it. Each row has a checksum; a row that does not fit counts as
+not measured. Functions that write use the caller's transaction.
 """
 
 import sqlite3
@@ -20,18 +20,36 @@ _INSERT = f"INSERT OR REPLACE INTO measures VALUES ({', '.join('?' * (len(Measur
 
 
 def exists(db: sqlite3.Connection) -> bool:
-    """Whether anything was ever measured."""
+    """Return whether anything was ever measured.
+
+    Args:
+        db: The connection.
+
+    Returns:
+        True if it was.
+    """
     return bool(db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'measures')").fetchone()[0])
 
 
 def put(db: sqlite3.Connection, measured: Iterable[tuple[int, Measures]]) -> None:
-    """Store what was measured of items, by id."""
+    """Store measures.
+
+    Args:
+        db: The connection.
+        measured: Item ids and their measures.
+    """
     db.execute(_TABLE)
     db.executemany(_INSERT, ([item, *found, _checksum(item, found)] for item, found in measured))
 
 
 def copy(db: sqlite3.Connection, source: int, target: int) -> None:
-    """Give one item what was measured of another with the same content, if anything was."""
+    """Copy the measures of one item to another with the same content, if there are any.
+
+    Args:
+        db: The connection.
+        source: Item id.
+        target: Item id.
+    """
     if exists(db):
         row = db.execute(f"SELECT {_COLUMNS} FROM measures WHERE item = ?", [source]).fetchone()
         if row is not None:
@@ -39,7 +57,14 @@ def copy(db: sqlite3.Connection, source: int, target: int) -> None:
 
 
 def read(db: sqlite3.Connection) -> Iterator[tuple[int, Measures]]:
-    """Item ids, ascending, and what was measured of them, of all rows that fit their checksums."""
+    """Read all rows that fit their checksums.
+
+    Args:
+        db: The connection.
+
+    Yields:
+        Item ids, ascending, and their measures.
+    """
     if exists(db):
         for item, *values, checksum in db.execute(f"SELECT item, {_COLUMNS}, checksum FROM measures ORDER BY item"):
             found = Measures(*values)
@@ -48,7 +73,14 @@ def read(db: sqlite3.Connection) -> Iterator[tuple[int, Measures]]:
 
 
 def forget_damaged(db: sqlite3.Connection) -> int:
-    """Remove rows that do not fit their checksums, and those of no image; returns how many."""
+    """Delete rows that do not fit their checksums, and rows without an image.
+
+    Args:
+        db: The connection.
+
+    Returns:
+        Number of deleted rows.
+    """
     if not exists(db):
         return 0
     whole = {item for item, _ in read(db)} & {item for (item,) in db.execute("SELECT id FROM items")}

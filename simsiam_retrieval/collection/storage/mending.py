@@ -46,9 +46,9 @@ def mend(folder: Path, on_wait: Callable[[str], None] | None = None) -> list[Fin
     """Put right what keeps the catalog in ``folder`` from being read; what is in order is not touched.
 
     Returns what was wrong, each with its repair. The rows of images are compared with their checksums elsewhere
-    (:meth:`Collection.verify`); only rows on broken pages are given up here, and read again by the next update.
+    (``Collection.verify``); only rows on broken pages are given up here, and read again by the next update.
 
-    Raises :class:`UserError` where nothing can be read, or another process is writing.
+    Raises ``UserError`` where nothing can be read, or another process is writing.
     """
     if not (folder / FILE).is_file():
         return []

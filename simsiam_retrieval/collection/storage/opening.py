@@ -14,7 +14,7 @@ from .store import Capability, require
 def open_store(folder: Path) -> SqliteStore | ParquetStore:
     """Open an existing store, of this schema or an older one.
 
-    Raises :class:`UserError` when there is none, or when it was written by a newer version.
+    Raises ``UserError`` when there is none, or when it was written by a newer version.
     """
     sharded = is_sharded(folder)
     if not (folder / FILE).is_file():
@@ -34,7 +34,7 @@ def open_store(folder: Path) -> SqliteStore | ParquetStore:
 def open_to_update(folder: Path) -> SqliteStore:
     """Open a store whose images can be changed one by one, and bring it to the newest schema.
 
-    Raises :class:`UserError` as :func:`open_store` does, and for a store that cannot.
+    Raises ``UserError`` as ``open_store`` does, and for a store that cannot.
     """
     store = open_store(folder)
     require(store, Capability.UPDATE)

@@ -22,7 +22,7 @@ UNIT, UNIT_ROWS = 4e-3, 8192  # how far a squared length may be from 1; vectors 
 
 
 class SqliteReads(Catalog):
-    """The reading half of :class:`.sqlite_store.SqliteStore`."""
+    """The reading half of ``sqlite_store.SqliteStore``."""
 
     def count(self) -> int:
         """Usable images."""
@@ -66,7 +66,7 @@ class SqliteReads(Catalog):
         return (item for item in items if item.id in wanted)
 
     def ids_where(self, where: Filter) -> NDArray[np.int64]:
-        """Ids (n,) of :meth:`items_where`, ascending."""
+        """Ids (n,) of ``items_where``, ascending."""
         measures = self.measures() if where.measures else None
         return np.array(where.among(self.items(), self.labels(), measures), np.int64)
 

@@ -112,7 +112,7 @@ def can(store: Store, capability: Capability) -> bool:
 
 
 def require(store: Store, capability: Capability) -> None:
-    """Raise :class:`UserError`, with what to do instead, where a store cannot do this."""
+    """Raise ``UserError``, with what to do instead, where a store cannot do this."""
     if can(store, capability):
         return
     if capability not in store.capabilities:

@@ -1,4 +1,4 @@
-"""From files to catalog entries: vector, thumbnail, hash and size of each."""
+"""Making catalog entries of files: vector, thumbnail, hash and size."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ from ...images.files import ImageFile
 from ...images.reading import Reading
 from ..types import RETRY, Entry
 
-BATCH_SECONDS = 1.0  # what a crash may cost
+BATCH_SECONDS = 1.0  # a crash loses at most so much work
 BATCH_ENTRIES = 2048  # about 30 MB
 
 
@@ -35,9 +35,15 @@ def embed_files(
 
 
 def batches(chunks: Iterable[list[Entry]]) -> Iterator[list[Entry]]:
-    """Put chunks together to batches of a second's work: each becomes a transaction, which waits for the disk.
+    """Join chunks to batches of about one second's work. Each batch becomes a transaction, which waits for the disk.
 
-    Whatever ends ``chunks``, Ctrl-C too, is raised again after what came before it was yielded.
+    If ``chunks`` raises (also KeyboardInterrupt), the finished entries are yielded first.
+
+    Args:
+        chunks: Chunks of entries.
+
+    Yields:
+        Batches of entries.
     """
     batch: list[Entry] = []
     begun = time.monotonic()

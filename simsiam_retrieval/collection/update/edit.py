@@ -17,7 +17,7 @@ from .results import Update
 def remove(
     folder: Path, dim: int, wanted: Sequence[Path], on_wait: Callable[[str], None] | None
 ) -> tuple[Update, VectorIndex | None]:
-    """Forget the items at or below ``wanted``, as :meth:`.Collection.remove` says; the new index, if one was made."""
+    """Forget the items at or below ``wanted``, as ``Collection.remove`` says; the new index, if one was made."""
     with (
         writing(folder, on_wait),
         explained(folder),
@@ -35,7 +35,7 @@ def remove(
 
 
 def move(folder: Path, source: Path, target: Path, on_wait: Callable[[str], None] | None) -> int:
-    """Record that ``source`` is ``target`` now, as :meth:`.Collection.move` says; how many images moved."""
+    """Record that ``source`` is ``target`` now, as ``Collection.move`` says; how many images moved."""
     if is_missing(target):
         raise UserError(f"{target}: no such file or folder; name the place where {source} is now")
     with (

@@ -40,12 +40,12 @@ def index_folders(
     """Update the collection in ``folder`` with ``roots``; make it first where there is none.
 
     No ``roots`` means all that the collection was made of. ``encoder`` None means the collection's own, or the shipped
-    one for a new collection. ``index``, ``recall``: see :meth:`Collection.rebuild_index`. ``device`` is that of
-    :class:`Encoder`; ``on_device`` is told the encoder that is on it. ``value_range``, ``bands``: see
-    :meth:`Collection.create`; a collection keeps those that it was made with. The other options are those of
-    :meth:`Collection.update`.
+    one for a new collection. ``index``, ``recall``: see ``Collection.rebuild_index``. ``device`` is that of
+    ``Encoder``; ``on_device`` is told the encoder that is on it. ``value_range``, ``bands``: see
+    ``Collection.create``; a collection keeps those that it was made with. The other options are those of
+    ``Collection.update``.
 
-    Raises :class:`UserError` when a root does not exist or holds no usable image, or when the collection was made
+    Raises ``UserError`` when a root does not exist or holds no usable image, or when the collection was made
     by another encoder, or the GPU that ``device`` asks for is not used.
     """
     check_workers(workers)  # before anything is created
@@ -187,7 +187,7 @@ def _known_roots(collection: Collection, roots: list[Path]) -> list[Path] | None
 
 
 def _check_reading(collection: Collection, value_range: str | None, bands: str | None) -> None:
-    """Raise :class:`UserError` where other pixels are asked for than those that the vectors are of."""
+    """Raise ``UserError`` where other pixels are asked for than those that the vectors are of."""
     asked = collection.reading.changed(range=value_range, bands=bands)
     if asked != collection.reading:
         was = " ".join(f"--{name} {value}" for name, value in collection.reading.described().items())

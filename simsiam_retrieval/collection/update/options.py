@@ -10,7 +10,7 @@ EMPTY = Patterns()
 
 @dataclass(frozen=True)
 class UpdateOptions:
-    """Options of an update, as :meth:`.Collection.update` describes them."""
+    """Options of an update, as ``Collection.update`` describes them."""
 
     patterns: Patterns = EMPTY  # in place of those recorded with the roots
     prune: bool = False  # forget items of roots and mount points that are missing or empty

@@ -63,7 +63,7 @@ def make_plan(
 
     ``patterns``: those given with this update, which are in ``selection``. Unless ``prune``, an update that would
     forget most of what is known below the roots holds it, or is refused where patterns do it: raises
-    :class:`UserError` then, and for patterns that leave nothing.
+    ``UserError`` then, and for patterns that leave nothing.
 
     A root without a single image may be a drive that is not mounted, and so is a place that was a mount point when
     its images were indexed and is none now: unless ``prune``, items that are missing there are held. ``reread``: every
@@ -110,7 +110,7 @@ def make_plan(
 
 
 def _check_patterns(roots: Sequence[Path], listing: Listing, plan: Plan, patterns: Patterns, *, prune: bool) -> None:
-    """Raise :class:`UserError` where patterns that were just given leave nothing of what is there."""
+    """Raise ``UserError`` where patterns that were just given leave nothing of what is there."""
     if patterns and not prune and listing.images and not plan.present:
         raise UserError(
             f"{named(roots)}: --include and --exclude leave none of {len(listing.images)} image files; nothing was "

@@ -88,7 +88,7 @@ def run_update(
 
 
 def preview(folder: Path, roots: Sequence[Path], listing: Listing, options: UpdateOptions) -> Preview:
-    """What :func:`run_update` would do; nothing is changed."""
+    """What ``run_update`` would do; nothing is changed."""
     with explained(folder), contextlib.closing(open_store(folder)) as catalog:
         assert isinstance(catalog, SqliteStore)
         listing = with_pages(listing, catalog.noted("pages") or FIRST)
