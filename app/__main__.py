@@ -54,7 +54,8 @@ def main() -> None:
     folder = find_collection(arguments.collection)
     cli.remark_collection(arguments.collection, folder)
     with Collection.open(folder) as collection:  # bad input is told here, before a server starts
-        settings = Settings(collection.folder, arguments.runs.expanduser().absolute())
+        own = not arguments.share and public is None and arguments.proxy is None
+        settings = Settings(collection.folder, arguments.runs.expanduser().absolute(), own)
         password = None
         if arguments.share or public is not None:
             say_what_opens(collection, settings.runs, shared=arguments.share, public=public and public.url)

@@ -12,11 +12,12 @@ class Stopped(Exception):
 
 
 class Job:
-    """One piece of work. ``error`` is a line for people where it failed."""
+    """One piece of work. ``error`` is a line for people where it failed, ``said`` what it returned otherwise."""
 
-    def __init__(self, work: Callable[[Callable[[float], None]], None]) -> None:
+    def __init__(self, work: Callable[[Callable[[float], None]], str | None]) -> None:
         self.done = 0.0  # from 0 to 1
         self.error: str | None = None
+        self.said: str | None = None
         self._stop = threading.Event()
         self._work = work
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -36,7 +37,7 @@ class Job:
 
     def _run(self) -> None:
         try:
-            self._work(self._told)
+            self.said = self._work(self._told)
         except Stopped:
             pass
         except UserError as error:
@@ -60,7 +61,7 @@ def job(key: Hashable) -> Job | None:
     return _jobs.get(key)
 
 
-def start(key: Hashable, work: Callable[[Callable[[float], None]], None]) -> Job:
+def start(key: Hashable, work: Callable[[Callable[[float], None]], str | None]) -> Job:
     """Start ``work(on_progress)`` unless it is running for ``key`` already, by another visitor."""
     with _lock:
         found = _jobs.get(key)

@@ -33,15 +33,21 @@ def title(text: str | Path, below: str = "") -> None:
     st.html(f'<h1 class="sr-title">{escaped(text)}</h1>{line}')
 
 
-def section(text: str, below: str = "") -> None:
+def section(text: str, below: str = "", *, width: Literal["stretch", "content"] = "stretch") -> None:
     """The heading of a part of a page, with a fainter line below."""
     line = f'<p class="sr-faint">{escaped(below)}</p>' if below else ""
-    st.html(f'<h2 class="sr-section">{escaped(text)}</h2>{line}')
+    st.html(f'<h2 class="sr-section">{escaped(text)}</h2>{line}', width=width)
 
 
 def faint(text: str, *, width: Literal["stretch", "content"] = "stretch") -> None:
     """A remark."""
     st.html(f'<p class="sr-faint">{escaped(text)}</p>', width=width)
+
+
+def fold(label: str, name: str) -> None:
+    """What shows, on a narrow screen, the container with the key "fold NAME": a wide one shows it always."""
+    box = f'<label class="sr-fold sr-fold-{name}"><input type="checkbox">{escaped(label)}</label>'
+    st.html(box, width="content")
 
 
 def facts(pairs: Iterable[tuple[str, str | Path]], heading: str = "", below: str = "") -> None:
@@ -67,7 +73,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
     for first, *rest in rows:
         cells = "".join(f"<td>{escaped(cell)}</td>" for cell in rest)
         body += f'<tr><th scope="row">{escaped(first)}</th>{cells}</tr>'
-    st.html(f'<table class="sr-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>')
+    inner = f'<table class="sr-table"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    st.html(f'<div class="sr-wide" tabindex="0">{inner}</div>')
 
 
 def wide_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

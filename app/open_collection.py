@@ -19,6 +19,6 @@ def open_collection(folder: Path) -> Collection:
 
 
 # not closed when it falls out: another thread may be reading, and the last reference closes it
-@st.cache_resource(show_spinner=False, max_entries=2)
+@st.cache_resource(show_spinner=False, max_entries=4)
 def _opened(folder: str, identity: tuple[int, int] | None) -> Collection:
     return Collection.open(folder)

@@ -151,4 +151,4 @@ def _warm_up() -> None:
 
     threading.Thread(target=start, daemon=True).start()
     with contextlib.suppress(UserError):  # whoever comes is told
-        len(open_collection.open_collection(shared.collection()))
+        len(open_collection.open_collection(shared.first_collection()))

@@ -1,6 +1,6 @@
 """What the command line told the pages; the server and the pages share one process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simsiam_retrieval.core.known_collections import find_collection
@@ -14,8 +14,10 @@ class Settings:
 
     collection: Path
     runs: Path
+    own: bool = False  # only people at this machine see the pages: they may open folders and other collections
 
 
+CHOSEN = "collection"  # in the session: the folder that this visitor looks at
 _current: Settings | None = None
 
 
@@ -25,12 +27,36 @@ def use(settings: Settings | None) -> None:
     _current = settings
 
 
-def collection() -> Path:
-    """The collection folder; the one indexed last where Streamlit was started by hand.
+def first_collection() -> Path:
+    """The folder that new visitors see; the one indexed last where Streamlit was started by hand.
 
     Raises :class:`UserError` when nothing is indexed yet.
     """
     return _current.collection if _current is not None else find_collection(None)
+
+
+def collection() -> Path:
+    """The folder that this visitor looks at; raises as :func:`first_collection` does."""
+    if not own():
+        return first_collection()
+    import streamlit as st  # late: the server reads settings before it has loaded Streamlit
+
+    return st.session_state.setdefault(CHOSEN, first_collection())
+
+
+def choose(folder: Path) -> None:
+    """Show this visitor another collection, and those who come later."""
+    global _current
+    import streamlit as st
+
+    if _current is not None and _current.own:
+        st.session_state[CHOSEN] = folder
+        _current = replace(_current, collection=folder)
+
+
+def own() -> bool:
+    """Whether only people at this machine see the pages."""
+    return _current is not None and _current.own
 
 
 def runs() -> Path:

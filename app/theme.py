@@ -24,9 +24,32 @@ ICON = (
 
 CSS = """
 .stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; max-width: 110rem; }
+.sr-fold, .stElementContainer:has(> .stHtml > .sr-fold), .st-key-narrow-navigation { display: none; }
 @media (max-width: 640px) {
+  .st-key-narrow-navigation { display: flex; flex-wrap: nowrap; overflow-x: auto; gap: 0.1rem;
+                              scrollbar-width: none; }
+  .st-key-narrow-navigation p { white-space: nowrap; font-size: 0.82rem; }
+  .st-key-narrow-navigation a { padding: 0.2rem 0.3rem; }
+  .st-key-controls { flex-wrap: nowrap; overflow-x: auto; scrollbar-width: none; }
+  .st-key-controls > * { flex: none; }
+  .stAppHeader { background: none; pointer-events: none; }
+  .stAppHeader [data-testid="stExpandSidebarButton"] { display: none; }
+  .stElementContainer:has(> .stHtml > .sr-fold) { display: flex; }
+  .sr-fold { display: inline-block; font-size: 0.9rem; opacity: 0.8; cursor: pointer; user-select: none; }
+  .sr-fold input { position: absolute; opacity: 0; }
+  .sr-fold::after { content: " ▸"; }
+  .sr-fold:has(input:checked)::after { content: " ▾"; }
+  .sr-fold:has(input:focus-visible) { outline: 2px solid #0f766e; outline-offset: 3px; border-radius: 4px; }
+  .st-key-fold-details, .st-key-fold-options, .st-key-fold-upload { display: none; }
+  .stMain:has(.sr-fold-upload input:checked) .st-key-fold-upload,
+  .stMain:has(.sr-fold-details input:checked) .st-key-fold-details,
+  .stMain:has(.sr-fold-options input:checked) .st-key-fold-options { display: flex; }
+  .st-key-about .stHorizontalBlock { flex-wrap: nowrap; gap: 0.9rem; }
+  .st-key-about .stColumn { min-width: 0; }
+  .st-key-about .stColumn:first-child { flex: 0 0 8rem; }
+  .stMain:has(.sr-fold-details input:checked) .st-key-about .stHorizontalBlock { flex-wrap: wrap; }
   .stHorizontalBlock { row-gap: 1rem; }
-  .stMainBlockContainer { padding-left: 1rem; padding-right: 1rem; }
+  .stMainBlockContainer { padding: 0.6rem 1rem 3rem; }
 }
 h1.sr-title { font-size: 1.65rem; font-weight: 650; line-height: 1.25; margin: 0; padding: 0;
             overflow-wrap: anywhere; letter-spacing: -0.01em; }

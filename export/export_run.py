@@ -405,6 +405,8 @@ def _fitted(vectors: torch.Tensor, asked: _Asked, say: Callable[[str], None]) ->
             f"PCA to {dim} numbers: {images} images of {vectors.shape[1]} features have {found} "
             "principal axes; ask for fewer numbers, or fit to more images with --fit"
         )
+    if found < dim:
+        say(f"{found} numbers instead of {dim}: {images} images have no more principal axes; --fit names more images")
     return reduction, power
 
 

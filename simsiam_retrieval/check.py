@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   check                              what is wrong with the images, the worst of each kind
   check --html report.html           the same with pictures, as a page for the browser
   check --kind blurred --csv         all blurred images
+  check --labels folders             images that lie in the wrong folder, too
   check --kind dark --fine a.jpg     this image is fine; it is not named again"""
 
 
@@ -44,6 +45,8 @@ class Arguments:
     """Interquartile ranges beyond a quartile from which an image is listed; a lower value lists more images."""
     threshold: float | None = None
     """Lowest cosine similarity of near-duplicates. Default: the one calibrated for the shipped encoder."""
+    labels: str | None = None
+    """Also list probably wrong labels: of folders (by name), app, or a CSV file with path and label."""
     measure: bool = False
     """First measure images that an older version indexed, from their thumbnails."""
     fine: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
@@ -77,6 +80,7 @@ def main() -> None:
         cli.remark_collection(arguments.collection, folder)
         if arguments.measure:
             _measure(collection)
+        labels = _labels(collection, arguments.labels)
         with bar("comparing", 0) as shown:
 
             def on_progress(rows: int, total: int) -> None:
@@ -88,6 +92,7 @@ def main() -> None:
                 arguments.kind or tuple(KINDS),
                 fence=arguments.fence,
                 threshold=arguments.threshold,
+                labels=labels,
                 on_progress=on_progress,
             )
         if arguments.fine or arguments.not_fine:
@@ -105,6 +110,12 @@ def main() -> None:
         _print_csv(report)
     elif arguments.html is None:
         _print_table(report, arguments.all)
+
+
+def _labels(collection: "Collection", source: str | None) -> dict[int, str] | None:
+    from .collection.check.label_errors import read_labels
+
+    return None if source is None else read_labels(collection, source)
 
 
 def _measure(collection: "Collection") -> None:

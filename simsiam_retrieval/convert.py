@@ -22,6 +22,10 @@ STEMS = {
 LISTED = 8  # tensors left out for the same reason that are named; of more, only their number
 
 
+EXAMPLES = """examples:
+  convert checkpoint.pth.tar runs/theirs"""
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Turn the weights of another program into a run folder, for export, pretrain --init and the other commands.
@@ -50,7 +54,7 @@ class Arguments:
 
 def main() -> None:
     """Run the command."""
-    arguments = cli.parse(Arguments, "convert")
+    arguments = cli.parse(Arguments, "convert", examples=EXAMPLES)
     # imported here, because torch takes seconds and --help must be fast
     from .conversion.write_run import convert
 

@@ -11,6 +11,11 @@ from .core import cli
 QUERIES = ("windmills/kinderdijk-windmills.jpg", "fish/clownfish.jpg", "planets/mars.jpg")
 
 
+EXAMPLES = """examples:
+  demo                index the example photos, search them, and open the app
+  demo --no-app       without the app"""
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Index the example photos, search them, draw a contact sheet, and open the app."""
@@ -27,7 +32,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    arguments = cli.parse(Arguments, "demo")
+    arguments = cli.parse(Arguments, "demo", examples=EXAMPLES)
     from .collection import Collection
     from .collection.search.contact_sheet import draw_sheet
     from .collection.update.index_folders import index_folders

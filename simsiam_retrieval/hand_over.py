@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from .vector_databases.handing_over import Handed
 
 
+EXAMPLES = """examples:
+  hand_over ./out --to parquet
+  hand_over http://localhost:6333 --to qdrant --name photos"""
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Copy a collection into a vector database, or write it as Parquet: ids, vectors, metadata.
@@ -35,7 +40,7 @@ class Arguments:
 
 def main() -> None:
     """Run the command."""
-    arguments = cli.parse(Arguments, "hand_over")
+    arguments = cli.parse(Arguments, "hand_over", examples=EXAMPLES)
     # imported here, so that --help is fast
     from .collection import Collection
     from .core.known_collections import find_collection

@@ -80,12 +80,12 @@ class Arguments:
     recall: float | None = None
     """Target recall@10 of an approximate index. Stored with the collection. Default: 0.95."""
     range: str | None = None
-    """Which values of samples beyond 8 bits are black and white: auto (what the file declares, else what it uses),
-    per-image (what each uses), or LOW HIGH for all images, as for elevation. Kept with a new collection."""
+    """Values that become black and white, beyond 8 bits: auto (as the file declares, else as it uses), per-image,
+    or LOW HIGH for all images, as for elevation. Stored with a new collection. Default: auto."""
     bands: str | None = None
-    """Bands of TIFF files that are taken, in order, such as 4,3,2; the first is 1. Kept with a new collection."""
+    """Bands of TIFF files used as red, green and blue, such as 4,3,2; the first is 1. Stored with a new collection."""
     pages: str | None = None
-    """Pages of TIFF files: first (the default), or all, each an image of its own; kept for later updates."""
+    """Pages of TIFF files: first, or all, each an image of its own. Stored for later updates. Default: first."""
     watch: bool = False
     """Keep running until Ctrl-C: update whenever something changes below the folders."""
     poll: float | None = None
@@ -292,9 +292,12 @@ def _remark_files(arguments: Arguments) -> None:
 def _remark_passed_over(update: "Update") -> None:
     if update.system_folders:
         count, named = sum(update.system_folders.values()), _named(update.system_folders)
-        cli.remark(f"passed over {count} trash and system folders ({named}); name one to index it")
+        folders = "1 trash or system folder" if count == 1 else f"{count} trash and system folders"
+        cli.remark(f"passed over {folders} ({named}); name {'it' if count == 1 else 'one'} to index it")
     if update.linked_folders:
-        cli.remark(f"passed over {update.linked_folders} links to folders; --follow-links follows them")
+        count = update.linked_folders
+        links = "1 link to a folder" if count == 1 else f"{count} links to folders"
+        cli.remark(f"passed over {links}; --follow-links follows {'it' if count == 1 else 'them'}")
     if update.pages_left_out:
         files = f"{update.paged_files} file{'' if update.paged_files == 1 else 's'}"
         cli.remark(

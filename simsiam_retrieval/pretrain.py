@@ -19,6 +19,12 @@ ON_FROM_SHIPPED = "own-folder"  # recipe that starts with the shipped encoder's 
 BEGAN = time.monotonic()  # --minutes counts from here
 
 
+EXAMPLES = """examples:
+  pretrain ./photos --out runs/photos         learn from a folder; Ctrl-C keeps a checkpoint
+  pretrain ./photos --minutes 60              as many epochs as fit into an hour
+  pretrain --resume runs/photos               go on"""
+
+
 @dataclass(frozen=True)
 class Arguments(Config, Options):
     """Pretrain an encoder on a folder of unlabelled images, with SimSiam or a related method.
@@ -38,7 +44,7 @@ def main() -> int:
         The exit code.
     """
     argv = join_range(sys.argv[1:])
-    arguments = cli.parse(Arguments, "pretrain", argv, default=_defaults(argv))
+    arguments = cli.parse(Arguments, "pretrain", argv, default=_defaults(argv), examples=EXAMPLES)
     # imported here, because torch takes seconds and --help must be fast
     from .training.trainer import pretrain
 

@@ -3,11 +3,17 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from .core import cli
 from .core.errors import UserError
+
+EXAMPLES = """examples:
+  probe --train ./train --test ./test               the encoder that is shipped
+  probe runs/mine --train ./train --test ./test     a run; the report is kept in runs/mine/eval
+  probe --table runs                                all reports so far, as one table"""
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,9 @@ class Arguments:
     A labelled folder has one subfolder of images per class. The encoder is not trained further.
     """
 
-    encoder: tyro.conf.Positional[str | None] = None
+    encoder: tyro.conf.Positional[
+        Annotated[str | None, tyro.conf.arg(metavar="[RUN_OR_ENCODER]", help_behavior_hint="")]
+    ] = None
     """Encoder: a run folder, an .onnx file or hf://OWNER/NAME. Default: the shipped one."""
     train: Path | None = None
     """Labelled folder to learn from."""
@@ -29,7 +37,7 @@ class Arguments:
     """Compare with this encoder, too; may be repeated."""
     knn_k: int = 200
     """Number of neighbours that vote; 20 is measured in any case."""
-    shots: str = ""
+    shots: Annotated[str, tyro.conf.arg(metavar="N,N,…", help_behavior_hint="")] = ""
     """Also measure with few labels: images a class, such as 1,5,10,100."""
     views: int = 0
     """Also measure alignment and LiDAR, over random views of N test images."""
@@ -47,7 +55,7 @@ class Arguments:
     """Also write the report to this JSON file. The report of a run is always stored in RUN/eval/."""
     json: bool = False
     """Print JSON instead of tables."""
-    table: tuple[Path, ...] = ()
+    table: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE …", help_behavior_hint="")] = ()
     """Measure nothing; print the tables of these reports, or of folders or runs with reports."""
     device: str | None = None
     """Device of the encoder: auto, cpu, cuda or tensorrt. A GPU that is asked for and not used is an error.
@@ -62,7 +70,7 @@ def main() -> None:
     Raises:
         UserError: An option or an input cannot work.
     """
-    arguments = cli.parse(Arguments, "probe")
+    arguments = cli.parse(Arguments, "probe", examples=EXAMPLES)
     from .evaluation.probe_table import markdown
 
     if arguments.table:

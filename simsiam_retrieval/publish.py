@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from .publishing.run_facts import Facts
 
 
+EXAMPLES = """examples:
+  publish runs/photos OWNER/NAME --dry-run     write the repository's files, upload nothing
+  publish runs/photos OWNER/NAME"""
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Publish a run's encoder on the Hugging Face Hub: weights, ONNX files, checksums and a model card.
@@ -46,7 +51,7 @@ class Arguments:
 
 def main() -> None:
     """Run the command."""
-    arguments = cli.parse(Arguments, "publish")
+    arguments = cli.parse(Arguments, "publish", examples=EXAMPLES)
     # imported here, because torch and the Hub's client are slow and --help must be fast
     from .publishing.run_facts import gather
     from .publishing.upload import check_name, check_token, upload

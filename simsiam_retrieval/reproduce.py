@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 SIDES = ("val", "test")  # possible names of DIR's second folder
 
 
+EXAMPLES = """examples:
+  reproduce --list                                       which tables there are
+  reproduce figure-2 --scale smoke                       a few steps of each row
+  reproduce figure-2 --data ./imagenette                 one table; again: goes on"""
+
+
 @dataclass(frozen=True)
 class Arguments:
     """Run the rows of the SimSiam paper's tables and print ours beside the paper's.
@@ -72,7 +78,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    arguments = cli.parse(Arguments, "reproduce")
+    arguments = cli.parse(Arguments, "reproduce", examples=EXAMPLES)
     from .reproduction.all_tables import check_rows, named_tables
     from .reproduction.scales import SCALES
 

@@ -14,6 +14,9 @@ from .core import cli
 from .core.errors import UserError
 from .detection.detection_settings import Settings, check_lrs, recipe, seeds_from
 
+EXAMPLES = """examples:
+  transfer runs/photos --train ./VOC2007 --test-split test"""
+
 
 @dataclass(frozen=True)
 class Arguments(Settings):
@@ -69,7 +72,7 @@ def main() -> int:
         UserError: An option or an input cannot work.
     """
     argv = sys.argv[1:]
-    arguments = cli.parse(Arguments, "transfer", argv, default=_defaults(argv))
+    arguments = cli.parse(Arguments, "transfer", argv, default=_defaults(argv), examples=EXAMPLES)
     settings = Settings(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Settings)})
     settings.check()
     if not arguments.train:

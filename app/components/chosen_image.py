@@ -15,8 +15,13 @@ UPLOAD_PIXELS = 64_000_000  # of an upload that is no JPEG: 200 MB while it is d
 SLOW_PIXELS = 40_000_000  # JPEGs are decoded at reduced size; other formats this large take seconds
 
 
-def item_picture(item: Item, thumbnail: bytes | None, reading: Reading = AS_THEY_ARE) -> tuple[bytes | None, str]:
-    """JPEG bytes of an image of a collection, and a remark where it is not its file that is shown."""
+def item_picture(
+    item: Item, thumbnail: bytes | None, reading: Reading = AS_THEY_ARE, side: int = SIDE
+) -> tuple[bytes | None, str]:
+    """JPEG bytes of an image of a collection, and a remark where it is not its file that is shown.
+
+    ``side``: pixels that its longer side has at most.
+    """
     try:
         status = file_and_page(item.path)[0].stat()
     except OSError:
@@ -26,7 +31,7 @@ def item_picture(item: Item, thumbnail: bytes | None, reading: Reading = AS_THEY
     if item.width * item.height > SLOW_PIXELS and item.format not in ("JPEG", "MPO"):
         return thumbnail, "The file is very large; this is its preview."
     try:
-        return as_jpeg(read_image_apart(item.path, SIDE // 2, reading).image), ""
+        return as_jpeg(read_image_apart(item.path, side // 2, reading).image, side), ""
     except ImageError as error:
         return thumbnail, f"The file cannot be shown ({error}); this is the preview made when it was indexed."
 
@@ -57,9 +62,9 @@ def check_upload(content: bytes) -> None:
         )
 
 
-def as_jpeg(image: Image.Image) -> bytes:
-    """JPEG bytes of an RGB image, reduced to ``SIDE``."""
-    image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
+def as_jpeg(image: Image.Image, side: int = SIDE) -> bytes:
+    """JPEG bytes of an RGB image, its longer side reduced to ``side`` pixels."""
+    image.thumbnail((side, side), Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()

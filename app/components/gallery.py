@@ -8,6 +8,7 @@ from streamlit.components.v2 import component
 from simsiam_retrieval.collection import Item
 
 from ..markup import shown
+from . import names
 
 
 class Picture(TypedDict):
@@ -52,8 +53,7 @@ img { width: 100%; height: 100%; object-fit: contain; display: block; }
          background: var(--st-background-color); color: var(--st-text-color); }
 .badge.best { background: #0f766e; color: #ffffff; font-weight: 600; }
 .name, .note { overflow: hidden; text-overflow: ellipsis; unicode-bidi: isolate; }
-.name { margin-top: 0.45rem; font-size: 0.875rem; line-height: 1.35; overflow-wrap: anywhere;
-        display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; }
+.name { margin-top: 0.45rem; font-size: 0.875rem; line-height: 1.35; }
 .note { white-space: nowrap; font-size: 0.8rem; line-height: 1.35; opacity: 0.68; font-variant-numeric: tabular-nums; }
 a.picture:hover .name { color: var(--st-primary-color); }
 .more { margin-top: 0.6rem; }
@@ -80,7 +80,7 @@ const pictureOf = (picture) => {
     frame.append(image);
   }
   if (picture.badge) frame.append(element("div", picture.best ? "badge best" : "badge", picture.badge));
-  holder.append(frame, element("div", "name", picture.name));
+  holder.append(frame, nameInto(element("div", "name"), picture.name));
   for (const note of picture.notes) holder.append(element("div", "note", note));
   if (picture.link) {
     holder.href = picture.link;
@@ -108,7 +108,7 @@ export default function ({ data, parentElement }) {
 }
 """
 
-_component = component("simsiam_retrieval_gallery", html=HTML, css=CSS, js=JS)
+_component = component("simsiam_retrieval_gallery", html=HTML, css=names.CSS + CSS, js=names.JS + JS)
 
 
 def gallery(sections: Sequence[Section], *, key: str) -> None:

@@ -15,6 +15,7 @@ class Board {
     this.root = root;
     this.classes = root.querySelector(".classes");
     this.tiles = root.querySelector(".tiles");
+    this.hint = root.querySelector(".hint");
     this.pending = new Map(); // id -> number and class, or null for none: told, not yet answered
     this.number = 0;
     this.active = null;
@@ -45,6 +46,7 @@ class Board {
 
   toggle(id, name) {
     const tile = this.data.tiles.find((one) => one.id === id);
+    this.hint.hidden = name !== null;
     if (!tile || name === null) return;
     this.set(tile, this.label(tile) === name ? null : name);
   }
@@ -89,6 +91,7 @@ class Board {
     const { data } = this;
     const scope = this.tiles.getRootNode();
     const focused = scope.activeElement?.dataset?.id;
+    if (data.classes.length) this.hint.hidden = true;
     this.classes.replaceChildren(
       ...data.classes.map((one, number) => {
         const button = element("button", "");
@@ -131,7 +134,7 @@ class Board {
     const badge = element("span", "badge");
     badge.append(element("span", "dot"), element("span", "who"));
     button.append(badge);
-    const name = Object.assign(element("a", "name", tile.name), { href: tile.link, target: "_blank" });
+    const name = Object.assign(nameInto(element("a", "name"), tile.name), { href: tile.link, target: "_blank" });
     name.title = `Show ${tile.name} and its neighbours in a new tab`;
     const item = element("li", "");
     item.append(button, name, element("div", "note"));

@@ -7,6 +7,8 @@ from typing import TypedDict
 import streamlit as st
 from streamlit.components.v2 import component
 
+from . import names
+
 HERE = Path(__file__).parent
 KEY = "marks"
 ANSWERED = "marks answered"  # number of the last message that was dealt with, in the session
@@ -15,6 +17,7 @@ MOST_MARKS = 1000  # that one message may carry
 HTML = """
 <div class="teach">
   <div class="classes" role="radiogroup" aria-label="Class that a click gives"></div>
+  <p class="hint" role="status" hidden>Name a class first: type it into “New class” above and press Enter.</p>
   <ul class="tiles"></ul>
 </div>
 """
@@ -22,8 +25,8 @@ HTML = """
 _component = component(
     "simsiam_retrieval_marks",
     html=HTML,
-    css=(HERE / "marks.css").read_text(encoding="utf-8"),
-    js=(HERE / "marks.js").read_text(encoding="utf-8"),
+    css=names.CSS + (HERE / "marks.css").read_text(encoding="utf-8"),
+    js=names.JS + (HERE / "marks.js").read_text(encoding="utf-8"),
 )
 
 

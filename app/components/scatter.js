@@ -6,6 +6,19 @@ const charts = new WeakMap();
 const REACH = 12; // CSS pixels round a point that count as on it
 const FAINT = 0.07;
 const HOVER = "simsiam-map-hover"; // window event: the point below the pointer, or none
+const FACES = "simsiam-map-faces"; // window event: images whose thumbnails are wanted
+const FACE = 54; // CSS pixels of a thumbnail on the map
+const FACES_FROM = 2.5; // zoom from which thumbnails take the place of dots
+const faces = new Map(); // id -> Image, of all maps
+let drawing = null; // the chart that thumbnails are for
+window.addEventListener("simsiam-map-faces-told", (event) => {
+  for (const [id, source] of Object.entries(event.detail)) {
+    const image = new Image();
+    image.onload = () => drawing?.paint();
+    image.src = source;
+    faces.set(+id, image);
+  }
+});
 
 const VERTEX = `#version 300 es
 in vec2 place; in float group;
@@ -240,14 +253,64 @@ class Chart {
       size: this.dotSize * dense,
       palette,
     });
-    this.paintOver(dense);
+    this.paintFaces(dense);
     this.stage.dataset.drawn = (performance.now() - start).toFixed(2); // milliseconds, for whoever measures
   }
 
-  paintOver(dense) {
+  /** Rows whose thumbnails are drawn: one a square of the screen, so that none lies on another. */
+  faced() {
+    if (this.at.zoom < FACES_FROM) return [];
+    const [width, height] = [this.stage.clientWidth, this.stage.clientHeight];
+    const some = this.at.groups.size > 0;
+    const taken = new Set();
+    const found = [];
+    for (let row = 0; row < this.ids.length; row++) {
+      const [left, top] = this.toScreen(...this.place(row));
+      if (left < 0 || top < 0 || left > width || top > height || (some && !this.at.groups.has(this.groups[row]))) continue;
+      const [column, line] = [Math.round(left / FACE), Math.round(top / FACE)];
+      let free = true;
+      for (const right of [-1, 0, 1]) for (const down of [-1, 0, 1]) {
+        const other = taken.size && this.spots.get(`${column + right} ${line + down}`);
+        if (other && Math.abs(other[0] - left) < FACE && Math.abs(other[1] - top) < FACE) free = false;
+      }
+      if (!free) continue;
+      if (!taken.size) this.spots = new Map();
+      taken.add(row);
+      this.spots.set(`${column} ${line}`, [left, top]);
+      found.push([row, left, top]);
+    }
+    return found;
+  }
+
+  paintFaces(dense) {
+    drawing = this;
     const pen = this.over.getContext("2d");
     pen.setTransform(dense, 0, 0, dense, 0, 0);
     pen.clearRect(0, 0, this.stage.clientWidth, this.stage.clientHeight);
+    const wanted = [];
+    let drawn = 0;
+    for (const [row, left, top] of this.faced()) {
+      const image = faces.get(this.ids[row]);
+      if (!image) wanted.push(this.ids[row]);
+      if (!image?.naturalWidth) continue;
+      const scale = FACE / Math.max(image.naturalWidth, image.naturalHeight);
+      const [width, height] = [image.naturalWidth * scale - 4, image.naturalHeight * scale - 4];
+      pen.fillStyle = this.data.palette[this.groups[row]]?.colour ?? "#888888";
+      pen.fillRect(left - width / 2 - 2, top - height / 2 - 2, width + 4, height + 4);
+      pen.drawImage(image, left - width / 2, top - height / 2, width, height);
+      drawn += 1;
+    }
+    this.stage.dataset.faces = drawn; // for whoever looks from outside
+    clearTimeout(this.asking);
+    if (wanted.length) {
+      this.asking = setTimeout(() => {
+        window.dispatchEvent(new CustomEvent(FACES, { detail: wanted.slice(0, 120) }));
+      }, 150);
+    }
+    this.paintOver(pen);
+  }
+
+  paintOver(pen) {
     const colours = getComputedStyle(this.stage);
     const ink = colours.getPropertyValue("--st-primary-color") || "#0f766e";
     const shape = this.stroke ?? this.at.area;
@@ -430,7 +493,12 @@ class Chart {
         else this.act(button.dataset.do);
       });
     }
+    const hint = this.stage.querySelector(".hint");
     over.addEventListener("wheel", (event) => {
+      hint.hidden = event.ctrlKey || event.metaKey;
+      clearTimeout(this.hinting);
+      this.hinting = setTimeout(() => { hint.hidden = true; }, 1500);
+      if (!hint.hidden) return; // the wheel alone scrolls the page
       event.preventDefault();
       this.point(-1);
       this.zoom(Math.exp(-Math.max(-300, Math.min(300, event.deltaY)) * 0.002), ...here(event));

@@ -1,6 +1,7 @@
 """A map of images to move about in, point at and draw round: the component, and what Python makes of its answers."""
 
 import base64
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ KEY = "map"
 MOST_GROUPS = 24  # colours that can be told apart; further groups share the last entry
 CORNERS = 1000  # of an area, at most
 OTHERS = "#9a9a9a"
+FIRST = (17, 136, 119)  # about the colour of the pages
 
 HTML = """
 <div class="map">
@@ -30,7 +32,7 @@ HTML = """
         <button type="button" data-mode="move" title="Drag to move the map">Move</button>
       </span>
       <span>
-        <button type="button" data-do="in" title="Zoom in (+)" aria-label="Zoom in">+</button>
+        <button type="button" data-do="in" title="Zoom in (+, or Ctrl and the wheel)" aria-label="Zoom in">+</button>
         <button type="button" data-do="out" title="Zoom out (−)" aria-label="Zoom out">−</button>
         <button type="button" data-do="all" title="Show the whole map (0)">Whole map</button>
       </span>
@@ -39,6 +41,7 @@ HTML = """
         <button type="button" data-do="clear" title="Choose nothing (Escape)" hidden>Clear</button>
       </span>
     </div>
+    <div class="hint" role="status" hidden>Ctrl and the wheel zoom the map</div>
   </div>
   <div class="side"><p>Click a name to single it out</p><ul class="legend" aria-label="Groups"></ul></div>
 </div>
@@ -104,32 +107,55 @@ def inside(points: NDArray[np.float32], area: Sequence[tuple[float, float]]) -> 
 
 
 def colours(count: int) -> list[str]:
-    """``count`` colours that stand out from each other, and from a light and a dark ground."""
-    rings = 1 if count <= 7 else 2  # steps round the hues of OKLCH, where many at two lightnesses
-    steps = -(-count // rings)
-    found = []
-    for number in range(count):
-        ring, step = number % rings, number // rings
-        lightness, chroma = ((0.62, 0.16), (0.76, 0.12))[ring]
-        found.append(_hex(lightness, chroma, 2 * np.pi * (step + ring / 2) / steps + 0.45))
-    return found
+    """``count`` colours that can be told apart; the first ones are always the same, so that a class keeps its own."""
+    palette = _palette()
+    return [palette[number % len(palette)] for number in range(count)]
 
 
-def _hex(lightness: float, chroma: float, hue: float) -> str:
-    """OKLCH (Ottosson 2020) as sRGB; what does not fit is clipped."""
-    a, b = chroma * np.cos(hue), chroma * np.sin(hue)
-    long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
-    medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
-    short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
-    linear = np.array(
-        [
-            4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
-            -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
-            -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
-        ]
-    ).clip(0, 1)
-    values = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return "#" + "".join(f"{round(255 * float(value)):02x}" for value in values)
+@functools.cache
+def _palette() -> list[str]:
+    """``MOST_GROUPS`` colours, each as far as can be from those before it, for people who see green and red alike, too.
+
+    Distances are those of OKLab (Ottosson 2020), the smaller one of both kinds of sight. All stand out from a light and
+    a dark ground.
+    """
+    steps = np.arange(0, 256, 17)
+    candidates = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3) / 255
+    seen = oklab(candidates)
+    chroma = np.hypot(seen[:, 1], seen[:, 2])
+    fit = (seen[:, 0] > 0.48) & (seen[:, 0] < 0.83) & (chroma > 0.05)
+    candidates, seen = candidates[fit], seen[fit]
+    both = np.stack([seen, oklab(without_green_receptors(candidates))])
+    start = int(np.abs(candidates - np.array(FIRST) / 255).sum(axis=1).argmin())
+    chosen, least = [start], np.full(len(candidates), np.inf)
+    while len(chosen) < MOST_GROUPS:
+        away = np.linalg.norm(both - both[:, chosen[-1], None], axis=2)
+        # sight without green receptors tells fewer colours apart: half the weight, else it alone would choose
+        least = np.minimum(least, np.minimum(away[0], 2 * away[1]))
+        chosen.append(int(least.argmax()))
+    return ["#" + "".join(f"{round(255 * value):02x}" for value in candidates[one]) for one in chosen]
+
+
+def oklab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """sRGB colours (n, 3), from 0 to 1, in OKLab."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    cones = np.cbrt(linear @ np.array(
+        [[0.4122214708, 0.5363325363, 0.0514459929],
+         [0.2119034982, 0.6806995451, 0.1073969566],
+         [0.0883024619, 0.2817188376, 0.6299787005]]).T)  # fmt: skip
+    return cones @ np.array(
+        [[0.2104542553, 0.7936177850, -0.0040720468],
+         [1.9779984951, -2.4285922050, 0.4505937099],
+         [0.0259040371, 0.7827717662, -0.8086757660]]).T  # fmt: skip
+
+
+def without_green_receptors(colours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """sRGB colours (n, 3) as they look to people with deuteranopia (Machado et al. 2009, severity 1)."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    seen = (linear @ np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ).T).clip(0, 1)  # fmt: skip
+    return np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
 
 
 @dataclass(frozen=True)

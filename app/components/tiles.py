@@ -1,8 +1,11 @@
 """From images and search results to what the grid draws."""
 
-from collections.abc import Iterable, Sequence
+import io
+from collections.abc import Container, Iterable, Sequence
 from typing import TypedDict
 from urllib.parse import urlencode
+
+from PIL import Image
 
 from simsiam_retrieval.collection import Collection, Hit, Item
 
@@ -10,6 +13,7 @@ from ..markup import jpeg_address, shown
 from ..search.address import Address
 
 PAGE = 60  # images on a page of all photos
+SMALL_SIDE = 96  # pixels
 
 
 class Tile(TypedDict):
@@ -23,6 +27,9 @@ class Tile(TypedDict):
     source: str  # address of the thumbnail; empty when it is missing
     link: str  # address of the page that shows this image
     weak: bool  # no more similar than chance makes images
+    alike: int  # near-duplicates that this tile stands for, besides its own image
+    opened: bool  # they follow as tiles of their own
+    copy: bool  # one of those
 
 
 def photo_tiles(collection: Collection, items: Iterable[Item], address: Address) -> list[Tile]:
@@ -30,16 +37,32 @@ def photo_tiles(collection: Collection, items: Iterable[Item], address: Address)
     return [_tile(collection, item, item.path.parent.name, "", address) for item in items]
 
 
-def hit_tiles(collection: Collection, hits: Sequence[Hit], address: Address) -> list[Tile]:
-    """Tiles of search results, with their scores."""
+def hit_tiles(
+    collection: Collection, stacks: Sequence[Sequence[Hit]], address: Address, opened: Container[int] = ()
+) -> list[Tile]:
+    """Tiles of search results, with their scores; one for a stack of near-duplicates, or all of it where it is open.
+
+    ``opened``: ids of first images of open stacks.
+    """
     found = []
-    for hit in hits:
-        weak = hit.above_noise is False
-        said = f", similarity {hit.score:.3f}" + (", may be chance" if weak else "")
-        found.append(
-            _tile(collection, hit.item, f"{hit.score:.3f}{' · may be chance' if weak else ''}", said, address, weak)
-        )
+    for first, *copies in stacks:
+        is_open = bool(copies) and first.item.id in opened
+        tile = _hit_tile(collection, first, address)
+        tile["alike"], tile["opened"] = len(copies), is_open
+        if copies:
+            tile["label"] += f", and {len(copies)} more like it"
+        found.append(tile)
+        for hit in copies if is_open else ():
+            found.append(_hit_tile(collection, hit, address))
+            found[-1]["copy"] = True
     return found
+
+
+def _hit_tile(collection: Collection, hit: Hit, address: Address) -> Tile:
+    weak = hit.above_noise is False
+    said = f", similarity {hit.score:.3f}" + (", may be chance" if weak else "")
+    note = f"{hit.score:.3f}{' · may be chance' if weak else ''}"
+    return _tile(collection, hit.item, note, said, address, weak)
 
 
 def _tile(collection: Collection, item: Item, note: str, said: str, address: Address, weak: bool = False) -> Tile:
@@ -54,7 +77,23 @@ def _tile(collection: Collection, item: Item, note: str, said: str, address: Add
         source=jpeg_address(thumbnail) if thumbnail else "",
         link="?" + urlencode(address.of_image(item.id).parameters()),
         weak=weak,
+        alike=0,
+        opened=False,
+        copy=False,
     )
+
+
+def small(thumbnail: bytes, side: int = SMALL_SIDE) -> bytes:
+    """A thumbnail for places where many stand side by side, JPEG; what cannot be read stays as it is."""
+    try:
+        with Image.open(io.BytesIO(thumbnail)) as image:
+            image.draft("RGB", (side, side))
+            image.thumbnail((side, side), Image.Resampling.BILINEAR)
+            buffer = io.BytesIO()
+            image.save(buffer, "JPEG", quality=80)
+    except OSError:
+        return thumbnail
+    return buffer.getvalue()
 
 
 def page_count(images: int) -> int:

@@ -1,23 +1,21 @@
 """What the colours of the map mean: folders, labels, clusters, or what the probe predicts."""
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from simsiam_retrieval.collection import Collection
 from simsiam_retrieval.collection.explore.clusters import Clusters
 
 from ..collection_snapshot import Taught, Whole
 from ..components.scatter import MOST_GROUPS, OTHERS, Entry, colours
+from ..components.tiles import small
 from ..markup import jpeg_address, shown
 
 FACES = 4  # representatives of a cluster in the legend
-FACE_SIDE = 96  # pixels
 
 
 @dataclass(frozen=True)
@@ -77,22 +75,9 @@ def by_cluster(collection: Collection, clusters: Clusters) -> Colouring:
         for id_ in clusters.members(number)[:FACES].tolist():
             item, thumbnail = collection.item(id_), collection.thumbnail(id_)
             if item is not None and thumbnail is not None:
-                entry["faces"].append({"name": shown(item.path.name), "source": jpeg_address(smaller(thumbnail))})
+                entry["faces"].append({"name": shown(item.path.name), "source": jpeg_address(small(thumbnail))})
         legend.append(entry)
     return Colouring(f"cluster {len(sizes)}", clusters.numbers.astype(np.uint8), legend, clusters.cosines)
-
-
-def smaller(thumbnail: bytes, side: int = FACE_SIDE) -> bytes:
-    """A thumbnail for places where many stand side by side, JPEG; what cannot be read stays as it is."""
-    try:
-        with Image.open(io.BytesIO(thumbnail)) as image:
-            image.draft("RGB", (side, side))
-            image.thumbnail((side, side), Image.Resampling.BILINEAR)
-            buffer = io.BytesIO()
-            image.save(buffer, "JPEG", quality=80)
-    except OSError:
-        return thumbnail
-    return buffer.getvalue()
 
 
 def _entry(name: str, count: int, colour: str, *, faint: bool = False) -> Entry:

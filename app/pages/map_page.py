@@ -2,6 +2,7 @@
 
 import contextlib
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import streamlit as st
@@ -21,6 +22,7 @@ from ..components import paging, tiles
 from ..components.downloads import as_csv, download
 from ..components.grid import grid
 from ..components.hover_card import NOTHING, Card, hover
+from ..components.map_faces import map_faces
 from ..components.scatter import MOST_GROUPS, Choice, Plot, chosen, plot, scatter
 from ..open_collection import open_collection
 from ..search import selection
@@ -142,12 +144,14 @@ def _map(collection: Collection, images: Whole, found: Projection) -> None:
 
     scatter(drawn, on_choice=choose, on_pick=pick)
     hover(lambda id_: _card(collection, id_))
+    map_faces(lambda ids: _faces(collection, ids))
     held, choice = st.session_state.get(CHOICE, (None, None))
     if choice is not None and held == version and (choice.area is not None or choice.colouring == by.key):
         _chosen(collection, images, drawn, by, chosen(drawn, choice))
     else:  # nothing, or what was chosen on another map or by other colours
         markup.faint(
-            "Drag a line round points to see their images. Rest on a point for its picture, click it for more."
+            "Drag a line round points to see their images. Rest on a point for its picture, click it for more. "
+            "Ctrl and the wheel zoom: near, pictures take the place of points."
         )
     if (id_ := st.session_state.pop(PICKED, None)) is not None:
         _picture(collection, id_)
@@ -168,6 +172,12 @@ def _card(collection: Collection, id_: int) -> Card:
         return NOTHING
     thumbnail = collection.thumbnail(id_)
     return Card(id=id_, name=markup.shown(item.path.name), source=markup.jpeg_address(thumbnail) if thumbnail else "")
+
+
+def _faces(collection: Collection, ids: Sequence[int]) -> dict[int, str]:
+    """Addresses of small pictures."""
+    found = {id_: collection.thumbnail(id_) for id_ in ids}
+    return {id_: markup.jpeg_address(tiles.small(jpeg)) for id_, jpeg in found.items() if jpeg}
 
 
 def _colouring(collection: Collection, images: Whole) -> Colouring | None:

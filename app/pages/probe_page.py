@@ -100,13 +100,18 @@ def _accuracy(question: Question, measured: list[Measured]) -> None:
             top = f"{100 * result['top1']:.1f} <small>± {50 * (high - low):.1f}</small>"
             if result["top1"] == best[key] and len(measured) > 1:
                 top = f"<strong>{top}</strong>"
-            below = f"<br><small>{100 * result['top5']:.1f}</small>" if result.get("top5") is not None else ""
-            cells.append(top + below)
+            below = [("balanced", "balanced"), ("top5", "top-5")]
+            said = (f"{name} {100 * result[key]:.1f}" for key, name in below if result.get(key) is not None)
+            cells.append(top + "".join(f"<br><small>{line}</small>" for line in said))
         rows.append(cells)
     markup.section(
-        "Accuracy", "top-1 in percent with its 95 % interval; below it top-5, where there are enough classes"
+        "Accuracy",
+        "top-1 in percent with its 95 % interval; below it balanced accuracy (the mean over classes) and top-5",
     )
     markup.wide_table(["", *(markup.escaped(head) for head in heads.values())], rows)
+    majority = next((one["majority"] for m in measured for one in m.results.values() if "majority" in one), None)
+    if majority is not None:
+        markup.faint(f"Always naming the commonest class is right for {100 * majority:.1f} % of the images.")
 
 
 def _images(question: Question, measured: list[Measured]) -> None:
@@ -132,6 +137,7 @@ def _images(question: Question, measured: list[Measured]) -> None:
         format_func=lambda key: heads[key],
         key="method",
         bind="query-params",
+        wrap=True,
     )
     known = [(one, found) for one, found in known if _guesses(one, found, method)]
     _classes(known, method)

@@ -21,13 +21,14 @@ from ..components.scatter import colours
 from ..open_collection import open_collection
 from ..search.address import Address
 from . import search_page, teach_ranking
-from .map_colours import smaller
 
 NEXT, PREDICTED, MISREAD, LABELLED = "Next", "Predicted", "Likely mistakes", "Labelled"
 SHOWN = 30  # images at a time
 VARIETY = 30  # clusters that the first images come from
 NAME = 80  # characters of a class's name, at most
 UNDOS = 50
+CLASS = "class"  # in the address: a class that was named and may have no image yet
+MOST_WAITING = 50
 MATRIX = 16  # classes that the confusion matrix shows, at most
 FACES = 80  # pictures in it, at most
 
@@ -71,8 +72,22 @@ def _begin(images: Whole) -> None:
 def _classes(labels: Mapping[int, str]) -> list[Class]:
     """Those that labels use, and those that were named here and wait for their first image."""
     counts = Counter(labels.values())
-    names = sorted({*counts, *st.session_state.get("teach classes", ())})
+    names = sorted({*counts, *_waiting()})
     return [Class(name=n, colour=c, count=counts[n]) for n, c in zip(names, colours(len(names)), strict=True)]
+
+
+def _waiting() -> list[str]:
+    """Classes that were named here and may have no image yet; the address has them, so that they survive a reload."""
+    if "teach classes" not in st.session_state:
+        given = [name.strip()[:NAME] for name in st.query_params.get_all(CLASS)[:MOST_WAITING]]
+        st.session_state["teach classes"] = [name for name in given if name]
+    return st.session_state["teach classes"]
+
+
+def _wait_for(names: Iterable[str]) -> None:
+    kept = list(dict.fromkeys(names))[:MOST_WAITING]
+    st.session_state["teach classes"] = kept
+    st.query_params[CLASS] = kept
 
 
 def _activate(name: str) -> None:
@@ -85,7 +100,7 @@ def _class_controls(collection: Collection, images: Whole, labels: dict[int, str
         name = st.session_state["teach new"].strip()
         st.session_state["teach new"] = ""
         if name:
-            st.session_state["teach classes"] = [*st.session_state.get("teach classes", ()), name]
+            _wait_for([*_waiting(), name])
             _activate(name)
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -122,8 +137,8 @@ def _edit(collection: Collection, labels: dict[int, str], classes: list[Class]) 
     def change(to: str | None) -> None:
         now = _labels_now(collection)  # another tab may have given some of them another label
         _store(collection, {id_: to for id_ in members if now.get(id_) == name})
-        waiting = [one for one in st.session_state.get("teach classes", ()) if one != name]
-        st.session_state["teach classes"] = [*waiting, to] if to else waiting
+        waiting = [one for one in _waiting() if one != name]
+        _wait_for([*waiting, to] if to else waiting)
 
     with st.container(horizontal=True):
         st.button("Rename", disabled=not new or new == name, on_click=change, args=(new,))
@@ -196,6 +211,7 @@ def _marking(
         key="teach list",
         on_change=switched,
         label_visibility="collapsed",
+        wrap=True,
     )
     name = None
     if what == PREDICTED and lesson is not None:
@@ -437,7 +453,7 @@ def _confusion(collection: Collection, images: Whole, lesson: Taught) -> None:
 @st.cache_data(show_spinner=False, max_entries=2000)
 def _face(_collection: Collection, key: tuple, id_: int) -> str:
     thumbnail = _collection.thumbnail(id_)
-    return markup.jpeg_address(smaller(thumbnail)) if thumbnail else ""
+    return markup.jpeg_address(tiles.small(thumbnail)) if thumbnail else ""
 
 
 # -- to take away

@@ -11,6 +11,7 @@ from simsiam_retrieval.core.errors import UserError
 
 RESULTS = (12, 24, 48, 96)  # choices for the number of results
 DEFAULT_RESULTS = 24
+SORTS = ("newest", "oldest")  # by date, in place of the usual order
 MOST_PAGES = 20  # of results
 MOST_IMAGES = 50  # in one query
 EARLIEST, LATEST = date(1900, 1, 1), date(2200, 1, 1)  # days that the filter can show
@@ -57,13 +58,15 @@ class Address:
     page: int = 1  # of all photos, or of results
     results: int = DEFAULT_RESULTS
     cut: int = 0  # similarity that results have at least, in hundredths
-    distinct: bool = False  # without near duplicates
+    copies: bool = False  # near-duplicates one by one, not as one tile
+    sort: str = ""  # one of SORTS; by path, or by similarity
     only: Only = Only()
 
     @classmethod
     def read(cls, parameters: Mapping[str, str]) -> "Address":
         """Read it back; what makes no sense falls back to the default."""
         results = as_number(parameters.get("results"))
+        sort = parameters.get("sort", "")
         given = {field.name: parameters[field.name] for field in fields(Only) if field.name in parameters}
         return cls(
             image=parameters.get("image"),
@@ -73,7 +76,8 @@ class Address:
             page=as_number(parameters.get("page")) or 1,
             results=results if results in RESULTS else DEFAULT_RESULTS,
             cut=min(as_number(parameters.get("cut")) or 0, 100),
-            distinct="distinct" in parameters,
+            copies="copies" in parameters,
+            sort=sort if sort in SORTS else "",
             only=_possible(Only(**given)),
         )
 
@@ -93,8 +97,10 @@ class Address:
             found["results"] = str(self.results)
         if self.cut:
             found["cut"] = str(self.cut)
-        if self.distinct:
-            found["distinct"] = "1"
+        if self.copies:
+            found["copies"] = "1"
+        if self.sort:
+            found["sort"] = self.sort
         for field in fields(Only):
             if (value := getattr(self.only, field.name)) != field.default:
                 found[field.name] = str(value)
@@ -107,11 +113,11 @@ class Address:
 
     def of_image(self, id_: int) -> "Address":
         """The neighbours of one image, under the same conditions."""
-        return Address(image=str(id_), results=self.results, cut=self.cut, distinct=self.distinct, only=self.only)
+        return Address(image=str(id_), results=self.results, cut=self.cut, copies=self.copies, only=self.only)
 
     def everything(self) -> "Address":
         """All photos, under the same conditions."""
-        return Address(results=self.results, distinct=self.distinct, only=self.only)
+        return Address(results=self.results, copies=self.copies, sort=self.sort, only=self.only)
 
     def with_more(self, id_: int) -> "Address":
         """The same query, and this image, too."""

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import streamlit as st
 
@@ -32,6 +32,11 @@ def toggle(id_: int) -> None:
         del marks[id_]
     else:
         marks[id_] = True
+
+
+def mark(ids: Iterable[int]) -> None:
+    """Mark images, besides those that are marked."""
+    st.session_state[SELECTED] = {**st.session_state.get(SELECTED, {}), **dict.fromkeys(ids, True)}
 
 
 def clear() -> None:

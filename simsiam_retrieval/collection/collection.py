@@ -1,6 +1,7 @@
 """The collection, as scripts and notebooks use it.
 
-Longer than other files: each public method has its whole description here, and calls the module that does the work.
+This file is longer than others: each public method has its full description here, and calls the module that does the
+work.
 """
 
 import contextlib
@@ -52,10 +53,9 @@ Query = ImageLike | Item | NDArray[np.float32]
 
 
 class Collection:
-    """An indexed set of images on disk.
+    """An indexed set of images on disk. Use ``open`` or ``create``.
 
-    Safe to share between threads; several processes may read while one updates. Use ``open`` or
-    ``create``.
+    Thread-safe. Several processes may read while one updates.
     """
 
     def __init__(self, folder: Path, store: Store, device: str = "cpu", *, float16: bool = False) -> None:
@@ -74,12 +74,18 @@ class Collection:
 
     @classmethod
     def open(cls, path: str | Path, *, device: str = "cpu", float16: bool = False) -> "Collection":
-        """Open a collection folder, plain or sharded (docs/sharded.md).
+        """Open a collection, plain or sharded (docs/sharded.md).
 
-        ``device``: where to search, cpu, cuda or auto (a GPU for 100,000 vectors and more). ``float16``: vectors in
-        half the space on a GPU.
+        Args:
+            path: The collection's folder.
+            device: Where to search: "cpu", "cuda" or "auto" (a GPU for 100,000 vectors and more).
+            float16: Whether to store vectors on a GPU in half the space.
 
-        Raises ``UserError`` when it is none, damaged, or from a newer version, or for a GPU that is not there.
+        Returns:
+            The collection.
+
+        Raises:
+            UserError: It is no collection, damaged, or from a newer version, or there is no GPU.
         """
         check_device(device)
         folder = absolute(path)
@@ -97,30 +103,45 @@ class Collection:
         pages: str = FIRST,
         on_wait: Callable[[str], None] | None = None,
     ) -> "Collection":
-        """Make an empty collection with its own copy of an encoder: a run folder, an ``.onnx`` file, one on
-        the Hub (``hf://…``), or the default.
+        """Create an empty collection with its own copy of an encoder. Queries are read in the same way as its files.
 
-        ``value_range``: which values of samples beyond 8 bits are black and white: "auto", "per-image" (each picture's
-        own), or "LOW HIGH" for all. ``bands``: which bands of TIFFs are red, green and blue, as "4,3,2". None for
-        either is what the encoder was trained with. ``pages``: of TIFFs, "first" or "all". Queries are read in the same
-        way. ``on_wait``: see ``update``.
+        Args:
+            path: The collection's folder.
+            encoder: A run folder, an ``.onnx`` file, a model on the Hub (``hf://…``), or None for the shipped one.
+            value_range: Values of black and white for samples of more than 8 bits: "auto", "per-image" (each picture's
+                own), or "LOW HIGH" for all. None is what the encoder was trained with.
+            bands: Bands of TIFFs that are red, green and blue, for example "4,3,2". None is what the encoder was
+                trained with.
+            pages: Pages of TIFFs that are items: "first" or "all".
+            on_wait: See ``update``.
 
-        Raises ``UserError`` when the folder is in use or cannot be written; ``AlreadyThere`` when it is a
-        collection, be it since a moment ago.
+        Returns:
+            The collection.
+
+        Raises:
+            UserError: The folder is in use or cannot be written.
+            AlreadyThere: It is a collection, perhaps created a moment ago.
         """
         store, loaded = create(path, encoder, on_wait, cls.exists, value_range=value_range, bands=bands, pages=pages)
         made = cls(store.folder, store)
-        if not gpu_present():  # else it may be asked for there
+        if not gpu_present():  # with a GPU, the caller may still want the encoder there
             made._encoder = loaded
         return made
 
     @classmethod
     def exists(cls, path: str | Path) -> bool:
-        """Whether ``path`` holds a collection."""
+        """Return whether a folder is a collection.
+
+        Args:
+            path: The folder.
+
+        Returns:
+            True if it is.
+        """
         return exists(Path(path).expanduser())
 
     def close(self) -> None:
-        """Release the catalog's file."""
+        """Close the catalog."""
         self._store.close()
 
     def __repr__(self) -> str:
@@ -147,14 +168,29 @@ class Collection:
         return iter(self.items())
 
     def items(self, limit: int = -1, offset: int = 0) -> list[Item]:
-        """A page of the images, sorted by path."""
+        """Return a page of the images, sorted by path.
+
+        Args:
+            limit: Number of images; -1 for all.
+            offset: Number of images to skip.
+
+        Returns:
+            The images.
+        """
         with self._lock, explained(self.folder):
             return list(self._store.items(limit, offset))
 
     def matching(self, where: Filter) -> list[Item]:
-        """The images that a filter lets through, sorted by path.
+        """Return the images that meet a filter, sorted by path; of a sharded collection, sorted by id.
 
-        Of a sharded collection in the order of ids; raises ``UserError`` where they are more than 200,000.
+        Args:
+            where: The filter.
+
+        Returns:
+            The images.
+
+        Raises:
+            UserError: More than 200,000 images of a sharded collection meet it.
         """
         most = self._store.capabilities.get(Capability.LIST)
         with self._lock, explained(self.folder):
@@ -164,47 +200,89 @@ class Collection:
         return found
 
     def sampled_items(self, count: int) -> list[Item]:
-        """All images, sorted by path; of a sharded collection up to ``count``, drawn at random."""
+        """Return all images, sorted by path; of a sharded collection a random sample.
+
+        Args:
+            count: Size of the sample.
+
+        Returns:
+            The images.
+        """
         with self._lock, explained(self.folder):
             return self._store.sampled_items(count)
 
     def item(self, id_: int) -> Item | None:
-        """The image with this id, or None."""
+        """Return an image by its id.
+
+        Args:
+            id_: The id.
+
+        Returns:
+            The image, or None.
+        """
         with self._lock, explained(self.folder):
             return self._store.items_by_id([id_]).get(id_)
 
     def item_at(self, path: str | Path) -> Item | None:
-        """The image of this file, or None."""
+        """Return the image of a file.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The image, or None.
+        """
         with self._lock, explained(self.folder):
             return self._store.item_at(absolute(path))
 
     def thumbnail(self, id_: int) -> bytes | None:
-        """JPEG bytes, longer side 240 to 479 px (below 240 as it is), or None for an unknown id."""
+        """Return the thumbnail of an image.
+
+        Args:
+            id_: The image's id.
+
+        Returns:
+            JPEG; longer side 240 to 479 px, or that of a smaller image. None for an unknown id.
+        """
         with self._lock, explained(self.folder):
             return self._store.thumbnail(id_)
 
     def labels(self) -> dict[int, str]:
-        """Item id -> label, of the images that have one."""
+        """Return all labels.
+
+        Returns:
+            Item id -> label, for the images that have one.
+        """
         with self._lock, explained(self.folder):
             return self._store.labels()
 
     def measures(self) -> dict[int, Measures]:
-        """Item id -> blur, brightness and so on, of the images that were measured; see ``Measures``.
+        """Return the measures of all measured images: blur, brightness and so on, see ``Measures``.
 
-        Images that an older version indexed are not in it until they are read again (``measure``); those of a
-        sharded collection never are.
+        Images that an older version indexed are missing until they are read again (``measure``). Images of a sharded
+        collection are never measured.
+
+        Returns:
+            Item id -> measures.
         """
         with self._lock, explained(self.folder):
             return self._store.measures()
 
     def set_labels(self, labels: Mapping[int, str | None]) -> list[int]:
-        """Label images by item id, or take their labels away (None); all of it is stored, or nothing.
+        """Label images, or remove labels. All changes are stored, or none.
 
-        A label belongs to a file's content: copies share it, and a file that is moved, or forgotten and found again,
-        keeps it. Returns the ids that were passed over: a collection of the first version has no hash of their content;
-        index them again to label them.
+        A label belongs to a file's content. Copies share it, and a file that is moved, or forgotten and found again,
+        keeps it.
 
-        Raises ``UserError`` for an unknown id, an empty label, or where the collection cannot be written.
+        Args:
+            labels: Item id -> label; None removes it.
+
+        Returns:
+            Ids that were skipped: a collection of the first version has no hash of their content; index them again to
+            label them.
+
+        Raises:
+            UserError: An id is unknown, a label is empty, or the collection cannot be written.
         """
         labels = {id_: None if label is None else label.strip() for id_, label in labels.items()}
         if "" in labels.values():
@@ -217,21 +295,42 @@ class Collection:
             return self._store.set_labels(labels)
 
     def vectors(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Item ids (n,), ascending, and their unit vectors (n, dim), all from one state of the collection.
+        """Return all vectors, from one state of the collection.
 
-        Raises ``UserError`` for a sharded collection of more than 200,000 images.
+        Returns:
+            Item ids, int64 (n,), ascending, and unit vectors, float32 (n, dim).
+
+        Raises:
+            UserError: It is a sharded collection of more than 200,000 images.
         """
         with self._lock, explained(self.folder):
             require(self._store, Capability.VECTORS)
             return self._store.vectors(self.dim)[1:]
 
     def sample(self, count: int) -> NDArray[np.float32]:
-        """Unit vectors (min(n, count), dim) of images drawn at random; the same ones until an update."""
+        """Return the vectors of random images; the same ones until an update.
+
+        Args:
+            count: Size of the sample.
+
+        Returns:
+            Unit vectors, float32 (min(n, count), dim).
+        """
         with self._lock, explained(self.folder):
             return self._store.vectors_of(self._store.sampled_ids(count), self.dim)
 
     def vectors_of(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """The unit vectors (n, dim) of these images; raises ``UserError`` where one is gone."""
+        """Return the vectors of images.
+
+        Args:
+            ids: Item ids.
+
+        Returns:
+            Unit vectors, float32 (n, dim).
+
+        Raises:
+            UserError: An image is no longer in the collection.
+        """
         with self._lock, explained(self.folder):
             found = self._store.items_by_id(ids)
             if len(found) < len(set(ids)):
@@ -239,22 +338,41 @@ class Collection:
             return self._store.vectors_of(np.array(ids, np.int64), self.dim)
 
     def records(self, after: int, upto: int) -> tuple[list[Record], NDArray[np.float32]]:
-        """Images with ids in (after, upto], in the order of ids, with digest and label; and their unit vectors
-        (n, dim). All of one state of the collection.
+        """Return images with digest, label and vector, in the order of ids, from one state of the collection.
+
+        Args:
+            after: Lowest id, not included.
+            upto: Highest id, included.
+
+        Returns:
+            The records, and their unit vectors, float32 (n, dim).
         """
         with self._lock, explained(self.folder), self._store.snapshot():
             records = self._store.records(after, upto)
             return records, self.vectors_of([record.item.id for record in records])
 
     def next_id(self, after: int = 0) -> int | None:
-        """The lowest id of an image beyond ``after``, or None."""
+        """Return the lowest id of an image above a number.
+
+        Args:
+            after: The number.
+
+        Returns:
+            The id, or None.
+        """
         with self._lock, explained(self.folder):
             return self._store.next_id(after)
 
     def own_name(self) -> str:
-        """A random name by which others know this collection again, whatever its folder is called; made on first use.
+        """Return a random name that identifies this collection, whatever its folder is called.
 
-        Copies of the folder share it. Raises ``UserError`` where it has to be made and cannot be written.
+        The name is created at the first use. Copies of the folder share it.
+
+        Returns:
+            The name.
+
+        Raises:
+            UserError: It must be created, and the collection cannot be written.
         """
         with self._lock, explained(self.folder):
             name = self._store.noted("own_name")
@@ -264,7 +382,11 @@ class Collection:
             return name
 
     def failures(self) -> list[tuple[Path, str]]:
-        """Files that could not be used, with the reason."""
+        """List the files that could not be used.
+
+        Returns:
+            Paths and reasons.
+        """
         with self._lock, explained(self.folder):
             return self._store.failures()
 
@@ -276,13 +398,17 @@ class Collection:
 
     @property
     def generation(self) -> int:
-        """Grows with every update that changed something."""
+        """A number that increases with every update that changed something."""
         with self._lock, explained(self.folder):
             return self._store.generation()
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder that made the vectors, from the collection's own copy."""
+        """The encoder that made the vectors, loaded from the collection's own copy.
+
+        Raises:
+            UserError: The copy is missing, damaged, or another encoder.
+        """
         with self._lock:
             if self._encoder is None or self.encoder_device not in ("auto", self._encoder.device):
                 encoder = Encoder(self.folder / ENCODER_FILE, device=self.encoder_device, tested=True)
@@ -300,7 +426,7 @@ class Collection:
 
     @property
     def pages(self) -> str:
-        """Which pages of TIFFs are items: "first" or "all"."""
+        """Pages of TIFFs that are items: "first" or "all"."""
         with self._lock, explained(self.folder):
             return self._store.noted("pages") or FIRST
 
@@ -315,17 +441,25 @@ class Collection:
         unlike: Query | Sequence[Query] = (),
         where: Filter | None = None,
     ) -> Hits:
-        """The ``k`` images most similar to ``query``, best first.
+        """Find the most similar images, best first.
 
-        ``query``: a path, encoded bytes, a Pillow image, a uint8 array (h, w, 3); or an item of this collection,
-        which is then left out of its own results; or a float vector (dim,), which is scaled to unit length. A list of
-        these means what they have in common: the direction of their mean, or of their sum by ``weights``, of which
-        some may be negative. ``unlike``: queries of which half the mean is taken away. ``where``: only these images.
+        A collection without an approximate index is searched exactly. So are the images that meet a filter.
 
-        A collection without an approximate index is searched exactly; so is what a filter leaves of any.
+        Args:
+            query: A path, encoded bytes, a Pillow image, a uint8 array (h, w, 3), or a float vector (dim,), which is
+                scaled to unit length. Or an item of this collection, which is then left out of its own results. A list
+                of these searches for what they have in common: the direction of their mean, or of their sum with
+                ``weights``.
+            k: Number of results.
+            weights: A weight for each query; some may be negative.
+            unlike: Queries that the results should not look like; half their mean is subtracted.
+            where: Search only images that meet this filter.
 
-        Raises ``UserError`` for a query that cannot be read, for queries that cancel each other out, or ``k``
-        below 1.
+        Returns:
+            The results.
+
+        Raises:
+            UserError: A query cannot be read, the queries cancel each other out, or ``k`` is below 1.
         """
         if k < 1:
             raise UserError(f"-k {k}: ask for at least one result")
@@ -340,7 +474,19 @@ class Collection:
         weights: Sequence[float] | None = None,
         unlike: "Query | Sequence[Query]" = (),
     ) -> NDArray[np.float32]:
-        """The unit vector (dim,) that ``search`` looks for; raises as it does."""
+        """Compute the unit vector that ``search`` searches for.
+
+        Args:
+            query: See ``search``.
+            weights: See ``search``.
+            unlike: See ``search``.
+
+        Returns:
+            float32 (dim,).
+
+        Raises:
+            UserError: As in ``search``.
+        """
         like, away = _as_list(query), _as_list(unlike)
         if not like:
             raise UserError("no query image; name at least one")
@@ -348,13 +494,23 @@ class Collection:
             raise UserError("give weights or unlike, not both: a negative weight leads away, too")
         vectors = np.stack([self._vector(one) for one in (*like, *away)])
         if len(vectors) == 1 and weights is None:
-            return vectors[0]  # with all its bits
+            return vectors[0]  # without rounding
         return combine(vectors, mean_weights(len(like), len(away)) if weights is None else weights)
 
     def search_vectors(self, vectors: NDArray[np.float32], k: int = 10, *, where: Filter | None = None) -> list[Hits]:
-        """For each of ``vectors`` (n, dim), scaled to unit length, its ``k`` most similar images, best first.
+        """Find the most similar images for many vectors at once. Much faster than single searches.
 
-        Much faster than one search after the other. Raises ValueError for vectors that cannot be scaled.
+        Args:
+            vectors: float32 (n, dim); they are scaled to unit length.
+            k: Number of results.
+            where: Search only images that meet this filter.
+
+        Returns:
+            The results of each vector, best first.
+
+        Raises:
+            UserError: ``k`` is below 1.
+            ValueError: A vector cannot be scaled.
         """
         if k < 1:
             raise UserError(f"-k {k}: ask for at least one result")
@@ -364,7 +520,7 @@ class Collection:
 
     @property
     def measured(self) -> Measured | None:
-        """Recall and latency of an approximate index, measured when it was built; None for an exact one."""
+        """Recall and latency of an approximate index, measured when it was built; None for an exact index."""
         with self._lock, explained(self.folder):
             return measured(self._store)
 
@@ -372,13 +528,20 @@ class Collection:
     def noise_level(self) -> float | None:
         """The noise level of a typical image; None for fewer than 46 images.
 
-        One random pair of images in a thousand exceeds the level of its query. A score up to it says no more than
-        chance would; see docs/search.md.
+        One random pair of images in a thousand exceeds the level of its query. A score up to the level carries no
+        information; see docs/search.md.
         """
         return self._searcher.noise_level()
 
     def noise_level_of(self, query: NDArray[np.float32]) -> float | None:
-        """The noise level of one query vector (dim,), of unit length; None for fewer than 46 images."""
+        """Return the noise level of a query.
+
+        Args:
+            query: Unit vector, float32 (dim,).
+
+        Returns:
+            The level; None for fewer than 46 images.
+        """
         return self._searcher.noise_levels(query[None])[0]
 
     def _vector(self, query: "Query") -> NDArray[np.float32]:
@@ -408,35 +571,49 @@ class Collection:
         exact: bool = False,
         on_progress: Callable[[int, int], None] = lambda rows, total: None,
     ) -> list[list[Duplicate]]:
-        """Groups of two files or more that show the same picture, largest group first, best file first in each.
+        """Find groups of files that show the same picture. Nothing is deleted.
 
-        The best file has most pixels, then most bytes; a file that is gone or changed since it was indexed, or a
-        symbolic link, comes after those that are there. Each file of a group has the same bytes as the best one, or
-        a cosine of at least ``threshold`` with it; no two best files have. Nothing is deleted.
+        The largest group is first, and the best file is first in each group. The best file has the most pixels, then
+        the most bytes; files that are gone or changed since they were indexed, and symbolic links, come later. Each
+        file of a group has the same bytes as the best one, or a cosine of at least ``threshold`` with it; no two best
+        files have.
 
-        ``threshold``: in (0, 1]; None is the calibrated one of the shipped encoder. ``exact``: equal bytes only.
-        ``on_progress`` is told how many more images were compared, and of how many.
+        Needs about 100 MiB and 300 bytes per image, in addition to the vectors. Time grows with n² / 2.
 
-        Memory beyond the vectors: about 100 MiB, and some 300 bytes an image. Time grows with n² / 2.
+        Args:
+            threshold: Cosine in (0, 1]; None is the calibrated one of the shipped encoder.
+            exact: Compare only bytes.
+            on_progress: Called with the number of further images that were compared, and the total.
 
-        Raises ``UserError`` for a threshold that is no cosine, or none for an encoder that has none.
+        Returns:
+            The groups.
+
+        Raises:
+            UserError: The threshold is no cosine, or there is none for this encoder.
         """
         self._require(Capability.COMPARE)
         if exact and threshold is not None:
             raise UserError("--exact compares bytes, --threshold compares vectors; choose one")
         least = None if exact else check_threshold(threshold, self.encoder_identity, self.folder)
-        # a connection of its own: threads that search meanwhile need not wait
+        # a separate connection, so that threads that search need not wait
         with explained(self.folder), contextlib.closing(open_store(self.folder)) as catalog:
             return find_duplicates(catalog, self.dim, least, on_progress)
 
     def compare(self, least: float, on_progress: Callable[[int, int], None] = lambda rows, total: None) -> Comparison:
-        """Compare all images with each other once; ``Comparison.groups`` then has duplicates at any threshold
-        from ``least`` on, in no time.
+        """Compare all images once; ``Comparison.groups`` then gives duplicates at any higher threshold at once.
 
-        It is a picture of this ``generation``, and of the files as they are now. Keeps 12 bytes a pair, for the
-        two million closest at most, and some 300 bytes an image. ``on_progress`` as in ``duplicates``.
+        The comparison is of the current ``generation``, and of the files as they are now. It needs 12 bytes per pair,
+        for at most the two million closest pairs, and about 300 bytes per image.
 
-        Raises ``UserError`` for a threshold that is no cosine.
+        Args:
+            least: Lowest threshold.
+            on_progress: See ``duplicates``.
+
+        Returns:
+            The comparison.
+
+        Raises:
+            UserError: The threshold is no cosine.
         """
         self._require(Capability.COMPARE)
         check_threshold(least, self.encoder_identity, self.folder)
@@ -459,26 +636,34 @@ class Collection:
         on_start: Callable[[int], None] = lambda total: None,
         on_progress: Callable[[int], None] = lambda done: None,
     ) -> Update:
-        """Bring the collection up to date with the folders (or files) ``roots``; None means all it was made of.
+        """Update the collection to its folders.
 
-        Embeds what is new or changed, forgets what is gone from these roots, and leaves other roots alone. A file is
-        looked into where its size, its modification time or the time of its last change differ; ``reread``: every file
-        is. A file whose content is known, because it was renamed, moved, copied or touched,
-        is not embedded again. Broken files are recorded with a reason and not tried again until they change.
-        Ctrl-C keeps what is done (``finished`` is False then).
+        New and changed files are embedded, and files that are gone are forgotten. Other roots are not touched. A file
+        is read if its size, its modification time or the time of its last change differs. A file with known content
+        (renamed, moved, copied or touched) is not embedded again. Broken files are recorded with a reason, and tried
+        again only after they change. After Ctrl-C the finished work is kept, and ``finished`` is False.
 
-        ``include``, ``exclude``: globs (see ``Glob``) in place of those recorded with these roots;
-        files that they leave out are forgotten. ``prune``: forget the items of a root that is missing, or holds no
-        image any more, and missing ones where another file system was mounted; otherwise they are kept (``held``),
-        since the drive may not be mounted. ``follow_links``: whether to look into links to folders; None is as before
-        (a new collection does not). ``pages``: which pages of TIFFs are items, "first" or "all"; None is as before.
-        ``on_wait``: wait for another process that is updating, after telling this function
-        so.
+        Args:
+            roots: Folders or files; None for all that the collection was made of.
+            include: Globs (see ``Glob``) that replace those recorded with these roots; files that match none are
+                forgotten.
+            exclude: Globs likewise; files that match one are forgotten.
+            prune: Forget the items of a root that is missing or has no image any more, and missing items on a file
+                system that is no longer mounted. Otherwise they are kept (``held``), because the drive may not be
+                mounted.
+            reread: Read every file.
+            follow_links: Whether to follow links to folders; None is as before (a new collection does not).
+            pages: Pages of TIFFs that are items: "first" or "all"; None is as before.
+            on_wait: Wait for another process's update; called with a message first. None: raise an error instead.
+            workers: Number of worker processes; None is one per CPU.
+            on_start: Called with the number of files to read.
+            on_progress: Called with the number of further files that were read.
 
-        ``on_start`` is told how many files need reading, ``on_progress`` how many more were read.
+        Returns:
+            What was done.
 
-        Raises ``UserError`` when a named root does not exist (unless it is pruned), a pattern is none, or
-        another process is updating.
+        Raises:
+            UserError: A root does not exist (unless ``prune``), a pattern is wrong, or another process is updating.
         """
         self._require(Capability.UPDATE)
         options = UpdateOptions(Patterns(tuple(include), tuple(exclude)), prune, reread, follow_links, pages, workers)
@@ -500,7 +685,24 @@ class Collection:
         on_start: Callable[[int], None] = lambda total: None,
         on_progress: Callable[[int], None] = lambda done: None,
     ) -> Update:
-        """``update`` for absolute ``roots`` whose files were listed already."""
+        """Run ``update`` for roots whose files are already listed.
+
+        Args:
+            roots: Absolute paths.
+            listing: Their files.
+            patterns: Patterns that replace the recorded ones; None keeps them.
+            prune: See ``update``.
+            reread: See ``update``.
+            follow_links: See ``update``.
+            pages: See ``update``.
+            on_wait: See ``update``.
+            workers: See ``update``.
+            on_start: See ``update``.
+            on_progress: See ``update``.
+
+        Returns:
+            What was done.
+        """
         self._require(Capability.UPDATE)
         options = UpdateOptions(patterns or Patterns(), prune, reread, follow_links, pages, workers)
         return self._update(roots, listing, options, Hooks(on_wait, on_start, on_progress))
@@ -523,9 +725,21 @@ class Collection:
         reread: bool = False,
         follow_links: bool | None = None,
     ) -> Preview:
-        """What ``update`` would do; nothing is changed. New files are read only to find moved ones.
+        """Return what ``update`` would do, without doing it. New files are read only to find moved ones.
 
-        Raises ``UserError`` as ``update`` does.
+        Args:
+            roots: See ``update``.
+            include: See ``update``.
+            exclude: See ``update``.
+            prune: See ``update``.
+            reread: See ``update``.
+            follow_links: See ``update``.
+
+        Returns:
+            The preview.
+
+        Raises:
+            UserError: As in ``update``.
         """
         self._require(Capability.UPDATE)
         options = UpdateOptions(Patterns(tuple(include), tuple(exclude)), prune, reread, follow_links)
@@ -533,11 +747,19 @@ class Collection:
         return preview(self.folder, paths, listing, options)
 
     def remove(self, paths: Sequence[str | Path], *, on_wait: Callable[[str], None] | None = None) -> Update:
-        """Forget the items at or below ``paths``, and roots there; the files themselves are not touched.
+        """Forget items and roots; the files are not touched.
 
         An update of a root above finds them again, unless its patterns leave them out.
 
-        Raises ``UserError`` when the collection has nothing there, or another process is updating.
+        Args:
+            paths: Files or folders; everything in them is forgotten.
+            on_wait: See ``update``.
+
+        Returns:
+            What was done.
+
+        Raises:
+            UserError: The collection has nothing there, or another process is updating.
         """
         self._require(Capability.UPDATE)
         report, index = remove(self.folder, self.dim, [absolute(path) for path in paths], on_wait)
@@ -546,12 +768,21 @@ class Collection:
         return report
 
     def move(self, old: str | Path, new: str | Path, *, on_wait: Callable[[str], None] | None = None) -> int:
-        """Record that the folder ``old`` is ``new`` now, and all that is below it; no file is opened.
+        """Record that a folder was moved, with everything in it.
 
-        Ids, labels, vectors and thumbnails stay. Returns how many images moved.
+        No file is opened; ids, labels, vectors and thumbnails stay.
 
-        Raises ``UserError`` where ``new`` does not exist, nothing of ``old`` is in the collection, something of
-        ``new`` already is, or another process is updating.
+        Args:
+            old: The old path.
+            new: The new path.
+            on_wait: See ``update``.
+
+        Returns:
+            Number of moved images.
+
+        Raises:
+            UserError: ``new`` does not exist, nothing of ``old`` or something of ``new`` is in the collection, or
+                another process is updating.
         """
         self._require(Capability.UPDATE)
         return move(self.folder, absolute(old), absolute(new), on_wait)
@@ -559,7 +790,16 @@ class Collection:
     def choose_index(
         self, kind: str | None = None, recall: float | None = None, *, on_wait: Callable[[str], None] | None = None
     ) -> None:
-        """Choose the FAISS index that the next update makes; see ``rebuild_index``, which makes it now."""
+        """Choose the FAISS index for later updates; ``rebuild_index`` builds it now.
+
+        Args:
+            kind: See ``rebuild_index``.
+            recall: See ``rebuild_index``.
+            on_wait: See ``update``.
+
+        Raises:
+            UserError: The type is unknown, or another process is updating.
+        """
         self._require(Capability.UPDATE)
         with (
             writing(self.folder, on_wait),
@@ -575,26 +815,34 @@ class Collection:
         recall: float | None = None,
         on_wait: Callable[[str], None] | None = None,
     ) -> None:
-        """Build the FAISS index again from the stored vectors; no image is read.
+        """Build the FAISS index again from the stored vectors. Reads no image.
 
-        ``kind`` (auto, flat, float16, ivf, ivf-sq8, hnsw) and ``recall``, what an approximate one is tuned to, are
-        kept for later updates; None leaves them as they are.
+        Args:
+            kind: auto, flat, float16, ivf, ivf-sq8 or hnsw. Stored for later updates; None keeps the old type.
+            recall: Target recall@10 of an approximate index. Stored for later updates; None keeps the old one.
+            on_wait: See ``update``.
 
-        Raises ``UserError`` for a type that is none, when a stored vector is damaged, or when another process is
-        updating.
+        Raises:
+            UserError: The type is unknown, a stored vector is damaged, or another process is updating.
         """
         index = rebuild_index(self._store, self.dim, kind, recall, on_wait)
         if index is not None:
             self._searcher.use(index)
 
     def verify(self, *, on_wait: Callable[[str], None] | None = None) -> list[Finding]:
-        """Compare catalog, vectors, thumbnails, FAISS file and encoder with each other, and mend what can be mended.
+        """Check catalog, vectors, thumbnails, FAISS file and encoder against each other, and repair problems.
 
-        First the catalog itself (``mending.mend``). Images whose stored facts are damaged are forgotten, so that
-        the next update reads them again; a FAISS file that does not fit is built again from the catalog. Returns what
-        was wrong, each with its repair.
+        The catalog itself is checked first (``mending.mend``). Images whose stored facts are damaged are forgotten, so
+        that the next update reads them again. A FAISS file that does not fit is built again from the catalog.
 
-        Raises ``UserError`` for damage that cannot be mended: of the encoder, or where nothing can be read.
+        Args:
+            on_wait: See ``update``.
+
+        Returns:
+            Each problem with its repair.
+
+        Raises:
+            UserError: The encoder is damaged, or nothing can be read.
         """
         if Capability.UPDATE not in self._store.capabilities:
             return verify_shards(self.folder, self.encoder_identity, on_wait)
@@ -608,14 +856,22 @@ class Collection:
 
     @classmethod
     def mend(cls, path: str | Path, *, on_wait: Callable[[str], None] | None = None) -> list[Finding]:
-        """Put right what keeps a collection from being opened; ``verify`` does it, too, and looks at the rest.
+        """Repair what prevents a collection from being opened. ``verify`` does this too, and checks the rest.
 
-        Returns what was wrong, each with its repair. Raises ``UserError`` where nothing can be read.
+        Args:
+            path: The collection's folder.
+            on_wait: See ``update``.
+
+        Returns:
+            Each problem with its repair.
+
+        Raises:
+            UserError: Nothing can be read.
         """
         return mend(absolute(path), on_wait)
 
     def _reopen(self) -> None:
-        """Read the catalog that is there now: mending may have put a new file in its place."""
+        """Open the catalog again, because mending may have replaced the file."""
         self._store.close()
         with explained(self.folder):
             self._store = open_store(self.folder)

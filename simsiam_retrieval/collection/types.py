@@ -1,4 +1,4 @@
-"""What a collection is made of: images and files as its store, an update and a search pass them on."""
+"""The data types of a collection: images and files, as store, update and search exchange them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,31 +10,42 @@ from numpy.typing import NDArray
 
 from ..images.measures import Measures
 
-RETRY = -1  # stands for a file's time where the next update should try it again, whether it has changed or not
+RETRY = -1  # stored as a file's time if the next update must try it again, even if it has not changed
 
 
 @dataclass(frozen=True)
 class Item:
-    """An image of a collection."""
+    """An image of a collection.
+
+    Attributes:
+        id: Its id.
+        path: Absolute path when it was indexed.
+        size: Size in bytes.
+        mtime_ns: Time of the last change, in ns.
+        width: Pixels, upright.
+        height: Pixels, upright.
+        format: JPEG, PNG, ...
+        taken: When it was taken, by the camera's clock (EXIF); None if unknown, or not stored by an old collection.
+    """
 
     id: int
-    path: Path  # absolute, as it was when indexed
-    size: int  # bytes
+    path: Path
+    size: int
     mtime_ns: int
-    width: int  # pixels, upright
+    width: int
     height: int
-    format: str  # JPEG, PNG, ...
-    taken: datetime | None = None  # by the camera's clock, from EXIF; None also where an old collection did not ask
+    format: str
+    taken: datetime | None = None
 
     @property
     def date(self) -> datetime:
-        """When it was taken, or else when the file was last changed; local time without a zone."""
+        """When it was taken, otherwise when the file was last changed; local time without a time zone."""
         return self.taken or datetime.fromtimestamp(self.mtime_ns // 10**9)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What an update found out about one file."""
+    """What an update found out about a file."""
 
     path: Path
     size: int
@@ -52,7 +63,13 @@ class Entry:
 
 
 class Record(NamedTuple):
-    """An image with all that is known of it, but its vector and thumbnail."""
+    """An image with digest and label.
+
+    Attributes:
+        item: The image.
+        digest: SHA-256 of the file; None if an old collection has none.
+        label: "" without one.
+    """
 
     item: Item
     digest: bytes | None  # SHA-256 of the file; None where an old collection did not ask
@@ -61,7 +78,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Known:
-    """A row as an update compares it with the disk."""
+    """A row that an update compares with the disk."""
 
     id: int
     size: int
@@ -74,7 +91,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Content:
-    """A usable row, as what its file holds."""
+    """The content of a usable row."""
 
     id: int
     size: int  # bytes
@@ -83,7 +100,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Published:
-    """What publishing a generation changed for readers."""
+    """What readers see changed after publishing a generation."""
 
     changed: bool  # anything at all
     new_images: int
@@ -91,14 +108,23 @@ class Published:
 
 
 class Hit(NamedTuple):
-    """One search result."""
+    """One search result.
 
-    rank: int  # from 1
-    score: float  # cosine similarity, in [-1, 1]
+    Attributes:
+        rank: From 1.
+        score: Cosine similarity in [-1, 1].
+        item: The image.
+        above_noise: Whether the score is above the query's noise level; None if unknown.
+        noise_level: The query's noise level.
+    """
+
+    rank: int
+    score: float
     item: Item
-    above_noise: bool | None = None  # whether more alike than chance makes images of this collection; None: unknown
-    noise_level: float | None = None  # what the score must exceed for that; of the query
+    above_noise: bool | None = None
+    noise_level: float | None = None
 
     @property
     def path(self) -> Path:
+        """Path of the image."""
         return self.item.path

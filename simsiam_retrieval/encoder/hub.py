@@ -100,6 +100,8 @@ def _parsed(reference: str) -> tuple[str, str, str]:
         raise UserError(
             f"{reference}: not a model on the Hub; write hf://OWNER/NAME, hf://OWNER/NAME@REVISION"
         ) from None
+    if uri.revision and uri.path_in_repo and not uri.path_in_repo.endswith(".onnx"):
+        return uri.id, f"{uri.revision}/{uri.path_in_repo}", ""  # no file of ours, so a branch with slashes in its name
     return uri.id, uri.revision or "main", uri.path_in_repo
 
 

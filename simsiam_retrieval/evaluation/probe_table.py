@@ -57,7 +57,17 @@ def _accuracy(rows: list[dict[str, Any]]) -> str:
     intervals = [one["top1_interval"] for row in rows for one in row["results"].values()]
     half = max((high - low) / 2 for low, high in intervals)
     table = markdown_table(header, body)
-    return f"{table}\n\n95 % intervals (Wilson, over test images): ± {100 * half:.1f} points at most."
+    parts = [table, f"95 % intervals (Wilson, over test images): ± {100 * half:.1f} points at most."]
+    majority = next((one["majority"] for row in rows for one in row["results"].values() if "majority" in one), None)
+    if majority is not None:  # reports of older versions do not say it
+        header = ["balanced accuracy, %", *header[1:]]
+        body = [[_name(row), *(_percent(row["results"].get(key, {}).get("balanced")) for key in keys)] for row in rows]
+        parts += [
+            markdown_table(header, body),
+            f"Balanced: the mean of what is right in each class. Always naming the commonest class is right for "
+            f"{100 * majority:.1f} % of the images.",
+        ]
+    return "\n\n".join(parts)
 
 
 def _first(rows: list[dict[str, Any]], key: str) -> dict[str, Any]:

@@ -155,11 +155,14 @@ def read_image(
     with _reasons(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata; only the pixels matter
         with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
-            return _with_planes(_read(file, short_side, reading, page), reading)._replace(page=page)
+            decoded = _read(file, short_side, reading, page)
+            if page > 1:
+                decoded = decoded._replace(page=page)
+            return decoded if reading.is_rgb else _with_planes(decoded, reading)
 
 
 def _with_planes(decoded: Decoded, reading: Reading) -> Decoded:
-    if reading.is_rgb or decoded.planes is not None:
+    if decoded.planes is not None:
         return decoded
     if reading.channels == 1:
         return decoded._replace(planes=np.asarray(decoded.image.convert("L"))[:, :, None])
@@ -191,7 +194,8 @@ def _read(file: BinaryIO, short_side: int | None, reading: Reading, page: int) -
     file.seek(start)
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return _decoded(image, short_side, head, reading.range)._replace(pages=pages)
+            decoded = _decoded(image, short_side, head, reading.range)
+            return decoded if pages == 1 else decoded._replace(pages=pages)
     except ImageError:
         raise
     except UnidentifiedImageError:

@@ -29,10 +29,10 @@ class Config:
     std: tuple[float, float, float] = IMAGENET.std
     """Red, green and blue to divide pixels by after that; ImageNet's by default."""
     range: str = AUTO
-    """Which values of samples beyond 8 bits are black and white: auto (what each file declares, else what it uses),
-    per-image (what each uses), or LOW HIGH for all images."""
+    """Values that become black and white, beyond 8 bits: auto (as the file declares, else as it uses), per-image,
+    or LOW HIGH for all images."""
     bands: str = ""
-    """Bands of TIFF files that are taken, in order, such as 4,3,2; the first is 1. Three make a colour picture."""
+    """Bands of TIFF files to use, in order, such as 4,3,2; the first is 1. Three bands make a colour picture."""
     channels: int = 3
     """Channels of the network's input: 3 for colour pictures, 1 for greys, or as many as TIFF files have bands."""
     channel_mean: tyro.conf.Suppress[tuple[float, ...]] = ()

@@ -17,8 +17,16 @@ from typing import Any
 
 import pytest
 import simsiam_retrieval.app as app_package  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.app import markup, server, settings  # pyright: ignore[reportMissingImports]
+import streamlit
+from simsiam_retrieval.app import (  # pyright: ignore[reportMissingImports]
+    background_jobs,
+    markup,
+    server,
+    settings,
+    show_folder,
+)
 from simsiam_retrieval.app.components import chosen_image, tiles  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.app.pages import collection_menu, search_results  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.app.pages import training_runs as runs  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.app.search import selection  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.app.search.address import RESULTS, Address, as_number  # pyright: ignore[reportMissingImports]
@@ -28,6 +36,7 @@ from streamlit.testing.v1 import AppTest
 from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.collection.search.filters import Filter
 from simsiam_retrieval.collection.update.index_folders import index_folders
+from simsiam_retrieval.core.known_collections import note_use
 from tests.conftest import Command
 
 MAIN = Path(app_package.__file__ or "").parent / "pages" / "navigation.py"
@@ -68,8 +77,12 @@ def said(test: AppTest) -> str:
 
 
 def grid(test: AppTest) -> list[tiles.Tile]:
-    found = test.get("bidi_component")
-    return json.loads(found[0].proto.json)["tiles"] if found else []
+    return next((found["tiles"] for found in components(test) if "tiles" in found), [])
+
+
+def components(test: AppTest) -> list[dict[str, Any]]:
+    """What the inline components of a page were given."""
+    return [json.loads(one.proto.json) for one in test.get("bidi_component")]
 
 
 def button(test: AppTest, label: str) -> Any:
@@ -165,7 +178,7 @@ def test_an_image_shows_its_neighbours_with_scores(collection_dir: Path) -> None
     with Collection.open(collection_dir) as collection:
         item = collection.items()[5]
         hits = collection.search(item, 24)
-    test = search_page(collection_dir, image=str(item.id))
+    test = search_page(collection_dir, image=str(item.id), copies="1")
     assert [tile["id"] for tile in grid(test)] == [hit.item.id for hit in hits]
     assert [tile["weak"] for tile in grid(test)] == [not hit.above_noise for hit in hits]
     said_of_weak = [" · may be chance" if hit.above_noise is False else "" for hit in hits]
@@ -190,8 +203,18 @@ def test_the_number_of_results_can_be_chosen(collection_dir: Path) -> None:
     assert run(test).button_group[0].value == 12
 
 
-def test_a_button_of_before_the_browsers_back_acts_on_the_address_that_is_open(collection_dir: Path) -> None:
+def test_a_button_of_before_the_browsers_back_acts_on_the_address_that_is_open(
+    collection_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The page shows Back's address at once, its buttons are those of the address before until the server answers."""
+
+    def as_buttons(rows: list, *, on_out: Any) -> None:  # the page's own pictures are drawn by the browser
+        for title, pictures in rows:
+            for one in pictures:
+                assert one["source"].startswith("data:image/jpeg;base64,")
+                streamlit.button("out", key=f"{title} {one['id']}", on_click=on_out, args=(one["id"],))
+
+    monkeypatch.setattr(search_results, "chips", as_buttons)
     test = search_page(collection_dir, image="5", more="6,7", less="8")
     test.query_params["more"] = "6"
     del test.query_params["less"]
@@ -273,7 +296,7 @@ def test_results_have_pages(collection_dir: Path) -> None:
         item = collection.item(5)
         assert item is not None
         expected = [hit.item.id for hit in collection.search(item, 200)]
-    test = search_page(collection_dir, image="5", results="48")
+    test = search_page(collection_dir, image="5", results="48", copies="1")
     run(test.pagination[0].set_value(2))
     assert [tile["id"] for tile in grid(test)] == expected[48:96]
     assert "From 49 to 96" in said(test)
@@ -289,14 +312,14 @@ def test_a_cut_off_leaves_out_what_is_below(collection_dir: Path) -> None:
         hits = collection.search(item, 24)
     cut = int(100 * hits[9].score)
     expected = [hit.item.id for hit in hits if hit.score >= cut / 100]
-    test = search_page(collection_dir, image="5", cut=str(cut))
+    test = search_page(collection_dir, image="5", cut=str(cut), copies="1")
     assert [tile["id"] for tile in grid(test)] == expected
     assert test.slider[0].value == cut / 100
     run(test.slider[0].set_value(1.0))
-    assert test.query_params == {"image": "5", "cut": "100"}
+    assert test.query_params == {"image": "5", "cut": "100", "copies": "1"}
 
 
-def test_near_duplicates_are_hidden(encoder_file: Path, few_photos: Path, tmp_path: Path) -> None:
+def test_near_duplicates_share_a_tile_that_opens(encoder_file: Path, few_photos: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     shutil.copytree(few_photos, photos)
     originals = sorted(photos.rglob("*.jpg"))
@@ -305,21 +328,28 @@ def test_near_duplicates_are_hidden(encoder_file: Path, few_photos: Path, tmp_pa
     index_folders([photos], tmp_path / "collection", str(encoder_file), workers=0)
     with Collection.open(tmp_path / "collection") as collection:
         copied = next(item for item in collection if item.path == originals[0])
-    shown = [tile["name"] for tile in grid(search_page(tmp_path / "collection", image=str(copied.id), results="96"))]
-    assert "copy 0.jpg" in shown and "copy 3.jpg" in shown
-    test = search_page(tmp_path / "collection", image=str(copied.id), results="96", distinct="1")
-    names = [tile["name"] for tile in grid(test)]
-    assert "copy 0.jpg" not in names  # the query's own copy
+    where = {"image": str(copied.id), "results": "96"}
+    each = [tile["name"] for tile in grid(search_page(tmp_path / "collection", copies="1", **where))]
+    assert {"copy 0.jpg", *(f"copy {number}.jpg" for number in range(1, 5))} < set(each)
+    test = search_page(tmp_path / "collection", **where)
+    folded = {tile["name"]: tile for tile in grid(test)}
+    assert len(folded) + sum(tile["alike"] for tile in folded.values()) == len(each)
     for number in range(1, 5):
-        assert (f"copy {number}.jpg" in names) + (originals[number].name in names) <= 1
-    assert set(names) < set(shown)
+        [first] = {f"copy {number}.jpg", originals[number].name} & folded.keys()  # one tile for both
+        assert folded[first]["alike"] >= 1 and not folded[first]["opened"]
+    test.session_state["opened"] = frozenset({folded[first]["id"]})  # a click on its count
+    opened = grid(run(test))
+    place = next(place for place, tile in enumerate(opened) if tile["name"] == first)
+    following = opened[place + 1 : place + 1 + opened[place]["alike"]]
+    assert opened[place]["opened"] and all(tile["copy"] for tile in following)
+    assert {f"copy {number}.jpg", originals[number].name} <= {first, *(tile["name"] for tile in following)}
 
 
 @pytest.mark.parametrize(
     "parameters",
     [
         {"more": "7,9", "less": "3"},
-        {"image": "5", "more": "7", "cut": "93", "distinct": "1", "page": "2", "results": "48"},
+        {"image": "5", "more": "7", "cut": "93", "copies": "1", "sort": "newest", "page": "2", "results": "48"},
         {"upload": "1", "folder": "/a b", "name": "*.jpg", "format": "PNG", "label": "", "since": "2020-01-31"},
         {"until": "2021-02-03", "side": "500"},
     ],
@@ -345,11 +375,127 @@ def test_a_search_is_refined_by_its_address(collection_dir: Path) -> None:
         five, seven, nine = (collection.item(id_) for id_ in (5, 7, 9))
         assert five and seven and nine
         expected = [hit.item.id for hit in collection.search([five, seven], 24, unlike=nine)]
-    test = search_page(collection_dir, image="5", more="7,9999", less="9")
+    test = search_page(collection_dir, image="5", more="7,9999", less="9", copies="1")
     assert [tile["id"] for tile in grid(test)] == expected
-    [less] = [one for one in test.button if one.key == "Less like 9"]
-    run(less.click())
-    assert test.query_params == {"image": "5", "more": "7,9999"}
+    [rows] = [one["rows"] for one in components(test) if "rows" in one]
+    assert [(row["title"], [chip["id"] for chip in row["chips"]]) for row in rows] == [
+        ("More like", [7]),
+        ("Less like", [9]),
+    ]
+    assert all(chip["source"].startswith("data:image/jpeg;base64,") for row in rows for chip in row["chips"])
+
+
+def test_images_are_sorted_by_date(own_collection: Path) -> None:
+    with Collection.open(own_collection) as collection:
+        dates = {item.id: item.date for item in collection}
+        five = collection.item(5)
+        assert five is not None
+        nearest = {hit.item.id for hit in collection.search(five, 24)}
+    for sort, falling in (("newest", True), ("oldest", False)):
+        shown = [dates[tile["id"]] for tile in grid(search_page(own_collection, sort=sort))]
+        assert shown == sorted(dates.values(), reverse=falling)[:60]
+        found = [tile["id"] for tile in grid(search_page(own_collection, image="5", sort=sort, copies="1"))]
+        assert set(found) == nearest  # the same results, in another order
+        assert [dates[id_] for id_ in found] == sorted((dates[id_] for id_ in found), reverse=falling)
+    test = search_page(own_collection)
+    run(next(one for one in test.selectbox if one.label == "Order").select("newest"))
+    assert test.query_params == {"sort": "newest"}
+    unknown = search_page(own_collection, sort="sideways")
+    assert next(one for one in unknown.selectbox if one.label == "Order").value == ""
+
+
+def test_all_of_a_page_are_marked_at_once(collection_dir: Path) -> None:
+    test = search_page(collection_dir, page="2")
+    run(button(test, "Mark these 60").click())
+    assert "60 marked" in said(test)
+    assert button(test, "All of these are marked").disabled
+
+
+# -- for people at this machine
+
+
+def own_page(collection: Path) -> AppTest:
+    settings.use(settings.Settings(collection, Path("nowhere"), own=True))
+    return run(AppTest.from_file(str(MAIN), default_timeout=SECONDS))
+
+
+def test_another_collection_is_chosen_and_what_was_marked_in_the_first_is_forgotten(
+    collection_dir: Path, own_collection: Path
+) -> None:
+    note_use(collection_dir, "holidays")
+    with Collection.open(own_collection) as collection:
+        collection.remove([collection.items()[0].path])
+        images = len(collection)
+    note_use(own_collection, "fewer")
+    test = own_page(collection_dir)
+    run(button(test, "Mark these 60").click())
+    chooser = next(one for one in test.selectbox if one.label == "Collection")
+    assert sorted(chooser.options) == ["fewer", "holidays"]
+    run(chooser.select(own_collection))
+    assert f"{images} images" in said(test)
+    assert "marked" not in said(test)
+    assert f"{images} images" in said(own_page(settings.first_collection()))  # for those who come later, too
+
+
+def test_strangers_cannot_choose_a_collection_or_add_a_folder(collection_dir: Path, own_collection: Path) -> None:
+    note_use(own_collection, "private")
+    test = search_page(collection_dir)
+    assert not [one for one in test.selectbox if one.label == "Collection"]
+    assert not [one for one in test.text_input if "Add a folder" in one.label]
+    settings.choose(own_collection)
+    assert settings.collection() == collection_dir
+    assert not any(one.get("folders") for one in components(test))  # nor open one
+
+
+def test_a_folder_is_added_while_the_page_goes_on(own_collection: Path, few_photos: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    for number, photo in enumerate(sorted(few_photos.rglob("*.jpg"))[:2]):
+        shutil.copy(photo, more / f"new {number}.jpg")
+    (more / "broken.jpg").write_bytes(b"no picture")
+    test = own_page(own_collection)
+    with Collection.open(own_collection) as collection:
+        before = len(collection)
+    run(next(one for one in test.text_input if one.label.startswith("Add a folder")).set_value(str(more)))
+    run(button(test, "Add").click())
+    job = background_jobs.job(("add", own_collection))
+    assert job is not None
+    job.wait()
+    run(test)
+    assert f"2 images added from {more}, 1 cannot be used, such as broken.jpg" in said(test)
+    assert f"{before + 2} images" in said(test)
+    run(button(test, "Close").click())
+    assert "images added" not in said(test)
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"), [("", "Type the path of a folder"), ("/no/such", "/no/such: no such folder on this machine")]
+)
+def test_a_folder_that_is_not_there_is_told(collection_dir: Path, typed: str, answer: str) -> None:
+    test = own_page(collection_dir)
+    run(next(one for one in test.text_input if one.label.startswith("Add a folder")).set_value(typed))
+    run(button(test, "Add").click())
+    assert answer in said(test)
+
+
+def test_adding_a_folder_that_is_stopped_keeps_what_was_done(own_collection: Path, few_photos: Path) -> None:
+    def stop(done: float) -> None:
+        raise background_jobs.Stopped
+
+    with Collection.open(own_collection) as collection:
+        before = len(collection)
+        told = collection_menu.update_in_background(collection, few_photos)(stop)
+        assert told.startswith("Stopped; what was done is kept. ")
+        assert before < len(collection) <= before + 38
+
+
+def test_a_folder_is_opened_by_the_file_manager_of_the_system() -> None:
+    file = Path("/photos/a b/-x.jpg")
+    assert show_folder.command(file, "linux") == ["xdg-open", "/photos/a b"]
+    assert show_folder.command(file, "darwin") == ["open", "-R", "/photos/a b/-x.jpg"]
+    assert show_folder.command(file, "win32")[0] == "explorer"
+    with pytest.raises(UserError, match="no longer there"):
+        show_folder.show_folder(Path("/no/such/folder/x.jpg"))
 
 
 def test_a_random_image_is_one_that_the_filter_lets_through(collection_dir: Path) -> None:

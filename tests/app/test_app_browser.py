@@ -20,6 +20,7 @@ from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, expect, sync_playwright
 
 from simsiam_retrieval import Collection
+from simsiam_retrieval.collection.search.stacks import stacks_of
 from simsiam_retrieval.collection.update.index_folders import index_folders
 
 pytestmark = pytest.mark.browser
@@ -128,11 +129,11 @@ def image_in(url: str) -> int:
 
 
 def neighbours(collection: Path, image: int) -> list[tuple[str, str]]:
-    """Names and scores, as the library finds them; ~ marks those that chance explains."""
+    """Names and scores, as the library finds them, of near-duplicates the first."""
     with Collection.open(collection) as opened:
         item = opened.item(image)
         assert item is not None
-        hits = opened.search(item, 24)
+        hits = [stack[0] for stack in stacks_of(opened, opened.search(item, 60))][:24]
     return [(hit.path.name, f"{hit.score:.3f}{' · may be chance' if hit.above_noise is False else ''}") for hit in hits]
 
 
@@ -294,14 +295,54 @@ def test_a_search_is_refined_and_taken_back(page: Page, collection: Path) -> Non
     page.wait_for_url(f"/?image=3&more={more}&less={less}")
     with Collection.open(collection) as opened:
         items = [opened.item(id_) for id_ in (3, more, less)]
-        expected = opened.search(items[:2], 24, unlike=items[2:])  # type: ignore[arg-type]
-    expect(page.locator("a.tile .name")).to_have_text([hit.path.name for hit in expected])
+        hits = opened.search(items[:2], 60, unlike=items[2:])  # type: ignore[arg-type]
+        expected = [stack[0].path.name for stack in stacks_of(opened, hits)][:24]
+    expect(page.locator("a.tile .name")).to_have_text(expected)
     page.go_back()
     page.wait_for_url(f"/?image=3&more={more}")
     assert items[1] is not None
-    page.locator("button:visible", has_text=items[1].path.name).first.click()
+    page.get_by_role("button", name=f"Take {items[1].path.name} out of the search").click()
     page.wait_for_url("/?image=3")
     expect_neighbours(page, collection, 3)
+
+
+def test_near_duplicates_open_with_a_click(page: Page, collection: Path) -> None:
+    with Collection.open(collection) as opened:
+        odd = next(item for item in opened if item.path.name == ODD_NAME)
+        twin = next(item for item in opened if item.size == odd.size and item.id != odd.id)
+        nearest = next(item for item in opened if item.id not in (odd.id, twin.id))
+    page.goto(f"/?image={nearest.id}&results=48")
+    expect(page.locator("li.copy")).to_have_count(0)
+    count = page.get_by_role("button", name=re.compile(r"1 more like this one; show them: "))
+    count.click()
+    expect(page.locator("li.copy")).to_have_count(1)
+    shown = page.locator("li.copy a.tile").get_attribute("data-id")
+    assert shown in (str(odd.id), str(twin.id))
+    page.get_by_role("button", name=re.compile("Fold them again")).click()
+    expect(page.locator("li.copy")).to_have_count(0)
+
+
+def test_a_range_is_marked_and_looked_at_one_after_the_other(page: Page) -> None:
+    page.goto("/")
+    expect(tiles(page)).to_have_count(39)
+    tool(page, 2, "Mark").click()
+    expect(page.locator("li.marked")).to_have_count(1)
+    tool(page, 5, "Mark").click(modifiers=["Shift"])
+    expect(page.locator("li.marked")).to_have_count(4)
+    names = page.locator("a.tile .name").all_inner_texts()
+    tool(page, 5, "Show large").click()
+    viewer = page.get_by_role("dialog")
+    expect(viewer.locator(".name")).to_have_text(names[5])
+    expect(viewer.get_by_role("button", name="Marked")).to_be_visible()
+    page.keyboard.press("ArrowRight")
+    expect(viewer.locator(".name")).to_have_text(names[6])
+    expect(viewer.locator(".facts")).to_contain_text(re.compile(r"7 of 39 .*\d+ × \d+ px"))  # Python has answered
+    viewer.get_by_role("button", name="Mark", exact=True).click()
+    expect(page.locator("li.marked")).to_have_count(5)
+    page.keyboard.press("Home")
+    expect(viewer.locator(".name")).to_have_text(names[0])
+    page.keyboard.press("Escape")
+    expect(viewer).to_have_count(0)
 
 
 def test_marked_images_can_be_taken_along(page: Page, collection: Path) -> None:

@@ -290,6 +290,19 @@ def test_colours_are_colours_and_differ() -> None:
             assert apart.min() > 25
 
 
+def test_colours_can_be_told_apart_by_people_who_see_green_and_red_alike_too() -> None:
+    palette = scatter.colours(24)
+    rgb = np.array([[int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)] for colour in palette])
+    # Ottosson's own example values for OKLab (bottosson.github.io/posts/oklab), and what stays as it is
+    assert np.allclose(scatter.oklab(np.array([[1.0, 1, 1], [1, 0, 0]])), [[1, 0, 0], [0.628, 0.225, 0.126]], atol=1e-3)
+    assert np.allclose(scatter.without_green_receptors(np.full((1, 3), 0.5)), 0.5, atol=2e-3)
+    for seen, least in ((rgb, 0.11), (scatter.without_green_receptors(rgb), 0.05)):
+        places = scatter.oklab(seen)
+        apart = np.linalg.norm(places[:, None] - places[None], axis=2) + 9 * np.eye(24)
+        assert apart.min() > least  # a step of .02 is just seen
+    assert scatter.colours(5) == palette[:5]
+
+
 # -- what is chosen
 
 

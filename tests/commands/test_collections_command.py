@@ -198,3 +198,7 @@ def test_help_has_no_none_and_ends_with_examples(run) -> None:
         shown = run(command, "--help").stdout
         assert "None" not in shown, command
         assert shown[shown.index("\nexamples:\n") :].count(f"\n  {command}") >= 1
+    for command in ("pretrain", "export", "probe", "convert", "publish", "reproduce", "transfer", "hand_over", "demo"):
+        shown = run(command, "--help").stdout
+        assert "{None}" not in shown and "default: None" not in shown, command
+        assert shown[shown.index("\nexamples:\n") :].count(f"\n  {command}") >= 1

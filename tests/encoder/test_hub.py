@@ -19,6 +19,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import _http
 
 from simsiam_retrieval import Collection, UserError, load_encoder
+from simsiam_retrieval.encoder import hub as hub_module
 from simsiam_retrieval.encoder.hub import FORMAT, fetch, source_of
 from simsiam_retrieval.publishing import load_rgb as load_rgb_module
 from simsiam_retrieval.publishing import upload as uploading
@@ -270,6 +271,20 @@ def test_files_outside_the_repository(hub: FakeHub, name: str) -> None:
     for section in ({"files": {name: "0" * 64}}, {"files": {"onnx/model.onnx": "0" * 64}, "default": name}):
         hub.put("acme/evil", "config.json", json.dumps({"simsiam_retrieval": {"format": FORMAT, **section}}).encode())
         assert "outside the repository" in complaint(lambda: load_encoder("hf://acme/evil"))
+
+
+@pytest.mark.parametrize(
+    ("reference", "revision", "file"),
+    [
+        ("hf://acme/x@feature/new", "feature/new", ""),
+        ("hf://acme/x@feature/new/2", "feature/new/2", ""),
+        ("hf://acme/x@feature%2Fnew/onnx/model.onnx", "feature/new", "onnx/model.onnx"),
+        ("hf://acme/x@v1/onnx/model.onnx", "v1", "onnx/model.onnx"),
+        ("hf://acme/x@refs/pr/1", "refs/pr/1", ""),
+    ],
+)
+def test_a_branch_may_have_slashes_in_its_name(reference: str, revision: str, file: str) -> None:
+    assert hub_module._parsed(reference) == ("acme/x", revision, file)
 
 
 def test_a_later_format_asks_for_an_upgrade(hub: FakeHub) -> None:

@@ -17,7 +17,7 @@ from simsiam_retrieval.evaluation.linear_probe import (
 )
 from simsiam_retrieval.evaluation.logistic_regression import solve
 from simsiam_retrieval.metrics import knn
-from simsiam_retrieval.metrics.accuracy import top_1_and_5, top_k
+from simsiam_retrieval.metrics.accuracy import balanced, top_1_and_5, top_k
 from simsiam_retrieval.metrics.knn import knn_scores, nearest, sweep
 from simsiam_retrieval.metrics.whitening import fit_whitening
 
@@ -56,9 +56,22 @@ def test_top_k_counts_hits() -> None:
     assert top_k(scores, labels, 2) == pytest.approx(2 / 3)
     assert top_k(scores, labels, 9) == 1.0
     result = top_1_and_5(scores, labels)
+    assert result["balanced"] == balanced(scores, labels)
     assert "top5" not in result and result["top1_interval"] == pytest.approx([0.0615, 0.7923], abs=1e-4)
     with pytest.raises(FloatingPointError):
         top_1_and_5(scores * float("nan"), labels)
+
+
+def test_balanced_accuracy_is_the_mean_over_classes_as_scikit_learn_has_it() -> None:
+    from sklearn.metrics import balanced_accuracy_score
+
+    always_first = torch.tensor([[1.0, 0.0, 0.0]]).repeat(20, 1)
+    labels = torch.tensor([0] * 19 + [1])  # the majority's share is no achievement
+    assert top_k(always_first, labels, 1) == pytest.approx(0.95) and balanced(always_first, labels) == 0.5
+    assert top_1_and_5(always_first, labels)["majority"] == pytest.approx(0.95)
+    scores, labels = torch.rand(300, 7, generator=torch.Generator().manual_seed(0)), torch.arange(300) ** 2 % 5
+    theirs = balanced_accuracy_score(labels.numpy(), scores.argmax(dim=1).numpy())  # classes 5 and 6 have no row
+    assert balanced(scores, labels) == pytest.approx(theirs)
 
 
 def test_knn_in_blocks_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Collection as Names
 from dataclasses import dataclass, field
 
@@ -16,6 +16,7 @@ from ..storage.opening import open_store
 from ..storage.shard_manifest import is_sharded
 from ..types import Item
 from . import fine
+from .label_errors import find_label_errors
 from .outliers import outlier_scores
 from .problems import FENCE, KINDS, Problem, beyond
 from .quality import measured_problems, shape_problems
@@ -55,6 +56,7 @@ def find_problems(
     *,
     fence: float = FENCE,
     threshold: float | None = None,
+    labels: Mapping[int, str] | None = None,
     on_progress: Callable[[int, int], None] = lambda rows, total: None,
 ) -> Report:
     """Find problems of a collection's images. Opens no image file.
@@ -67,13 +69,15 @@ def find_problems(
         kinds: Kinds of problems.
         fence: Interquartile ranges.
         threshold: Cosine of near-duplicates, see ``Collection.duplicates``.
+        labels: Id -> label; wrong ones are looked for. None: labels are not judged.
         on_progress: See ``Collection.duplicates``.
 
     Returns:
         The problems.
 
     Raises:
-        UserError: The collection is sharded, a kind is unknown, or the fence is below 0.
+        UserError: The collection is sharded, a kind is unknown, or the fence is below 0; or of the labels
+            fewer than two classes have two images.
     """
     if is_sharded(collection.folder):
         raise UserError(f"{collection.folder}: a sharded collection; check works on plain ones")
@@ -104,6 +108,8 @@ def find_problems(
             if threshold is not None:
                 raise
             report.skipped["near-duplicate"] = str(error)
+    if labels is not None and "label error" in kinds:
+        found += _label_errors(collection, labels)
     report.problems = [problem for problem in _with_fine(collection, found) if problem.kind in kinds]
     return report
 
@@ -130,6 +136,27 @@ def _outliers(collection: Collection, fence: float) -> Iterator[Problem]:
             break
         reason = f"its 20th neighbour has a cosine of only {1 - distances[place]:.2f}"
         yield Problem("outlier", str(item.path), float(scores[place]), reason, item)
+
+
+def _label_errors(collection: Collection, labels: Mapping[int, str]) -> Iterator[Problem]:
+    """Images that both a probe and the neighbours count to another class."""
+    ids, vectors = collection.vectors()
+    labelled = np.flatnonzero([id_ in labels for id_ in ids.tolist()])
+    ids = ids[labelled]
+    found = find_label_errors(vectors[labelled], [labels[id_] for id_ in ids.tolist()])
+    items = {item.id: item for item in collection.items()}
+    for place in np.argsort(-found.score, kind="stable").tolist():
+        item, likely = items.get(int(ids[found.rows[place]])), found.likely[place]
+        nearest = None if found.nearest[place] < 0 else items.get(int(ids[found.nearest[place]]))
+        if item is None or not (found.confident[place] and found.votes[place, likely] >= 0.5):
+            continue
+        label, other = found.classes[found.truth[place]], found.classes[likely]
+        reason = (
+            f"labelled {label}; a probe says {other} ({found.probabilities[place, likely]:.0%}), "
+            f"as {found.votes[place, likely]:.0%} of its neighbours are labelled"
+        )
+        like = None if nearest is None else str(nearest.path)
+        yield Problem("label error", str(item.path), float(found.score[place]), reason, item, like)
 
 
 def _duplicates(groups: list[list[Duplicate]]) -> Iterator[Problem]:

@@ -22,6 +22,7 @@ KINDS = {
     "unusual mode": "stores its pixels as few others do",
     "near-duplicate": "a copy of another image, or nearly",
     "outlier": "unlike all other images",
+    "label error": "probably of another class than its label says",
 }
 
 

@@ -1,4 +1,4 @@
-"""A contact sheet: each query and its results in a row, with rank, score and file name."""
+"""A contact sheet: each query and its results in a row, with rank, score and file name; near-duplicates once."""
 
 import io
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from ...core.text import printable
 from ...images.decode import read_image
 from ..collection import Collection, Query
 from ..types import Hit, Item
+from .stacks import stacks_of
 
 TILE, GAP, CAPTION = 180, 14, 40  # pixels
 COLUMNS = 6  # results per line
@@ -24,6 +25,8 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 def draw_sheet(collection: Collection, results: Sequence[tuple[Query, list[Hit]]], file: Path) -> None:
     """Draw queries and their results into a picture.
 
+    Near-duplicates share the tile of the best one, which says how many more there are.
+
     Args:
         collection: The collection.
         results: Pairs of a query (a path, an item or a vector) and its hits.
@@ -34,20 +37,22 @@ def draw_sheet(collection: Collection, results: Sequence[tuple[Query, list[Hit]]
     """
     if file.suffix.lower() not in FORMATS:
         raise UserError(f"{file}: --sheet writes {', '.join(FORMATS)}; choose one of these endings")
-    lines = [max(1, -(-len(hits) // COLUMNS)) for _, hits in results]
+    stacked = [(query, stacks_of(collection, hits)) for query, hits in results]
+    lines = [max(1, -(-len(stacks) // COLUMNS)) for _, stacks in stacked]
     width = GAP + (COLUMNS + 1) * (TILE + GAP) + GAP
     height = GAP + sum(lines) * (TILE + CAPTION + GAP)
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     top = GAP
-    for (query, hits), line_count in zip(results, lines, strict=True):
+    for (query, stacks), line_count in zip(stacked, lines, strict=True):
         _tile(sheet, draw, GAP, top, _query_picture(collection, query), "query", _query_name(query), ACCENT)
-        for position, hit in enumerate(hits):
+        for position, (hit, *copies) in enumerate(stacks):
             line, column = divmod(position, COLUMNS)
             image = _thumbnail(collection, hit.item)
             left = 2 * GAP + (column + 1) * (TILE + GAP)
             above = top + line * (TILE + CAPTION + GAP)
-            _tile(sheet, draw, left, above, image, f"{hit.rank}.  {hit.score:.3f}", hit.path.name, INK)
+            more = f"   +{len(copies)} alike" if copies else ""
+            _tile(sheet, draw, left, above, image, f"{hit.rank}.  {hit.score:.3f}{more}", hit.path.name, INK)
         top += line_count * (TILE + CAPTION + GAP)
     try:
         with replacing(file) as temporary:

@@ -168,10 +168,10 @@ def _taken(roots: list[Path], patterns: Patterns, *, follow_links: bool) -> List
     listing = list_images(roots, follow_links=follow_links)
     named = ", ".join(str(root) for root in roots)
     if not listing.images:
-        if listing.linked_folders:
+        if (count := listing.linked_folders) > 0:
+            links = "a link to a folder" if count == 1 else f"{count} links to folders"
             raise UserError(
-                f"{named}: no image files in there, but {listing.linked_folders} links to folders; "
-                "--follow-links looks into them, or name the folders themselves"
+                f"{named}: no image files in there, but {links}; use --follow-links, or name the folders themselves"
             )
         other = f" ({listing.other} other files)" if listing.other else ""
         raise UserError(f"{named}: no image files in there{other}; name a folder with JPEG, PNG, WebP, ... files")

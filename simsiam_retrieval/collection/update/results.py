@@ -1,4 +1,4 @@
-"""What an update did, or would do."""
+"""The results of an update and of a preview."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

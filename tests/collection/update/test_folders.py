@@ -97,7 +97,7 @@ def test_the_report_names_what_is_not_read(collection: Collection, folder: Path,
     assert done.returncode == 0
     assert "3 sidecars, clips and raw files of pictures, 5 other files passed over: 2 .sr2, 1 " in done.stdout
     assert "pictures and clips of kinds that are not read: 2 .sr2, 1 .mov\n" in done.stderr
-    assert "passed over 1 trash and system folders (1 @eaDir)" in done.stderr
+    assert "passed over 1 trash or system folder (1 @eaDir); name it" in done.stderr
 
 
 def test_files_in_the_place_of_a_folder(folder: Path, tmp_path: Path, run) -> None:
