@@ -24,9 +24,9 @@ class Config:
     stem: Literal["imagenet", "cifar", "cifar-pad2", "cifar-norelu"] = "imagenet"
     """First layers: imagenet (7x7/2 and max-pool), or cifar (3x3/1, for images of about 32 px).
     The other two are solo-learn's (cifar-pad2) and lightly's (cifar-norelu)."""
-    mean: tuple[float, float, float] = IMAGENET.mean
+    mean: tuple[float, float, float] = IMAGENET.mean  # type: ignore[assignment]
     """Red, green and blue to subtract from pixels in [0, 1]; ImageNet's by default."""
-    std: tuple[float, float, float] = IMAGENET.std
+    std: tuple[float, float, float] = IMAGENET.std  # type: ignore[assignment]
     """Red, green and blue to divide pixels by after that; ImageNet's by default."""
     range: str = AUTO
     """Values that become black and white, beyond 8 bits: auto (as the file declares, else as it uses), per-image,
