@@ -26,6 +26,8 @@ HEADERS = {
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'",
     "referrer-policy": "same-origin",  # with less, browsers say nothing of where a form came from
     "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",  # another page cannot find out by its picture that it is here
+    "cross-origin-opener-policy": "same-origin",
 }
 
 FORM = """<!doctype html>
@@ -53,10 +55,11 @@ button {{ background: #0f766e; color: #fff; border-color: #0f766e; cursor: point
 class Guard:
     """ASGI middleware that turns strangers away.
 
-    Other sites' pages may not use the app (Origin must be the Host asked for), nor may names that somebody else made
-    point here (``hosts``). With a ``password`` nothing is answered before it was typed: no page, no picture, no
-    upload, no WebSocket. Passwords are compared in constant time; ten wrong ones a minute from one address, a hundred
-    from all. Who is in stays in. The address is the connection's own, unless the server was told of a proxy.
+    Other sites' pages may not use the app (Origin must be the Host asked for; a link may lead to it), nor may
+    names that somebody else made point here (``hosts``). With a ``password`` nothing is answered before it was typed:
+    no page, no picture, no upload, no WebSocket. Passwords are compared in constant time; ten wrong ones a minute from
+    one address, a hundred from all. Who is in stays in. The address is the connection's own, unless the server was told
+    of a proxy.
     """
 
     def __init__(
@@ -104,6 +107,10 @@ class Guard:
         origin = headers.get("origin")
         # Streamlit would ask a service on the Internet for our own address before it turns a foreign page away
         if origin is not None and _place(origin) != host and origin != self._origin:
+            return PlainTextResponse("not from another page", 403)
+        # pictures, scripts and frames of another page come without an Origin; a link to the app is a navigation
+        foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+        if foreign and origin is None and headers.get("sec-fetch-mode") != "navigate":
             return PlainTextResponse("not from another page", 403)
         if self._password is None:
             return None

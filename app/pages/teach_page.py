@@ -135,7 +135,8 @@ def _edit(collection: Collection, labels: dict[int, str], classes: list[Class]) 
     members = [id_ for id_, label in labels.items() if label == name]
 
     def change(to: str | None) -> None:
-        _store(collection, dict.fromkeys(members, to))
+        now = _labels_now(collection)  # another tab may have given some of them another label
+        _store(collection, {id_: to for id_ in members if now.get(id_) == name})
         waiting = [one for one in _waiting() if one != name]
         _wait_for([*waiting, to] if to else waiting)
 
@@ -160,16 +161,29 @@ def _store(collection: Collection, wanted: Mapping[int, str | None]) -> None:
         return
     if passed_over:
         st.session_state["teach refused"] = markup.not_labelled(len(passed_over))
-    undo = {id_: before.get(id_) for id_ in known}
+    undo = {id_: (before.get(id_), label) for id_, label in known.items()}
     st.session_state["teach undo"] = [*st.session_state.get("teach undo", []), undo][-UNDOS:]
 
 
 def _undo(collection: Collection) -> None:
+    """Take the last change back, but for labels that another tab has changed since."""
     stack = st.session_state["teach undo"]
     if stack:
-        last = stack[-1]
+        labels = _labels_now(collection)
+        last = {id_: before for id_, (before, given) in stack[-1].items() if labels.get(id_) == given}
         _store(collection, last)
+        if len(last) < len(stack[-1]):
+            count = len(stack[-1]) - len(last)
+            st.session_state["teach refused"] = f"{count} labels were changed elsewhere meanwhile and stay as they are."
         st.session_state["teach undo"] = stack[:-1]
+
+
+def _labels_now(collection: Collection) -> dict[int, str]:
+    """The labels as they are; none where they cannot be read, which storing labels will say."""
+    try:
+        return collection.labels()
+    except UserError:
+        return {}
 
 
 # -- marking

@@ -1,7 +1,7 @@
 """Building the index again, and checking everything that is stored, of either kind of store."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..core.errors import UserError
@@ -12,11 +12,11 @@ from .index.make_index import INDEX_SEAL, make_index, record_settings, seal_inde
 from .index.mapped_index import ShardIndex, hashes_of
 from .index.vector_index import VectorIndex
 from .storage import shard_file
-from .storage.catalog_file import explained
+from .storage.catalog_file import FILE, explained
 from .storage.finding import Finding
 from .storage.mending import mend
 from .storage.opening import open_store, open_to_update
-from .storage.parquet_store import ParquetStore
+from .storage.parquet_store import ParquetStore, Shard
 from .storage.shard_reader import footer_identity
 from .storage.store import Store
 from .storage.verification import damaged_items, index_problem
@@ -82,7 +82,9 @@ def verify(
 
 
 def verify_shards(folder: Path, identity: str, on_wait: Callable[[str], None] | None) -> list[Finding]:
-    """Read every shard against its checksums, and compare catalog and index with them; the shards are not mended.
+    """Read every shard against its checksums, and compare catalog and index with them.
+
+    Rows of the catalog that are not what a sound shard says are put right; the rest is named.
 
     Raises ``UserError`` for damage of the catalog's own pages, or of the encoder.
     """
@@ -96,6 +98,8 @@ def verify_shards(folder: Path, identity: str, on_wait: Callable[[str], None] | 
         if Encoder(folder / "encoder.onnx", device="cpu").identity != identity:
             raise UserError(f"{folder}: not the encoder that made this collection; put that one back")
         found = mended
+        if strays := store.remove_strays():
+            found.append(Finding(folder / FILE, f"{strays} rows belonged to no shard", "removed"))
         again = "put it back, or delete it, embed its images again and build"
         for shard in store.shards():
             file = shard_file.shard_file(folder, shard.name)
@@ -104,6 +108,7 @@ def verify_shards(folder: Path, identity: str, on_wait: Callable[[str], None] | 
                     found.append(Finding(file, "not the shard that was built", "left; build again"))
                 else:
                     shard_file.check(file)
+                    found += _compared(store, shard, file)
             except UserError as error:
                 problem = str(error).removeprefix(f"{file}: ").partition(";")[0]
                 found.append(Finding(file, problem, f"left; {again}"))
@@ -117,6 +122,18 @@ def verify_shards(folder: Path, identity: str, on_wait: Callable[[str], None] | 
         return found
 
 
+def _compared(store: ParquetStore, shard: Shard, file: Path) -> Iterator[Finding]:
+    """Compare the catalog's rows of a shard with the shard itself, which is sound, and put them right."""
+    rows = [row for group in shard_file.read_rows(file) for row in group]
+    places = [place for place, _ in shard_file.read_places(file)]
+    differing = store.differing_rows(shard, rows, places)
+    if differing or not store.sealed(shard):
+        store.fill([(shard, rows, places)])
+    if differing:
+        yield Finding(store.folder / FILE, f"{differing} rows differ from those of shard {file.name}", "put right")
+
+
 def _indexed(store: ParquetStore) -> int | None:
-    index = ShardIndex.load(store.folder, store.generation())
-    return None if index is None else len(index)
+    generation = store.generation()
+    index = ShardIndex.load(store.folder, generation, seals=store.list_seals(generation))
+    return None if index is None or not index.holds_sound_lists() else len(index)

@@ -12,7 +12,7 @@ from ..core import cli
 from ..core.errors import UserError
 from ..core.text import printable
 from ..encoder.hub import PREFIX
-from ..encoder.onnx_encoder import default_encoder_file, find_encoder
+from ..encoder.onnx_encoder import find_encoder
 from ..evaluation.extractors import normalisation_of, weights_hash
 from ..images.normalisation import IMAGENET, Normalisation
 from ..methods.backbone import build_backbone, whole_network, with_stages_of
@@ -122,7 +122,7 @@ def _title(given: str) -> str:
 
 def _load(given: str) -> nn.Module:
     if given == SHIPPED:
-        return backbone_from_onnx(default_encoder_file())
+        return backbone_from_onnx(find_encoder(None))
     if given.startswith(PREFIX):
         return backbone_from_onnx(find_encoder(given))
     path = Path(given).expanduser()

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import socket
 import tempfile
 import threading
@@ -11,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ..core.errors import UserError
 from ..core.version import __version__
@@ -22,6 +25,7 @@ OBJECT_STORE = 512 << 20  # bytes of shared memory for a cluster on this machine
 CONNECT_SECONDS = 10
 ROUND = 1000  # pieces that are given to Ray at once
 LOOK_SECONDS = 0.5  # time between two queries of the progress
+OWNER_FILE = "owner.lock"  # in Ray's folder, held by the process that started it
 INSTALL = "pip install 'simsiam-retrieval[distributed]'"
 
 
@@ -138,6 +142,15 @@ class Cluster:
                 on_remark(f"shards that were begun again, since the process that made them was lost: {repeated}")
 
 
+def remove_leftovers(above: Path) -> None:
+    """Remove the folders that Ray had for processes which were killed: nobody holds their lock any more."""
+    for lock in above.glob(f"ray-*/{OWNER_FILE}"):
+        with contextlib.suppress(OSError, Timeout):
+            with FileLock(lock, timeout=0):
+                pass
+            shutil.rmtree(lock.parent, ignore_errors=True)
+
+
 def _exists(file: str) -> bool:
     return os.path.exists(file)  # noqa: PTH110 -- of another machine
 
@@ -184,6 +197,8 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
                 # a short path: it contains sockets, whose paths can have at most 107 bytes
                 tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
             )
+            remove_leftovers(Path(folder).parent)
+            stack.enter_context(FileLock(Path(folder) / OWNER_FILE))  # ends with this process, however that ends
             options = {
                 "address": "local",
                 "num_cpus": cpus or available_cpus(),

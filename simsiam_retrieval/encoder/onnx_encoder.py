@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import hashlib
 import io
+import json
 import os
 import stat
 import sys
@@ -64,6 +65,7 @@ class Encoder:
         self.file = file
         content = _read(file)
         self.identity = hashlib.sha256(content).hexdigest()[:16]
+        check_shipped(file, self.identity)
         self._session, self.device = open_session(file, content, device, threads)
         del content
         _return_freed_memory()
@@ -249,6 +251,23 @@ def default_encoder_file() -> Path:
     return Path(str(resources.files("simsiam_retrieval.encoder.shipped").joinpath("encoder.onnx")))
 
 
+def check_shipped(file: Path, identity: str | None = None) -> None:
+    """Raise :class:`UserError` where ``file`` is the shipped encoder, but not as it was shipped.
+
+    One changed bit of its weights would give other vectors, and nothing else would tell. ``identity``: the file's,
+    where it is known.
+    """
+    if file != default_encoder_file():
+        return
+    try:
+        expected = json.loads(file.with_name("encoder.json").read_text(encoding="utf-8")).get("identity")
+        found = identity or hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    except (OSError, ValueError, AttributeError, RecursionError):
+        expected, found = "", "-"
+    if expected is not None and found != expected:
+        raise UserError(f"{file.parent}: the encoder that came with the package is damaged; install the package again")
+
+
 def find_encoder(encoder: str | Path | None) -> Path:
     """Find the ONNX file that an ENCODER argument stands for.
 
@@ -263,7 +282,9 @@ def find_encoder(encoder: str | Path | None) -> Path:
         UserError: There is none.
     """
     if encoder is None:
-        return default_encoder_file()
+        file = default_encoder_file()
+        check_shipped(file)
+        return file
     if isinstance(encoder, str) and encoder.startswith("hf://"):
         from .hub import fetch  # here, because the import of the Hub's client is slow
 

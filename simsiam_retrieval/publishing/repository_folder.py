@@ -1,10 +1,12 @@
 """The folder that is uploaded to the Hub. It is written completely or not at all."""
 
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from .timm_weights import save_weights, timm_config
 WEIGHTS = "model.safetensors"
 PREPROCESSING = "preprocessor_config.json"
 PICTURE = "curves.png"
+LEFT_SECONDS = 3600  # a folder that nothing was written to for so long was left by a process that was killed
 BILINEAR = 2  # Pillow's number for bilinear resampling
 
 
@@ -61,6 +64,7 @@ def write_folder(facts: Facts, stated: Stated, eval_datasets: Sequence[str], out
     datasets = parse_datasets(eval_datasets, facts.reports)
     refuse_used(out)
     out.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(out)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
     try:
         (temporary / "onnx").mkdir()
@@ -157,6 +161,17 @@ def _preprocessing(facts: Facts) -> dict[str, Any]:
         "image_mean": list(facts.config.mean),
         "image_std": list(facts.config.std),
     }
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what a process that was killed left beside ``out``; not what another one may be writing."""
+    for folder in out.parent.glob(f".{glob.escape(out.name)}.*"):
+        if (
+            folder.suffix in (".tmp", ".old")
+            and folder.is_dir()
+            and time.time() - folder.stat().st_mtime > LEFT_SECONDS
+        ):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _take_place(temporary: Path, out: Path) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from ..core import cli
 from ..core.errors import UserError
 from ..encoder.hub import PREFIX
-from ..encoder.onnx_encoder import default_encoder_file, find_encoder
+from ..encoder.onnx_encoder import find_encoder
 from ..images.normalisation import Normalisation
 from ..methods.backbone import whole_network, with_stages_of
 from ..methods.bn_folding import backbone_from_onnx
@@ -95,4 +95,4 @@ def _kept(features: str | None, size: int, config: Config) -> dict[str, Any]:
 def _path(init: str) -> Path:
     if init.startswith(PREFIX):
         return find_encoder(init)
-    return default_encoder_file() if init == SHIPPED else Path(init).expanduser()
+    return find_encoder(None) if init == SHIPPED else Path(init).expanduser()

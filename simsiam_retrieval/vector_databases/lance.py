@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import UserError
 from .ownership_mark import Mark
@@ -41,12 +42,24 @@ def open_lance(place: str, name: str, mark: Mark, *, replace: bool) -> "Lance":
         database = lancedb.connect(place)  # reads LANCEDB_API_KEY and the clouds' variables from the environment
         where = f"table {name} in {place}"
         if name in _names(database):
-            table = database.open_table(name)
-            noted = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-            if mark.is_kept(noted, where, replace=replace):
+            table, noted = _opened(database, name)
+            if table is None and not replace:
+                raise UserError(f"{where}: cannot be read, damaged perhaps; --replace makes it anew")
+            if table is not None and mark.is_kept(noted, where, replace=replace):
                 return Lance(table, place, where, mark)
             database.drop_table(name)
         return Lance(database.create_table(name, schema=arrow.schema(mark)), place, where, mark)
+
+
+def _opened(database, name: str) -> tuple[Any, dict[str, str]]:
+    """A table and what is noted in it; None where it cannot be read, as a full disk may leave it."""
+    try:
+        table = database.open_table(name)
+        table.search().select(["id"]).to_arrow()  # a version that was cut off shows here
+        noted = table.schema.metadata or {}
+        return table, {key.decode(): value.decode() for key, value in noted.items()}
+    except (RuntimeError, ValueError, OSError):
+        return None, {}
 
 
 class Lance(Table):

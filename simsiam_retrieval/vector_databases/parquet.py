@@ -90,7 +90,7 @@ class Parquet(Target):
         file = self._file(tile.number)
         there = self._metadata(tile.number)
         expected = _hash(tile.rows)
-        if there is not None and there.get(TILE) == expected:
+        if there is not None and there.get(TILE) == expected and self._sound(tile):
             return Change(kept=len(tile.rows))
         before = self._hashes(tile.number) if there is not None else {}
         self._put(file, tile.rows, expected)
@@ -146,15 +146,37 @@ class Parquet(Target):
             return None
         try:
             noted = pq.read_schema(self._file(number), filesystem=self._files).metadata or {}
-        except pa.ArrowInvalid:  # not Parquet, or cut short
+        except FileNotFoundError:
+            return None
+        except (pa.ArrowInvalid, OSError):  # not Parquet, cut off, or damaged
             return {}
         return {key.decode(errors="replace"): value.decode(errors="replace") for key, value in noted.items()}
 
     def _hashes(self, number: int) -> dict[int, str]:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        held = pq.read_table(self._file(number), columns=["id", "row_hash"], filesystem=self._files)
+        try:
+            held = pq.read_table(self._file(number), columns=["id", "row_hash"], filesystem=self._files)
+        except (pa.ArrowInvalid, OSError):  # damaged: it is written anew, or removed
+            return {}
         return dict(zip(held["id"].to_pylist(), held["row_hash"].to_pylist(), strict=True))
+
+    def _sound(self, tile: Tile) -> bool:
+        """Whether a file of this machine holds what it says; one in a bucket would have to be fetched for that."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        from pyarrow import fs
+
+        from . import arrow
+
+        if not isinstance(self._files, fs.LocalFileSystem):
+            return True
+        try:
+            held = pq.read_table(self._file(tile.number), filesystem=self._files, use_threads=False)
+        except (pa.ArrowException, OSError):
+            return False
+        return held.equals(arrow.as_table(tile.rows, self._schema))
 
     def _put(self, file: str, rows: Rows, hashed: str) -> None:
         import pyarrow.parquet as pq
@@ -165,7 +187,14 @@ class Parquet(Target):
         aside = posixpath.join(self._folder, f".{posixpath.basename(file)}.tmp")
         with self._files.open_output_stream(aside) as stream:
             repeated: Any = ["format", "label"]  # pyarrow's stubs know only bool
-            pq.write_table(table, stream, compression="zstd", row_group_size=ROW_GROUP, use_dictionary=repeated)
+            pq.write_table(
+                table,
+                stream,
+                compression="zstd",
+                row_group_size=ROW_GROUP,
+                use_dictionary=repeated,
+                write_page_checksum=True,
+            )
         self._files.move(aside, file)
 
 

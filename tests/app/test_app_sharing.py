@@ -176,6 +176,11 @@ def test_other_sites_and_other_names_stay_out() -> None:
         {"origin": "http://["},
     ):
         assert own.get("/", headers=headers).status_code == 403
+    for site in ("cross-site", "same-site"):  # a picture, script or frame of another page, which has no Origin
+        headers = {"sec-fetch-site": site, "sec-fetch-mode": "no-cors"}
+        assert own.get("/media/a.jpg", headers=headers).status_code == 403
+        assert own.get("/", headers={**headers, "sec-fetch-mode": "navigate"}).text == "secret"  # a link
+    assert own.get("/media/a.jpg", headers={"sec-fetch-site": "same-origin"}).text == "secret"
     stream = "ws://127.0.0.1:8501/_stcore/stream"
     with own.websocket_connect(stream, headers={"origin": "http://127.0.0.1:8501"}) as opened:
         assert opened.receive_text() == "secret"

@@ -108,6 +108,27 @@ def test_labels_of_others_are_shown(own_collection: Path) -> None:
     assert tiles[ids[0]] == "a" and tiles[ids[1]] == "b" and "2 of " in said(test)
 
 
+def test_undo_and_rename_leave_what_another_tab_changed_meanwhile(own_collection: Path) -> None:
+    label(own_collection, 2, ("fish",))
+    with Collection.open(own_collection) as collection:
+        before = collection.labels()
+        test = page(own_collection)
+        run(button(test, "Label them").click())
+        given = {id_: name for id_, name in collection.labels().items() if id_ not in before}
+        first, *others = given
+        collection.set_labels({first: "theirs"})
+        test = run(button(test, "Undo").click())
+        assert collection.labels() == {**before, first: "theirs"} and others
+        assert "1 labels were changed elsewhere" in said(test)
+        test = page(own_collection)
+        run(next(box for box in test.selectbox if box.label == "Class").set_value("fish"))
+        new = next(one for one in test.text_input if one.label == "New name")
+        run(new.set_value("fishes"))
+        collection.set_labels({next(iter(before)): "theirs"})
+        run(button(test, "Rename").click())
+        assert sorted(collection.labels().values()) == ["fishes", "theirs", "theirs"]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -21,7 +21,7 @@ from simsiam_retrieval.collection.search.filters import Filter
 from simsiam_retrieval.collection.status import read_status
 from simsiam_retrieval.collection.storage.parquet_store import ParquetStore
 from simsiam_retrieval.collection.storage.shard_file import shard_file, shard_names
-from simsiam_retrieval.collection.storage.shard_manifest import prepare
+from simsiam_retrieval.collection.storage.shard_manifest import prepare, read_manifest
 from simsiam_retrieval.collection.storage.store import LARGE, Capability
 from tests.app.test_app import SECONDS, grid, own_settings, said, search_page  # noqa: F401 -- a fixture among them
 from tests.app.test_app import run as run_page
@@ -224,18 +224,19 @@ def test_the_command_that_builds(tmp_path, run: Run) -> None:
 
 
 def test_changed_bytes_of_the_index_are_found(made, photos, run: Run, tmp_path) -> None:
-    """Of the centroids by a search, of the lists by --verify."""
-    folder = shutil.copytree(made, tmp_path / "c")
+    """Of the centroids and of the lists by a search, too."""
     query = sorted(photos.rglob("*.jpg"))[0]
     for suffix in ("ivfdata", "faiss"):
+        folder = shutil.copytree(made, tmp_path / suffix)
         [file] = folder.glob(f"index-*.{suffix}")
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
-        done = run("index", "--verify", "--collection", folder)
-        assert "does not fit its checksum" in done.stdout and "build again" in done.stdout
-    refused(run("search", query, "--collection", folder), "index is missing or damaged")
-    assert run("index", "--rebuild-index", "--collection", folder).returncode == 0
+        with Collection.open(folder) as opened, pytest.raises(UserError, match="index is missing or damaged"):
+            opened.search(query, 10**6)
+    done = run("index", "--verify", "--collection", folder)
+    assert "does not fit its checksum" in done.stdout and "build again" in done.stdout
+    assert run("index", "--rebuild-index", "--collection", folder).stdout.startswith("built the index")
 
 
 def test_labels_outlive_the_catalog_of_a_sharded_collection(made, tmp_path, run: Run) -> None:
@@ -281,7 +282,88 @@ def test_a_shard_that_is_gone_or_damaged(made, photos, run: Run, tmp_path) -> No
     with database:
         database.execute("UPDATE shards SET images = images + 1 WHERE first = 1")
     database.close()
-    assert "missing, damaged, or not of" in run("index", "--verify", "--collection", folder).stdout
+    with Collection.open(folder) as opened, pytest.raises(UserError, match="the list of its shards does not fit"):
+        opened.search(query)
+    refused(run("index", "--verify", "--collection", folder), "was put aside", "--rebuild-index")
+
+
+def test_what_a_shard_or_the_catalog_says_wrong_is_no_result(made, tmp_path) -> None:
+    """Vectors and thumbnails are read without Parquet's checksums, rows are copies: each has one of its own."""
+    folder = Path(shutil.copytree(made, tmp_path / "vectors"))
+    with Collection.open(folder) as opened:
+        chosen = opened.items()[0]
+        vector = opened.vectors_of([chosen.id])[0]
+        jpeg = opened.thumbnail(chosen.id)
+    file = next(
+        file for file in map(lambda name: shard_file(folder, name), shard_names(folder)) if jpeg in file.read_bytes()
+    )
+    content = bytearray(file.read_bytes())
+    content[content.find(jpeg) + 300] ^= 1
+    file.write_bytes(content)
+    with Collection.open(folder) as opened:
+        assert opened.thumbnail(chosen.id) is None
+        assert opened.search_vectors(vector[None], 1)[0][0].item == chosen
+    with sqlite3.connect(folder / "catalog.sqlite") as database:
+        (at,) = database.execute("SELECT vectors_at FROM row_groups WHERE first = ?", [chosen.id]).fetchone()
+    database.close()
+    content[at] ^= 1  # of the first vector
+    file.write_bytes(content)
+    with Collection.open(folder) as opened, pytest.raises(UserError, match="a vector that does not fit its checksum"):
+        opened.search_vectors(vector[None], 10**6)
+    with Collection.open(folder) as opened:
+        assert [finding.subject for finding in opened.verify()] == [file]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE items SET path = '/elsewhere.jpg' WHERE id = 1",
+        "UPDATE items SET generation = 9 WHERE id = 1",
+        "UPDATE row_groups SET vectors_at = vectors_at + 2 WHERE first = 1",
+        "UPDATE row_seals SET seals = x'00'",
+        "UPDATE list_seals SET seals = x'00'",
+    ],
+)
+def test_rows_that_are_not_what_the_shard_says_are_put_right(made, tmp_path, change: str) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / "c"))
+    with Collection.open(folder) as opened:
+        before = opened.search_vectors(opened.vectors_of([1]), 30)
+        query = opened.vectors_of([1])
+    with sqlite3.connect(folder / "catalog.sqlite") as database:
+        database.execute(change)
+    database.close()
+    with Collection.open(folder) as opened:
+        with pytest.raises(UserError, match=r"checksum|missing|damaged|wrong length"):
+            opened.search_vectors(query, 30)
+        found = opened.verify()
+    assert found
+    if "list_seals" in change:
+        build(folder)
+    with Collection.open(folder) as opened:
+        assert opened.verify() == []
+        assert opened.search_vectors(query, 30) == before
+
+
+def test_a_damaged_manifest_is_made_again(made, tmp_path, photos) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / "c"))
+    whole = read_manifest(folder)
+    for content in (
+        b"",
+        b'{"format": 1',
+        b"[]",
+        (folder / "shards.json").read_bytes().replace(b'"dim": ', b'"dim": 1'),
+    ):
+        (folder / "shards.json").write_bytes(content)
+        with Collection.open(folder) as opened:
+            assert [finding.subject for finding in opened.verify()] == [folder / "shards.json"]
+        assert read_manifest(folder) == whole and whole.sources == [str(photos)]
+    encoder = bytearray((folder / "encoder.onnx").read_bytes())
+    encoder[-1] ^= 1
+    (folder / "encoder.onnx").write_bytes(encoder)
+    (folder / "shards.json").write_bytes(b"")
+    with Collection.open(folder) as opened, pytest.raises(UserError):
+        opened.verify()
+    assert (folder / "shards.json").read_bytes() == b""  # nothing is made of an encoder that is not the shards'
 
 
 def test_searching_needs_neither_pyarrow_nor_torch(made, photos, tmp_path) -> None:

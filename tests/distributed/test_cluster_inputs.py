@@ -13,12 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from simsiam_retrieval.collection.storage import shard_file
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.distributed import image_bytes as contents_module
 from simsiam_retrieval.distributed.actor import Embedder, packed
+from simsiam_retrieval.distributed.cluster import OWNER_FILE, remove_leftovers
 from simsiam_retrieval.distributed.embed_piece import PieceEmbedder
 from simsiam_retrieval.distributed.image_bytes import contents
 from simsiam_retrieval.distributed.list_sources import Pieces, cut, find_images, look_into_table
@@ -346,3 +348,13 @@ def test_a_machine_that_lacks_the_version_or_does_not_see_the_images_says_so(tmp
 
     unseen = Embedder(__version__, Copy(), "cpu", 1, None)(row)  # type: ignore[arg-type]
     assert "does not see /not/here" in unseen["problem"]
+
+
+def test_what_killed_clusters_left_is_removed(tmp_path: Path) -> None:
+    """A process that is killed cannot remove Ray's folder; the next one does, but for those that are in use."""
+    for name in ("ray-killed", "ray-running", "ray-of-others"):
+        (tmp_path / name / "session").mkdir(parents=True)
+    (tmp_path / "ray-killed" / OWNER_FILE).touch()
+    with FileLock(tmp_path / "ray-running" / OWNER_FILE):
+        remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"ray-running", "ray-of-others"}

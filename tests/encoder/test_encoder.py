@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +21,7 @@ from PIL import Image
 
 import simsiam_retrieval
 from simsiam_retrieval.core.errors import UserError
+from simsiam_retrieval.encoder import onnx_encoder
 from simsiam_retrieval.encoder.onnx_encoder import Encoder, find_encoder, gpu_present, load_encoder, unused
 from tests.support.commands import refused
 from tests.support.small_encoder import small_encoder
@@ -399,3 +402,24 @@ def test_an_encoder_that_is_no_regular_file(tmp_path):
         Encoder(tmp_path / "encoder.onnx", device="cpu")
     with pytest.raises(UserError, match="not a regular file"):
         Encoder(Path("/dev/zero"), device="cpu")
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "facts", "gone"])
+def test_a_damaged_shipped_encoder_is_not_taken(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bit of its weights would give other vectors. What is shipped is what its facts say."""
+    folder = Path(shutil.copytree(onnx_encoder.default_encoder_file().parent, tmp_path / "shipped"))
+    file = folder / "encoder.onnx"
+    monkeypatch.setattr(onnx_encoder, "default_encoder_file", lambda: file)
+    assert load_encoder(device="cpu").identity == json.loads((folder / "encoder.json").read_text())["identity"]
+    content = bytearray(file.read_bytes())
+    if damage == "bit":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "facts":
+        (folder / "encoder.json").write_text('{"identity": "58ad')
+    else:
+        file.unlink()
+    with pytest.raises(UserError, match="install the package again"):
+        load_encoder(device="cpu")

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -95,6 +96,20 @@ def test_equal_input_gives_equal_bytes_and_replaces_the_folder(
         again = dry_run(published_run, "--licence", "Apache-2.0", "--data", "Photos of everything, CC BY 4.0")
         assert {path: (again / path).read_bytes() for path in FILES} == first
         assert [path.name for path in again.parent.iterdir()] == ["hub"]  # nothing half is left beside it
+
+
+def test_what_a_killed_run_left_beside_the_folder_is_removed(
+    published_run: Path, dry_run: Publish, tmp_path: Path
+) -> None:
+    for name in (".hub.a1.tmp", ".hub.a1.old", ".hub.young.tmp", ".other.tmp"):
+        (tmp_path / name / "onnx").mkdir(parents=True)
+        if "young" not in name:
+            os.utime(tmp_path / name, (0, 0))
+    dry_run(published_run)
+    assert {path.name for path in tmp_path.iterdir() if path.suffix in (".tmp", ".old")} == {
+        ".hub.young.tmp",
+        ".other.tmp",
+    }
 
 
 # -- what others make of the files

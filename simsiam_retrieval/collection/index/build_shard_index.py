@@ -177,7 +177,7 @@ class _Build:
         known = self._again(known)
         if images != sum(shard.images or 0 for shard in known):
             raise RuntimeError(f"{images} vectors, but {sum(shard.images or 0 for shard in known)} rows in the catalog")
-        notes = self._merged(tasks, images, nearest, settings.recall, generation + 1)
+        notes, lists = self._merged(tasks, images, nearest, settings.recall, generation + 1)
         sampled = self.catalog.vectors_of(self.catalog.sample_of(known, SAMPLE), self.dim)
         noise = measure_noise(sampled, alike_of(self.catalog))
         notes |= {
@@ -186,7 +186,7 @@ class _Build:
             "training": "{}",
             "index made with": json.dumps(asdict(settings)),
         }
-        self.catalog.publish_shards(gone, notes)
+        self.catalog.publish_shards(gone, notes, lists)
         self._tidy(tasks, trained["key"])
         return self._report(report)
 
@@ -194,7 +194,9 @@ class _Build:
         sealed = self.catalog.noted_json(INDEX_SEAL)
         if sealed not in (None, [generation, *mapped_index.hashes_of(self.folder, generation)]):
             return False
-        return mapped_index.ShardIndex.load(self.folder, generation) is not None
+        seals = self.catalog.list_seals(generation)
+        index = mapped_index.ShardIndex.load(self.folder, generation, seals=seals)
+        return index is not None and (sealed is not None or index.holds_sound_lists())
 
     def _again(self, shards: Sequence[Shard]) -> list[Shard]:
         """The same shards, as they are in the catalog now."""
@@ -333,8 +335,8 @@ class _Build:
         nearest: NDArray[np.float32],
         recall: float,
         generation: int,
-    ) -> dict[str, str]:
-        """Write the index of a generation; return the facts for the catalog."""
+    ) -> tuple[dict[str, str], NDArray[np.uint64]]:
+        """Write the index of a generation; return the facts for the catalog, and the checksums of its lists."""
         sources = [task.files[0] for task in tasks]
         self._check_space(sources)
         index_file, lists_file = mapped_index.files_of(self.folder, generation)
@@ -351,6 +353,7 @@ class _Build:
             arrays = load_arrays(trained[1], ["queries"]) or {}
             self.on_progress("merging", 1, 1)
             taken = self._tuned(index, arrays["queries"], nearest, recall)
+            lists = mapped_index.seals_of(index, range(index.nlist))
             if raw_lists.exists():
                 raw_lists.replace(lists_file)
             with replacing(index_file) as temporary, temporary.open("wb") as stream:
@@ -358,7 +361,7 @@ class _Build:
         return {
             "measured": json.dumps(None if taken is None else taken.as_dict()),
             INDEX_SEAL: json.dumps([generation, *mapped_index.hashes_of(self.folder, generation)]),
-        }
+        }, lists
 
     def _check_space(self, sources: Sequence[Path]) -> None:
         needed = int(SPARE * sum(file.stat().st_size for file in sources))

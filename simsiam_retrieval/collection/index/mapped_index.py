@@ -9,7 +9,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import faiss
@@ -242,6 +242,22 @@ def open_mapped(index_file: Path, lists_file: Path) -> faiss.IndexIVF | None:
         return None
 
 
+class DamagedLists(Exception):
+    """A list does not fit its checksum."""
+
+
+def seals_of(index: faiss.IndexIVF, lists: Iterable[int]) -> NDArray[np.uint64]:
+    """XXH3 of the codes and ids in each of ``lists``."""
+    inverted, found = index.invlists, []
+    for number in lists:
+        hashed, size = xxhash.xxh3_64(), inverted.list_size(number)
+        if size:
+            hashed.update(faiss.rev_swig_ptr(inverted.get_codes(number), size * index.code_size))
+            hashed.update(faiss.rev_swig_ptr(inverted.get_ids(number), size).view(np.uint8))
+        found.append(hashed.intdigest())
+    return np.array(found, np.uint64)
+
+
 class ShardIndex(VectorIndex):
     """Approximate inner-product search in mapped inverted lists. Thread-safe.
 
@@ -252,18 +268,23 @@ class ShardIndex(VectorIndex):
 
     mapped = True
 
-    def __init__(self, index: faiss.IndexIVF, generation: int) -> None:
+    def __init__(self, index: faiss.IndexIVF, generation: int, seals: NDArray[np.uint64] | None = None) -> None:
+        """``seals`` (lists,): as :func:`seals_of`; a list is compared when a search looks into it first."""
         super().__init__(index, generation)
-        self._ivf = index
+        self._ivf, self._seals = index, seals
+        self._sound = np.zeros(index.nlist, bool)
 
     @classmethod
-    def load(cls, folder: Path, generation: int, seal: str | None = None) -> "ShardIndex | None":
+    def load(
+        cls, folder: Path, generation: int, seal: str | None = None, seals: NDArray[np.uint64] | None = None
+    ) -> "ShardIndex | None":
         """Load the index of a generation.
 
         Args:
             folder: The collection's folder.
             generation: The generation.
             seal: Hash of the file with the centroids. The lists are only mapped; ``--verify`` checks their hash.
+            seals: (lists,), the checksum of each list, which a search compares when it reads the list first.
 
         Returns:
             The index; None if it is missing or damaged.
@@ -271,7 +292,38 @@ class ShardIndex(VectorIndex):
         if seal is not None and _hash_of(files_of(folder, generation)[0]) != seal:
             return None
         index = open_mapped(*files_of(folder, generation))
-        return None if index is None else cls(index, generation)
+        if index is None or (seals is not None and len(seals) != index.nlist):
+            return None
+        return cls(index, generation, seals)
+
+    def holds_sound_lists(self) -> bool:
+        """Whether all lists fit their checksums."""
+        return self._seals is None or np.array_equal(seals_of(self._ivf, range(self._ivf.nlist)), self._seals)
+
+    def _search_in(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        lists: NDArray[np.int64],
+        distances: NDArray[np.float32],
+        parameters: faiss.SearchParametersIVF,
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Search in ``lists`` (n, nprobe); as FAISS's own ``search_preassigned``, which takes no parameters (1.15)."""
+        scores, ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        pointers = [faiss.swig_ptr(array) for array in (lists, distances, scores, ids)]
+        self._ivf.search_preassigned_c(  # pyright: ignore[reportAttributeAccessIssue]
+            len(queries), faiss.swig_ptr(queries), k, *pointers, False, parameters
+        )
+        return scores, ids
+
+    def _check(self, lists: NDArray[np.int64]) -> None:
+        if self._seals is None:
+            return
+        new = np.unique(lists[lists >= 0])
+        new = new[~self._sound[new]]
+        if len(new) and not np.array_equal(seals_of(self._ivf, new.tolist()), self._seals[new]):
+            raise DamagedLists
+        self._sound[new] = True
 
     @property
     def rescored(self) -> int:
@@ -284,6 +336,9 @@ class ShardIndex(VectorIndex):
         """See ``VectorIndex.search``; scores are approximate.
 
         More lists than tuned are read if they contain too few results.
+
+        Raises:
+            DamagedLists: A list that is read does not fit its checksum.
         """
         k = min(k, len(self) if among is None else len(among))
         if k == 0:
@@ -293,11 +348,13 @@ class ShardIndex(VectorIndex):
             mask = np.zeros((int(among[-1]) // 8 + 1) * 8, bool)
             mask[among] = True
             selector = faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # pyright: ignore[reportCallIssue]
-        probed = self._ivf.nprobe
+        probed, queries = min(self._ivf.nprobe, self._ivf.nlist), np.ascontiguousarray(queries, np.float32)
         while True:
             parameters = faiss.SearchParametersIVF()
             parameters.sel, parameters.nprobe = selector, probed
-            scores, ids = self._ivf.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
+            distances, lists = self._ivf.quantizer.search(queries, probed)  # pyright: ignore[reportCallIssue]
+            self._check(lists)
+            scores, ids = self._search_in(queries, k, lists, distances, parameters)
             if probed >= self._ivf.nlist or not (ids < 0).any():
                 return np.clip(scores, -1, 1), ids
             probed = min(4 * probed, self._ivf.nlist)

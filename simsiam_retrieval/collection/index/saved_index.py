@@ -10,7 +10,7 @@ from .vector_index import VectorIndex
 def saved_index(store: Store, generation: int, dim: int) -> VectorIndex | None:
     """The index file of this generation; None where it is missing, damaged, or of other images than the store's."""
     if isinstance(store, ParquetStore):
-        mapped = ShardIndex.load(store.folder, generation, index_hash(store, generation))
+        mapped = ShardIndex.load(store.folder, generation, index_hash(store, generation), store.list_seals(generation))
         return mapped if mapped is not None and len(mapped) == store.count() else None
     found = load_index(store, generation)
     return found if found is not None and found.holds(store.ids(), dim) else None

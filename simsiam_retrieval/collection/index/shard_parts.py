@@ -131,6 +131,7 @@ def _add_shard(
 ) -> NDArray[np.float32]:
     places: list[tuple[int, int, int]] = []
     thumbnails: list[NDArray[np.uint32]] = []
+    seals: list[NDArray[np.uint32]] = []
     blocks: list[NDArray[np.float32]] = []
     ids: list[NDArray[np.int64]] = []
     row = first
@@ -153,6 +154,8 @@ def _add_shard(
         ids.append(row + np.flatnonzero(has_one))
         places.append((group.rows, group.vectors_at, group.thumbnails_at))
         thumbnails.append(group.thumbnails)
+        assert group.seals is not None  # read_places works them out
+        seals.append(group.seals)
         row += group.rows
         if sum(map(len, blocks)) >= ADDED_AT_ONCE:
             nearest = add()
@@ -160,6 +163,7 @@ def _add_shard(
         nearest = add()
     arrays[f"places {first}"] = np.array(places, np.int64).reshape(-1, 3)
     arrays[f"thumbnails {first}"] = np.concatenate([np.zeros((0, 2), np.uint32), *thumbnails])
+    arrays[f"seals {first}"] = np.concatenate([np.zeros((0, 2), np.uint32), *seals])
     return nearest
 
 
@@ -173,7 +177,10 @@ def read_part(task: PartTask) -> Part | None:
         The results; None if they are missing or damaged.
     """
     names = [f"{what} {first}" for _, _, first in task.shards for what in ("places", "thumbnails")]
-    arrays = load_arrays(task.files[1], ["vectors", "nearest", *names])
+    sealed = [f"seals {first}" for _, _, first in task.shards]
+    arrays = load_arrays(task.files[1], ["vectors", "nearest", *names, *sealed])
+    if arrays is None:  # older versions wrote no checksums
+        arrays = load_arrays(task.files[1], ["vectors", "nearest", *names])
     if arrays is None:
         return None
     places: dict[int, list[Places]] = {}
@@ -181,7 +188,11 @@ def read_part(task: PartTask) -> Part | None:
         groups = arrays[f"places {first}"]
         ends = np.cumsum(groups[:, 0])
         thumbnails = np.split(arrays[f"thumbnails {first}"], ends[:-1]) if len(groups) else []
-        places[first] = [Places(g[0], g[1], g[2], t) for g, t in zip(groups.tolist(), thumbnails, strict=True)]
+        found = arrays.get(f"seals {first}")
+        seals = [None] * len(groups) if found is None or not len(groups) else np.split(found, ends[:-1])
+        places[first] = [
+            Places(*group, thumbs, seal) for group, thumbs, seal in zip(groups.tolist(), thumbnails, seals, strict=True)
+        ]
     return Part(int(arrays["vectors"]), arrays["nearest"], places)
 
 

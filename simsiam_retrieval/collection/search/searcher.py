@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..index.gpu_index import placed
 from ..index.make_index import alike_of, noted_noise
+from ..index.mapped_index import DamagedLists
 from ..index.noise_level import COPY, SAMPLE, Noise, measure_noise
 from ..index.saved_index import saved_index
 from ..index.vector_index import VectorIndex
@@ -151,7 +152,11 @@ class Searcher:
         if index.exact:
             return index.search(queries, k, among)
         if index.mapped:
-            scores, ids = index.search(queries, k * index.rescored, among)
+            try:
+                scores, ids = index.search(queries, k * index.rescored, among)
+            except DamagedLists:
+                require(self._store, Capability.EXACT_INDEX)
+                raise
             return self._rescored(queries, ids, k) if index.rounded else (scores, ids)
         if among is not None:  # an approximate index would miss some, or most where few are left
             return self._exactly(queries, k, among)

@@ -202,11 +202,15 @@ class Catalog:
 
     def _check_labels(self) -> None:
         """Compare the labels with their checksums, once for each state of the file."""
-        (version,) = self._db.execute("PRAGMA data_version").fetchone()  # changes with other connections' commits
-        state = version, self._db.total_changes
+        state = self.state()
         if state != self._labels_checked:
             sealing.check_labels(self._db)
             self._labels_checked = state
+
+    def state(self) -> tuple[int, int]:
+        """Another one after any change of the file, by whomever."""
+        (version,) = self._db.execute("PRAGMA data_version").fetchone()  # changes with other connections' commits
+        return version, self._db.total_changes
 
     def set_labels(self, labels: Mapping[int, str | None]) -> list[int]:
         """Label the content of images, or take its label away (None), in one transaction.

@@ -19,14 +19,25 @@ from ...encoder.onnx_encoder import Encoder
 from . import checksums, label_copy, measure_table, schema, sealing
 from .catalog_file import FILE, LOCK_SECONDS
 from .finding import Finding
-from .shard_manifest import is_sharded
+from .parquet_store import ParquetStore
+from .shard_manifest import is_sharded, mend_manifest
 from .writer_lock import writing
 
 KEPT = "catalog.damaged.sqlite"  # what could not be read, for somebody who knows more
 ENCODER_FILE = "encoder.onnx"
 
 # settings that are worked out again, or that a later run sets
-_MADE_AGAIN = {"noise", "measured", "index made with", "index seal", "trained", "training", "own_name"}
+_MADE_AGAIN = {
+    "noise",
+    "measured",
+    "index made with",
+    "index seal",
+    "lists seal",
+    "shards seal",
+    "trained",
+    "training",
+    "own_name",
+}
 # complaints of integrity_check that are about an index only
 _OF_INDEX = re.compile(r"missing from index|wrong # of entries in index|non-unique entry in index|Tree \d+.*index")
 
@@ -42,8 +53,9 @@ def mend(folder: Path, on_wait: Callable[[str], None] | None = None) -> list[Fin
     if not (folder / FILE).is_file():
         return []
     with writing(folder, on_wait):
+        manifest = mend_manifest(folder)
         try:
-            found = _mended(folder)
+            found = manifest + _mended(folder)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             text = str(error)
             if "full" in text or "readonly" in text or "locked" in text or "disk I/O" in text:
@@ -82,6 +94,8 @@ def _mended(folder: Path) -> list[Finding]:
         with db:
             db.execute("BEGIN IMMEDIATE")
             found += [*_settings(db, folder), *_roots(db, folder), *_labels(db, folder)]
+        if is_sharded(folder):
+            ParquetStore(folder, db).check_shards()
         return found
 
 

@@ -8,6 +8,7 @@ worked out again: catalog and index are made of the shards.
 import itertools
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,17 @@ from ...core.errors import UserError
 from ..index.index_types import SHARDED_KINDS
 from ..search.filters import Filter
 from ..types import Item
-from . import schema, sealing
+from . import checksums, row_seals, schema, sealing
 from .catalog import Catalog
 from .catalog_file import PUBLISHED, VISIBLE
 from .shard_file import Places
-from .shard_reader import ShardReader
+from .shard_reader import ShardReader, unit
 from .store import LARGE, Capability
 
+# made by the build that needs it, as ``row_seals`` is
+LIST_SEALS = "CREATE TABLE IF NOT EXISTS list_seals (generation INTEGER PRIMARY KEY, seals BLOB NOT NULL)"
+SHARDS_SEAL = "shards seal"  # setting: a checksum of the table of published shards
+_GROUP_OF = "SELECT first, rows FROM row_groups WHERE first <= ? ORDER BY first DESC LIMIT 1"
 BATCH = 4096  # items that a filter looks at together
 
 
@@ -59,6 +64,7 @@ class ParquetStore(Catalog):
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         super().__init__(folder, connection)
         self._reader = ShardReader(folder)
+        self._shards_checked: tuple[int, int] | None = None
 
     def close(self) -> None:
         self._reader.close()
@@ -72,6 +78,7 @@ class ParquetStore(Catalog):
     # -- reading
 
     def count(self) -> int:
+        self._check_shards_once()
         return self._db.execute(f"SELECT coalesce(sum(images), 0) FROM shards WHERE {PUBLISHED}").fetchone()[0]
 
     def waiting(self) -> int:
@@ -160,7 +167,19 @@ class ParquetStore(Catalog):
         yield from map(self.item_of_row, self._db.execute(query, list(values)))
 
     def check_rows(self, ids: Iterable[int]) -> None:
-        """Rows have no checksums here; shards do, see ``--verify``."""
+        query = f"SELECT {row_seals.FACTS} FROM items WHERE id = ? AND {VISIBLE}"
+        seals: dict[int, NDArray[np.void] | None] = {}
+        for id_ in ids:
+            group = self._db.execute(_GROUP_OF, [id_]).fetchone()
+            facts = self._db.execute(query, [id_]).fetchone()
+            if facts is None or group is None or not group[0] <= id_ < group[0] + group[1]:
+                raise sqlite3.DatabaseError(f"the row of image {id_} is missing")
+            first, rows = group
+            if first not in seals:
+                seals[first] = row_seals.read(self._db, first, rows)
+            sealed = seals[first]
+            if sealed is not None and int(sealed["facts"][id_ - first]) != row_seals.of_facts(facts):
+                raise sqlite3.DatabaseError(f"what is stored of {shown(facts[1])} does not fit its checksum")
 
     # -- vectors and thumbnails
 
@@ -197,10 +216,20 @@ class ParquetStore(Catalog):
             if row is not None and ids[at] < row[0] + row[1]:
                 first, rows, vectors_at, name, identity = row
                 end = int(np.searchsorted(ids, first + rows))
-                matrix[at:end] = self._reader.vectors(name, identity, vectors_at, ids[at:end] - first, dim)
+                matrix[at:end] = self._sealed_vectors(name, identity, vectors_at, first, rows, ids[at:end] - first, dim)
             at = end
         has_one = matrix.any(axis=1)
         return (ids, matrix) if has_one.all() else (ids[has_one], matrix[has_one])
+
+    def _sealed_vectors(
+        self, name: str, identity: str, at: int, first: int, rows: int, chosen: NDArray[np.int64], dim: int
+    ) -> NDArray[np.float32]:
+        """Vectors of a row group that begins at byte ``at``, compared with their checksums."""
+        stored = self._reader.stored(name, identity, at, chosen, dim)
+        sealed = row_seals.read(self._db, first, rows)
+        if sealed is not None and not np.array_equal(row_seals.of_vectors(stored), sealed["vector"][chosen]):
+            raise self._reader.trouble(name, "has a vector that does not fit its checksum")
+        return unit(stored)
 
     def thumbnail(self, id_: int) -> bytes | None:
         row = self._db.execute(
@@ -212,9 +241,27 @@ class ParquetStore(Catalog):
             return None
         offset, count = np.frombuffer(row[3], "<u4").reshape(-1, 2)[id_ - row[0]].tolist()
         try:
-            return self._reader.content(row[4], row[5], row[2] + offset, count) if count else None
+            content = self._reader.content(row[4], row[5], row[2] + offset, count) if count else b""
+            sealed = row_seals.read(self._db, row[0], row[1])
+            fits = sealed is None or zlib.crc32(content) == sealed["thumbnail"][id_ - row[0]]
+            return content if content and fits else None
         except UserError:  # a page of pictures is better off without one than not at all
             return None
+
+    def list_seals(self, generation: int) -> NDArray[np.uint64] | None:
+        """Checksums of the lists of a generation's index, (lists,); None where an older version built it."""
+        if not self._has("list_seals"):
+            return None
+        row = self._db.execute("SELECT seals FROM list_seals WHERE generation = ?", [generation]).fetchone()
+        if row is None:
+            return None
+        if not isinstance(row[0], bytes) or len(row[0]) % 8:
+            return np.zeros(0, np.uint64)  # fits no index: it is built again
+        return np.frombuffer(row[0], "<u8")
+
+    def _has(self, table: str) -> bool:
+        query = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?)"
+        return bool(self._db.execute(query, [table]).fetchone()[0])
 
     def thumbnail_lengths(self) -> Iterator[tuple[int, int, int, int]]:
         """Id, width and height of each image with a thumbnail, and the thumbnail's length in bytes."""
@@ -245,28 +292,29 @@ class ParquetStore(Catalog):
     def fill(self, contents: Iterable[tuple[Shard, Iterable[dict[str, Any]], Iterable[Places]]]) -> None:
         """Store the rows of some shards, in one transaction."""
         with self._db:
+            self._db.execute(row_seals.TABLE)
             for shard, rows, places in contents:
                 self._fill(shard, rows, places)
 
     def _fill(self, shard: Shard, rows: Iterable[dict[str, Any]], places: Iterable[Places]) -> None:
         self._db.execute("DELETE FROM items WHERE id >= ? AND id < ?", [shard.first, shard.end])
-        self._db.execute("DELETE FROM row_groups WHERE first >= ? AND first < ?", [shard.first, shard.end])
+        self._remove_groups(shard)
+        facts: list[int] = []
+
+        def stored() -> Iterator[list[Any]]:
+            for values in shard_values(shard, rows):
+                facts.append(row_seals.of_facts(values))
+                yield [shard.generation, *values]
+
         self._db.executemany(
-            "INSERT INTO items (id, path, size, mtime_ns, generation, error, digest, width, height, format, taken)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                [shard.first + number, row["path"], row["size"], row["mtime_ns"], shard.generation, row["reason"],
-                 row["digest"], row["width"], row["height"], row["format"], row["taken"]]
-                for number, row in enumerate(rows)
-            ),
-        )  # fmt: skip
+            f"INSERT INTO items (generation, {row_seals.FACTS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", stored()
+        )
         first = shard.first
         for group in places:
-            self._db.execute(
-                "INSERT INTO row_groups VALUES (?, ?, ?, ?, ?, ?)",
-                [first, group.rows, shard.first, group.vectors_at, group.thumbnails_at,
-                 group.thumbnails.astype("<u4").tobytes()],
-            )  # fmt: skip
+            self._db.execute("INSERT INTO row_groups VALUES (?, ?, ?, ?, ?, ?)", _group_row(first, shard, group))
+            if group.seals is not None:
+                start = first - shard.first
+                row_seals.put(self._db, first, facts[start : start + group.rows], group.seals)
             first += group.rows
         query = "SELECT count(*) FROM items WHERE id >= ? AND id < ? AND error IS NULL"
         images = self._db.execute(query, [shard.first, shard.end]).fetchone()[0]
@@ -277,19 +325,104 @@ class ParquetStore(Catalog):
         with self._db:
             self._remove(shards)
 
-    def publish_shards(self, gone: Iterable[Shard], notes: dict[str, str]) -> None:
-        """Show the next generation to readers, without the shards ``gone``; settings and measurements with it."""
+    def publish_shards(self, gone: Iterable[Shard], notes: dict[str, str], lists: NDArray[np.uint64]) -> None:
+        """Show the next generation to readers, without the shards ``gone``; settings and measurements with it.
+
+        ``lists``: checksums of its index's lists.
+        """
         with self._db:
+            self._db.execute(LIST_SEALS)
+            self._db.execute("DELETE FROM list_seals")
+            self._db.execute(
+                "INSERT INTO list_seals VALUES (?, ?)", [self.generation() + 1, lists.astype("<u8").tobytes()]
+            )
             self._remove(gone)
             for key, value in notes.items():
                 sealing.put(self._db, key, value)
             sealing.put(self._db, "generation", str(self.generation() + 1))
+            sealing.put(self._db, SHARDS_SEAL, self._of_shards())
 
     def _remove(self, shards: Iterable[Shard]) -> None:
         for shard in shards:
             self._db.execute("DELETE FROM items WHERE id >= ? AND id < ?", [shard.first, shard.end])
-            self._db.execute("DELETE FROM row_groups WHERE first >= ? AND first < ?", [shard.first, shard.end])
+            self._remove_groups(shard)
             self._db.execute("DELETE FROM shards WHERE first = ?", [shard.first])
+
+    def _remove_groups(self, shard: Shard) -> None:
+        self._db.execute("DELETE FROM row_groups WHERE first >= ? AND first < ?", [shard.first, shard.end])
+        if self._has("row_seals"):
+            self._db.execute("DELETE FROM row_seals WHERE first >= ? AND first < ?", [shard.first, shard.end])
+
+    # -- checksums of the tables
+
+    def check_shards(self) -> None:
+        """Raise ``DatabaseError`` where the table of published shards is not what a build left."""
+        sealed = self.noted(SHARDS_SEAL)
+        if sealed is not None and sealed != self._of_shards():
+            raise sqlite3.DatabaseError("the list of its shards does not fit its checksum")
+
+    def _check_shards_once(self) -> None:
+        """:meth:`check_shards` for each state of the file."""
+        state = self.state()
+        if state != self._shards_checked:
+            self.check_shards()
+            self._shards_checked = state
+
+    def _of_shards(self) -> str:
+        names = "first, name, identity, rows, images, source, generation"  # the next build may change the part
+        rows = self._db.execute(f"SELECT {names} FROM shards WHERE {PUBLISHED} ORDER BY first")
+        return checksums.row_checksum(*(value for row in rows for value in row)).hex()
+
+    def differing_rows(self, shard: Shard, rows: Iterable[dict[str, Any]], places: Sequence[Places]) -> int:
+        """How many rows of a shard are not what its file says, those included that are missing, or too many."""
+        query = f"SELECT {row_seals.FACTS}, generation FROM items WHERE id >= ? AND id < ? ORDER BY id"
+        held = {row[0]: row for row in self._db.execute(query, [shard.first, shard.end])}
+        expected = {values[0]: (*values, shard.generation) for values in shard_values(shard, rows)}
+        differing = {id_ for id_ in held.keys() | expected.keys() if held.get(id_) != expected.get(id_)}
+        first = shard.first
+        for group in places:
+            there = self._db.execute("SELECT * FROM row_groups WHERE first = ?", [first]).fetchone()
+            facts = [row_seals.of_facts(expected[id_][:-1]) for id_ in range(first, first + group.rows)]
+            assert group.seals is not None  # of read_places
+            try:
+                sealed = row_seals.read(self._db, first, group.rows)
+            except sqlite3.DatabaseError:
+                sealed = np.zeros(0)
+            wrong = sealed is not None and sealed.tobytes() != row_seals.packed(facts, group.seals)
+            if there != _group_row(first, shard, group) or wrong:
+                differing |= set(range(first, first + group.rows))
+            first += group.rows
+        return len(differing)
+
+    def sealed(self, shard: Shard) -> bool:
+        """Whether the rows of a shard have checksums."""
+        group = self._db.execute(_GROUP_OF, [shard.first]).fetchone()
+        return group is None or row_seals.read(self._db, *group) is not None
+
+    def remove_strays(self) -> int:
+        """Remove rows that belong to no shard; how many there were."""
+        with self._db:
+            inside = "SELECT 1 FROM shards WHERE id >= shards.first AND id < shards.first + max(1, shards.rows)"
+            found = self._db.execute(f"DELETE FROM items WHERE NOT EXISTS ({inside})").rowcount
+            inside = inside.replace("id ", "row_groups.first ")
+            return found + self._db.execute(f"DELETE FROM row_groups WHERE NOT EXISTS ({inside})").rowcount
+
+
+def shown(path: object) -> str:
+    """A stored path in a message."""
+    return os.fsdecode(path) if isinstance(path, str | bytes) else repr(path)
+
+
+def shard_values(shard: Shard, rows: Iterable[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    """What the catalog stores of a shard's rows, as :data:`row_seals.FACTS`."""
+    names = ("path", "size", "mtime_ns", "reason", "digest", "width", "height", "format", "taken")
+    for number, row in enumerate(rows):
+        yield shard.first + number, *(row[name] for name in names)
+
+
+def _group_row(first: int, shard: Shard, group: Places) -> tuple[Any, ...]:
+    thumbnails = group.thumbnails.astype("<u4").tobytes()
+    return first, group.rows, shard.first, group.vectors_at, group.thumbnails_at, thumbnails
 
 
 def _narrowed(where: Filter) -> tuple[list[str], list[object]]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ...core.atomic_files import replacing
 from ...core.errors import UserError
+from .row_seals import of_bytes, of_vectors
 
 FORMAT = 1
 FOLDER = "shards"
@@ -88,12 +89,14 @@ class Places(NamedTuple):
         vectors_at: Position of the first vector; the others follow, 2 * dim bytes each.
         thumbnails_at: Position that ``thumbnails`` count from.
         thumbnails: (rows, 2): offset and size of each; size 0 for none.
+        seals: uint32 (rows, 2), CRC-32 of each vector and thumbnail; None from parts that an older version made.
     """
 
     rows: int
     vectors_at: int
     thumbnails_at: int
     thumbnails: NDArray[np.uint32]
+    seals: NDArray[np.uint32] | None = None
 
 
 # -- names and folders
@@ -353,12 +356,11 @@ def read_places(file: Path) -> Iterator[tuple[Places, NDArray[np.float16]]]:
             at = content.find(vectors.tobytes())
             if at < 0:
                 raise UserError(f"{file}: compressed, or not written by this package; make this shard again")
-            jpegs = parquet.read_row_group(group, columns=["thumbnail"], use_threads=False)["thumbnail"]
+            column = parquet.read_row_group(group, columns=["thumbnail"], use_threads=False)["thumbnail"]
+            jpegs = column.to_pylist()
             thumbnails_at, content = _chunk(parquet, group, "thumbnail", raw)
-            yield (
-                Places(len(vectors), start + at, thumbnails_at, _located(jpegs.to_pylist(), content, file)),
-                vectors,
-            )
+            seals = np.stack([of_vectors(vectors), of_bytes(jpeg or b"" for jpeg in jpegs)], axis=1)
+            yield Places(len(vectors), start + at, thumbnails_at, _located(jpegs, content, file), seals), vectors
 
 
 def check(file: Path) -> None:

@@ -1,5 +1,6 @@
 """``shards.json``: the file that makes a folder a sharded collection, even before anything is built."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,8 +8,10 @@ from pathlib import Path
 
 from ...core.atomic_files import parse_json, replacing, write_json
 from ...core.errors import UserError
+from ...core.text import printable
 from ...encoder.onnx_encoder import Encoder
 from . import shard_file
+from .finding import Finding
 
 FILE = "shards.json"
 ENCODER_FILE = "encoder.onnx"
@@ -66,10 +69,44 @@ def read_manifest(collection: Path) -> Manifest:
     except FileNotFoundError:
         raise UserError(f"{collection}: not a sharded collection ({FILE} is missing)") from None
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{file}: cannot be read; put it back, or embed into a new folder") from None
+        raise UserError(
+            f"{file}: cannot be read; put it back, or mend it: "
+            f"python -m simsiam_retrieval.index --verify --collection {collection}"
+        ) from None
     if found.format > shard_file.FORMAT:
         raise UserError(f"{collection}: made by a newer version of this package (shards {found.format}); upgrade")
     return found
+
+
+def mend_manifest(collection: Path) -> list[Finding]:
+    """Make a manifest that cannot be read again, of the encoder and what the shards say that they were made of.
+
+    Nothing is done for a collection without one. Raises :class:`UserError` where the encoder cannot be read either, or
+    is another one than the shards'.
+    """
+    file = collection / FILE
+    if not is_sharded(collection):
+        return []
+    loaded = None
+    try:
+        found = read_manifest(collection)
+        loaded = Encoder(collection / ENCODER_FILE, device="cpu")
+        if (found.encoder, found.dim) == (loaded.identity, loaded.dim):
+            return []
+    except UserError as error:
+        if "newer version" in str(error):
+            raise
+    loaded = loaded or Encoder(collection / ENCODER_FILE, device="cpu")
+    sources = set()
+    for name in shard_file.shard_names(collection):
+        with contextlib.suppress(UserError):
+            facts = shard_file.read_facts(shard_file.shard_file(collection, name), loaded.identity, loaded.dim)
+            sources.add(facts.extra.get("source", ""))
+    if not sources:
+        raise UserError(f"{collection}: not the encoder that made its shards; put that one back")
+    listed = sorted(sources - {""})
+    write_json(file, asdict(Manifest(shard_file.FORMAT, loaded.identity, ENCODER_FILE, loaded.dim, listed)))
+    return [Finding(file, "damaged", f"made again; its sources: {', '.join(map(printable, listed))}")]
 
 
 def prepare(collection: Path, encoder: Path, sources: Sequence[str]) -> Manifest:

@@ -70,6 +70,24 @@ class ShardReader:
         Raises:
             UserError: The shard is missing, or has changed since the build.
         """
+        return unit(self.stored(name, identity, at, rows, dim))
+
+    def stored(self, name: str, identity: str, at: int, rows: NDArray[np.int64], dim: int) -> NDArray[np.float16]:
+        """Read vectors of a row group as they are stored.
+
+        Args:
+            name: Name of the shard.
+            identity: Hash of its footer.
+            at: Position of the row group's vectors.
+            rows: int64 (n,), ascending, within the row group.
+            dim: Values per vector.
+
+        Returns:
+            float16 (n, dim); zeros if a row has no vector.
+
+        Raises:
+            UserError: The shard is missing, or has changed since the build.
+        """
         handle, size = self._handle(name, identity), 2 * dim
         first, last = int(rows[0]), int(rows[-1])
         if last - first < TOGETHER * len(rows):
@@ -78,7 +96,7 @@ class ShardReader:
         else:
             content = b"".join(self._read(handle, name, at + row * size, size) for row in rows.tolist())
             found = np.frombuffer(content, "<f2").reshape(-1, dim)
-        return unit(found)
+        return found
 
     def content(self, name: str, identity: str, at: int, count: int) -> bytes:
         """Read bytes of a shard.
@@ -105,10 +123,10 @@ class ShardReader:
             try:
                 handle = os.open(file, os.O_RDONLY)
             except OSError as error:
-                raise self._trouble(name, f"cannot be opened ({error.strerror})") from None
+                raise self.trouble(name, f"cannot be opened ({error.strerror})") from None
             if _footer_hash(handle) != identity:
                 os.close(handle)
-                raise self._trouble(name, "has changed since the collection was built")
+                raise self.trouble(name, "has changed since the collection was built")
             self._open[key] = handle
             if len(self._open) > OPEN_FILES:
                 os.close(self._open.popitem(last=False)[1])
@@ -119,12 +137,13 @@ class ShardReader:
         try:
             content = os.pread(handle, count, at)
         except OSError as error:
-            raise self._trouble(name, f"cannot be read ({error.strerror})") from None
+            raise self.trouble(name, f"cannot be read ({error.strerror})") from None
         if len(content) != count:
-            raise self._trouble(name, "is shorter than it was when the collection was built")
+            raise self.trouble(name, "is shorter than it was when the collection was built")
         return content
 
-    def _trouble(self, name: str, what: str) -> UserError:
+    def trouble(self, name: str, what: str) -> UserError:
+        """What to say of a shard that something is wrong with."""
         return UserError(
             f"{shard_file(self._collection, name)}: this shard {what}; put it back, or build the collection again: "
             "python -m simsiam_retrieval.index --rebuild-index --collection PATH"
