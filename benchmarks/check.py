@@ -111,7 +111,7 @@ def main() -> None:
 
 def labels(cache: Path) -> list[dict]:
     """Precision at the number flipped, 5 % of labels flipped to another class; mean over five draws."""
-    from cleanlab.rank import get_label_quality_scores  # pip install cleanlab
+    from cleanlab.rank import get_label_quality_scores  # pyright: ignore[reportMissingImports]
 
     from simsiam_retrieval.collection.check.label_errors import find_label_errors
 

@@ -80,7 +80,7 @@ def look(place: Place, folder: Path) -> Any:
 def copied(place: Place, which: int = 1) -> Path:
     target = place.folder / "sharded copy"
     shutil.rmtree(target, ignore_errors=True)
-    return Path(shutil.copytree(sharded(place)[which], target))
+    return Path(shutil.copytree(str(sharded(place)[which]), target))
 
 
 def recovered(place: Place, folder: Path) -> Any:

@@ -138,7 +138,7 @@ def write(file: Path | None, found: dict[str, Any]) -> None:
 
 def as_table(found: dict[str, Any]) -> str:
     """Markdown, a row for each kind and one for all."""
-    rows = [(name, *(found[name][key] for key in COLUMNS)) for name in KINDS if name in found]
+    rows: list[tuple[Any, ...]] = [(name, *(found[name][key] for key in COLUMNS)) for name in KINDS if name in found]
     rows.append((f"all {len(rows)} kinds", *(sum(row[1 + at] for row in rows) for at in range(len(COLUMNS)))))
     head = "| kind of fault | tried | told in one line | lost | wrong in silence | tracebacks |\n"
     head += "|---|--:|--:|--:|--:|--:|\n"

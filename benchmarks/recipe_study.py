@@ -109,7 +109,7 @@ class Tests:
 
     def measure(self, backbone: nn.Module) -> dict[str, dict[str, float]]:
         """Top-1 in percent for each set."""
-        last = "stage4" if hasattr(backbone, "layer4") and list(backbone.layer4.children()) else "stage3"
+        last = "stage4" if list(backbone.get_submodule("layer4").children()) else "stage3"
         middle = Features.parse("stage2@4x4,stage3@2x2").reduced(256, 0.5)
         found: dict[str, dict[str, float]] = {}
         for name, (bank, classes, asked, truth) in self.sets.items():

@@ -11,6 +11,7 @@ import json
 import platform
 import statistics
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import imagecodecs
@@ -21,6 +22,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 import simsiam_retrieval
 from simsiam_retrieval.encoder.onnx_encoder import Encoder, load_encoder
@@ -112,9 +114,9 @@ def bands(pixels: Pixels) -> bytes:
 
 def dicom(grey: Pixels, *, slope: float = 1, intercept: float = 0, inverted: bool = False) -> bytes:
     meta = FileMetaDataset()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=["a photo"])
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["a photo"])
     data = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
     values = deep(255 - grey if inverted else grey, 12)
     data.Rows, data.Columns, data.SamplesPerPixel, data.PixelRepresentation = *grey.shape, 1, 0
@@ -161,11 +163,11 @@ COLOURS: dict[str, Callable[[Pixels], bytes]] = {
     "OME-TIFF": ome,
     "GeoTIFF, 12 bits": geotiff,
     "bands 4, 3, 2 of 13": bands,
-    "16-bit RGB PNG": lambda pixels: imagecodecs.png_encode(deep(pixels, 16)),
+    "16-bit RGB PNG": lambda pixels: bytes(imagecodecs.png_encode(deep(pixels, 16))),
     "PNG": by_pillow("PNG"),
     "lossless WebP": by_pillow("WEBP", lossless=True),
     "JPEG 2000": by_pillow("JPEG2000"),
-    "JPEG XL": lambda pixels: imagecodecs.jpegxl_encode(pixels, lossless=True),
+    "JPEG XL": lambda pixels: bytes(imagecodecs.jpegxl_encode(pixels, lossless=True)),
     "PPM": by_pillow("PPM"),
 }
 
@@ -190,7 +192,7 @@ def compared(encoder: Encoder, photos: list[Image.Image]) -> dict[str, list[floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--photos", type=int, default=60)
     parser.add_argument("--encoder")
@@ -220,7 +222,7 @@ def main() -> None:
             "versions": {
                 "simsiam_retrieval": simsiam_retrieval.__version__,
                 "pillow": PIL.__version__,
-                "tifffile": tifffile.__version__,
+                "tifffile": version("tifffile"),
                 "imagecodecs": imagecodecs.__version__,
                 "pydicom": pydicom.__version__,
                 "python": platform.python_version(),

@@ -334,6 +334,7 @@ def test_near_duplicates_share_a_tile_that_opens(encoder_file: Path, few_photos:
     test = search_page(tmp_path / "collection", **where)
     folded = {tile["name"]: tile for tile in grid(test)}
     assert len(folded) + sum(tile["alike"] for tile in folded.values()) == len(each)
+    first, number = "", 0
     for number in range(1, 5):
         [first] = {f"copy {number}.jpg", originals[number].name} & folded.keys()  # one tile for both
         assert folded[first]["alike"] >= 1 and not folded[first]["opened"]

@@ -294,6 +294,7 @@ def test_what_a_shard_or_the_catalog_says_wrong_is_no_result(made, tmp_path) -> 
         chosen = opened.items()[0]
         vector = opened.vectors_of([chosen.id])[0]
         jpeg = opened.thumbnail(chosen.id)
+    assert jpeg is not None
     file = next(
         file for file in map(lambda name: shard_file(folder, name), shard_names(folder)) if jpeg in file.read_bytes()
     )

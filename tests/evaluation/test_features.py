@@ -27,6 +27,7 @@ from simsiam_retrieval.evaluation.feature_cache import FeatureCache
 from simsiam_retrieval.evaluation.features import extract
 from simsiam_retrieval.images.decode import centre_square, decode
 from simsiam_retrieval.images.files import ImageFile, list_images
+from simsiam_retrieval.images.reading import Reading
 from simsiam_retrieval.training.run_folder import load_backbone
 
 
@@ -34,6 +35,7 @@ class Counting:
     """An extractor whose vectors are the file's size, and that counts what it is asked for."""
 
     name, identity, about, side, dim, stored = "sizes", "sizes", "", 8, 3, np.dtype(np.float32)
+    reading = Reading()
 
     def __init__(self, broken: str = "", value: float | None = None) -> None:
         self.asked, self.broken, self.value = 0, broken, value

@@ -116,11 +116,11 @@ def test_eight_bit_pictures_stay_as_they_are(tmp_path):
 def test_hounsfield_units(tmp_path):
     pydicom = pytest.importorskip("pydicom")
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     meta = FileMetaDataset()
     meta.TransferSyntaxUID, meta.MediaStorageSOPInstanceUID = ExplicitVRLittleEndian, generate_uid()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.2")
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     stored = np.linspace(0, 3000, 64 * 48).reshape(48, 64).round().astype(np.uint16)
     data.Rows, data.Columns, data.SamplesPerPixel, data.BitsAllocated = 48, 64, 1, 16

@@ -89,7 +89,7 @@ def find_label_errors(vectors: NDArray[np.float32], labels: Sequence[str]) -> Su
     np.add.at(votes, (np.arange(len(rows))[:, None], truth[found]), np.float32(1 / k))
     both = (probabilities + VOTES * votes) / (1 + VOTES)
     every = np.arange(len(rows))
-    score = 1 - both[every, truth]
+    score = (1 - both[every, truth]).astype(np.float32)
     others = both.copy()
     others[every, truth] = -1
     likely = others.argmax(axis=1)
@@ -110,7 +110,7 @@ def _cross_validated(
     for taught, tested in StratifiedKFold(folds, shuffle=True, random_state=SEED).split(vectors, truth):
         probe = train(vectors[taught], [classes[number] for number in truth[taught]], scaling)
         columns = [classes.index(name) for name in probe.classes]
-        probabilities[np.ix_(tested, columns)] = probe.probabilities(vectors[tested])
+        probabilities[np.ix_(tested, np.array(columns))] = probe.probabilities(vectors[tested])
     return probabilities
 
 

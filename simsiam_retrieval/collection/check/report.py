@@ -47,7 +47,7 @@ def as_csv(problems: Sequence[Problem], shown: Callable[[str], str] = str) -> st
         CSV with a header line.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer: csv.DictWriter[str] = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for problem in problems:
         row = problem.as_dict()

@@ -249,11 +249,12 @@ class DamagedLists(Exception):
 def seals_of(index: faiss.IndexIVF, lists: Iterable[int]) -> NDArray[np.uint64]:
     """XXH3 of the codes and ids in each of ``lists``."""
     inverted, found = index.invlists, []
+    assert inverted is not None
     for number in lists:
         hashed, size = xxhash.xxh3_64(), inverted.list_size(number)
         if size:
-            hashed.update(faiss.rev_swig_ptr(inverted.get_codes(number), size * index.code_size))
-            hashed.update(faiss.rev_swig_ptr(inverted.get_ids(number), size).view(np.uint8))
+            hashed.update(faiss.rev_swig_ptr(inverted.get_codes(number), size * index.code_size).tobytes())
+            hashed.update(faiss.rev_swig_ptr(inverted.get_ids(number), size).tobytes())
         found.append(hashed.intdigest())
     return np.array(found, np.uint64)
 

@@ -191,7 +191,8 @@ def read_part(task: PartTask) -> Part | None:
         found = arrays.get(f"seals {first}")
         seals = [None] * len(groups) if found is None or not len(groups) else np.split(found, ends[:-1])
         places[first] = [
-            Places(*group, thumbs, seal) for group, thumbs, seal in zip(groups.tolist(), thumbnails, seals, strict=True)
+            Places(group[0], group[1], group[2], thumbs, seal)
+            for group, thumbs, seal in zip(groups.tolist(), thumbnails, seals, strict=True)
         ]
     return Part(int(arrays["vectors"]), arrays["nearest"], places)
 

@@ -47,9 +47,9 @@ def _photos(folder: Path) -> Path:
     for number in range(ALIKE):
         _picture(generator).save(folder / f"{number:02}.png")
     _picture(generator).filter(ImageFilter.GaussianBlur(3)).save(folder / "blurred.png")
-    _picture(generator).point(lambda value: value // 8).save(folder / "dark.png")
-    _picture(generator).point(lambda value: 200 + value // 5).save(folder / "bright.png")
-    _picture(generator).point(lambda value: 110 + value // 32).save(folder / "flat.png")
+    _picture(generator).point([value // 8 for value in range(256)] * 3).save(folder / "dark.png")
+    _picture(generator).point([200 + value // 5 for value in range(256)] * 3).save(folder / "bright.png")
+    _picture(generator).point([110 + value // 32 for value in range(256)] * 3).save(folder / "flat.png")
     _picture(generator, (480, 72)).save(folder / "long.png")
     _picture(generator, (12, 9)).save(folder / "tiny.png")
     _picture(generator).convert("L").save(folder / "grey.png")

@@ -20,7 +20,7 @@ def made(tmp_path: Path) -> Collection:
     for seed in range(4):
         paint(tmp_path / "photos" / f"{seed}.png", seed)
     with Image.open(tmp_path / "photos" / "0.png") as image:
-        image.point(lambda value: value // 16).save(tmp_path / "photos" / "dark.png")
+        image.point([value // 16 for value in range(256)] * 3).save(tmp_path / "photos" / "dark.png")
     collection = Collection.create(tmp_path / "c", small_encoder(tmp_path / "small.onnx"))
     collection.update([tmp_path / "photos"], workers=1)
     return collection
