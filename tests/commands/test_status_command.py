@@ -58,6 +58,7 @@ def test_json(run, made, tmp_path):
         "measured": None,
         "noise_level": None,
         "shards": None,
+        "reading": {},
     }
 
 

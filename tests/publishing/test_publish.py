@@ -244,7 +244,7 @@ def test_figures_of_the_export_report_are_found_by_checksum(copy: Path, dry_run:
     row = {"sha256": digest, "below_bound": "recall@10 0.96, bound 0.97", "parity": parity}
     (copy / "export.json").write_text(json.dumps({"files": {"encoder_int8.onnx": row}}))
     card = card_of(dry_run(copy))
-    assert "is below the bound that export asks for: recall@10 0.96, bound 0.97." in card.text
+    assert "is below the bound that export requires: recall@10 0.96, bound 0.97." in card.text
     (line,) = re.findall(r"\| `onnx/model_int8.onnx` *\| .*1\.2e-02.*", card.text)
     assert [cell.strip() for cell in line.split("|")[3:6]] == ["64", "1.2e-02", "0.960"]
 
