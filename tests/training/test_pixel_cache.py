@@ -56,9 +56,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     read = decode_squares.read_image
 
-    def noting(source, **options):
+    def noting(source, *options):
         seen.append(source.name)
-        return read(source, **options)
+        return read(source, *options)
 
     monkeypatch.setattr(decode_squares, "read_image", noting)
     return seen
@@ -265,13 +265,13 @@ squares.CHUNK_SIZE = 2
 cache.COMMIT_BYTES = 1  # every chunk
 seconds, side, gate = float(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 read, count = squares.read_image, 0
-def noting(source, **options):
+def noting(source, *options):
     global count
     count += 1
     time.sleep(seconds)
     while gate and count > 10 and not Path(gate).exists():
         time.sleep(0.01)
-    return read(source, **options)
+    return read(source, *options)
 squares.read_image = noting
 def say(text):
     print(text, flush=True)

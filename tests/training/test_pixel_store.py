@@ -436,7 +436,7 @@ def test_what_is_known_to_be_bad_is_not_tried_until_it_changes(folder, monkeypat
     tried: list[Path] = []
     read = decode_squares.read_image
     monkeypatch.setattr(
-        decode_squares, "read_image", lambda source, **options: tried.append(source) or read(source, **options)
+        decode_squares, "read_image", lambda source, *options: tried.append(source) or read(source, *options)
     )
     shown: list[int] = []
     again = load_store(files, 16, known_bad=bad, progress=shown.append)
