@@ -104,7 +104,7 @@ def test_accuracy_stands_beside_its_baselines_with_intervals(root: Path) -> None
         "raw pixels",
         "kNN k=20",
         "linear",
-        "<strong>50.0 <small>± 10.0</small></strong><br><small>98.7</small>",
+        "<strong>50.0 <small>± 10.0</small></strong><br><small>top-5 98.7</small>",
         "22.2 <small>± 10.0</small>",
         "3,925 test images (/data/&lt;i&gt;val)",
     ):
