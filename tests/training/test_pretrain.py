@@ -1032,7 +1032,7 @@ def test_files_that_were_rejected_are_not_tried_again_by_resume(few_photos, tmp_
     tried: list[str] = []
     read = decode_squares.read_image
     monkeypatch.setattr(
-        decode_squares, "read_image", lambda path, **options: tried.append(path.name) or read(path, **options)
+        decode_squares, "read_image", lambda path, *options: tried.append(path.name) or read(path, *options)
     )
     capsys.readouterr()
     assert pretrain(FAST, [], Options(resume=out, device="cpu", workers=0))

@@ -221,6 +221,56 @@ def test_a_result_whose_row_was_changed_is_not_shown(collection):
         again.search(np.ones(192, np.float32), 6)
 
 
+@pytest.mark.parametrize("change_", ["generation = 65", "error = 0"])
+def test_an_image_that_a_changed_bit_hides_is_missed(collection, change_):
+    """Readers pass the row over, so only the index tells that there was one more."""
+    change(collection.folder, f"UPDATE items SET {change_} WHERE id = 3")
+    with Collection.open(collection.folder) as opened, pytest.raises(UserError, match="damaged.*--verify"):
+        opened.search(np.ones(192, np.float32), 6)
+    with Collection.open(collection.folder) as opened:
+        assert opened.verify()[0].subject.name == "2.jpg"
+        opened.update(workers=0)
+        assert len(opened.search(np.ones(192, np.float32), 9)) == 6
+
+
+def test_a_changed_hash_hides_no_label_in_silence(labelled):
+    """A label is found by the hash of its image's content, in a row that no search needs to show."""
+    change(labelled.folder, "UPDATE items SET digest = zeroblob(32) WHERE id = 2")
+    with Collection.open(labelled.folder) as opened:
+        with pytest.raises(UserError, match="hashes of its images.*--verify"):
+            opened.labels()
+        with pytest.raises(UserError, match="hashes of its images.*--verify"):
+            opened.set_labels({2: "other"})
+        assert opened.verify()[0].subject.name == "1.jpg"
+        opened.update(workers=0)
+        assert labels_by_name(opened) == LABELS
+
+
+UNREADABLE = {
+    "a name": "items SET path = CAST(CAST(replace(path, '1.jpg', '') AS BLOB) || x'ff' AS TEXT)",
+    "a name of bytes": "items SET path = CAST(path AS BLOB)",
+    "a number for a name": "items SET path = 5",
+    "a format": "items SET format = CAST(x'4aff' AS TEXT)",
+    "a hash": "items SET digest = CAST(x'ff00' AS TEXT)",
+    "a vector": "vectors SET vector = CAST(vector AS TEXT)",
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_a_row_that_cannot_be_read_costs_itself(labelled, folder, kind):
+    """Text that is none, or not where there should be text: it cannot even be compared with its checksum."""
+    column = "item" if kind == "a vector" else "id"
+    change(labelled.folder, f"UPDATE {UNREADABLE[kind]} WHERE {column} = 2")
+    found = Collection.mend(labelled.folder)
+    assert [finding.problem for finding in found] == ["what is stored of it cannot be read"]
+    with Collection.open(labelled.folder) as opened:
+        opened.verify()
+        assert opened.verify() == []
+        opened.update([folder], workers=0)
+        assert labels_by_name(opened) == LABELS
+        assert len(opened) == 6
+
+
 def test_verify_seals_the_index_of_an_older_version(collection):
     change(collection.folder, "DELETE FROM meta WHERE key IN ('index seal', 'keys')")
     with Collection.open(collection.folder) as again:
@@ -320,6 +370,7 @@ def test_an_older_catalog_gets_its_checksums_with_the_first_label(collection):
 def test_images_without_a_hash_are_named_by_set_labels(collection):
     first, second, *_ = collection
     change(collection.folder, "UPDATE items SET digest = NULL WHERE id = ?", first.id)
+    change(collection.folder, "DELETE FROM meta WHERE key IN ('digests seal', 'keys')")
     assert collection.set_labels({first.id: "one", second.id: "two"}) == [first.id]
     assert collection.labels() == {second.id: "two"}
 
@@ -506,13 +557,13 @@ def crash_or_read(sources: list) -> list:
     from simsiam_retrieval.images.decode import read_image
 
     found = []
-    for source, side in sources:
+    for source, side, reading in sources:
         if source == b"crash":
             os._exit(3)
         if source == b"hang":
             time.sleep(60)
         try:
-            found.append(read_image(source, side))
+            found.append(read_image(source, side, reading))
         except ImageError as error:
             found.append(error)
     return found
