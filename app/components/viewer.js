@@ -39,7 +39,10 @@ class Viewer {
   get tile() { return this.list?.tiles[this.list.at]; }
   open(list) {
     this.list = { ...list, marked: new Set(list.marked) };
-    if (!this.dialog.open) this.dialog.showModal();
+    if (!this.dialog.open) {
+      this.dialog.showModal();
+      this.dialog.focus(); // not the first button: Space would go back
+    }
     this.show();
   }
   enlarge() {
@@ -57,8 +60,8 @@ class Viewer {
   }
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.list) return;
-    const last = this.list.tiles.length - 1;
-    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -1, ArrowDown: 1, Home: -this.list.at, End: last - this.list.at };
+    const { at, tiles } = this.list;
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -1, ArrowDown: 1, Home: -at, End: tiles.length - 1 - at };
     if (!(event.key in steps)) return;
     event.preventDefault();
     event.stopPropagation();
@@ -95,8 +98,8 @@ class Viewer {
     nameInto(this.dialog.querySelector(".name"), tile.name);
     const place = list.tiles.length > 1 ? `${list.at + 1} of ${list.tiles.length}` : "";
     this.dialog.querySelector(".facts").textContent = [place, tile.note, found?.facts].filter(Boolean).join(" · ");
-    this.dialog.querySelector('[data-do="back"]').disabled = list.at === 0;
-    this.dialog.querySelector('[data-do="on"]').disabled = list.at === list.tiles.length - 1;
+    this.end("back", list.at === 0);
+    this.end("on", list.at === list.tiles.length - 1);
     this.dialog.querySelector('[data-do="folder"]').hidden = !this.folders;
     for (const one of ["pick", "mark"]) this.dialog.querySelector(`[data-do="${one}"]`).hidden = !list.act;
     const mark = this.dialog.querySelector('[data-do="mark"]');
@@ -104,6 +107,12 @@ class Viewer {
     mark.setAttribute("aria-pressed", String(Boolean(list.marked?.has(tile.id))));
     if (!found) this.ask(tile.id);
     else if (list.tiles[list.at + 1] && !known.has(list.tiles[list.at + 1].id)) this.ask(list.tiles[list.at + 1].id);
+  }
+  end(what, reached) {
+    const button = this.dialog.querySelector(`[data-do="${what}"]`);
+    // a button that is switched off gets no keys, and the arrow keys must go on
+    if (reached && this.dialog.getRootNode().activeElement === button) this.dialog.focus();
+    button.disabled = reached;
   }
   told(picture) {
     if (picture.id === null) return;

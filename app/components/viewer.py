@@ -14,7 +14,7 @@ KEY = "viewer"
 ASKED = "viewer asked"
 
 HTML = """
-<dialog class="viewer" aria-label="Picture">
+<dialog class="viewer" aria-label="Picture" tabindex="-1">
   <div class="room">
     <img alt="" draggable="false">
     <button type="button" class="step back" data-do="back" aria-label="Previous (left arrow)">‹</button>

@@ -345,8 +345,13 @@ def test_a_range_is_marked_and_looked_at_one_after_the_other(page: Page) -> None
     expect(viewer.locator(".facts")).to_contain_text(re.compile(r"7 of 39 .*\d+ × \d+ px"))  # Python has answered
     viewer.get_by_role("button", name="Mark", exact=True).click()
     expect(page.locator("li.marked")).to_have_count(5)
+    viewer.get_by_role("button", name="Previous").focus()  # at the first picture it is switched off
     page.keyboard.press("Home")
     expect(viewer.locator(".name")).to_have_text(names[0])
+    page.keyboard.press("End")
+    expect(viewer.locator(".name")).to_have_text(names[38])
+    page.keyboard.press("ArrowLeft")
+    expect(viewer.locator(".name")).to_have_text(names[37])
     page.keyboard.press("Escape")
     expect(viewer).to_have_count(0)
 
@@ -401,7 +406,7 @@ def test_the_filter_narrows_what_is_shown(page: Page, collection: Path) -> None:
 
 def test_the_training_page_follows_a_run(page: Page, runs: Path) -> None:
     page.goto("/")
-    page.get_by_role("link", name="Training").click()
+    page.get_by_test_id("stTopNav").get_by_role("link", name="Training").click()
     expect(page.get_by_text("2.0 / 40")).to_be_visible()
     expect(page.locator("[data-testid=stVegaLiteChart] svg, [data-testid=stVegaLiteChart] canvas")).to_have_count(4)
     with (runs / "first" / "metrics.jsonl").open("a") as file:
@@ -416,9 +421,9 @@ def test_tiles_are_aligned_at_every_width(page: Page, width: int, columns: int) 
     page.set_viewport_size({"width": width, "height": 900})
     page.goto("/")
     expect(tiles(page)).to_have_count(39)
-    boxes = [tile.bounding_box() for tile in tiles(page).all()]
-    tops = [round(box["y"]) for box in boxes if box]
-    assert len({round(box["height"]) for box in boxes if box}) == 1
+    boxes = tiles(page).evaluate_all("tiles => tiles.map((tile) => tile.getBoundingClientRect().toJSON())")  # at once
+    tops = [round(box["y"]) for box in boxes]
+    assert len({round(box["height"]) for box in boxes}) == 1
     assert tops.count(tops[0]) == columns
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 

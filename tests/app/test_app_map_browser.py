@@ -67,7 +67,7 @@ def page(browser: Browser, address: str, collection: Path) -> Iterator[Page]:
 
 def go(page: Page, name: str) -> None:
     page.goto("/")
-    page.get_by_role("link", name=name).click()
+    page.get_by_test_id("stTopNav").get_by_role("link", name=name).click()
 
 
 def open_map(page: Page) -> Locator:
@@ -337,5 +337,5 @@ def test_nothing_is_cut_off_at_any_width(page: Page, name: str, width: int) -> N
     go(page, name)  # the navigation folds away on a phone
     page.set_viewport_size({"width": width, "height": 900})
     expect(page.locator("canvas.over" if name == "Map" else "button.tile").first).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= width
+    for part in ("document.documentElement", "document.querySelector('[data-testid=stMain]')"):
+        page.wait_for_function(f"{part}.scrollWidth <= {width}")

@@ -72,7 +72,7 @@ def groups(page: Page) -> Locator:  # noqa: F811
 
 def test_the_count_follows_the_threshold(page: Page, collection: Path) -> None:  # noqa: F811
     page.goto("/")
-    page.get_by_role("link", name="Duplicates").click()
+    page.get_by_test_id("stTopNav").get_by_role("link", name="Duplicates").click()
     slider = page.get_by_role("slider")
     expect(slider).to_have_value("0.99")
     with Collection.open(collection) as opened:
