@@ -176,11 +176,23 @@ def catalog_aimed(place: Place, draw: random.Random, seed: int, tally: Tally) ->
 
 
 def catalog_rows(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:
-    """Bits of the pages that hold what is known of the images."""
+    """Bits of the pages that hold what is known of the images; every fourth time of the column that hides a row."""
     folder = place.copy()
     file = folder / "catalog.sqlite"
-    damage(file, draw, "flip" if seed % 2 else "bytes", page_range(file, "items", draw))
+    if seed % 4 == 0:
+        hide_row(file, draw)
+    else:
+        damage(file, draw, "flip" if seed % 2 else "bytes", page_range(file, "items", draw))
     _damaged(place, tally, seed, folder)
+
+
+def hide_row(file: Path, draw: random.Random) -> None:
+    """Change a row's generation or error as one bit on the disk would, so that readers pass the row over."""
+    change = draw.choice(("generation = generation | 4", "generation = generation | 64", "error = 0", "error = ''"))
+    database = sqlite3.connect(file)
+    with database:
+        database.execute(f"UPDATE items SET {change} WHERE id = ?", [draw.randrange(1, IMAGES + 1)])
+    database.close()
 
 
 def labels_copy(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:

@@ -158,7 +158,10 @@ class Catalog:
 
     def records(self, after: int, upto: int) -> list[Record]:
         """Usable images with ids in (after, upto], in the order of ids, with digest and label."""
-        label, join = ("label", "LEFT JOIN labels USING (digest)") if self.schema() >= TAKEN_SCHEMA else ("NULL", "")
+        label, join = "NULL", ""
+        if self.schema() >= TAKEN_SCHEMA:
+            self._check_labels()
+            label, join = "label", "LEFT JOIN labels USING (digest)"
         rows = self._db.execute(
             f"SELECT {self._columns()}, digest, {label} FROM items {join}"
             f" WHERE id > ? AND id <= ? AND {VISIBLE} ORDER BY id",

@@ -6,6 +6,7 @@ labels; what can be worked out again; a default, which is named.
 
 import contextlib
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,7 @@ _MADE_AGAIN = {
     "measured",
     "index made with",
     "index seal",
+    "digests seal",
     "lists seal",
     "shards seal",
     "trained",
@@ -79,6 +81,8 @@ def _mended(folder: Path) -> list[Finding]:
             if left:
                 raise sqlite3.DatabaseError(left[0])
             found.append(Finding(folder / FILE, "one of SQLite's own indexes was damaged", "built again; nothing lost"))
+        if not is_sharded(folder):
+            found += _unreadable_rows(db)
         for table in () if is_sharded(folder) else ("vectors", "thumbnails"):
             with db:
                 stray = db.execute(f"DELETE FROM {table} WHERE item NOT IN (SELECT id FROM items)").rowcount
@@ -97,6 +101,37 @@ def _mended(folder: Path) -> list[Finding]:
         if is_sharded(folder):
             ParquetStore(folder, db).check_shards()
         return found
+
+
+def _unreadable_rows(db: sqlite3.Connection) -> list[Finding]:
+    """Forget rows that cannot even be compared with their checksums: text that is not UTF-8, a path that is no text."""
+    columns = [row[1] for row in db.execute("PRAGMA table_info(items)")]
+    texts = ", ".join(f"CASE typeof({column}) WHEN 'text' THEN CAST({column} AS BLOB) END" for column in columns)
+    found: dict[int, bytes] = {}
+    for id_, path, kind, *stored in db.execute(f"SELECT id, CAST(path AS BLOB), typeof(path), {texts} FROM items"):
+        as_written = "text" if _is_text(path) else "blob"
+        if kind != as_written or not all(text is None or _is_text(text) for text in stored):
+            found[id_] = path
+    for table, column in (("vectors", "vector"), ("thumbnails", "jpeg")):
+        query = f"SELECT id, CAST(path AS BLOB), CAST({column} AS BLOB) FROM {table} JOIN items ON id = item"
+        rows = db.execute(f"{query} WHERE typeof({column}) = 'text'")
+        found |= {id_: path for id_, path, text in rows if not _is_text(text)}
+    if found:
+        db.execute("PRAGMA foreign_keys = ON")  # vectors and the like go with them
+        with db:
+            db.executemany("DELETE FROM items WHERE id = ?", [[id_] for id_ in found])
+        db.execute("PRAGMA foreign_keys = OFF")
+    repair = "forgotten; the next update reads it again"
+    named = (Path(os.fsdecode(path)) for path in found.values())
+    return [Finding(path, "what is stored of it cannot be read", repair) for path in named]
+
+
+def _is_text(stored: bytes) -> bool:
+    try:
+        stored.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _has(db: sqlite3.Connection, table: str, column: str) -> bool:
@@ -356,7 +391,8 @@ def _readable_settings(db: sqlite3.Connection) -> dict[str, str]:
     sealed = {str(key): value for key, value, checksum in rows if checksum == checksums.of_setting(key, value)}
     if not rows:
         sealed = {str(key): value for key, value in _readable(db, "SELECT key, value FROM meta")}
-    skipped = {sealing.KEYS, sealing.LABELS_SEAL, sealing.ROOTS_SEAL, "index seal", "noise", "measured"}
+    skipped = {sealing.KEYS, sealing.LABELS_SEAL, sealing.ROOTS_SEAL, sealing.DIGESTS_SEAL}
+    skipped |= {"index seal", "noise", "measured"}
     found = {key: value for key, value in sealed.items() if key not in skipped and isinstance(value, str)}
     if not found.get("generation", "0").isdecimal():
         del found["generation"]

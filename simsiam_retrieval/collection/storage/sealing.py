@@ -2,16 +2,19 @@
 
 Each row of ``meta`` and ``labels`` has a checksum. ``meta`` also shows whether a whole row is missing: ``keys`` lists
 its keys, ``labels seal`` counts the labels and combines their checksums, ``roots seal`` is a checksum of all roots.
+``digests seal`` is a checksum of the digests of all usable images of a generation: labels are found by digest.
 Functions that write use the caller's transaction. Damage raises ``sqlite3.DatabaseError``.
 """
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Mapping
 
 from . import checksums
+from .catalog_file import VISIBLE
 
-KEYS, LABELS_SEAL, ROOTS_SEAL = "keys", "labels seal", "roots seal"
+KEYS, LABELS_SEAL, ROOTS_SEAL, DIGESTS_SEAL = "keys", "labels seal", "roots seal", "digests seal"
 
 
 def noted(db: sqlite3.Connection, key: str) -> str | None:
@@ -126,6 +129,39 @@ def _labels_sealed(db: sqlite3.Connection) -> tuple[int, int] | None:
         return None
     count, combined = json.loads(value)
     return count, combined
+
+
+def seal_digests(db: sqlite3.Connection, generation: int) -> None:
+    """Store a checksum of the digests of all usable images.
+
+    Args:
+        db: The connection.
+        generation: The published generation.
+    """
+    value = json.dumps([generation, _of_digests(db)])
+    if noted(db, DIGESTS_SEAL) != value:
+        put(db, DIGESTS_SEAL, value)
+
+
+def digests_fit(db: sqlite3.Connection, generation: int) -> bool:
+    """Compare the digests of all usable images with their checksum.
+
+    Args:
+        db: The connection.
+        generation: The published generation.
+
+    Returns:
+        False if they differ; True if an older version stored none for this generation.
+    """
+    sealed = json.loads(noted(db, DIGESTS_SEAL) or "[null]")
+    return sealed[0] != generation or sealed[1] == _of_digests(db)
+
+
+def _of_digests(db: sqlite3.Connection) -> str:
+    hashed = hashlib.blake2b(digest_size=checksums.BYTES)
+    for (digest,) in db.execute(f"SELECT digest FROM items WHERE {VISIBLE} ORDER BY id"):
+        hashed.update(digest if isinstance(digest, bytes) else repr(digest).encode())
+    return hashed.hexdigest()
 
 
 def check_roots(db: sqlite3.Connection) -> None:

@@ -24,6 +24,19 @@ UNIT, UNIT_ROWS = 4e-3, 8192  # how far a squared length may be from 1; vectors 
 class SqliteReads(Catalog):
     """The reading half of ``sqlite_store.SqliteStore``."""
 
+    _digests_checked = -1  # the generation whose digests were compared with their checksum
+
+    def _check_labels(self) -> None:
+        """Compare the digests, too, by which the labels are found; once for each generation."""
+        super()._check_labels()
+        generation = self.generation()
+        if generation == self._digests_checked:
+            return
+        if sealing.digests_fit(self._db, generation):
+            self._digests_checked = generation
+        elif generation == self.generation():  # else an update was published meanwhile
+            raise sqlite3.DatabaseError("hashes of its images do not fit their checksum")
+
     def count(self) -> int:
         """Usable images."""
         return self._db.execute(f"SELECT count(*) FROM items WHERE {VISIBLE}").fetchone()[0]

@@ -132,9 +132,10 @@ class SqliteStore(SqliteReads):
             sealing.put(self._db, "mounts", mounts)
 
     def seal(self) -> None:
-        """Give rows of older versions, which have none, a checksum of what they hold now."""
+        """Give rows of older versions, which have none, a checksum of what they hold now; and all digests one."""
         with self._db:
             self._db.execute(SEAL + " WHERE checksum IS NULL")
+            sealing.seal_digests(self._db, self.generation())
 
     def publish(
         self,
@@ -165,6 +166,7 @@ class SqliteStore(SqliteReads):
             changed = bool(pending) or self._db.total_changes > before
             if changed:
                 sealing.put(self._db, "generation", str(self.generation() + 1))
+                sealing.seal_digests(self._db, self.generation())
             self._db.executemany("INSERT OR IGNORE INTO roots VALUES (?)", [[stored_path(root)] for root in roots])
             self._db.executemany("DELETE FROM roots WHERE path = ?", [[stored_path(root)] for root in lost_roots])
             sealing.seal_roots(self._db)

@@ -225,7 +225,7 @@ def test_a_result_whose_row_was_changed_is_not_shown(collection):
 def test_an_image_that_a_changed_bit_hides_is_missed(collection, change_):
     """Readers pass the row over, so only the index tells that there was one more."""
     change(collection.folder, f"UPDATE items SET {change_} WHERE id = 3")
-    with Collection.open(collection.folder) as opened, pytest.raises(UserError, match="damaged.*--verify"):
+    with Collection.open(collection.folder) as opened, pytest.raises(UserError, match=r"damaged.*--verify"):
         opened.search(np.ones(192, np.float32), 6)
     with Collection.open(collection.folder) as opened:
         assert opened.verify()[0].subject.name == "2.jpg"
@@ -237,9 +237,9 @@ def test_a_changed_hash_hides_no_label_in_silence(labelled):
     """A label is found by the hash of its image's content, in a row that no search needs to show."""
     change(labelled.folder, "UPDATE items SET digest = zeroblob(32) WHERE id = 2")
     with Collection.open(labelled.folder) as opened:
-        with pytest.raises(UserError, match="hashes of its images.*--verify"):
+        with pytest.raises(UserError, match=r"hashes of its images.*--verify"):
             opened.labels()
-        with pytest.raises(UserError, match="hashes of its images.*--verify"):
+        with pytest.raises(UserError, match=r"hashes of its images.*--verify"):
             opened.set_labels({2: "other"})
         assert opened.verify()[0].subject.name == "1.jpg"
         opened.update(workers=0)
