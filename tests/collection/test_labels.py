@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from simsiam_retrieval import Collection, UserError
+from simsiam_retrieval.collection.storage import sealing
 from tests.support.small_encoder import contents, older_schema, paint, small_encoder
 
 
@@ -52,6 +54,31 @@ def test_a_label_belongs_to_the_content(collection: Collection, folder: Path) ->
     paint(folder / "back.jpg", 0)  # the bytes of what was a.jpg
     collection.update([folder], workers=0)
     assert named_labels(collection) == {"back.jpg": "cat", "copy.jpg": "dog"}
+
+
+def test_labels_are_read_while_somebody_labels(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels and their checksum are read in one state; a commit between the two readings is no damage."""
+    first, second, *_ = (item.id for item in collection.items())
+    collection.set_labels({first: "castle"})
+    sealed, writers = sealing._labels_sealed, []
+
+    def label_meanwhile(db: sqlite3.Connection) -> tuple[int, int] | None:
+        found = sealed(db)
+        if not writers:
+            writers.append(threading.Thread(target=label, daemon=True))
+            writers[0].start()
+            writers[0].join(0.5)  # it commits now, unless it has to wait for the reader
+        return found
+
+    def label() -> None:
+        with Collection.open(collection.folder) as other:
+            other.set_labels({second: "tower"})
+
+    with Collection.open(collection.folder) as reader:
+        monkeypatch.setattr(sealing, "_labels_sealed", label_meanwhile)
+        assert reader.labels() == {first: "castle"}
+        writers[0].join()
+        assert reader.labels() == {first: "castle", second: "tower"}
 
 
 def test_all_labels_are_stored_or_none(collection: Collection) -> None:

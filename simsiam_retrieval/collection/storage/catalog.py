@@ -121,6 +121,15 @@ class Catalog:
         finally:
             self._db.rollback()
 
+    @contextmanager
+    def one_state(self) -> Iterator[None]:
+        """Like ``snapshot``, also where the caller has begun a transaction: then that one serves."""
+        if self._db.in_transaction:
+            yield
+        else:
+            with self.snapshot():
+                yield
+
     @staticmethod
     def item_of_row(row: tuple) -> Item:
         """The item of a row of id, path, size, mtime_ns, width, height, format and taken."""
@@ -159,15 +168,16 @@ class Catalog:
     def records(self, after: int, upto: int) -> list[Record]:
         """Usable images with ids in (after, upto], in the order of ids, with digest and label."""
         label, join = "NULL", ""
-        if self.schema() >= TAKEN_SCHEMA:
-            self._check_labels()
-            label, join = "label", "LEFT JOIN labels USING (digest)"
-        rows = self._db.execute(
-            f"SELECT {self._columns()}, digest, {label} FROM items {join}"
-            f" WHERE id > ? AND id <= ? AND {VISIBLE} ORDER BY id",
-            [after, upto],
-        )
-        return [Record(self.item_of_row(row[:8]), row[8], row[9] or "") for row in rows]
+        with self.one_state():  # labels and their checksum, while others may be labelling
+            if self.schema() >= TAKEN_SCHEMA:
+                self._check_labels()
+                label, join = "label", "LEFT JOIN labels USING (digest)"
+            rows = self._db.execute(
+                f"SELECT {self._columns()}, digest, {label} FROM items {join}"
+                f" WHERE id > ? AND id <= ? AND {VISIBLE} ORDER BY id",
+                [after, upto],
+            )
+            return [Record(self.item_of_row(row[:8]), row[8], row[9] or "") for row in rows]
 
     def next_id(self, after: int) -> int | None:
         """The lowest id of a usable image beyond ``after``, or None."""
@@ -191,10 +201,11 @@ class Catalog:
 
     def labels(self) -> dict[int, str]:
         """Id -> label of the usable images that have one."""
-        if self.schema() < TAKEN_SCHEMA:
-            return {}
-        self._check_labels()
-        return dict(self._db.execute(f"SELECT id, label FROM items JOIN labels USING (digest) WHERE {VISIBLE}"))
+        with self.one_state():  # labels and their checksum, while others may be labelling
+            if self.schema() < TAKEN_SCHEMA:
+                return {}
+            self._check_labels()
+            return dict(self._db.execute(f"SELECT id, label FROM items JOIN labels USING (digest) WHERE {VISIBLE}"))
 
     def measures(self) -> dict[int, Measures]:
         """Id -> what was measured of the usable images; those of which nothing was are not in it."""

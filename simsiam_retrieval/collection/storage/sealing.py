@@ -38,9 +38,12 @@ def noted(db: sqlite3.Connection, key: str) -> str | None:
         row = db.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()  # an older schema
         return None if row is None else row[0]
     if row is None:
-        if key != KEYS and key in json.loads(noted(db, KEYS) or "[]"):
+        if key == KEYS or key not in json.loads(noted(db, KEYS) or "[]"):
+            return None
+        # another process may have stored it between these reads
+        row = db.execute("SELECT value, checksum FROM meta WHERE key = ?", [key]).fetchone()
+        if row is None:
             raise sqlite3.DatabaseError(f"its setting {key!r} is missing")
-        return None
     if row[1] != checksums.of_setting(key, row[0]):
         raise sqlite3.DatabaseError(f"its setting {key!r} does not fit its checksum")
     return row[0]

@@ -69,8 +69,9 @@ class SqliteReads(Catalog):
 
     def roots(self) -> list[Path]:
         """The folders that were indexed."""
-        sealing.check_roots(self._db)
-        return [path_of(path) for (path,) in self._db.execute("SELECT path FROM roots ORDER BY path")]
+        with self.one_state():
+            sealing.check_roots(self._db)
+            return [path_of(path) for (path,) in self._db.execute("SELECT path FROM roots ORDER BY path")]
 
     def items_where(self, where: Filter) -> Iterator[Item]:
         """Usable images that a filter lets through, sorted by path."""
