@@ -108,8 +108,8 @@ class Encoder:
     def embed_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed a batch of images of equal size.
 
-        The graph takes the largest centred square (of a long picture the whole, see ``images/decode.py``), resamples it
-        to ``image_size`` and normalises it.
+        The graph takes the largest centred square (of a long picture the whole, see ``images/centre_crop.py``),
+        resamples it to ``image_size`` and normalises it.
 
         Args:
             pixels: uint8 (n, height, width, 3), RGB.

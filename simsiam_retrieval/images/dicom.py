@@ -5,16 +5,16 @@ import importlib.metadata
 import importlib.util
 import io
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..core.memory import free_memory
-from .problems import ImageError
+from .image_error import ImageError
 from .ranges import to_eight_bits
 from .reading import AUTO, Range
+from .size_limits import check_size
 
 EXTRA = "pip install 'simsiam-retrieval[medical]'"
 
@@ -40,9 +40,7 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def read(
-    content: bytes, check_size: Callable[[int, int], None], wanted: Range = AUTO
-) -> tuple[Image.Image, int, int, int]:
+def read(content: bytes, wanted: Range = AUTO) -> tuple[Image.Image, int, int, int]:
     """Read the picture of a DICOM file; of several frames the middle one.
 
     pydicom applies the modality's rescale, the first window or VOI table, and MONOCHROME1. Without a window, the values
@@ -50,7 +48,6 @@ def read(
 
     Args:
         content: The file.
-        check_size: Raises ``ImageError`` for a width and height that are too large.
         wanted: A range of the values after rescale, in place of windows; colours and plain 8-bit greys ignore it.
 
     Returns:

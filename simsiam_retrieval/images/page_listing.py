@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from ..core.errors import UserError
-from . import tiff
+from . import tiff_pages
 from .files import ImageFile, Listing
 from .page_paths import page_path
 from .worker_pool import map_chunks
@@ -63,4 +63,4 @@ def with_pages(listing: Listing, pages: str, *, workers: int | None = None) -> L
 
 
 def _count(paths: list[Path]) -> list[int]:
-    return [tiff.count_pages(path) for path in paths]
+    return [tiff_pages.count_pages(path) for path in paths]

@@ -3,11 +3,14 @@
 import importlib.metadata
 import importlib.util
 import io
-from collections.abc import Callable
 
 from PIL import Image
 
-from .problems import ImageError
+from .decoded_image import Decoded
+from .image_error import ImageError
+from .pillow_files import decode_opened
+from .size_limits import check_size
+from .to_rgb import as_decoded
 
 EXTRA = "pip install 'simsiam-retrieval[raw]'"
 
@@ -40,12 +43,32 @@ def is_raw(head: bytes) -> bool:
     )
 
 
-def preview(content: bytes, check_size: Callable[[int, int], None]) -> tuple[bytes | Image.Image, int, int]:
+def decode_raw(content: bytes, short_side: int | None) -> Decoded:
+    """Decode a raw file: its preview, or the picture at half size.
+
+    Args:
+        content: The file.
+        short_side: See ``decode.read_image``.
+
+    Returns:
+        The decoded file.
+
+    Raises:
+        ImageError: The file cannot be decoded.
+    """
+    shown, width, height = preview(content)
+    if isinstance(shown, bytes):
+        with Image.open(io.BytesIO(shown), formats=("JPEG",)) as image:
+            decoded = decode_opened(image, short_side, shown[:32])
+            return decoded._replace(format="RAW", width=width, height=height)
+    return as_decoded(shown, width, height, "RAW", short_side)
+
+
+def preview(content: bytes) -> tuple[bytes | Image.Image, int, int]:
     """Read the preview of a raw file.
 
     Args:
         content: The file.
-        check_size: Raises ``ImageError`` for a width and height that are too large.
 
     Returns:
         Bytes of the embedded JPEG, in which LibRaw notes how it is to be turned, or an RGB image at half size; and

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..core.text import printable
 from ..evaluation.probe_table import markdown, markdown_table
-from ..images.decode import LONG
+from ..images.centre_crop import LONG
 from ..training.config import belongs
 from .card_metadata import PAPERS, Stated, front_matter, licence_of, method_of
 from .evaluation_results import HubDataset

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..images.decode import LONG
+from ..images.centre_crop import LONG
 from ..images.normalisation import IMAGENET, Normalisation
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601 luma, as in Pillow and torchvision
