@@ -44,9 +44,10 @@ from simsiam_retrieval.methods.bn_folding import backbone_from_onnx, reduction_f
 from simsiam_retrieval.methods.feature_description import Features
 from simsiam_retrieval.metrics.whitening import COMPONENTS, POWER, Whitening, fit_whitening
 from simsiam_retrieval.training import loop
-from simsiam_retrieval.training.config import Config, recipe
+from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.initial_weights import initial_backbone
 from simsiam_retrieval.training.pixel_store import load_store
+from simsiam_retrieval.training.recipes import recipe
 from simsiam_retrieval.training.run_folder import Run, load_backbone
 from simsiam_retrieval.training.run_options import Options
 

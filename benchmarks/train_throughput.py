@@ -38,11 +38,12 @@ from simsiam_retrieval.methods.small_map_layers import SmallMapConv2d
 from simsiam_retrieval.training import augmentation as augment
 from simsiam_retrieval.training.batches import Batches
 from simsiam_retrieval.training.build_model import build_model
-from simsiam_retrieval.training.config import Config, recipe
+from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.data_split import make_plan
 from simsiam_retrieval.training.freed_memory import keep_freed_memory
 from simsiam_retrieval.training.loop import _bfloat16_helps, augmentation_of, pick_device
 from simsiam_retrieval.training.pixel_store import load_store
+from simsiam_retrieval.training.recipes import recipe
 
 CASES = {
     "resnet18-32": Config(**{**vars(recipe("cifar")), "batch_size": 128}),

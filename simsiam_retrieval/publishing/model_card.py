@@ -7,7 +7,7 @@ from typing import Any
 from ..core.text import printable
 from ..evaluation.probe_table import markdown, markdown_table
 from ..images.centre_crop import LONG
-from ..training.config import belongs
+from ..training.config_limits import belongs
 from .card_metadata import PAPERS, Stated, front_matter, licence_of, method_of
 from .evaluation_results import HubDataset
 from .load_rgb import load_rgb

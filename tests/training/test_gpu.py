@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from simsiam_retrieval.methods.backbone import build_backbone
-from simsiam_retrieval.training.config import METHODS, Config, recipe
+from simsiam_retrieval.training.config import Config
+from simsiam_retrieval.training.recipes import METHODS, recipe
 from simsiam_retrieval.training.run_files import read_metrics
 from simsiam_retrieval.training.run_folder import Run
 from simsiam_retrieval.training.run_options import Options

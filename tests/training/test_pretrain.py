@@ -31,8 +31,9 @@ from simsiam_retrieval.methods.backbone import build_backbone
 from simsiam_retrieval.training import augmentation, decode_squares, loop, monitor, training_report
 from simsiam_retrieval.training import pixel_store as storing
 from simsiam_retrieval.training import training_images as loading
-from simsiam_retrieval.training.config import METHODS, RECIPES, Config, from_dict, recipe
+from simsiam_retrieval.training.config import Config, from_dict
 from simsiam_retrieval.training.pixel_store import load_store
+from simsiam_retrieval.training.recipes import METHODS, RECIPES, recipe
 from simsiam_retrieval.training.run_files import read_metrics, stored_config
 from simsiam_retrieval.training.run_folder import Run, load_backbone
 from simsiam_retrieval.training.run_options import Options
