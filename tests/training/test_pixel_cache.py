@@ -258,11 +258,11 @@ def test_ctrl_c_keeps_what_was_decoded(data, cache, reads):
 CHILD = """
 import sys, time
 from pathlib import Path
-from simsiam_retrieval.training import pixel_cache as cache, decode_squares as squares
+from simsiam_retrieval.training import pixel_cache_rows, decode_squares as squares
 from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.training.pixel_store import load_store
 squares.CHUNK_SIZE = 2
-cache.COMMIT_BYTES = 1  # every chunk
+pixel_cache_rows.COMMIT_BYTES = 1  # every chunk
 seconds, side, gate = float(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
 read, count = squares.read_image, 0
 def noting(source, *options):
