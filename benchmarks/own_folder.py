@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import simsiam_retrieval
-from simsiam_retrieval.encoder.onnx_encoder import Encoder, default_encoder_file
+from simsiam_retrieval.encoder.find_encoder import default_encoder_file
+from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.evaluation.centre_squares import decode_side
 from simsiam_retrieval.evaluation.extractors import PixelExtractor, unit_rows
 from simsiam_retrieval.evaluation.fewshot import few_shot

@@ -21,7 +21,9 @@ from ..collection.update.results import Update
 from ..core.atomic_files import write_json
 from ..core.errors import UserError
 from ..core.paths import absolute, is_missing
-from ..encoder.onnx_encoder import Encoder, check_device, find_encoder
+from ..encoder.find_encoder import find_encoder
+from ..encoder.onnx_encoder import Encoder
+from ..encoder.onnx_session import check_device
 from ..images.worker_pool import check_workers
 from .cluster import Cluster, connected
 from .existing_shards import Known, Stock
