@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,59 @@ from ..collection.storage.writer_lock import HOLDER_FILE, LOCK_FILE, writing
 from ..collection.update.results import Update
 from ..core.atomic_files import write_json
 from ..core.errors import UserError
-from ..core.paths import absolute
-from ..encoder.find_encoder import find_encoder
-from ..encoder.onnx_encoder import Encoder
-from ..encoder.onnx_session import check_device
+from ..core.paths import absolute, is_missing
+from ..encoder.onnx_encoder import Encoder, check_device, find_encoder
 from ..images.worker_pool import check_workers
-from .check_sources import apart, holds_images, is_gone
 from .cluster import Cluster, connected
-from .cluster_options import Hooks as Hooks  # commands import both with index_on_cluster
-from .cluster_options import Options as Options
 from .existing_shards import Known, Stock
 from .list_sources import Found, cut, find_images
 from .locations import exact, is_url, located
 from .make_shards import make, todo_of
-from .pieces import Piece
+from .pieces import SHARD_IMAGES, Piece
 
 LISTED_HERE = 100  # up to so many local archives and tables are listed here, faster than starting a cluster
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a cluster embeds.
+
+    Attributes:
+        address: Address of a Ray cluster; None starts one on this machine.
+        workers: Number of decoding processes on all machines together; None is one per CPU.
+        device: Device of the encoder.
+        num_gpus: GPUs of each actor; None is one if the cluster has any and ``device`` allows it.
+        image_column: Column of tables that contains images.
+        prune: Whether to forget the images of sources that are missing or empty.
+        shard_images: Images per shard at most.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    device: str = "auto"
+    num_gpus: float | None = None
+    image_column: str | None = None
+    prune: bool = False
+    shard_images: int = SHARD_IMAGES
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Callbacks for progress.
+
+    Attributes:
+        on_wait: Called with a message while another process holds the lock.
+        on_start: Called with the number of images to embed.
+        on_progress: Called with the number of embedded images.
+        on_stage: Called with stage, done and total while building.
+        on_remark: Called with messages.
+    """
+
+    on_wait: Callable[[str], None] | None = None
+    on_start: Callable[[int], None] = lambda total: None
+    on_progress: Callable[[int], None] = lambda done: None
+    on_stage: Callable[[str, int, int], None] = lambda stage, done, total: None
+    on_remark: Callable[[str], None] = lambda remark: None
 
 
 def index_on_cluster(
@@ -80,11 +117,11 @@ def index_on_cluster(
     if is_new:
         _check_free(folder)
     recorded = [] if is_new else read_manifest(folder).sources
-    named = apart([located(source) for source in sources], recorded)
+    named = _apart([located(source) for source in sources], recorded)
     encoder_file = folder / ENCODER_FILE if encoder is None and not is_new else find_encoder(encoder)
     Encoder(encoder_file, device="cpu")  # fail now if it cannot be used, before listing many files
-    found = {source: find_images(source) for source in named or recorded if not (not named and is_gone(source))}
-    if is_new and not any(map(holds_images, found.values())):
+    found = {source: find_images(source) for source in named or recorded if not (not named and _is_gone(source))}
+    if is_new and not any(map(_holds_images, found.values())):
         raise UserError(f"{', '.join(named)}: no image files, tar archives or Parquet files in there")
     found_folder = folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +178,7 @@ class _Update:
         report.rebuilt = self._build(wanted, index, recall)
         stock.remove(stale)  # readers see the new state by now
         if self._options.prune:
-            self._forget([source for source in self._manifest.sources if source not in found and is_gone(source)])
+            self._forget([source for source in self._manifest.sources if source not in found and _is_gone(source)])
         return report
 
     @cached_property
@@ -166,7 +203,7 @@ class _Update:
         kept: set[str] = set()
         for source in self._manifest.sources:
             there = {name for name in stock.names if stock.source(name) == exact(source)[0]}
-            away = is_gone(source) if source not in found else not holds_images(found[source])
+            away = _is_gone(source) if source not in found else not _holds_images(found[source])
             if away and there and not self._options.prune:
                 report.held.append((Path(source), stock.images(there)))
             if source not in found or away:
@@ -246,6 +283,33 @@ def _count(report: Update, stock: Stock, new: set[str], before: dict[str | bytes
 
 def _same(row: Known, other: Known) -> bool:
     return (row.size, row.mtime_ns) == (other.size, other.mtime_ns)
+
+
+def _is_gone(source: str) -> bool:
+    return not is_url(source) and is_missing(Path(source))
+
+
+def _holds_images(found: Found) -> bool:
+    return bool(found.files or found.archives or found.tables)
+
+
+def _apart(named: list[str], recorded: list[str]) -> list[str]:
+    """Return each source once; raise ``UserError`` if one is inside another, because its images would count twice."""
+    named = list(dict.fromkeys(named))
+    if not named and not recorded:
+        raise UserError("name a folder, archive, table or URL of images to index")
+    for one in named:
+        for other in (*named, *recorded):
+            if _lies_in(one, other):
+                raise UserError(f"{one}: is inside {other}; name only {other}")
+        for other in recorded:
+            if _lies_in(other, one):
+                raise UserError(f"{one}: contains {other}, which is in the collection; name a new --collection")
+    return named
+
+
+def _lies_in(one: str, other: str) -> bool:
+    return one.startswith(other.rstrip("/") + "/")
 
 
 def _check_free(folder: Path) -> None:
