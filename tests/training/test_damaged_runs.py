@@ -13,7 +13,7 @@ from filelock import FileLock
 from PIL import Image
 
 from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.training import training_images as loading
+from simsiam_retrieval.training import training_images
 from simsiam_retrieval.training.run_folder import Run
 from tests.support.small_runs import FAST, FAST_OPTIONS, Command, contents, refused, train
 
@@ -170,13 +170,13 @@ def test_a_run_that_another_process_writes_to(command, stopped):
 def test_two_new_runs_on_one_folder_at_once(command, few_photos, tmp_path, finished, monkeypatch):
     """The other run appears, and ends, while this one still decodes: it must not be overwritten."""
     out = tmp_path / "out"
-    load = loading.load_store
+    load = training_images.load_store
 
     def slowly(*args, **options):
         shutil.copytree(finished.path, out)
         return load(*args, **options)
 
-    monkeypatch.setattr(loading, "load_store", slowly)
+    monkeypatch.setattr(training_images, "load_store", slowly)
     outcome = command(few_photos, "--out", out, "--device", "cpu", "--workers", "0", *FAST_OPTIONS, "--seed", "5")
     refused(outcome, str(out))
     assert contents(out) == contents(finished.path)

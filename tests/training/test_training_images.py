@@ -15,8 +15,7 @@ import pytest
 
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.images.files import list_images
-from simsiam_retrieval.training import decode_squares
-from simsiam_retrieval.training import pixel_store as storing
+from simsiam_retrieval.training import decode_squares, pixel_store
 from simsiam_retrieval.training.pixel_store import load_store
 from simsiam_retrieval.training.run_files import read_metrics
 from simsiam_retrieval.training.run_folder import Run
@@ -129,7 +128,7 @@ def test_runs_of_the_first_version_resume(few_photos, tmp_path, monkeypatch, fin
 def test_what_does_not_fit_into_memory_is_kept_in_the_user_s_data_directory(
     command, few_photos, tmp_path, monkeypatch, home_dir, finished
 ):
-    monkeypatch.setattr(storing, "free_memory", lambda: 0)
+    monkeypatch.setattr(pixel_store, "free_memory", lambda: 0)
     outcome = command(few_photos, "--out", tmp_path / "run", "--device", "cpu", "--workers", "0", *FAST_OPTIONS)
     assert outcome.code == 0 and str(home_dir / "cache") in outcome.err
     assert (home_dir / "cache" / "side-20-v1" / "pixels.bin").stat().st_size == 38 * 3 * 20 * 20
