@@ -85,7 +85,7 @@ class Decoded(NamedTuple):
         taken: When it was taken, by the camera's clock, if EXIF has the date.
         mode: How the file stores its pixels, as Pillow names it (RGB, L, P, ...); "" where that is not known.
         planes: For an encoder of other channels than RGB: uint8 (height, width, channels), of the image's size.
-        page: Number of the page of a TIFF that this is.
+        page: Number of the page of a TIFF, or of the frame of a DICOM file, that this is.
         pages: Number of pages in full resolution of a TIFF, or of frames of a DICOM file.
     """
 
@@ -136,7 +136,8 @@ def read_image(
             this many pixels.
         reading: The range and the bands to take. If its channels are not RGB, ``planes`` has them, and ``image`` is a
             picture for people.
-        page: Number of the page of a TIFF, from 1 on; a path may name it, too (``page_paths.py``).
+        page: Number of the page of a TIFF, from 1 on, or of a DICOM file's frame; 1 is the file's own picture. A path
+            may name it, too (``page_paths.py``).
 
     Returns:
         The image and its size, format and date.
@@ -156,7 +157,7 @@ def read_image(
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata; only the pixels matter
         with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
             decoded = _read(file, short_side, reading, page)
-            if page > 1:
+            if page != 1:
                 decoded = decoded._replace(page=page)
             return decoded if reading.is_rgb else _with_planes(decoded, reading)
 
@@ -174,8 +175,9 @@ def _read(file: BinaryIO, short_side: int | None, reading: Reading, page: int) -
     head = file.read(132)
     file.seek(start)
     if dicom.is_dicom(head):  # before TIFF: a DICOM file may begin as one
-        image, width, height, frames = dicom.read(file.read(), check_size, reading.range)
+        image, width, height, frames = dicom.read(file.read(), check_size, reading.range, page)
         return _as_decoded(image, width, height, "DICOM", short_side)._replace(pages=frames)
+    page = page or 1  # only DICOM files tell their first frame from their own picture
     if head[:4] in tiff.MAGIC and reading.wants_bands and tiff.tifffile is None:
         raise ImageError(f"a TIFF, of which bands are chosen: {tiff.EXTRA}", lasting=False)
     pages = 1

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..core.memory import free_memory
+from .page_paths import MOST_PAGES
 from .problems import ImageError
 from .ranges import to_eight_bits
 from .reading import AS_THEY_ARE, AUTO, Reading, band_text
@@ -28,7 +29,6 @@ else:
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXTRA = "pip install 'simsiam-retrieval[scientific]'"
 PAGES = 64  # pages that are searched for the picture in full resolution
-MOST_PAGES = 10_000  # largest number of pages of a file that become items of their own
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, SEPARATED, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 8, 9
 RAW_PHOTOMETRICS = (32803, 34892)  # a colour filter array, linear raw
 # compressions that Pillow reads: none, CCITT, LZW, JPEG, Deflate, PackBits, Zstandard
