@@ -34,12 +34,17 @@ SECONDS = 10.0  # time limit for one file; 60 s in indexing
 def tried(contents: list[bytes], count: int, seed: int) -> tuple[dict[str, int], list[str]]:
     """How often each outcome happened, and what should not have happened in words."""
     items = [(content, number) for number, content in enumerate(damaged(contents, count, seed))]
-    with Workers(2) as workers:
-        chunks = workers.map_chunks(outcomes, items, lost=lost, chunk_size=8, seconds_per_item=SECONDS)
-        found = [one for chunk in chunks for one in chunk]
+    found: list[str] = []
+    try:
+        with Workers(2) as workers:
+            for chunk in workers.map_chunks(outcomes, items, lost=lost, chunk_size=8, seconds_per_item=SECONDS):
+                found += chunk
+    except Exception as error:  # noqa: BLE001  # what must not happen
+        print(f"the run ended with {error!r}", flush=True)
     counts = Counter(one.partition(":")[0] for one in found)
     words = [one for one in found if ":" in one]
-    return {"tried": len(items), **{name: counts[name] for name in OUTCOMES}}, words
+    run_lost = len(found) != len(items)
+    return {"tried": len(items), **{name: counts[name] for name in OUTCOMES}, "run lost": int(run_lost)}, words
 
 
 def printed_by_decoders(before: int, log: Path) -> list[str]:
@@ -66,7 +71,7 @@ def main() -> None:
     for name, make in kinds.items():
         before = log.stat().st_size
         counts, words = tried(make(), options.each, options.seed)
-        rows[name] = counts | {"run lost": 0, "printed": len(printed_by_decoders(before, log))}
+        rows[name] = counts | {"lines printed": len(printed_by_decoders(before, log))}
         print(f"{name:34} " + "  ".join(f"{what} {count}" for what, count in rows[name].items()), flush=True)
         for line in [*sorted(set(words))[:20], *printed_by_decoders(before, log)[:5]]:
             print("   ", line[:300], flush=True)

@@ -85,8 +85,8 @@ class Arguments:
     bands: str | None = None
     """Bands of TIFF files used as red, green and blue, such as 4,3,2; the first is 1. Stored with a new collection."""
     pages: str | None = None
-    """Pages of TIFF files and frames of DICOM files: first (of frames the middle one), or all, each an image of its own.
-    Stored for later updates. Default: first."""
+    """Pages of TIFF files and frames of DICOM files: first (of frames, the middle one), or all, each an image of its
+    own. Stored for later updates. Default: first."""
     watch: bool = False
     """Keep running until Ctrl-C: update whenever something changes below the folders."""
     poll: float | None = None

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from ..core.memory import free_memory
-from . import dicom, jxl, raw, tiff
+from . import dicom, jpeg2000, jxl, portable_maps, raw, tiff
+from .dicom_names import HEAD, is_dicom
 from .metadata import date, exif, patched
 from .page_paths import file_and_page
-from .pngs import PngHeader, sixteen_bit_colours
+from .pngs import PngHeader, declared_range, significant_bits, sixteen_bit_colours
 from .problems import ImageError as ImageError  # its home for everybody else
 from .ranges import to_eight_bits
 from .reading import AS_THEY_ARE, AUTO, Range, Reading
@@ -172,9 +173,9 @@ def _with_planes(decoded: Decoded, reading: Reading) -> Decoded:
 
 def _read(file: BinaryIO, short_side: int | None, reading: Reading, page: int) -> Decoded:
     start = file.tell()
-    head = file.read(132)
+    head = file.read(HEAD)
     file.seek(start)
-    if dicom.is_dicom(head):  # before TIFF: a DICOM file may begin as one
+    if is_dicom(head):  # before TIFF: a DICOM file may begin as one
         image, width, height, frames = dicom.read(file.read(), check_size, reading.range, page)
         return _as_decoded(image, width, height, "DICOM", short_side)._replace(pages=frames)
     page = page or 1  # only DICOM files tell their first frame from their own picture
@@ -253,7 +254,7 @@ def _by_tifffile(content: bytes, short_side: int | None, reading: Reading, numbe
             image = tiff.read_page(page.page, len(content), check_size, reading)
             return _as_decoded(
                 image, image.width, image.height, "TIFF", short_side, _tag(page.page, 274), _icc(page.page)
-            ), page.count
+            )._replace(taken=tiff.taken(page.page)), page.count
     if page.number == 0:
         return None, page.count  # Pillow reads it correctly
     with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
@@ -267,7 +268,7 @@ def _bands(page: Any, size: int, short_side: int | None, reading: Reading) -> De
     height, width = eight.shape[:2]
     shown = Image.fromarray(np.ascontiguousarray(eight[:, :, list(colours)]))
     turn = _tag(page, 274)
-    decoded = _as_decoded(shown, width, height, "TIFF", short_side, turn)
+    decoded = _as_decoded(shown, width, height, "TIFF", short_side, turn)._replace(taken=tiff.taken(page))
     if reading.is_rgb:
         return decoded
     planes = [
@@ -317,12 +318,12 @@ def _as_decoded(
 
 
 def _raw(content: bytes, short_side: int | None) -> Decoded:
-    preview, width, height = raw.preview(content, check_size)
-    if isinstance(preview, bytes):
-        with Image.open(io.BytesIO(preview), formats=("JPEG",)) as image:
-            decoded = _decoded(image, short_side, preview[:32])
-            return decoded._replace(format="RAW", width=width, height=height)
-    return _as_decoded(preview, width, height, "RAW", short_side)
+    picture, width, height, taken = raw.preview(content, check_size)
+    if isinstance(picture, bytes):
+        with Image.open(io.BytesIO(picture), formats=("JPEG",)) as image:
+            decoded = _decoded(image, short_side, picture[:32])
+            return decoded._replace(format="RAW", width=width, height=height, taken=decoded.taken or taken)
+    return _as_decoded(picture, width, height, "RAW", short_side)._replace(taken=taken)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
@@ -387,6 +388,12 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"", want
             found = _as_decoded(deep, width, height, "PNG", short_side, turn, image.info.get("icc_profile"))
             return found._replace(taken=date(image))
         header.mend_key(image)
+        if header.is_deep and image.fp is not None:
+            image.info["significant_bits"] = significant_bits(image.fp)
+    elif file_format in ("JPEG2000", "PPM") and image.fp is not None:
+        deep = _deep_colours(image, wanted)
+        if deep is not None:
+            return _as_decoded(deep, width, height, file_format, short_side, 1, image.info.get("icc_profile"))
     image.load()
     if getattr(image, "is_animated", False) and file_format not in ("TIFF", "MPO"):
         image = _first_not_plain(image)
@@ -399,6 +406,29 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"", want
         image = _scale_grey(image, wanted)
     factor = min(image.size) // short_side if by_strips and short_side else 1
     return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken, mode)
+
+
+def _deep_colours(image: Image.Image, wanted: Range) -> Image.Image | None:
+    """JPEG 2000 and PPM colours of more than 8 bits; of greys, the declared range is noted."""
+    assert image.fp is not None
+    if image.mode not in ("RGB", "RGBA", "I", "I;16"):
+        return None
+    if image.format == "PPM" and not _is_deep(image) and portable_maps.largest_value(image) < 65535:
+        return None
+    start = image.fp.tell()
+    image.fp.seek(0)
+    content = image.fp.read()
+    image.fp.seek(start)
+    if image.format == "PPM":
+        if _is_deep(image) and portable_maps.largest_value(image) < 65535:
+            image.info["significant_bits"] = 16  # Pillow scales them
+        return portable_maps.sixteen_bit_colours(image, content, wanted)
+    found = jpeg2000.components(content)
+    if found is None:
+        return None
+    if _is_deep(image) and 8 < found.bits < 16:
+        image.info["significant_bits"] = 16  # Pillow scales them
+    return jpeg2000.deep_colours(content, found, wanted)
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -510,6 +540,7 @@ def _scale_grey(image: Image.Image, wanted: Range = AUTO) -> Image.Image:
     values = np.asarray(image)
     if getattr(image, "format", None) == "PPM" and image.mode == "I":  # 16 unsigned bits, in 32
         values = values.astype(np.uint16)
+    declared = declared or declared_range(values, image.info.get("significant_bits"))
     eight, valid = to_eight_bits(values, declared=declared, no_data=no_data, inverted=inverted, wanted=wanted)
     scaled = Image.fromarray(eight)
     if valid is not None:

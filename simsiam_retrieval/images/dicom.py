@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..core.memory import free_memory
+from .dicom_names import HEAD, is_dicom
 from .page_paths import FIRST_FRAME, MOST_PAGES
 from .problems import ImageError
 from .ranges import to_eight_bits
@@ -28,18 +29,6 @@ def version() -> str | None:
         The version; None if it is not installed.
     """
     return importlib.metadata.version("pydicom") if importlib.util.find_spec("pydicom") else None
-
-
-def is_dicom(head: bytes) -> bool:
-    """Return whether a file is DICOM, by its first bytes (PS3.10, section 7.1).
-
-    Args:
-        head: The first 132 bytes.
-
-    Returns:
-        True for DICOM.
-    """
-    return head[128:132] == b"DICM"
 
 
 def read(
@@ -69,7 +58,8 @@ def read(
 
     _prepare()
     try:
-        data = pydicom.dcmread(io.BytesIO(content))
+        data = pydicom.dcmread(io.BytesIO(content), force=True)
+        _name_syntax(data)
         if "PixelData" not in data and "FloatPixelData" not in data and "DoubleFloatPixelData" not in data:
             raise ImageError("a DICOM file without a picture")
         width, height = int(data.Columns), int(data.Rows)
@@ -102,6 +92,19 @@ def read(
         raise ImageError(f"damaged: {_kind(error)}") from None
 
 
+def _name_syntax(data: Any) -> None:
+    """Name the transfer syntax that pydicom has found by itself in a file that does not name one."""
+    from pydicom import uid
+
+    if "TransferSyntaxUID" in data.file_meta:
+        return
+    implicit, little = data.original_encoding
+    if implicit:
+        data.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
+    else:
+        data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+
+
 def frame_pages(path: Path) -> list[int]:
     """Number the frames of a file as pages.
 
@@ -118,10 +121,12 @@ def frame_pages(path: Path) -> list[int]:
     _prepare()
     try:
         with path.open("rb") as file:
-            if not is_dicom(file.read(132)):
+            if not is_dicom(file.read(HEAD)):
                 return [1]
             file.seek(0)
-            frames = _frames(pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["NumberOfFrames"]))
+            frames = _frames(
+                pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=["NumberOfFrames"])
+            )
     except Exception:  # noqa: BLE001  # damaged: reading it will say why
         return [1]
     middle = frames // 2 + 1

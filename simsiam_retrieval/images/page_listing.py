@@ -5,13 +5,13 @@ from pathlib import Path
 
 from ..core.errors import UserError
 from . import dicom, tiff
+from .dicom_names import may_be_dicom
 from .files import ImageFile, Listing
 from .page_paths import page_path
 from .worker_pool import map_chunks
 
 FIRST, ALL = "first", "all"
 TIFFS = frozenset((".tif", ".tiff", ".btf", ".tf8"))
-DICOMS = frozenset((".dcm", ".dicom"))
 SECONDS = 20.0  # time limit for one file; only its directory is read
 
 
@@ -47,7 +47,7 @@ def with_pages(listing: Listing, pages: str, *, workers: int | None = None) -> L
     """
     if pages == FIRST:
         return listing
-    files = [image.path for image in listing.images if image.path.suffix.lower() in TIFFS | DICOMS]
+    files = [image.path for image in listing.images if _is_tiff(image.path) or may_be_dicom(image.path)]
     chunks = map_chunks(_numbers, files, lost=lambda path, reason: [1], workers=workers, seconds_per_item=SECONDS)
     numbers = dict(zip(files, (numbers for chunk in chunks for numbers in chunk), strict=True))
     images: list[ImageFile] = []
@@ -59,7 +59,8 @@ def with_pages(listing: Listing, pages: str, *, workers: int | None = None) -> L
 
 
 def _numbers(paths: list[Path]) -> list[list[int]]:
-    return [
-        dicom.frame_pages(path) if path.suffix.lower() in DICOMS else list(range(1, tiff.count_pages(path) + 1))
-        for path in paths
-    ]
+    return [list(range(1, tiff.count_pages(path) + 1)) if _is_tiff(path) else dicom.frame_pages(path) for path in paths]
+
+
+def _is_tiff(path: Path) -> bool:
+    return path.suffix.lower() in TIFFS

@@ -4,6 +4,8 @@ import importlib.metadata
 import importlib.util
 import io
 from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -40,7 +42,23 @@ def is_raw(head: bytes) -> bool:
     )
 
 
-def preview(content: bytes, check_size: Callable[[int, int], None]) -> tuple[bytes | Image.Image, int, int]:
+class Preview(NamedTuple):
+    """What is read of a raw file.
+
+    Attributes:
+        picture: Bytes of the embedded JPEG, in which LibRaw notes how it is to be turned, or an RGB image at half size.
+        width: Full width in pixels, upright.
+        height: Full height in pixels, upright.
+        taken: When it was taken, by the camera's clock, if it says so.
+    """
+
+    picture: bytes | Image.Image
+    width: int
+    height: int
+    taken: datetime | None
+
+
+def preview(content: bytes, check_size: Callable[[int, int], None]) -> Preview:
     """Read the preview of a raw file.
 
     Args:
@@ -48,8 +66,7 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> tuple[byt
         check_size: Raises ``ImageError`` for a width and height that are too large.
 
     Returns:
-        Bytes of the embedded JPEG, in which LibRaw notes how it is to be turned, or an RGB image at half size; and
-        the full width and height, upright.
+        The preview, or the picture at half size.
 
     Raises:
         ImageError: The file cannot be decoded.
@@ -64,6 +81,7 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> tuple[byt
             width, height = int(file.sizes.width), int(file.sizes.height)
             if file.sizes.flip in (5, 6):  # a quarter of a turn
                 width, height = height, width
+            taken = _taken(file)
             try:
                 embedded = file.extract_thumb()
             except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
@@ -72,7 +90,17 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> tuple[byt
                 content = bytes(embedded.data)
                 with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
                     if max(image.size) >= 320:  # smaller previews are only for the camera's list of files
-                        return content, width, height
-            return Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True)), width, height
+                        return Preview(content, width, height, taken)
+            half = Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True))
+            return Preview(half, width, height, taken)
     except rawpy.LibRawError as error:
         raise ImageError(f"damaged: LibRaw says {' '.join(str(error).split())[:100]}") from None
+
+
+def _taken(file: Any) -> datetime | None:
+    """LibRaw counts seconds as if the camera's clock showed the time of this machine; versions of rawpy differ."""
+    seconds = int(getattr(getattr(file, "other", None), "timestamp", 0) or 0)
+    try:
+        return datetime.fromtimestamp(seconds) if seconds > 0 else None
+    except (OverflowError, OSError, ValueError):
+        return None

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..core.memory import free_memory
+from .metadata import parse_date
 from .page_paths import MOST_PAGES
 from .problems import ImageError
 from .ranges import to_eight_bits
@@ -340,6 +342,9 @@ def _declared(page: Any) -> tuple[float, float] | None:
             continue
         if low < high and np.isfinite([low, high]).all():
             return low, high
+    bits = int(page.bitspersample)
+    if page.dtype.kind == "u" and bits % 8:  # 12 bits, packed: a photo's, as 8 bits are
+        return 0.0, float(2**bits - 1)
     return None
 
 
@@ -354,6 +359,23 @@ def _no_data(page: Any) -> float | None:
     try:
         return float(str(page.tags[42113].value).strip("\0 "))
     except (KeyError, TypeError, ValueError):
+        return None
+
+
+def taken(page: Any) -> datetime | None:
+    """Read when the picture of a page was taken, otherwise digitised, from its EXIF data.
+
+    Args:
+        page: tifffile's page.
+
+    Returns:
+        The time; None if it says nothing.
+    """
+    try:
+        tags = page.tags[34665].value
+        dates = (parse_date(str(tags.get(name) or "")) for name in ("DateTimeOriginal", "DateTimeDigitized"))
+        return next((date for date in dates if date is not None), None)
+    except Exception:  # noqa: BLE001  # damaged EXIF costs the date alone
         return None
 
 
