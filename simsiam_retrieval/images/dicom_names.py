@@ -5,9 +5,10 @@ from pathlib import Path
 DICOM_SUFFIXES = frozenset((".dcm", ".dicom"))
 HEAD = 132  # bytes that tell
 _DIRECTORY = "DICOMDIR"  # the list of a medium's files, without a picture
-# with which files without a preamble begin: group 2 or 8, elements 0, 1, 5, 8 and 0x16
-_FIRST_ELEMENTS = {bytes((group, 0, element, 0)) for group in (2, 8) for element in (0, 1, 5, 8, 0x16)}
-_FIRST_TYPES = (b"UL", b"OB", b"CS", b"UI")
+# with which files without a preamble begin: their groups, elements and types
+_FIRST_GROUPS = (b"\x02\0", b"\x08\0")
+_FIRST_ELEMENTS = (0x00, 0x01, 0x02, 0x05, 0x06, 0x08, 0x10, 0x12, 0x13, 0x14, 0x16, 0x18, 0x20, 0x21, 0x22, 0x23)
+_FIRST_TYPES = (b"UL", b"OB", b"CS", b"UI", b"DA", b"TM", b"DT", b"LO", b"SH")
 
 
 def is_dicom(head: bytes) -> bool:
@@ -24,7 +25,7 @@ def is_dicom(head: bytes) -> bool:
     """
     if head[128:132] == b"DICM":
         return True
-    if len(head) < HEAD or head[:4] not in _FIRST_ELEMENTS:
+    if len(head) < HEAD or head[:2] not in _FIRST_GROUPS or head[2] not in _FIRST_ELEMENTS or head[3]:
         return False
     return head[4:6] in _FIRST_TYPES or (head[5:8] == b"\0\0\0" and 2 <= head[4] <= 64 and head[4] % 2 == 0)
 

@@ -98,9 +98,6 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> Preview:
 
 
 def _taken(file: Any) -> datetime | None:
-    """LibRaw counts seconds as if the camera's clock showed the time of this machine; versions of rawpy differ."""
-    seconds = int(getattr(getattr(file, "other", None), "timestamp", 0) or 0)
-    try:
-        return datetime.fromtimestamp(seconds) if seconds > 0 else None
-    except (OverflowError, OSError, ValueError):
-        return None
+    """rawpy before 0.27 does not give the time; LibRaw gives 1970 if there is none."""
+    found = getattr(getattr(file, "other", None), "timestamp", None)
+    return found.replace(tzinfo=None) if isinstance(found, datetime) and found.year > 1970 else None
