@@ -98,6 +98,6 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> Preview:
 
 
 def _taken(file: Any) -> datetime | None:
-    """rawpy before 0.27 does not give the time; LibRaw gives 1970 if there is none."""
+    """The time; before version 0.27, rawpy does not give it, and LibRaw gives 1970 if there is none."""
     found = getattr(getattr(file, "other", None), "timestamp", None)
     return found.replace(tzinfo=None) if isinstance(found, datetime) and found.year > 1970 else None
