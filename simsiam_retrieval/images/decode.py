@@ -20,6 +20,7 @@ from .centre_crop import centre_planes as centre_planes
 from .centre_crop import centre_square as centre_square
 from .centre_crop import square_of as square_of
 from .decoded_image import Decoded as Decoded
+from .dicom_names import HEAD, is_dicom
 from .image_error import ImageError as ImageError
 from .image_error import as_image_errors
 from .page_paths import file_and_page
@@ -80,7 +81,8 @@ def read_image(
             this many pixels.
         reading: The range and the bands to take. If its channels are not RGB, ``planes`` has them, and ``image`` is a
             picture for people.
-        page: Number of the page of a TIFF, from 1 on; a path may name it, too (``page_paths.py``).
+        page: Number of the page of a TIFF, from 1 on, or of a DICOM file's frame; 1 is the file's own picture. A path
+            may name it, too (``page_paths.py``).
 
     Returns:
         The image and its size, format and date.
@@ -100,7 +102,7 @@ def read_image(
         warnings.simplefilter("ignore")  # Pillow warns about odd metadata; only the pixels matter
         with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
             decoded = _read(file, short_side, reading, page)
-            if page > 1:
+            if page != 1:
                 decoded = decoded._replace(page=page)
             return decoded if reading.is_rgb else _with_planes(decoded, reading)
 
@@ -115,11 +117,12 @@ def _with_planes(decoded: Decoded, reading: Reading) -> Decoded:
 
 def _read(file: BinaryIO, short_side: int | None, reading: Reading, page: int) -> Decoded:
     start = file.tell()
-    head = file.read(132)
+    head = file.read(HEAD)
     file.seek(start)
-    if dicom.is_dicom(head):  # before TIFF: a DICOM file may begin as one
-        image, width, height, frames = dicom.read(file.read(), reading.range)
+    if is_dicom(head):  # before TIFF: a DICOM file may begin as one
+        image, width, height, frames = dicom.read(file.read(), reading.range, page)
         return as_decoded(image, width, height, "DICOM", short_side)._replace(pages=frames)
+    page = page or 1  # only DICOM files tell their first frame from their own picture
     is_tiff, pages = head[:4] in tiff_pages.MAGIC, 1
     if is_tiff and reading.wants_bands and tiff_pages.tifffile is None:
         raise ImageError(f"a TIFF, of which bands are chosen: {tiff_pages.EXTRA}", lasting=False)

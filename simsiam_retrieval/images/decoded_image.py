@@ -19,7 +19,7 @@ class Decoded(NamedTuple):
         taken: When it was taken, by the camera's clock, if EXIF has the date.
         mode: How the file stores its pixels, as Pillow names it (RGB, L, P, ...); "" where that is not known.
         planes: For an encoder of other channels than RGB: uint8 (height, width, channels), of the image's size.
-        page: Number of the page of a TIFF that this is.
+        page: Number of the page of a TIFF, or of the frame of a DICOM file, that this is.
         pages: Number of pages in full resolution of a TIFF, or of frames of a DICOM file.
     """
 

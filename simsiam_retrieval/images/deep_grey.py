@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from .metadata import exif
+from .pngs import declared_range
 from .ranges import to_eight_bits
 from .reading import AUTO, Range
 from .tiff_pages import MIN_IS_WHITE
@@ -45,6 +46,7 @@ def scale_grey(image: Image.Image, wanted: Range = AUTO) -> Image.Image:
     values = np.asarray(image)
     if getattr(image, "format", None) == "PPM" and image.mode == "I":  # 16 unsigned bits, in 32
         values = values.astype(np.uint16)
+    declared = declared or declared_range(values, image.info.get("significant_bits"))
     eight, valid = to_eight_bits(values, declared=declared, no_data=no_data, inverted=inverted, wanted=wanted)
     scaled = Image.fromarray(eight)
     if valid is not None:

@@ -5,12 +5,13 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from . import jpeg2000, portable_maps
 from .decoded_image import Decoded
 from .deep_grey import is_deep_grey, scale_grey
 from .image_error import ImageError
 from .metadata import date, exif, patched
 from .plain_images import first_not_plain
-from .pngs import PngHeader, sixteen_bit_colours
+from .pngs import PngHeader, significant_bits, sixteen_bit_colours
 from .reading import AUTO, Range
 from .size_limits import check_size
 from .to_rgb import SIDEWAYS, as_decoded, reduction, to_upright_rgb
@@ -92,6 +93,12 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
             found = as_decoded(deep, width, height, "PNG", short_side, turn, image.info.get("icc_profile"))
             return found._replace(taken=date(image))
         header.mend_key(image)
+        if header.is_deep and image.fp is not None:
+            image.info["significant_bits"] = significant_bits(image.fp)
+    elif file_format in ("JPEG2000", "PPM") and image.fp is not None:
+        deep = _deep_colours(image, wanted)
+        if deep is not None:
+            return as_decoded(deep, width, height, file_format, short_side, 1, image.info.get("icc_profile"))
     image.load()
     if getattr(image, "is_animated", False) and file_format not in ("TIFF", "MPO"):
         image = first_not_plain(image)
@@ -101,3 +108,26 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
     if is_deep_grey(image):  # by the range of the whole picture, so before it is reduced
         image = scale_grey(image, wanted)
     return Decoded(to_upright_rgb(image, reduction(image, short_side)), width, height, file_format, taken, mode)
+
+
+def _deep_colours(image: Image.Image, wanted: Range) -> Image.Image | None:
+    """JPEG 2000 and PPM colours of more than 8 bits; of greys, the declared range is noted."""
+    assert image.fp is not None
+    if image.mode not in ("RGB", "RGBA", "I", "I;16"):
+        return None
+    if image.format == "PPM" and not is_deep_grey(image) and portable_maps.largest_value(image) < 65535:
+        return None
+    start = image.fp.tell()
+    image.fp.seek(0)
+    content = image.fp.read()
+    image.fp.seek(start)
+    if image.format == "PPM":
+        if is_deep_grey(image) and portable_maps.largest_value(image) < 65535:
+            image.info["significant_bits"] = 16  # Pillow scales them
+        return portable_maps.sixteen_bit_colours(image, content, wanted)
+    found = jpeg2000.components(content)
+    if found is None:
+        return None
+    if is_deep_grey(image) and 8 < found.bits < 16:
+        image.info["significant_bits"] = 16  # Pillow scales them
+    return jpeg2000.deep_colours(content, found, wanted)

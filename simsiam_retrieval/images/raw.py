@@ -3,6 +3,8 @@
 import importlib.metadata
 import importlib.util
 import io
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from PIL import Image
 
@@ -43,6 +45,22 @@ def is_raw(head: bytes) -> bool:
     )
 
 
+class Preview(NamedTuple):
+    """What is read of a raw file.
+
+    Attributes:
+        picture: Bytes of the embedded JPEG, in which LibRaw notes how it is to be turned, or an RGB image at half size.
+        width: Full width in pixels, upright.
+        height: Full height in pixels, upright.
+        taken: When it was taken, by the camera's clock, if it says so.
+    """
+
+    picture: bytes | Image.Image
+    width: int
+    height: int
+    taken: datetime | None
+
+
 def decode_raw(content: bytes, short_side: int | None) -> Decoded:
     """Decode a raw file: its preview, or the picture at half size.
 
@@ -56,23 +74,22 @@ def decode_raw(content: bytes, short_side: int | None) -> Decoded:
     Raises:
         ImageError: The file cannot be decoded.
     """
-    shown, width, height = preview(content)
-    if isinstance(shown, bytes):
-        with Image.open(io.BytesIO(shown), formats=("JPEG",)) as image:
-            decoded = decode_opened(image, short_side, shown[:32])
-            return decoded._replace(format="RAW", width=width, height=height)
-    return as_decoded(shown, width, height, "RAW", short_side)
+    picture, width, height, taken = preview(content)
+    if isinstance(picture, bytes):
+        with Image.open(io.BytesIO(picture), formats=("JPEG",)) as image:
+            decoded = decode_opened(image, short_side, picture[:32])
+            return decoded._replace(format="RAW", width=width, height=height, taken=decoded.taken or taken)
+    return as_decoded(picture, width, height, "RAW", short_side)._replace(taken=taken)
 
 
-def preview(content: bytes) -> tuple[bytes | Image.Image, int, int]:
+def preview(content: bytes) -> Preview:
     """Read the preview of a raw file.
 
     Args:
         content: The file.
 
     Returns:
-        Bytes of the embedded JPEG, in which LibRaw notes how it is to be turned, or an RGB image at half size; and
-        the full width and height, upright.
+        The preview, or the picture at half size.
 
     Raises:
         ImageError: The file cannot be decoded.
@@ -87,6 +104,7 @@ def preview(content: bytes) -> tuple[bytes | Image.Image, int, int]:
             width, height = int(file.sizes.width), int(file.sizes.height)
             if file.sizes.flip in (5, 6):  # a quarter of a turn
                 width, height = height, width
+            taken = _taken(file)
             try:
                 embedded = file.extract_thumb()
             except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
@@ -95,7 +113,14 @@ def preview(content: bytes) -> tuple[bytes | Image.Image, int, int]:
                 content = bytes(embedded.data)
                 with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
                     if max(image.size) >= 320:  # smaller previews are only for the camera's list of files
-                        return content, width, height
-            return Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True)), width, height
+                        return Preview(content, width, height, taken)
+            half = Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True))
+            return Preview(half, width, height, taken)
     except rawpy.LibRawError as error:
         raise ImageError(f"damaged: LibRaw says {' '.join(str(error).split())[:100]}") from None
+
+
+def _taken(file: Any) -> datetime | None:
+    """The time; before version 0.27, rawpy does not give it, and LibRaw gives 1970 if there is none."""
+    found = getattr(getattr(file, "other", None), "timestamp", None)
+    return found.replace(tzinfo=None) if isinstance(found, datetime) and found.year > 1970 else None

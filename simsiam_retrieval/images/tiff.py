@@ -11,7 +11,7 @@ from .image_error import ImageError
 from .pillow_files import decode_opened
 from .raw import decode_raw
 from .reading import Reading
-from .tiff_pages import find_page
+from .tiff_pages import find_page, taken
 from .tiff_samples import read_bands, read_page
 from .to_rgb import as_decoded
 
@@ -48,7 +48,7 @@ def decode_tiff(
             image = read_page(page.page, len(content), reading)
             return as_decoded(
                 image, image.width, image.height, "TIFF", short_side, _tag(page.page, 274), _icc(page.page)
-            ), page.count
+            )._replace(taken=taken(page.page)), page.count
     if page.number == 0:
         return None, page.count  # Pillow reads it correctly
     with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
@@ -62,7 +62,7 @@ def _bands(page: Any, size: int, short_side: int | None, reading: Reading) -> De
     height, width = eight.shape[:2]
     shown = Image.fromarray(np.ascontiguousarray(eight[:, :, list(colours)]))
     turn = _tag(page, 274)
-    decoded = as_decoded(shown, width, height, "TIFF", short_side, turn)
+    decoded = as_decoded(shown, width, height, "TIFF", short_side, turn)._replace(taken=taken(page))
     if reading.is_rgb:
         return decoded
     planes = [

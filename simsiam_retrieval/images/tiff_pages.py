@@ -4,8 +4,12 @@ import importlib.metadata
 import io
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from .metadata import parse_date
+from .page_paths import MOST_PAGES
 
 try:
     import tifffile
@@ -17,7 +21,6 @@ else:
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXTRA = "pip install 'simsiam-retrieval[scientific]'"
 PAGES = 64  # pages that are searched for the picture in full resolution
-MOST_PAGES = 10_000  # largest number of pages of a file that become items of their own
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, SEPARATED, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 8, 9
 RAW_PHOTOMETRICS = (32803, 34892)  # a colour filter array, linear raw
 # compressions that Pillow reads: none, CCITT, LZW, JPEG, Deflate, PackBits, Zstandard
@@ -118,6 +121,23 @@ def count_pages(path: Path) -> int:
                 return max(1, len(full) + len(inner))
     except Exception:  # noqa: BLE001  # damaged: reading it will say why
         return 1
+
+
+def taken(page: Any) -> datetime | None:
+    """Read when the picture of a page was taken, otherwise digitised, from its EXIF data.
+
+    Args:
+        page: tifffile's page.
+
+    Returns:
+        The time; None if it says nothing.
+    """
+    try:
+        tags = page.tags[34665].value
+        dates = (parse_date(str(tags.get(name) or "")) for name in ("DateTimeOriginal", "DateTimeDigitized"))
+        return next((date for date in dates if date is not None), None)
+    except Exception:  # noqa: BLE001  # damaged EXIF costs the date alone
+        return None
 
 
 def photometric(page: Any) -> int:

@@ -218,6 +218,9 @@ def _declared(page: Any) -> tuple[float, float] | None:
             continue
         if low < high and np.isfinite([low, high]).all():
             return low, high
+    bits = int(page.bitspersample)
+    if page.dtype.kind == "u" and bits % 8:  # 12 bits, packed: a photo's, as 8 bits are
+        return 0.0, float(2**bits - 1)
     return None
 
 
