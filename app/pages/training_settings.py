@@ -1,0 +1,48 @@
+"""What ``config.json`` says about a run, as names and values to show."""
+
+from typing import Any
+
+CONVERSION = ("file", "sha256", "layout", "heads", "licence")  # of what config.json says of converted weights
+
+
+def settings_of(description: dict[str, Any]) -> list[tuple[str, str]]:
+    """What ``config.json`` says of a run, as names and values to show."""
+    config, data = part(description, "config"), part(description, "data")
+    device, versions = part(description, "device"), part(description, "versions")
+    roots, started = data.get("roots"), description.get("started") if isinstance(description, dict) else None
+    pairs = [
+        ("Images", number(data.get("images"))),
+        ("From", ", ".join(map(str, roots)) if isinstance(roots, list) else None),
+        ("Device", device.get("name") or device.get("type")),
+        ("Started", moment(started)),
+        *((name.replace("_", " ").capitalize(), number(value)) for name, value in config.items()),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+    ]
+    return [(name, str(value)) for name, value in pairs if value not in (None, "")]
+
+
+def conversion_of(description: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where the weights of a converted run are from, as names and values to show; empty for any other run."""
+    facts = part(description, "converted")
+    return [(name.capitalize(), str(facts[name])) for name in CONVERSION if facts.get(name)]
+
+
+def epochs_of(description: dict[str, Any]) -> int | None:
+    """The number of epochs that a run was started for."""
+    epochs = part(description, "config").get("epochs")
+    return epochs if isinstance(epochs, int) else None
+
+
+def part(description: dict[str, Any], key: str) -> dict[str, Any]:
+    value = description.get(key) if isinstance(description, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def number(value: Any) -> str | None:
+    if value is None:
+        return None
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def moment(text: Any) -> str | None:
+    return str(text)[:16].replace("T", " ") if text else None
