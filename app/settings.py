@@ -22,21 +22,36 @@ _current: Settings | None = None
 
 
 def use(settings: Settings | None) -> None:
-    """Make ``settings`` those of all pages."""
+    """Set the settings of all pages.
+
+    Args:
+        settings: The settings.
+    """
     global _current
     _current = settings
 
 
 def first_collection() -> Path:
-    """The folder that new visitors see; the one indexed last where Streamlit was started by hand.
+    """Return the collection that new visitors see; the one indexed last if Streamlit was started by hand.
 
-    Raises :class:`UserError` when nothing is indexed yet.
+    Returns:
+        Its folder.
+
+    Raises:
+        UserError: Nothing is indexed yet.
     """
     return _current.collection if _current is not None else find_collection(None)
 
 
 def collection() -> Path:
-    """The folder that this visitor looks at; raises as :func:`first_collection` does."""
+    """Return the collection that this visitor looks at.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        UserError: Nothing is indexed yet.
+    """
     if not own():
         return first_collection()
     import streamlit as st  # late: the server reads settings before it has loaded Streamlit
@@ -45,7 +60,11 @@ def collection() -> Path:
 
 
 def choose(folder: Path) -> None:
-    """Show this visitor another collection, and those who come later."""
+    """Show this visitor, and those who come later, another collection.
+
+    Args:
+        folder: Its folder.
+    """
     global _current
     import streamlit as st
 
@@ -55,10 +74,18 @@ def choose(folder: Path) -> None:
 
 
 def own() -> bool:
-    """Whether only people at this machine see the pages."""
+    """Return whether only people at this machine see the pages.
+
+    Returns:
+        True if they do.
+    """
     return _current is not None and _current.own
 
 
 def runs() -> Path:
-    """The folder of training runs."""
+    """Return the folder of training runs.
+
+    Returns:
+        The folder.
+    """
     return _current.runs if _current is not None else Path("runs").absolute()

@@ -21,6 +21,14 @@ SIDE = 256  # pixels of a preview that the collection does not have
 
 
 def cell_images(found: Predictions, guesses: Guesses, cell: tuple[int, int], key: str) -> None:
+    """Draw the images of a cell, the surest first, page by page.
+
+    Args:
+        found: Stored predictions.
+        guesses: Those of the encoder and method that are shown.
+        cell: True and predicted class.
+        key: Name of what is shown, for the widget's key.
+    """
     truth, guess = cell
     rows = np.flatnonzero((found.truth == truth) & (guesses.predicted == guess))
     rows = rows[np.argsort(-guesses.confidence[rows].astype(np.float32), kind="stable")]

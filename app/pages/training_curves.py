@@ -24,6 +24,11 @@ MORE = (
 
 
 def draw_curves(found: dict[str, Run]) -> None:
+    """Draw the curves of runs.
+
+    Args:
+        found: The runs by name.
+    """
     series = {name: run for name, run in found.items() if run.rows}
     if not series:
         return

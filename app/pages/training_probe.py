@@ -20,7 +20,14 @@ class Probe:
 
 
 def newest_probe(run: Path) -> Probe | None:
-    """The newest readable result below ``RUN/eval``, or None."""
+    """Read the newest readable result below ``RUN/eval``.
+
+    Args:
+        run: The run folder.
+
+    Returns:
+        The result; None if there is none.
+    """
     found = []
     for file in sorted((run / "eval").glob("*.json")):
         try:

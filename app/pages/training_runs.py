@@ -37,7 +37,14 @@ SILENT_SECONDS = 120  # without a row: the run is taken for stopped
 
 
 def find_runs(root: Path) -> list[Path]:
-    """Run folders at or below ``root``, the one written last first."""
+    """Find run folders at or below a folder.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Run folders, the one written last first.
+    """
     found: list[tuple[float, Path]] = []
     _look(root, DEPTH, found)
     return [path for _, path in sorted(found, key=lambda pair: (-pair[0], str(pair[1])))]
@@ -101,12 +108,29 @@ class Run:
         return WATCH if fallen else FINE
 
     def newest(self, key: str) -> float | None:
-        """The last value there is."""
+        """Return the last value of a metric.
+
+        Args:
+            key: Its name.
+
+        Returns:
+            The value; None if there is none.
+        """
         return next((row[key] for row in reversed(self.rows) if key in row), None)
 
 
 def read_run(path: Path) -> Run:
-    """What is in a run folder; raises :class:`UserError` when ``config.json`` or the numbers cannot be read."""
+    """Read a run folder.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        What is in it.
+
+    Raises:
+        UserError: ``config.json`` or the metrics cannot be read.
+    """
     description = read_description(path)
     file = path / "metrics.jsonl"
     silent, read = None, _Rows([], None, False)
@@ -153,13 +177,28 @@ def _is_number(row: Any, key: str) -> bool:
 
 
 def thinned(rows: list[dict[str, float]], points: int = POINTS) -> list[dict[str, float]]:
-    """At most ``points`` rows, evenly spaced, the last one among them."""
+    """Select evenly spaced rows, the last one among them.
+
+    Args:
+        rows: The rows.
+        points: Largest number of rows.
+
+    Returns:
+        The selected rows.
+    """
     stride = -(-len(rows) // points) or 1
     return rows[::-1][::stride][::-1]
 
 
 def verdict_text(run: Run) -> tuple[str, str]:
-    """Whether a run collapses, in words, and what kind of notice that is: "warning", "info", or "" for a remark."""
+    """Say whether a run collapses.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The sentence, and the kind of notice: "warning", "info", or "" for a remark.
+    """
     if not run.rows:
         return "This run has not written its first numbers yet; they will show here by themselves.", "info"
     std, rank, recognised = run.newest("std"), run.newest("rankme"), run.newest("view_retrieval")
@@ -196,7 +235,14 @@ def _remedy(run: Run) -> str:
 
 
 def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Settings in which runs differ: the name, and the value of each."""
+    """Find the settings in which runs differ.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        Name, and the value of each run.
+    """
     tables = [dict(settings_of(run.description)) for run in runs]
     names = dict.fromkeys(name for table in tables for name in table)
     rows = [(name, [table.get(name, "–") for table in tables]) for name in names]

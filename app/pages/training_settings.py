@@ -6,7 +6,14 @@ CONVERSION = ("file", "sha256", "layout", "heads", "licence")  # of what config.
 
 
 def settings_of(description: dict[str, Any]) -> list[tuple[str, str]]:
-    """What ``config.json`` says of a run, as names and values to show."""
+    """List what ``config.json`` says about a run.
+
+    Args:
+        description: Content of the file.
+
+    Returns:
+        Names and values to show.
+    """
     config, data = part(description, "config"), part(description, "data")
     device, versions = part(description, "device"), part(description, "versions")
     roots, started = data.get("roots"), description.get("started") if isinstance(description, dict) else None
@@ -22,27 +29,66 @@ def settings_of(description: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def conversion_of(description: dict[str, Any]) -> list[tuple[str, str]]:
-    """Where the weights of a converted run are from, as names and values to show; empty for any other run."""
+    """List where the weights of a converted run are from.
+
+    Args:
+        description: Content of ``config.json``.
+
+    Returns:
+        Names and values to show; empty for any other run.
+    """
     facts = part(description, "converted")
     return [(name.capitalize(), str(facts[name])) for name in CONVERSION if facts.get(name)]
 
 
 def epochs_of(description: dict[str, Any]) -> int | None:
-    """The number of epochs that a run was started for."""
+    """Return the number of epochs that a run was started for.
+
+    Args:
+        description: Content of ``config.json``.
+
+    Returns:
+        The number; None if it is not there.
+    """
     epochs = part(description, "config").get("epochs")
     return epochs if isinstance(epochs, int) else None
 
 
 def part(description: dict[str, Any], key: str) -> dict[str, Any]:
+    """Return a part of ``config.json``.
+
+    Args:
+        description: Content of the file.
+        key: Name of the part.
+
+    Returns:
+        The part; empty if it is missing or no dictionary.
+    """
     value = description.get(key) if isinstance(description, dict) else None
     return value if isinstance(value, dict) else {}
 
 
 def number(value: Any) -> str | None:
+    """Format a value.
+
+    Args:
+        value: The value; integers get thousands separators.
+
+    Returns:
+        The text; None for None.
+    """
     if value is None:
         return None
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def moment(text: Any) -> str | None:
+    """Format a time.
+
+    Args:
+        text: ISO 8601.
+
+    Returns:
+        Date, hour and minute; None without a time.
+    """
     return str(text)[:16].replace("T", " ") if text else None

@@ -16,7 +16,12 @@ VIEW_NAMES = ("image", *(f"view {number}" for number in range(1, VIEWS + 1)))
 
 
 def views(run: Path, name: str) -> None:
-    """Views of the user's own images, as the run's first step saw them."""
+    """Draw views of the user's own images, as the run's first step saw them; nothing for a run without the picture.
+
+    Args:
+        run: The run folder.
+        name: The run's name, for the heading; "" if it is the only one.
+    """
     tiles = _view_tiles(run)
     if not tiles:
         return
