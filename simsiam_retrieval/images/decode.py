@@ -28,7 +28,7 @@ from .pillow_files import FORMATS as FORMATS
 from .pillow_files import decode_with_pillow, pi_heif
 from .reading import AS_THEY_ARE, Reading
 from .tiff import decode_tiff
-from .to_rgb import as_decoded, to_upright_rgb
+from .upright_rgb import as_decoded, to_upright_rgb
 
 # versions of all decoders, stored with the verdict that a file is damaged: another version may read it
 DECODER = ", ".join(

@@ -14,7 +14,7 @@ from .plain_images import first_not_plain
 from .pngs import PngHeader, significant_bits, sixteen_bit_colours
 from .reading import AUTO, Range
 from .size_limits import check_size
-from .to_rgb import SIDEWAYS, as_decoded, reduction, to_upright_rgb
+from .upright_rgb import SIDEWAYS, as_decoded, reduction, to_upright_rgb
 
 try:
     import pi_heif

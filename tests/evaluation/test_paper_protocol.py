@@ -18,7 +18,7 @@ from simsiam_retrieval.evaluation.paper_protocol import paper_scores, train_clas
 from simsiam_retrieval.evaluation.probe_extractor import network_behind
 from simsiam_retrieval.images.files import ImageFile
 from simsiam_retrieval.metrics.accuracy import top_k
-from simsiam_retrieval.training.lars import LARS
+from simsiam_retrieval.training.optimizer import LARS
 from simsiam_retrieval.training.pixel_store import ImageStore
 from simsiam_retrieval.training.run_folder import load_backbone
 
