@@ -120,6 +120,8 @@ class Config:
     """End the run with exit code 2 when the monitor detects collapse."""
     blur: float = 0.5
     """Probability of Gaussian blur (sigma 0.1 to 2 pixels at 224 px, in proportion below)."""
+    recompress: float = 0.0
+    """Probability that a picture is made smaller and compressed as JPEG before its view is cut: for finding such copies."""
     jitter: float = 1
     """Strength of changes of brightness, contrast, saturation and hue, relative to the paper's; 0 for none."""
     grey: float = 0.2
@@ -203,6 +205,7 @@ class Config:
             "cutout_views": (0, 64),
             "cutout": (0.01, 0.99),
             "blur": (0, 1),
+            "recompress": (0, 1),
             "jitter": (0, 2),
             "grey": (0, 1),
             "seed": (0, 2**31 - 1),
