@@ -1,4 +1,4 @@
-"""How near training comes to the processor's limit: ``python benchmarks/train_roofline.py REPORT.json --out FILE.json``.
+"""How near training comes to the limit: ``python benchmarks/train_roofline.py REPORT.json [--out FILE.json]``.
 
 REPORT is what ``benchmarks/train_throughput.py`` wrote on this machine. The limit: the operations of a step (PyTorch's
 own counter; values and both gradients of every convolution and product) at the speed of large bfloat16 products of

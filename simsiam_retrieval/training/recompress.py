@@ -31,7 +31,7 @@ def recompress(images: Tensor, reduction: Tensor, quality: Tensor) -> Tensor:
     """Make each image smaller, compress it, and enlarge it to its old size.
 
     Args:
-        images: uint8 (n, c, h, w) on any device. Three channels are RGB and become YCbCr; others are compressed as grey.
+        images: uint8 (n, c, h, w) on any device. Three channels are RGB; others are compressed as grey.
         reduction: float (n,) on the CPU: how many times smaller, at least 1.
         quality: float (n,): JPEG quality from 1 to 100.
 
