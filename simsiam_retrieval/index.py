@@ -1,5 +1,6 @@
 """``python -m simsiam_retrieval.index FOLDER``."""
 
+import dataclasses
 import signal
 import sys
 from collections import Counter
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from .collection.update.options import Hooks
 from .core import cli
 from .core.errors import UserError
 from .core.text import printable, without_detail
+from .distributed.options import Options
 
 if TYPE_CHECKING:
     from .collection.update.results import Update
@@ -38,7 +41,7 @@ UNREAD = frozenset(
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Options):
     """Index folders of images, or bring their index up to date.
 
     Only new and changed files are read, and files that are gone are forgotten. Broken files are listed.
@@ -50,19 +53,9 @@ class Arguments:
     Default: all folders that were indexed before."""
     collection: Path | None = None
     """Name or folder of the collection. Default: one in your data directory."""
-    encoder: str | None = None
-    """Encoder: a run folder, an .onnx file or hf://OWNER/NAME. Default: the shipped one."""
-    include: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Take only files that match this pattern, such as '*.jpg'. Stored for later updates; may be repeated."""
-    exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Leave out what matches this pattern, such as 'private' or 'raw/**'. Stored for later updates; may be repeated."""
     dry_run: bool = False
     """List what an update would do, and change nothing."""
-    prune: bool = False
-    """Forget the images of a folder or drive that is missing or has no images, instead of keeping them."""
-    reread: bool = False
-    """Read every file, even if its size and times are unchanged."""
-    follow_links: bool = False
+    links: Annotated[bool, tyro.conf.arg(name="follow-links")] = False
     """Follow links to folders. Stored for later updates, until --ignore-links."""
     ignore_links: bool = False
     """Stop following links to folders."""
@@ -74,37 +67,14 @@ class Arguments:
     """Check catalog, vectors, index and encoder, mend what can be mended, and do nothing else."""
     rebuild_index: bool = False
     """Build the FAISS index again from the stored vectors, and do nothing else."""
-    index: str | None = None
-    """FAISS index type: auto, flat (exact), float16, ivf, ivf-sq8 or hnsw. Stored with the collection.
-    Default: auto for a new collection."""
-    recall: float | None = None
-    """Target recall@10 of an approximate index. Stored with the collection. Default: 0.95."""
-    range: str | None = None
-    """Values that become black and white, beyond 8 bits: auto (as the file declares, else as it uses), per-image,
-    or LOW HIGH for all images, as for elevation. Stored with a new collection. Default: auto."""
-    bands: str | None = None
-    """Bands of TIFF files used as red, green and blue, such as 4,3,2; the first is 1. Stored with a new collection."""
-    pages: str | None = None
-    """Pages of TIFF files: first, or all, each an image of its own. Stored for later updates. Default: first."""
     watch: bool = False
     """Keep running until Ctrl-C: update whenever something changes below the folders."""
     poll: float | None = None
     """With --watch: compare all files every N seconds, as network shares need."""
     wait: bool = False
     """Wait if another update of the collection is running."""
-    device: str | None = None
-    """Device of the encoder: auto, cpu, cuda or tensorrt. A GPU that is asked for and not used is an error.
-    Default: auto."""
-    workers: int | None = None
-    """Number of worker processes. Default: one a core."""
     engine: Literal["local", "ray"] = "local"
     """local, or ray: embed on a Ray cluster into a sharded collection, which may be larger than memory."""
-    address: str | None = None
-    """With --engine ray: the cluster's HOST:PORT, or auto. Default: start a cluster on this machine for this run."""
-    num_gpus: float | None = None
-    """With --engine ray: GPUs of each process that embeds; 0 for none. Default: 1 if the cluster has any."""
-    image_column: str | None = None
-    """With --engine ray: the column of a Parquet file that holds the images. Default: the only one."""
 
 
 def main() -> int:
@@ -116,6 +86,7 @@ def main() -> int:
     from .images.reading import join_range
 
     arguments = cli.parse(Arguments, "index", join_range(sys.argv[1:]), examples=EXAMPLES)
+    arguments = dataclasses.replace(arguments, follow_links=_links(arguments))
     # imported here, so that --help is fast
     from .core.known_collections import path_of
     from .core.paths import default_collection
@@ -173,7 +144,7 @@ def _check_local(arguments: Arguments) -> None:
 
 def _on_cluster(arguments: Arguments, folder: Path) -> int:
     others = (arguments.remove, arguments.verify, arguments.rebuild_index, arguments.dry_run, arguments.watch)
-    if any(others) or arguments.include or arguments.exclude or arguments.pages or arguments.range or arguments.bands:
+    if any(others) or arguments.include or arguments.exclude or arguments.pages or arguments.value_range or arguments.bands:
         raise UserError(
             "--engine ray cannot be combined with --include, --exclude, --dry-run, --remove, --verify, --rebuild-index,"
             " --watch, --range, --bands or --pages"
@@ -182,16 +153,8 @@ def _on_cluster(arguments: Arguments, folder: Path) -> int:
         raise UserError(f"--num-gpus {arguments.num_gpus:g}: give 0 or more")
     from .core.known_collections import remember
     from .core.progress import bar
-    from .distributed.index_on_cluster import Hooks, Options, index_on_cluster
+    from .distributed.index_on_cluster import index_on_cluster
 
-    options = Options(
-        address=arguments.address,
-        workers=arguments.workers,
-        device=arguments.device or "auto",
-        num_gpus=arguments.num_gpus,
-        image_column=arguments.image_column,
-        prune=arguments.prune,
-    )
     try:
         with bar("indexing", 0) as shown:
             hooks = Hooks(
@@ -201,15 +164,7 @@ def _on_cluster(arguments: Arguments, folder: Path) -> int:
                 on_stage=lambda stage, done, total: shown.note(f"{stage} {done}/{total}"),
                 on_remark=cli.remark,
             )
-            update = index_on_cluster(
-                arguments.folders,
-                folder,
-                arguments.encoder,
-                options,
-                index=arguments.index,
-                recall=arguments.recall,
-                hooks=hooks,
-            )
+            update = index_on_cluster(arguments.folders, folder, arguments, hooks)
     except KeyboardInterrupt:
         cli.remark("stopped early; finished shards are kept; run the same command to continue")
         return cli.CTRL_C
@@ -222,31 +177,17 @@ def _on_cluster(arguments: Arguments, folder: Path) -> int:
 
 
 def _update(arguments: Arguments, folder: Path) -> "Update":
-    from .collection.update.index_folders import index_folders
+    from .collection.update.index_folders import index_with
     from .core.progress import bar
 
     with bar("indexing", 0) as shown:
-        update = index_folders(
-            [Path(root) for root in arguments.folders],
-            folder,
-            arguments.encoder,
-            include=arguments.include,
-            exclude=arguments.exclude,
-            prune=arguments.prune,
-            reread=arguments.reread,
-            follow_links=_links(arguments),
-            index=arguments.index,
-            recall=arguments.recall,
-            value_range=arguments.range,
-            bands=arguments.bands,
-            pages=arguments.pages,
+        hooks = Hooks(
             on_wait=cli.remark if arguments.wait or arguments.watch else None,
-            workers=arguments.workers,
-            device=arguments.device or "auto",
-            on_device=lambda encoder: _remark_encoder(encoder, arguments.device),
             on_start=shown.of,
             on_progress=shown.advance,
+            on_device=lambda encoder: _remark_encoder(encoder, arguments.device),
         )
+        update = index_with(arguments, hooks, [Path(root) for root in arguments.folders], folder)
     _remember(folder)
     _remark_files(arguments)
     _remark_failures(update.failed)
@@ -274,9 +215,9 @@ def _remember(folder: Path) -> None:
 
 def _links(arguments: Arguments) -> bool | None:
     """Whether to follow links to folders; None is as before."""
-    if arguments.follow_links and arguments.ignore_links:
+    if arguments.links and arguments.ignore_links:
         raise UserError("--follow-links or --ignore-links: choose one")
-    return True if arguments.follow_links else False if arguments.ignore_links else None
+    return True if arguments.links else False if arguments.ignore_links else None
 
 
 def _remark_files(arguments: Arguments) -> None:
@@ -476,16 +417,7 @@ def _build_sharded(arguments: Arguments, folder: Path) -> int:
 def _preview(arguments: Arguments, folder: Path) -> int:
     from .collection.update.index_folders import preview_folders
 
-    preview = preview_folders(
-        [Path(root) for root in arguments.folders],
-        folder,
-        arguments.encoder,
-        include=arguments.include,
-        exclude=arguments.exclude,
-        prune=arguments.prune,
-        reread=arguments.reread,
-        follow_links=_links(arguments),
-    )
+    preview = preview_folders(arguments, [Path(root) for root in arguments.folders], folder)
     _remark_failures(preview.unusable)
     _remark_held(preview.held)
     for what, paths in (("new", preview.new), ("changed", preview.changed), ("gone", preview.gone)):

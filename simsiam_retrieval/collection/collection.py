@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from .index.tuning import Measured
 from .maintenance import rebuild_index, verify, verify_shards
 from .search.filters import Filter
 from .search.hits import Hits
+from .search.options import SearchOptions
 from .search.query_vectors import combine, mean_weights
 from .search.searcher import Searcher
 from .storage.catalog_file import explained
@@ -42,8 +44,8 @@ from .storage.store import Capability, Store, require
 from .storage.writer_lock import writing
 from .types import Item, Record
 from .update.edit import move, remove
-from .update.options import Hooks, UpdateOptions
-from .update.patterns import Patterns
+from .update.options import NO_HOOKS, Hooks, UpdateKeywords, UpdateOptions, from_keywords
+from .update.patterns import EMPTY, Patterns
 from .update.results import Preview, Update
 from .update.run_update import listed, preview, run_update
 
@@ -461,11 +463,28 @@ class Collection:
         Raises:
             UserError: A query cannot be read, the queries cancel each other out, or ``k`` is below 1.
         """
-        if k < 1:
-            raise UserError(f"-k {k}: ask for at least one result")
-        vector = self.direction(query, weights=weights, unlike=unlike)
-        left_out = [one.id for one in (*_as_list(query), *_as_list(unlike)) if isinstance(one, Item)]
-        return Hits(self._searcher.nearest(vector[None], k, where, left_out)[0], self.thumbnail)
+        options = SearchOptions(k, () if weights is None else tuple(weights), _as_tuple(unlike), where=where or Filter())
+        return self.search_with(query, options)
+
+    def search_with(self, query: Query | Sequence[Query], options: SearchOptions) -> Hits:
+        """Run ``search`` with options that are made already.
+
+        Args:
+            query: See ``search``.
+            options: The options.
+
+        Returns:
+            The results.
+
+        Raises:
+            UserError: As in ``search``.
+        """
+        vector = self.direction(query, weights=options.weights or None, unlike=options.unlike)
+        left_out = [one.id for one in (*_as_tuple(query), *options.unlike) if isinstance(one, Item)]
+        hits = self._searcher.nearest(vector[None], options.k, options.where, left_out)[0]
+        return Hits(
+            (hit for hit in hits if not options.above_noise or hit.above_noise is not False), thumbnail=self.thumbnail
+        )
 
     def direction(
         self,
@@ -487,11 +506,10 @@ class Collection:
         Raises:
             UserError: As in ``search``.
         """
-        like, away = _as_list(query), _as_list(unlike)
+        like, away = _as_tuple(query), _as_tuple(unlike)
         if not like:
             raise UserError("no query image; name at least one")
-        if weights is not None and away:
-            raise UserError("give weights or unlike, not both: a negative weight leads away, too")
+        SearchOptions(weights=() if weights is None else tuple(weights), unlike=away)  # whether both can be
         vectors = np.stack([self._vector(one) for one in (*like, *away)])
         if len(vectors) == 1 and weights is None:
             return vectors[0]  # without rounding
@@ -512,10 +530,9 @@ class Collection:
             UserError: ``k`` is below 1.
             ValueError: A vector cannot be scaled.
         """
-        if k < 1:
-            raise UserError(f"-k {k}: ask for at least one result")
+        options = SearchOptions(k, where=where or Filter())
         queries = [self._unit(vector) for vector in vectors]
-        found = self._searcher.nearest(np.stack(queries), k, where) if queries else []
+        found = self._searcher.nearest(np.stack(queries), options.k, options.where) if queries else []
         return [Hits(hits, self.thumbnail) for hits in found]
 
     @property
@@ -621,21 +638,7 @@ class Collection:
 
     # -- updating; UserError where the store takes no single images
 
-    def update(
-        self,
-        roots: Sequence[str | Path] | None = None,
-        *,
-        include: Sequence[str] = (),
-        exclude: Sequence[str] = (),
-        prune: bool = False,
-        reread: bool = False,
-        follow_links: bool | None = None,
-        pages: str | None = None,
-        on_wait: Callable[[str], None] | None = None,
-        workers: int | None = None,
-        on_start: Callable[[int], None] = lambda total: None,
-        on_progress: Callable[[int], None] = lambda done: None,
-    ) -> Update:
+    def update(self, roots: Sequence[str | Path] | None = None, **options: Unpack[UpdateKeywords]) -> Update:
         """Update the collection to its folders.
 
         New and changed files are embedded, and files that are gone are forgotten. Other roots are not touched. A file
@@ -645,6 +648,8 @@ class Collection:
 
         Args:
             roots: Folders or files; None for all that the collection was made of.
+
+        Keyword Args:
             include: Globs (see ``Glob``) that replace those recorded with these roots; files that match none are
                 forgotten.
             exclude: Globs likewise; files that match one are forgotten.
@@ -666,74 +671,73 @@ class Collection:
             UserError: A root does not exist (unless ``prune``), a pattern is wrong, or another process is updating.
         """
         self._require(Capability.UPDATE)
-        options = UpdateOptions(Patterns(tuple(include), tuple(exclude)), prune, reread, follow_links, pages, workers)
-        paths, listing = listed(self._updatable(), self._lock, roots, options)
-        return self._update(paths, listing, options, Hooks(on_wait, on_start, on_progress))
+        return self.update_with(*from_keywords(UpdateOptions, options), roots)
 
     def update_listed(
         self,
         roots: Sequence[Path],
         listing: Listing,
         *,
-        patterns: Patterns | None = None,
-        prune: bool = False,
-        reread: bool = False,
-        follow_links: bool | None = None,
-        pages: str | None = None,
-        on_wait: Callable[[str], None] | None = None,
-        workers: int | None = None,
-        on_start: Callable[[int], None] = lambda total: None,
-        on_progress: Callable[[int], None] = lambda done: None,
+        patterns: Patterns = EMPTY,
+        **options: Unpack[UpdateKeywords],
     ) -> Update:
         """Run ``update`` for roots whose files are already listed.
 
         Args:
             roots: Absolute paths.
             listing: Their files.
-            patterns: Patterns that replace the recorded ones; None keeps them.
-            prune: See ``update``.
-            reread: See ``update``.
-            follow_links: See ``update``.
-            pages: See ``update``.
-            on_wait: See ``update``.
-            workers: See ``update``.
-            on_start: See ``update``.
-            on_progress: See ``update``.
+            patterns: ``include`` and ``exclude`` in one value.
+            **options: See ``update``.
 
         Returns:
             What was done.
+
+        Raises:
+            UserError: As in ``update``.
         """
         self._require(Capability.UPDATE)
-        options = UpdateOptions(patterns or Patterns(), prune, reread, follow_links, pages, workers)
-        return self._update(roots, listing, options, Hooks(on_wait, on_start, on_progress))
+        keywords: UpdateKeywords = {"include": patterns.include, "exclude": patterns.exclude, **options}
+        return self.update_with(*from_keywords(UpdateOptions, keywords), roots, listing)
 
-    def _update(self, roots: Sequence[Path], listing: Listing, options: UpdateOptions, hooks: Hooks) -> Update:
+    def update_with(
+        self,
+        options: UpdateOptions,
+        hooks: Hooks = NO_HOOKS,
+        roots: Sequence[str | Path] | None = None,
+        listing: Listing | None = None,
+    ) -> Update:
+        """Run ``update`` with options and hooks that are made already.
+
+        Args:
+            options: The options.
+            hooks: Functions that are called.
+            roots: See ``update``.
+            listing: The files of the roots, if they are already listed; the roots are absolute then.
+
+        Returns:
+            What was done.
+
+        Raises:
+            UserError: As in ``update``.
+        """
+        self._require(Capability.UPDATE)
+        if listing is None:
+            paths, listing = listed(self._updatable(), self._lock, roots, options)
+        else:
+            paths = [Path(root) for root in roots or ()]
         report, index = run_update(
-            self.folder, self.dim, roots, listing, options, hooks, lambda: (self.encoder, self.reading)
+            self.folder, self.dim, paths, listing, options, hooks, lambda: (self.encoder, self.reading)
         )
         if index is not None:
             self._searcher.use(index)
         return report
 
-    def preview(
-        self,
-        roots: Sequence[str | Path] | None = None,
-        *,
-        include: Sequence[str] = (),
-        exclude: Sequence[str] = (),
-        prune: bool = False,
-        reread: bool = False,
-        follow_links: bool | None = None,
-    ) -> Preview:
+    def preview(self, roots: Sequence[str | Path] | None = None, **options: Unpack[UpdateKeywords]) -> Preview:
         """Return what ``update`` would do, without doing it. New files are read only to find moved ones.
 
         Args:
             roots: See ``update``.
-            include: See ``update``.
-            exclude: See ``update``.
-            prune: See ``update``.
-            reread: See ``update``.
-            follow_links: See ``update``.
+            **options: See ``update``.
 
         Returns:
             The preview.
@@ -742,7 +746,22 @@ class Collection:
             UserError: As in ``update``.
         """
         self._require(Capability.UPDATE)
-        options = UpdateOptions(Patterns(tuple(include), tuple(exclude)), prune, reread, follow_links)
+        return self.preview_with(from_keywords(UpdateOptions, options)[0], roots)
+
+    def preview_with(self, options: UpdateOptions, roots: Sequence[str | Path] | None = None) -> Preview:
+        """Run ``preview`` with options that are made already.
+
+        Args:
+            options: The options.
+            roots: See ``update``.
+
+        Returns:
+            The preview.
+
+        Raises:
+            UserError: As in ``update``.
+        """
+        self._require(Capability.UPDATE)
         paths, listing = listed(self._updatable(), self._lock, roots, options)
         return preview(self.folder, paths, listing, options)
 
@@ -886,5 +905,5 @@ class Collection:
         return self._store
 
 
-def _as_list(query: "Query | Sequence[Query]") -> list["Query"]:
-    return list(query) if isinstance(query, list | tuple) and not isinstance(query, Item) else [query]  # type: ignore[list-item]
+def _as_tuple(query: "Query | Sequence[Query]") -> tuple["Query", ...]:
+    return tuple(query) if isinstance(query, list | tuple) else (query,)  # type: ignore[return-value]
