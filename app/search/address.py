@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simsiam_retrieval.collection import Item
-from simsiam_retrieval.collection.search.filters import Filter
+from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter
 from simsiam_retrieval.collection.search.options import SearchOptions
 from simsiam_retrieval.core.errors import UserError
 
@@ -45,7 +45,7 @@ class Address:
     cut: int = 0  # similarity that results have at least, in hundredths
     copies: bool = False  # near-duplicates one by one, not as one tile
     sort: str = ""  # one of SORTS; by path, or by similarity
-    only: Filter = Filter()
+    only: Filter = NO_FILTER
 
     @classmethod
     def read(cls, parameters: Mapping[str, str]) -> "Address":

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from simsiam_retrieval.collection import Collection, Item
-from simsiam_retrieval.collection.search.filters import Filter
+from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter
 
 from ..markup import shown
 from .address import EARLIEST, LATEST, Address, count
@@ -103,7 +103,7 @@ def conditions(collection: Collection, address: Address, go: Callable[[Address],
             on_change=changed,
         )
         if number:
-            st.button("Clear the filter", on_click=go, args=(replace(address, only=Filter(), page=1),))
+            st.button("Clear the filter", on_click=go, args=(replace(address, only=NO_FILTER, page=1),))
 
 
 def _day(title: str, name: str, current: date | None, version: str, changed: Callable[[], None]) -> None:

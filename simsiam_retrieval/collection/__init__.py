@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .collection import Collection
-    from .duplicates.find_duplicates import Duplicate
     from .search.hits import Hits
-    from .types import Hit, Item
+    from .types import Duplicate, Hit, Item
 
 __all__ = ["Collection", "Duplicate", "Hit", "Hits", "Item"]
 
@@ -17,15 +16,11 @@ def __getattr__(name: str) -> Any:
         from .collection import Collection
 
         return Collection
-    if name == "Duplicate":
-        from .duplicates.find_duplicates import Duplicate
-
-        return Duplicate
     if name == "Hits":
         from .search.hits import Hits
 
         return Hits
-    if name in ("Hit", "Item"):
+    if name in ("Duplicate", "Hit", "Item"):
         from . import types
 
         return getattr(types, name)

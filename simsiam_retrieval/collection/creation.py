@@ -14,14 +14,13 @@ from ..encoder.hub import source_of
 from ..encoder.onnx_encoder import Encoder, find_encoder
 from ..images.page_listing import FIRST, check_pages
 from ..images.reading import Reading
-from .storage.catalog_file import FILE, explained
+from .storage.catalog_file import ENCODER_FILE, FILE, explained
 from .storage.label_copy import FILE as LABELS_FILE
-from .storage.mending import KEPT
+from .storage.rescue import KEPT
 from .storage.shard_manifest import is_sharded
 from .storage.sqlite_store import SqliteStore
 from .storage.writer_lock import HOLDER_FILE, LOCK_FILE, writing
 
-ENCODER_FILE = "encoder.onnx"
 DERIVED = ("map-*.npz", "clusters-*.npz")
 # what files.replacing() leaves when its process is killed, and SQLite beside it
 UNFINISHED = re.compile(

@@ -22,16 +22,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from simsiam_retrieval import Collection
-from simsiam_retrieval.collection.update.options import Hooks
-from simsiam_retrieval.collection.storage.shard_file import (
-    ShardRow,
-    read_rows,
-    read_vectors,
-    shard_file,
-    shard_names,
-    write_shard,
-)
+from simsiam_retrieval.collection.storage.shard_file import ShardRow, shard_file, shard_names
 from simsiam_retrieval.collection.storage.shard_manifest import read_manifest
+from simsiam_retrieval.collection.storage.shard_parquet_reader import read_rows, read_vectors
+from simsiam_retrieval.collection.storage.shard_writer import write_shard
+from simsiam_retrieval.collection.update.options import Hooks
 from simsiam_retrieval.collection.update.results import Update
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.distributed.index_on_cluster import index_on_cluster

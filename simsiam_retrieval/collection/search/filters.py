@@ -8,7 +8,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from math import isfinite
 from pathlib import Path
@@ -134,11 +134,9 @@ class Filter:
     measures: Annotated[UseAppendAction[tuple[Annotated[Range, _RANGE], ...]], arg(name="measure")] = ()
     """Search only images with a measure in this range: NAME=LOW..HIGH, such as brightness=..0.2 (docs/check.md).
     May be repeated."""
-    given_folders: tuple[Path, ...] = field(init=False, repr=False, compare=False, default=())
-    """``folders`` as they were given, for messages; ``folders`` itself becomes absolute."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "given_folders", tuple(self.folders))
+        object.__setattr__(self, "_given_folders", tuple(self.folders))
         object.__setattr__(self, "folders", tuple(absolute(folder) for folder in self.folders))
         for low, high, what in (
             (self.since, self.until, "dates"),
@@ -148,6 +146,11 @@ class Filter:
         ):
             if low is not None and high is not None and low > high:  # type: ignore[operator]
                 raise UserError(f"no image has {what} from {low} to {high}")
+
+    @property
+    def given_folders(self) -> tuple[Path, ...]:
+        """``folders`` as they were given, for messages; ``folders`` itself is absolute."""
+        return self.__dict__["_given_folders"]
 
     def __bool__(self) -> bool:
         return self != Filter()
@@ -202,3 +205,6 @@ class Filter:
             )
 
         return sorted(item.id for item in items if meets(item))
+
+
+NO_FILTER = Filter()

@@ -7,7 +7,7 @@ import tyro
 from tyro.conf import UseAppendAction, arg
 
 from ...core.errors import UserError
-from .filters import Filter
+from .filters import NO_FILTER, Filter
 
 _FILE = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
@@ -34,7 +34,7 @@ class SearchOptions:
     """Search for images less like this one; may be repeated."""
     above_noise: bool = False
     """Leave out results that may be chance: those at or below the query's noise level."""
-    where: Annotated[Filter, arg(name="")] = Filter()
+    where: Annotated[Filter, arg(name="")] = NO_FILTER
 
     def __post_init__(self) -> None:
         if self.k < 1:

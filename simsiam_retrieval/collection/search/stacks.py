@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..collection import Collection
-from ..duplicates.find_duplicates import SURE
+from ..duplicates.thresholds import SURE
 from ..types import Hit
 
 ALIKE = 0.99  # cosine of near-duplicates, for an encoder of which none was measured

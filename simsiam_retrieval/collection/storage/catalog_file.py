@@ -10,6 +10,7 @@ from ...core.errors import UserError
 from . import checksums
 
 FILE = "catalog.sqlite"
+ENCODER_FILE = "encoder.onnx"  # beside it
 LOCK_SECONDS = 60  # a commit waits this long for readers to finish, and they for it
 
 # conditions on rows of items: part of the published state, and with a usable image
@@ -65,3 +66,17 @@ def path_of(stored: str | bytes) -> Path:
         raise sqlite3.DatabaseError("a stored path is no text")
     # through bytes: in a locale that is not UTF-8 Python's names are not the stored text
     return Path(os.fsdecode(stored.encode() if isinstance(stored, str) else stored))
+
+
+def open_unchecked(file: Path) -> sqlite3.Connection:
+    """Open a catalog without a look at its schema and checksums.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The connection.
+    """
+    db = sqlite3.connect(file, timeout=LOCK_SECONDS)
+    checksums.add_function(db)
+    return db

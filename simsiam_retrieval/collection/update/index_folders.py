@@ -1,6 +1,6 @@
 """Opening or creating a collection and updating it. If there is nothing to index, nothing is left behind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -11,6 +11,7 @@ from ...images.files import Listing, list_images
 from ...images.page_listing import FIRST
 from ..collection import AlreadyThere, Collection, Preview, Update, remove_collection
 from ..index.index_types import check_kind
+from ..storage.finding import Finding
 from .options import Hooks, IndexKeywords, IndexOptions, UpdateOptions, from_keywords
 from .patterns import Selection
 
@@ -119,6 +120,56 @@ def preview_folders(options: IndexOptions, roots: Sequence[Path], folder: Path) 
     selection = Selection({}).with_asked(roots, options.patterns)
     taken = [file.path for file in listing.images if selection.takes(file.path)]
     return Preview(new=taken, unusable=listing.unreadable, left_out=len(listing.images) - len(taken))
+
+
+def move_folder(
+    folder: Path, old: Path, new: Path, *, on_wait: Callable[[str], None] | None = None, workers: int | None = None
+) -> tuple[int, Update]:
+    """Record that an indexed folder was moved, and update what is there now.
+
+    Args:
+        folder: The collection's folder.
+        old: Where it was.
+        new: Where it is.
+        on_wait: See ``Collection.update``.
+        workers: See ``Collection.update``.
+
+    Returns:
+        Number of moved images, and what the update did.
+
+    Raises:
+        UserError: As in ``Collection.move``.
+    """
+    with Collection.open(folder) as collection:
+        images = collection.move(old, new, on_wait=on_wait)
+        roots = [root for root in collection.roots if new in (root, *root.parents)]
+        above = [root for root in collection.roots if root in new.parents]
+        return images, collection.update(roots or above or None, on_wait=on_wait, workers=workers)
+
+
+def verify_folder(folder: Path, *, on_wait: Callable[[str], None] | None = None) -> tuple[list[Finding], int]:
+    """Check all that a collection stores, and repair what can be repaired, even if it cannot be opened.
+
+    Args:
+        folder: The collection's folder.
+        on_wait: See ``Collection.update``.
+
+    Returns:
+        Each problem with its repair, and the number of images.
+
+    Raises:
+        UserError: It is no collection, or nothing can be read.
+    """
+    mended = []
+    try:
+        collection = Collection.open(folder)
+    except UserError:
+        if not Collection.exists(folder):
+            raise
+        mended = Collection.mend(folder, on_wait=on_wait)  # repairs what prevents opening it
+        collection = Collection.open(folder)
+    with collection:
+        return mended + collection.verify(on_wait=on_wait), len(collection)
 
 
 def _taken(roots: list[Path], options: UpdateOptions) -> Listing:

@@ -13,6 +13,7 @@ from ...images.files import ImageFile, Listing, list_images
 from ...images.page_listing import FIRST, check_pages, with_pages
 from ...images.reading import Reading
 from ..creation import tidy
+from ..index import index_file
 from ..index.make_index import is_outdated, make_index
 from ..index.vector_index import VectorIndex
 from ..storage.catalog_file import explained
@@ -169,7 +170,7 @@ def _update(
     report.reused = len(found)
     arrived = {path: digest for path, digest in found.items() if path not in plan.known}
     report.moved = len(moves(gone, plan.known, arrived))
-    saved = VectorIndex.saved(catalog.folder, catalog.generation())
+    saved = index_file.path_of(catalog.folder, catalog.generation()).exists()
     if published.changed or not saved or is_outdated(catalog):
         index = make_index(catalog, dim)
         report.rebuilt = True
