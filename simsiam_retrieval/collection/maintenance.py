@@ -30,7 +30,18 @@ def rebuild_index(
 ) -> VectorIndex | None:
     """Build the index again from the stored vectors; of a sharded collection, with the shards that are there now.
 
-    Returns the new index, or None where it lies on the disk and is opened by the next search.
+    Args:
+        store: The store.
+        dim: Values per vector.
+        kind: See ``Collection.rebuild_index``.
+        recall: See ``Collection.rebuild_index``.
+        on_wait: See ``Collection.update``.
+
+    Returns:
+        The new index; None if it lies on the disk and is opened by the next search.
+
+    Raises:
+        UserError: As in ``Collection.rebuild_index``.
     """
     folder = store.folder
     if isinstance(store, ParquetStore):
@@ -48,10 +59,19 @@ def rebuild_index(
 def verify(
     folder: Path, dim: int, encoder: Callable[[], Encoder], on_wait: Callable[[str], None] | None
 ) -> tuple[list[Finding], VectorIndex | None]:
-    """Compare all that is stored of a plain collection, as ``Collection.verify`` says.
+    """Compare all that is stored of a plain collection; see ``Collection.verify``.
 
-    ``encoder`` raises where it is not the one that made the vectors. Returns what was found, and the new index where
-    one was made.
+    Args:
+        folder: The collection's folder.
+        dim: Values per vector.
+        encoder: Returns the collection's encoder; raises if it is not the one that made the vectors.
+        on_wait: See ``Collection.update``.
+
+    Returns:
+        Each problem with its repair, and the new index if one was made.
+
+    Raises:
+        UserError: As in ``Collection.verify``.
     """
     with (
         writing(folder, on_wait),
@@ -88,7 +108,16 @@ def verify_shards(folder: Path, identity: str, on_wait: Callable[[str], None] | 
 
     Rows of the catalog that are not what a sound shard says are put right; the rest is named.
 
-    Raises ``UserError`` for damage of the catalog's own pages, or of the encoder.
+    Args:
+        folder: The collection's folder.
+        identity: Identity of its encoder.
+        on_wait: See ``Collection.update``.
+
+    Returns:
+        Each problem with its repair.
+
+    Raises:
+        UserError: The catalog's own pages, or the encoder, are damaged.
     """
     mended = mend(folder, on_wait)
     with (

@@ -10,8 +10,9 @@ from ..images.page_listing import FIRST
 from ..images.reading import Reading
 from .creation import ENCODER_FILE
 from .search.searcher import Searcher
+from .storage.capabilities import Capability, require
 from .storage.catalog_file import explained
-from .storage.store import Capability, Store, require
+from .storage.store import Store
 
 
 class CollectionState:

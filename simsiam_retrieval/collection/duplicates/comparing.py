@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from ...core.errors import UserError
 from ..state import CollectionState
+from ..storage.capabilities import Capability
 from ..storage.catalog_file import explained
 from ..storage.opening import open_store
-from ..storage.store import Capability
 from ..types import Duplicate
 from .comparison import Comparison, compare
 from .find_duplicates import find_duplicates

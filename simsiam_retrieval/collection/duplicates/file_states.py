@@ -90,7 +90,14 @@ def _state(path: Path, size: int, mtime_ns: int) -> str:
 
 
 def mark_hard_links(group: list[Duplicate]) -> list[Duplicate]:
-    """Mark hard links: two names of one file need its space once, so deleting the second frees nothing."""
+    """Mark hard links: two names of one file need its space once, so deleting the second frees nothing.
+
+    Args:
+        group: The files of a group.
+
+    Returns:
+        The same files; the second name of a file has the state ``LINK``.
+    """
     seen: set[tuple[int, int]] = set()
     marked = []
     for file in group:

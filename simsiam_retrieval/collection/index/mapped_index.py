@@ -94,7 +94,15 @@ class DamagedLists(Exception):
 
 
 def seals_of(index: faiss.IndexIVF, lists: Iterable[int]) -> NDArray[np.uint64]:
-    """XXH3 of the codes and ids in each of ``lists``."""
+    """Hash the codes and ids in lists, with XXH3.
+
+    Args:
+        index: The index.
+        lists: Numbers of lists.
+
+    Returns:
+        The hashes, uint64 (lists,).
+    """
     inverted, found = index.invlists, []
     assert inverted is not None
     for number in lists:
@@ -145,7 +153,11 @@ class ShardIndex(VectorIndex):
         return cls(index, generation, seals)
 
     def holds_sound_lists(self) -> bool:
-        """Whether all lists fit their checksums."""
+        """Check all lists.
+
+        Returns:
+            True if they fit their checksums.
+        """
         return self._seals is None or np.array_equal(seals_of(self._ivf, range(self._ivf.nlist)), self._seals)
 
     def _search_in(

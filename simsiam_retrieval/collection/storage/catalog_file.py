@@ -20,7 +20,17 @@ VISIBLE = f"error IS NULL AND {PUBLISHED}"
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Turn SQLite's errors into one line for the user."""
+    """Turn SQLite's errors into one line for the user.
+
+    Args:
+        folder: The collection's folder.
+
+    Yields:
+        None.
+
+    Raises:
+        UserError: SQLite raised an error within.
+    """
     try:
         yield
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of text that is none any more
@@ -46,6 +56,14 @@ def explained(folder: Path) -> Iterator[None]:
 
 
 def connect(folder: Path) -> sqlite3.Connection:
+    """Open the catalog of a collection.
+
+    Args:
+        folder: The collection's folder.
+
+    Returns:
+        The connection.
+    """
     # SQLite's rollback journal, not WAL: readers then need no permission to write, nor files beside the catalog
     connection = sqlite3.connect(folder / FILE, timeout=LOCK_SECONDS, check_same_thread=False)
     connection.execute("PRAGMA foreign_keys = ON")
@@ -54,6 +72,14 @@ def connect(folder: Path) -> sqlite3.Connection:
 
 
 def stored_path(path: Path) -> str | bytes:
+    """Convert a path to what the catalog stores.
+
+    Args:
+        path: The path.
+
+    Returns:
+        Text; bytes for a name that is not UTF-8.
+    """
     raw = os.fsencode(path)
     try:
         return raw.decode()
@@ -62,6 +88,17 @@ def stored_path(path: Path) -> str | bytes:
 
 
 def path_of(stored: str | bytes) -> Path:
+    """Convert what the catalog stores to a path.
+
+    Args:
+        stored: Text or bytes.
+
+    Returns:
+        The path.
+
+    Raises:
+        DatabaseError: It is neither.
+    """
     if not isinstance(stored, str | bytes):
         raise sqlite3.DatabaseError("a stored path is no text")
     # through bytes: in a locale that is not UTF-8 Python's names are not the stored text

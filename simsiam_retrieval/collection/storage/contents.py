@@ -15,8 +15,8 @@ from ...images.measures import Measures
 from ..search.filters import Filter
 from ..state import CollectionState
 from ..types import Item, Record
+from .capabilities import Capability, require
 from .catalog_file import explained
-from .store import Capability, require
 
 
 class CollectionContents(CollectionState):

@@ -6,7 +6,14 @@ from ..search.filters import Filter
 
 
 def narrowed(where: Filter) -> tuple[list[str], list[object]]:
-    """SQL conditions that everything meets which the filter lets through, so that fewer rows are looked at."""
+    """Return SQL conditions that all images meet which meet a filter, so that fewer rows are looked at.
+
+    Args:
+        where: The filter.
+
+    Returns:
+        The conditions, and the values of their question marks.
+    """
     conditions: list[str] = []
     values: list[object] = []
     if where.folders:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from ..index.index_types import SHARDED_KINDS
 from . import row_seals, schema, sealing
+from .capabilities import LARGE, Capability
 from .parquet_reads import GROUP_OF, SHARDS_SEAL, ParquetReads, Shard
 from .shard_file import Places
-from .store import LARGE, Capability
 
 # made by the build that needs it, as ``row_seals`` is
 LIST_SEALS = "CREATE TABLE IF NOT EXISTS list_seals (generation INTEGER PRIMARY KEY, seals BLOB NOT NULL)"

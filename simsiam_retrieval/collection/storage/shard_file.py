@@ -171,10 +171,26 @@ def schema(dim: int) -> Any:
 
 
 def pyarrow() -> Any:
+    """Import pyarrow; searching does not need it.
+
+    Returns:
+        The module.
+
+    Raises:
+        UserError: It is not installed.
+    """
     return _imported("pyarrow")
 
 
 def pyarrow_parquet() -> Any:
+    """Import Arrow's reader and writer of Parquet.
+
+    Returns:
+        The module.
+
+    Raises:
+        UserError: It is not installed.
+    """
     return _imported("pyarrow.parquet")
 
 

@@ -79,10 +79,18 @@ def read_manifest(collection: Path) -> Manifest:
 
 
 def mend_manifest(collection: Path) -> list[Finding]:
-    """Make a manifest that cannot be read again, of the encoder and what the shards say that they were made of.
+    """Make a manifest that cannot be read again, of the encoder and of what the shards say that they were made of.
 
-    Nothing is done for a collection without one. Raises :class:`UserError` where the encoder cannot be read either, or
-    is another one than the shards'.
+    Nothing is done for a collection without one.
+
+    Args:
+        collection: The collection's folder.
+
+    Returns:
+        The problem with its repair, or nothing.
+
+    Raises:
+        UserError: The encoder cannot be read either, or is another one than the shards'.
     """
     file = collection / FILE
     if not is_sharded(collection):

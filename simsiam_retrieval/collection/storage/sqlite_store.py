@@ -13,9 +13,9 @@ from ..index.index_types import KINDS
 from ..types import Content, Entry, Published
 from ..update.patterns import Selection
 from . import checksums, measure_table, schema, sealing
+from .capabilities import EVERYTHING, Capability
 from .catalog_file import PUBLISHED, path_of, stored_path
 from .sqlite_reads import SqliteReads
-from .store import EVERYTHING, Capability
 
 SEAL = f"UPDATE items SET checksum = {checksums.OF_ROW}"
 

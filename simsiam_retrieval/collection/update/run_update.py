@@ -33,7 +33,20 @@ COPIED_AT_A_TIME = 64  # files
 def listed(
     store: SqliteStore, lock: threading.RLock, roots: Sequence[str | Path] | None, options: UpdateOptions
 ) -> tuple[list[Path], Listing]:
-    """Absolute roots, all there are for None, and the files of those that are there; ``lock`` guards ``store``."""
+    """List the files of the roots that are there.
+
+    Args:
+        store: The store.
+        lock: Guards the store.
+        roots: Paths; None for all that the collection was made of.
+        options: Options of the update.
+
+    Returns:
+        Absolute roots, and their files.
+
+    Raises:
+        UserError: A root does not exist, unless ``prune``.
+    """
     with lock, explained(store.folder):
         recorded = store.roots()
     paths = recorded if roots is None else [absolute(root) for root in roots]
@@ -66,9 +79,22 @@ def run_update(
     hooks: Hooks,
     embedder: Callable[[], tuple[Encoder, Reading]],
 ) -> tuple[Update, VectorIndex | None]:
-    """Bring the collection in ``folder`` up to date with what was listed; its new index, where one was made.
+    """Bring a collection up to date with what was listed; see ``Collection.update``.
 
-    ``embedder``: the collection's encoder and how files become pixels, asked for where something is to be embedded.
+    Args:
+        folder: The collection's folder.
+        dim: Values per vector.
+        roots: Absolute paths.
+        listing: Their files.
+        options: Options of the update.
+        hooks: Functions that are called.
+        embedder: Returns the collection's encoder, and how files become pixels; called if something is to be embedded.
+
+    Returns:
+        What was done, and the new index if one was made.
+
+    Raises:
+        UserError: As in ``Collection.update``.
     """
     # a connection of its own: threads that search meanwhile need not wait for the whole update
     with (
@@ -89,7 +115,20 @@ def run_update(
 
 
 def preview(folder: Path, roots: Sequence[Path], listing: Listing, options: UpdateOptions) -> Preview:
-    """What ``run_update`` would do; nothing is changed."""
+    """Return what ``run_update`` would do; nothing is changed.
+
+    Args:
+        folder: The collection's folder.
+        roots: Absolute paths.
+        listing: Their files.
+        options: Options of the update.
+
+    Returns:
+        The preview.
+
+    Raises:
+        UserError: As in ``Collection.update``.
+    """
     with explained(folder), contextlib.closing(open_store(folder)) as catalog:
         assert isinstance(catalog, SqliteStore)
         listing = with_pages(listing, catalog.noted("pages") or FIRST)

@@ -10,12 +10,12 @@ from ...images.files import Listing
 from ..index.make_index import record_settings
 from ..maintenance import rebuild_index, verify, verify_shards
 from ..state import CollectionState
+from ..storage.capabilities import Capability
 from ..storage.catalog_file import explained
 from ..storage.finding import Finding
 from ..storage.mending import mend
 from ..storage.opening import open_store, open_to_update
 from ..storage.sqlite_store import SqliteStore
-from ..storage.store import Capability
 from ..storage.writer_lock import writing
 from .edit import move, remove
 from .options import NO_HOOKS, Hooks, UpdateKeywords, UpdateOptions, from_keywords
