@@ -181,13 +181,16 @@ def _conditions(parameters: Mapping[str, str]) -> Filter:
         found["folders"] = (Path(values["folders"]),)
     if "labels" in values:
         found["labels"] = (values["labels"],)  # "" is without a label
-    dates = {name: as_date(values[name]) for name in ("since", "until") if _is_shown(values.get(name, ""))}
+    dates: dict[str, Any] = {
+        name: as_date(values[name]) for name in ("since", "until") if _is_shown(values.get(name, ""))
+    }
     found["min_side"] = as_number(values.get("min_side")) or None
     with contextlib.suppress(UserError):  # dates that are the wrong way round
         return Filter(**found, **dates)
     with contextlib.suppress(UserError):  # a folder that cannot be
         return Filter(**found)
-    return Filter(**found | {"folders": ()})
+    del found["folders"]
+    return Filter(**found)
 
 
 def _texts(only: Filter) -> dict[str, str]:

@@ -252,10 +252,16 @@ def default_encoder_file() -> Path:
 
 
 def check_shipped(file: Path, identity: str | None = None) -> None:
-    """Raise :class:`UserError` where ``file`` is the shipped encoder, but not as it was shipped.
+    """Check that a file, if it is the shipped encoder, is as it was shipped.
 
-    One changed bit of its weights would give other vectors, and nothing else would tell. ``identity``: the file's,
-    where it is known.
+    One changed bit of its weights would give other vectors, and nothing else would tell.
+
+    Args:
+        file: The file.
+        identity: Its identity, where it is known.
+
+    Raises:
+        UserError: It is not as it was shipped.
     """
     if file != default_encoder_file():
         return

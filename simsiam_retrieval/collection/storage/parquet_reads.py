@@ -55,7 +55,11 @@ class ParquetReads(ParquetVectors):
         return self._db.execute(query).fetchone()[0]
 
     def shards(self) -> list[Shard]:
-        """All shards, published or not, by their first ids."""
+        """Return all shards, published or not, by their first ids.
+
+        Returns:
+            The shards.
+        """
         names = ", ".join(Shard.__dataclass_fields__)
         return [Shard(*row) for row in self._db.execute(f"SELECT {names} FROM shards ORDER BY first")]
 
@@ -63,7 +67,11 @@ class ParquetReads(ParquetVectors):
         return [Path(source) for source in self.images_of_sources()]
 
     def images_of_sources(self) -> dict[str, int]:
-        """What was named to be indexed -> images."""
+        """Count the images of each source.
+
+        Returns:
+            What was named to be indexed -> number of images.
+        """
         query = f"SELECT source, sum(images) FROM shards WHERE source <> '' AND {PUBLISHED} GROUP BY source"
         return dict(self._db.execute(query).fetchall())
 
@@ -109,7 +117,15 @@ class ParquetReads(ParquetVectors):
         return list(self.items_by_id(self.sampled_ids(count).tolist()).values())
 
     def sample_of(self, shards: Sequence[Shard], count: int) -> NDArray[np.int64]:
-        """Ids of ``count`` images of these shards drawn at random, or of all if there are fewer; ascending."""
+        """Draw images of some shards at random, or return all if there are fewer.
+
+        Args:
+            shards: The shards.
+            count: How many.
+
+        Returns:
+            Their ids, int64 (n,), ascending.
+        """
         if not shards or count < 1:
             return np.zeros(0, np.int64)
         if sum(shard.images or 0 for shard in shards) <= count:
@@ -151,7 +167,14 @@ class ParquetReads(ParquetVectors):
                 raise sqlite3.DatabaseError(f"what is stored of {shown(facts[1])} does not fit its checksum")
 
     def list_seals(self, generation: int) -> NDArray[np.uint64] | None:
-        """Checksums of the lists of a generation's index, (lists,); None where an older version built it."""
+        """Return the checksums of the lists of a generation's index.
+
+        Args:
+            generation: The generation.
+
+        Returns:
+            uint64 (lists,); None if an older version built it.
+        """
         if not self._has("list_seals"):
             return None
         row = self._db.execute("SELECT seals FROM list_seals WHERE generation = ?", [generation]).fetchone()
@@ -168,7 +191,11 @@ class ParquetReads(ParquetVectors):
     # -- the checksum of the list of shards
 
     def check_shards(self) -> None:
-        """Raise ``DatabaseError`` where the table of published shards is not what a build left."""
+        """Compare the table of published shards with its checksum.
+
+        Raises:
+            DatabaseError: It is not what a build left.
+        """
         sealed = self.noted(SHARDS_SEAL)
         if sealed is not None and sealed != self._of_shards():
             raise sqlite3.DatabaseError("the list of its shards does not fit its checksum")
@@ -187,5 +214,12 @@ class ParquetReads(ParquetVectors):
 
 
 def shown(path: object) -> str:
-    """A stored path in a message."""
+    """Return a stored path as it is named in a message.
+
+    Args:
+        path: The stored value.
+
+    Returns:
+        The text.
+    """
     return os.fsdecode(path) if isinstance(path, str | bytes) else repr(path)

@@ -30,6 +30,7 @@ class ParquetStore(ParquetReads):
     capabilities: ClassVar[Mapping[Capability, int | None]] = LARGE
 
     def migrate(self) -> None:
+        """Bring an older catalog to the newest schema, in one transaction; others may go on reading it."""
         if self.schema() < schema.NEWEST:
             schema.migrate(self._db, first=schema.SEALED - 1)
         self.copy_labels()
@@ -37,7 +38,11 @@ class ParquetStore(ParquetReads):
     # -- building
 
     def register(self, shards: Iterable[Shard]) -> None:
-        """Note shards that are to come, in one transaction."""
+        """Note shards that are to come, in one transaction.
+
+        Args:
+            shards: The shards.
+        """
         names = Shard.__dataclass_fields__
         with self._db:
             self._db.executemany(
@@ -46,12 +51,20 @@ class ParquetStore(ParquetReads):
             )
 
     def put_into_parts(self, parts: dict[int, int]) -> None:
-        """Note the part that each shard (by its first id) goes into."""
+        """Note the part that each shard goes into.
+
+        Args:
+            parts: First id of a shard -> its part.
+        """
         with self._db:
             self._db.executemany("UPDATE shards SET part = ? WHERE first = ?", [(p, f) for f, p in parts.items()])
 
     def fill(self, contents: Iterable[tuple[Shard, Iterable[dict[str, Any]], Iterable[Places]]]) -> None:
-        """Store the rows of some shards, in one transaction."""
+        """Store the rows of some shards, in one transaction.
+
+        Args:
+            contents: Each shard with its rows and the places of their values.
+        """
         with self._db:
             self._db.execute(row_seals.TABLE)
             for shard, rows, places in contents:
@@ -82,14 +95,21 @@ class ParquetStore(ParquetReads):
         self._db.execute("UPDATE shards SET images = ? WHERE first = ?", [images, shard.first])
 
     def forget(self, shards: Iterable[Shard]) -> None:
-        """Remove shards that were never published."""
+        """Remove shards that were never published.
+
+        Args:
+            shards: The shards.
+        """
         with self._db:
             self._remove(shards)
 
     def publish_shards(self, gone: Iterable[Shard], notes: dict[str, str], lists: NDArray[np.uint64]) -> None:
-        """Show the next generation to readers, without the shards ``gone``; settings and measurements with it.
+        """Show the next generation to readers.
 
-        ``lists``: checksums of its index's lists.
+        Args:
+            gone: Shards that leave the collection.
+            notes: Settings and measurements.
+            lists: Checksums of the lists of its index, uint64 (lists,).
         """
         with self._db:
             self._db.execute(LIST_SEALS)
@@ -117,7 +137,16 @@ class ParquetStore(ParquetReads):
     # -- checksums of the tables
 
     def differing_rows(self, shard: Shard, rows: Iterable[dict[str, Any]], places: Sequence[Places]) -> int:
-        """How many rows of a shard are not what its file says, those included that are missing, or too many."""
+        """Count the rows of a shard that are not what its file says, with those that are missing, or too many.
+
+        Args:
+            shard: The shard.
+            rows: The rows of its file.
+            places: The places of their values, with checksums.
+
+        Returns:
+            The number.
+        """
         query = f"SELECT {row_seals.FACTS}, generation FROM items WHERE id >= ? AND id < ? ORDER BY id"
         held = {row[0]: row for row in self._db.execute(query, [shard.first, shard.end])}
         expected = {values[0]: (*values, shard.generation) for values in shard_values(shard, rows)}
@@ -138,12 +167,23 @@ class ParquetStore(ParquetReads):
         return len(differing)
 
     def sealed(self, shard: Shard) -> bool:
-        """Whether the rows of a shard have checksums."""
+        """Return whether the rows of a shard have checksums.
+
+        Args:
+            shard: The shard.
+
+        Returns:
+            True if they have.
+        """
         group = self._db.execute(GROUP_OF, [shard.first]).fetchone()
         return group is None or row_seals.read(self._db, *group) is not None
 
     def remove_strays(self) -> int:
-        """Remove rows that belong to no shard; how many there were."""
+        """Remove rows that belong to no shard.
+
+        Returns:
+            How many there were.
+        """
         with self._db:
             inside = "SELECT 1 FROM shards WHERE id >= shards.first AND id < shards.first + max(1, shards.rows)"
             found = self._db.execute(f"DELETE FROM items WHERE NOT EXISTS ({inside})").rowcount
@@ -152,7 +192,15 @@ class ParquetStore(ParquetReads):
 
 
 def shard_values(shard: Shard, rows: Iterable[dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
-    """What the catalog stores of a shard's rows, as :data:`row_seals.FACTS`."""
+    """Return what the catalog stores of a shard's rows.
+
+    Args:
+        shard: The shard.
+        rows: The rows of its file.
+
+    Yields:
+        The values of ``row_seals.FACTS``.
+    """
     names = ("path", "size", "mtime_ns", "reason", "digest", "width", "height", "format", "taken")
     for number, row in enumerate(rows):
         yield shard.first + number, *(row[name] for name in names)
