@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.paths import absolute
-from ..encoder.onnx_encoder import gpu_present
+from ..encoder.onnx_session import gpu_present
 from ..images.page_listing import FIRST
 from .creation import ENCODER_FILE, AlreadyThere, create, exists, remove_collection
 from .duplicates.comparing import CollectionDuplicates
@@ -68,7 +68,7 @@ class Collection(CollectionSearch, CollectionDuplicates, CollectionUpdates):
                 own), or "LOW HIGH" for all. None is what the encoder was trained with.
             bands: Bands of TIFFs that are red, green and blue, for example "4,3,2". None is what the encoder was
                 trained with.
-            pages: Pages of TIFFs that are items: "first" or "all".
+            pages: Pages of TIFFs, and frames of DICOM files, that are items: "first" or "all".
             on_wait: See ``update``.
 
         Returns:

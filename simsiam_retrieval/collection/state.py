@@ -75,7 +75,7 @@ class CollectionState:
 
     @property
     def pages(self) -> str:
-        """Pages of TIFFs that are items: "first" or "all"."""
+        """Pages of TIFFs, and frames of DICOM files, that are items: "first" or "all"."""
         with self._lock, explained(self.folder):
             return self._store.noted("pages") or FIRST
 

@@ -21,7 +21,8 @@ from ..collection.update.results import Update
 from ..core.atomic_files import write_json
 from ..core.errors import UserError
 from ..core.paths import absolute, is_missing
-from ..encoder.onnx_encoder import Encoder, find_encoder
+from ..encoder.find_encoder import find_encoder
+from ..encoder.onnx_encoder import Encoder
 from .cluster import Cluster, connected
 from .existing_shards import Known, Stock
 from .list_sources import Found, cut, find_images

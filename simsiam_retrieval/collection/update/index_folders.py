@@ -6,7 +6,8 @@ from typing import Unpack
 
 from ...core.errors import UserError
 from ...core.paths import absolute
-from ...encoder.onnx_encoder import Encoder, find_encoder
+from ...encoder.find_encoder import find_encoder
+from ...encoder.onnx_encoder import Encoder
 from ...images.files import Listing, list_images
 from ...images.page_listing import FIRST
 from ..collection import AlreadyThere, Collection, Preview, Update, remove_collection

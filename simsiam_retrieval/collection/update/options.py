@@ -37,7 +37,8 @@ class UpdateOptions:
     follow_links: Suppress[Annotated[bool | None, Fixed]] = None
     """Whether to follow links to folders. Stored for later updates; None is as before."""
     pages: str | None = None
-    """Pages of TIFF files: first, or all, each an image of its own. Stored for later updates. Default: first."""
+    """Pages of TIFF files and frames of DICOM files: first (of frames, the middle one), or all, each an image of its
+    own. Stored for later updates. Default: first."""
     workers: int | None = None
     """Number of worker processes. Default: one a core."""
 
@@ -87,7 +88,7 @@ class IndexOptions(UpdateOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.device is not None:
-            from ...encoder.onnx_encoder import check_device
+            from ...encoder.onnx_session import check_device
 
             check_device(self.device)
         if self.recall is not None:  # which types of index there are depends on the store

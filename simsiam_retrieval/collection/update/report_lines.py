@@ -148,7 +148,7 @@ def passed_over_lines(update: "Update") -> Iterator[str]:
         yield f"passed over {links}; --follow-links follows {'it' if count == 1 else 'them'}"
     if update.pages_left_out:
         files = f"{update.paged_files} file{'' if update.paged_files == 1 else 's'}"
-        yield f"{update.pages_left_out} further pages or frames of {files} left out; --pages all takes those of TIFFs"
+        yield f"{update.pages_left_out} further pages or frames of {files} left out; --pages all takes them"
     unread = {kind: count for kind, count in update.kinds.items() if kind in UNREAD}
     if unread:
         yield f"pictures and clips of kinds that are not read: {_named(unread)}"

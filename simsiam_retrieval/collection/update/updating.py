@@ -47,7 +47,7 @@ class CollectionUpdates(CollectionState):
                 mounted.
             reread: Read every file.
             follow_links: Whether to follow links to folders; None is as before (a new collection does not).
-            pages: Pages of TIFFs that are items: "first" or "all"; None is as before.
+            pages: Pages of TIFFs, and frames of DICOM files, that are items: "first" or "all"; None is as before.
             on_wait: Wait for another process's update; called with a message first. None: raise an error instead.
             workers: Number of worker processes; None is one per CPU.
             on_start: Called with the number of files to read.
