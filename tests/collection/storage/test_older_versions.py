@@ -1,4 +1,4 @@
-"""Collections that earlier versions made, with the pictures that they were made of: opened, searched, moved and updated.
+"""Collections that earlier versions made, with their pictures: opened, searched, moved and updated.
 
 ``older_versions.zip`` was written by the code of three days: the first collections (``old1``, 2026-11-21), schema 3
 (``old2``, 2026-11-22), and the last state before the folders of this package were set up (``old`` and the sharded
@@ -16,7 +16,7 @@ from simsiam_retrieval import Collection
 from simsiam_retrieval.collection.index.build_shard_index import build
 from tests.support.small_encoder import expected_vector
 
-PLACE = Path("/tmp/made-by-older")  # noqa: S108 -- where they were made; nothing is there now
+PLACE = Path("/tmp/made-by-older")  # where they were made; nothing is there now
 NAMES = [f"{number}.jpg" for number in range(8)]
 LABELS = {"old1": {}, "old2": {"0.jpg": "cat", "5.jpg": "dog"}, "old": {"0.jpg": "cat", "5.jpg": "dog"}}
 
