@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 from .collection.update import report_lines as lines
 from .collection.update.actions import Actions, check_together
-from .collection.update.options import Hooks
+from .collection.update.update_options import Hooks
 from .core import cli
 from .core.errors import UserError
 from .core.text import printable
-from .distributed.options import Options
+from .distributed.cluster_options import Options
 
 if TYPE_CHECKING:
     from .collection.update.results import Update

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from .collection.search.filters import Filter
-from .collection.search.options import SearchOptions
+from .collection.search.search_options import SearchOptions
 from .core import cli
 from .core.errors import UserError
 from .core.text import printable

@@ -9,7 +9,7 @@ from typing import Any
 
 from simsiam_retrieval.collection import Item
 from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter
-from simsiam_retrieval.collection.search.options import SearchOptions
+from simsiam_retrieval.collection.search.search_options import SearchOptions
 from simsiam_retrieval.core.errors import UserError
 
 RESULTS = (12, 24, 48, 96)  # choices for the number of results

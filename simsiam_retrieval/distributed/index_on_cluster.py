@@ -16,19 +16,19 @@ from ..collection.storage.opening import open_store
 from ..collection.storage.parquet_store import ParquetStore
 from ..collection.storage.shard_manifest import ENCODER_FILE, FILE, Manifest, is_sharded, prepare, read_manifest
 from ..collection.storage.writer_lock import HOLDER_FILE, LOCK_FILE, writing
-from ..collection.update.options import NO_HOOKS, Hooks
 from ..collection.update.results import Update
+from ..collection.update.update_options import NO_HOOKS, Hooks
 from ..core.atomic_files import write_json
 from ..core.errors import UserError
 from ..core.paths import absolute, is_missing
 from ..encoder.find_encoder import find_encoder
 from ..encoder.onnx_encoder import Encoder
 from .cluster import Cluster, connected
+from .cluster_options import Options
 from .existing_shards import Known, Stock
 from .list_sources import Found, cut, find_images
 from .locations import exact, is_url, located
 from .make_shards import make, todo_of
-from .options import Options
 from .pieces import SHARD_IMAGES, Piece
 
 USUAL = Options()

@@ -10,8 +10,8 @@ import tyro
 
 from simsiam_retrieval import Encoder
 from simsiam_retrieval.collection.search.filters import Filter, Range
-from simsiam_retrieval.collection.search.options import SearchOptions
-from simsiam_retrieval.collection.update.options import (
+from simsiam_retrieval.collection.search.search_options import SearchOptions
+from simsiam_retrieval.collection.update.update_options import (
     Hooks,
     IndexKeywords,
     IndexOptions,
@@ -20,7 +20,7 @@ from simsiam_retrieval.collection.update.options import (
     from_keywords,
 )
 from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.distributed.options import Options
+from simsiam_retrieval.distributed.cluster_options import Options
 
 
 def kinds(described: type) -> dict[str, object]:

@@ -26,11 +26,11 @@ from simsiam_retrieval.collection.storage.shard_file import ShardRow, shard_file
 from simsiam_retrieval.collection.storage.shard_manifest import read_manifest
 from simsiam_retrieval.collection.storage.shard_parquet_reader import read_rows, read_vectors
 from simsiam_retrieval.collection.storage.shard_writer import write_shard
-from simsiam_retrieval.collection.update.options import Hooks
 from simsiam_retrieval.collection.update.results import Update
+from simsiam_retrieval.collection.update.update_options import Hooks
 from simsiam_retrieval.core.errors import UserError
+from simsiam_retrieval.distributed.cluster_options import Options
 from simsiam_retrieval.distributed.index_on_cluster import index_on_cluster
-from simsiam_retrieval.distributed.options import Options
 from tests.support.commands import Run, refused
 from tests.support.small_encoder import expected_vector, paint, small_encoder
 

@@ -13,8 +13,8 @@ from ..storage.contents import CollectionContents
 from ..types import Item
 from .filters import NO_FILTER, Filter
 from .hits import Hits
-from .options import SearchOptions
 from .query_vectors import Query, combine, mean_weights
+from .search_options import SearchOptions
 
 
 class CollectionSearch(CollectionContents):

@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from ...core.errors import UserError
-from .options import IndexOptions
+from .update_options import IndexOptions
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from ...images.page_listing import FIRST
 from ..collection import AlreadyThere, Collection, Preview, Update, remove_collection
 from ..index.index_types import check_kind
 from ..storage.finding import Finding
-from .options import Hooks, IndexKeywords, IndexOptions, UpdateOptions, from_keywords
 from .patterns import Selection
+from .update_options import Hooks, IndexKeywords, IndexOptions, UpdateOptions, from_keywords
 
 
 def index_folders(

@@ -22,10 +22,10 @@ from ..storage.sqlite_store import SqliteStore
 from ..storage.writer_lock import writing
 from ..types import RETRY, Content, Entry, Known
 from .catalog_entries import batches, embed_files
-from .options import Hooks, UpdateOptions
 from .patterns import Selection
 from .planning import KnownContent, Plan, changed_inside, make_plan, moves
 from .results import Preview, Update
+from .update_options import Hooks, UpdateOptions
 
 COPIED_AT_A_TIME = 64  # files
 

@@ -18,10 +18,10 @@ from ..storage.opening import open_store, open_to_update
 from ..storage.sqlite_store import SqliteStore
 from ..storage.writer_lock import writing
 from .edit import move, remove
-from .options import NO_HOOKS, Hooks, UpdateKeywords, UpdateOptions, from_keywords
 from .patterns import EMPTY, Patterns
 from .results import Preview, Update
 from .run_update import listed, preview, run_update
+from .update_options import NO_HOOKS, Hooks, UpdateKeywords, UpdateOptions, from_keywords
 
 
 class CollectionUpdates(CollectionState):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from tyro.conf import Fixed, Suppress
 
-from ..collection.update.options import IndexOptions
+from ..collection.update.update_options import IndexOptions
 
 
 @dataclass(frozen=True)
