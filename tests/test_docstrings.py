@@ -10,6 +10,7 @@ import simsiam_retrieval
 
 PACKAGE = Path(simsiam_retrieval.__file__).parent
 COMPLETE = ("collection", "encoder", "images", "metrics", "core")  # folders that lack nothing
+PROTOCOL = ("store.py", "store_settings.py")  # what a store can do, for all stores
 WITHOUT_RESULT = ("None", "NoReturn", "Never")
 
 
@@ -45,9 +46,9 @@ def lacking(node: ast.FunctionDef) -> str:
 
 def described_by_store() -> set[str]:
     """Methods that the protocol of the stores describes for all that have them."""
-    file = PACKAGE / "collection/storage/store.py"
-    names = [name for name, _ in public(ast.parse(file.read_text(encoding="utf-8")).body)]
-    return {name.removeprefix("Store.") for name in names if name.startswith("Store.")}
+    files = [PACKAGE / "collection/storage" / name for name in PROTOCOL]
+    names = [name for file in files for name, _ in public(ast.parse(file.read_text(encoding="utf-8")).body)]
+    return {name.rpartition(".")[2] for name in names if "." in name}
 
 
 @pytest.mark.parametrize("folder", COMPLETE)
@@ -57,7 +58,7 @@ def test_public_docstrings_have_sections(folder: str) -> None:
     for file in sorted((PACKAGE / folder).rglob("*.py")):
         for name, node in public(ast.parse(file.read_text(encoding="utf-8")).body):
             method = name.rpartition(".")[2]
-            of_store = "." in name and file.parent.name == "storage" and file.name != "store.py" and method in stores
+            of_store = "." in name and file.parent.name == "storage" and file.name not in PROTOCOL and method in stores
             if isinstance(node, ast.ClassDef):
                 what = "" if ast.get_docstring(node) else "a docstring"
             else:

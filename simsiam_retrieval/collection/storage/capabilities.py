@@ -56,6 +56,7 @@ class Limited(Protocol):
 
     def count(self) -> int:
         """Return the number of images."""
+        ...
 
 
 def can(store: Limited, capability: Capability) -> bool:

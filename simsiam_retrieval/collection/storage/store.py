@@ -1,9 +1,8 @@
 """What a collection asks of its store."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,86 +11,31 @@ from ...images.measures import Measures
 from ..search.filters import Filter
 from ..types import Item, Record
 from .capabilities import Capability
+from .store_settings import StoreSettings
 
 
-class Store(Protocol):
+class Store(StoreSettings, Protocol):
     """Where a collection keeps its images. One thread at a time; errors as sqlite3 raises them.
 
     ``capabilities``: what it can do, with the number of images up to which it can; None is any number.
     """
 
-    folder: Path
     index_kinds: ClassVar[tuple[str, ...]]
     capabilities: ClassVar[Mapping[Capability, int | None]]
-
-    # the state and its settings
-
-    def close(self) -> None:
-        """Close the file."""
-
-    def schema(self) -> int:
-        """Return the version of its tables; another process may raise it at any time."""
-
-    def generation(self) -> int:
-        """Return the published generation; it grows with every update that changed something."""
-
-    def snapshot(self) -> AbstractContextManager[None]:
-        """Return a context in which all reads see one state; whoever wants to publish waits meanwhile."""
-
-    def meta(self, key: str) -> str:
-        """Return a setting that must be there.
-
-        Args:
-            key: Its name.
-
-        Returns:
-            Its value.
-
-        Raises:
-            DatabaseError: It is missing.
-        """
-
-    def noted(self, key: str) -> str | None:
-        """Return a setting or a measurement.
-
-        Args:
-            key: Its name.
-
-        Returns:
-            Its value; None if it was never stored.
-        """
-
-    def note(self, key: str, value: str) -> None:
-        """Store a setting or a measurement.
-
-        Args:
-            key: Its name.
-            value: Its value.
-        """
-
-    def noted_json(self, key: str) -> Any:
-        """Return what was stored as JSON.
-
-        Args:
-            key: Its name.
-
-        Returns:
-            Its value; None if it was never stored.
-
-        Raises:
-            DatabaseError: It is no JSON.
-        """
 
     # images: those that can be found, of the published generation
 
     def count(self) -> int:
         """Return the number of images."""
+        ...
 
     def waiting(self) -> int:
         """Return the number of rows that an unfinished update has left for the next one."""
+        ...
 
     def ids(self) -> NDArray[np.int64]:
         """Return all ids, int64 (n,), ascending."""
+        ...
 
     def next_id(self, after: int) -> int | None:
         """Return the lowest id above a number.
@@ -102,6 +46,7 @@ class Store(Protocol):
         Returns:
             The id, or None.
         """
+        ...
 
     def items(self, limit: int = -1, offset: int = 0) -> Iterator[Item]:
         """List images: a plain store by path, a sharded one by id.
@@ -113,6 +58,7 @@ class Store(Protocol):
         Yields:
             The images.
         """
+        ...
 
     def items_by_id(self, ids: Iterable[int]) -> dict[int, Item]:
         """Look up images.
@@ -123,6 +69,7 @@ class Store(Protocol):
         Returns:
             Id -> image, of those that are there.
         """
+        ...
 
     def item_at(self, path: Path) -> Item | None:
         """Look up the image of a file.
@@ -133,6 +80,7 @@ class Store(Protocol):
         Returns:
             The image, or None.
         """
+        ...
 
     def items_where(self, where: Filter) -> Iterator[Item]:
         """List images that meet a filter, in the order of ``items``.
@@ -143,6 +91,7 @@ class Store(Protocol):
         Yields:
             The images.
         """
+        ...
 
     def ids_where(self, where: Filter) -> NDArray[np.int64]:
         """Return the ids of images that meet a filter.
@@ -153,6 +102,7 @@ class Store(Protocol):
         Returns:
             int64 (n,), ascending.
         """
+        ...
 
     def sampled_ids(self, count: int) -> NDArray[np.int64]:
         """Draw images at random; the same ones until an update.
@@ -163,6 +113,7 @@ class Store(Protocol):
         Returns:
             Their ids, int64 (min(n, count),), ascending.
         """
+        ...
 
     def sampled_items(self, count: int) -> list[Item]:
         """Return all images of a plain store, a random sample of a sharded one.
@@ -173,6 +124,7 @@ class Store(Protocol):
         Returns:
             The images.
         """
+        ...
 
     def records(self, after: int, upto: int) -> list[Record]:
         """Return images with digest and label, in the order of ids.
@@ -184,15 +136,19 @@ class Store(Protocol):
         Returns:
             The records.
         """
+        ...
 
     def by_quality(self) -> Iterator[tuple[int, Path, int, int, bytes | None]]:
         """Return id, path, size, mtime_ns and digest: most pixels first, then most bytes, then by path."""
+        ...
 
     def failures(self) -> list[tuple[Path, str]]:
         """Return the files that could not be used, with the reason, sorted by path."""
+        ...
 
     def roots(self) -> list[Path]:
         """Return the folders and files that were indexed."""
+        ...
 
     def check_rows(self, ids: Iterable[int]) -> None:
         """Compare rows with their checksums.
@@ -215,6 +171,7 @@ class Store(Protocol):
         Returns:
             Unit vector, float32 (dim,); None for an unknown id.
         """
+        ...
 
     def vectors(self, dim: int) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]:
         """Return all vectors, from one state.
@@ -225,6 +182,7 @@ class Store(Protocol):
         Returns:
             The generation, ids int64 (n,), ascending, and unit vectors float32 (n, dim).
         """
+        ...
 
     def vectors_of(self, ids: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
         """Return the vectors of images that are all there.
@@ -236,6 +194,7 @@ class Store(Protocol):
         Returns:
             Unit vectors, float32 (n, dim).
         """
+        ...
 
     def vectors_there(self, ids: NDArray[np.int64], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the vectors of those images that are there.
@@ -247,6 +206,7 @@ class Store(Protocol):
         Returns:
             Their ids, int64 (m,), and unit vectors, float32 (m, dim).
         """
+        ...
 
     def thumbnail(self, id_: int) -> bytes | None:
         """Return a thumbnail.
@@ -257,17 +217,21 @@ class Store(Protocol):
         Returns:
             JPEG; None for an unknown id.
         """
+        ...
 
     def thumbnail_lengths(self) -> Iterator[tuple[int, int, int, int]]:
         """Return id, width and height of each image that has a thumbnail, and the thumbnail's length in bytes."""
+        ...
 
     # labels and measures
 
     def measures(self) -> dict[int, Measures]:
         """Return id -> measures, of the measured images."""
+        ...
 
     def labels(self) -> dict[int, str]:
         """Return id -> label, of the labelled images."""
+        ...
 
     def set_labels(self, labels: Mapping[int, str | None]) -> list[int]:
         """Label the content of images, in one transaction.
@@ -278,3 +242,4 @@ class Store(Protocol):
         Returns:
             Ids that were skipped, because an old collection has no hash of their content.
         """
+        ...
