@@ -143,7 +143,11 @@ class Cluster:
 
 
 def remove_leftovers(above: Path) -> None:
-    """Remove the folders that Ray had for processes which were killed: nobody holds their lock any more."""
+    """Remove the folders that Ray had for processes which were killed: nobody holds their lock any more.
+
+    Args:
+        above: The folder that they are in.
+    """
     for lock in above.glob(f"ray-*/{OWNER_FILE}"):
         with contextlib.suppress(OSError, Timeout):
             with FileLock(lock, timeout=0):
