@@ -23,7 +23,7 @@ from PIL import Image
 
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.images.files import ImageFile, list_images
-from simsiam_retrieval.training import decode_squares, pixel_cache
+from simsiam_retrieval.training import decode_squares, pixel_cache, pixel_cache_rows
 from simsiam_retrieval.training.pixel_store import ImageStore, OrderedRows, load_store, open_store
 
 SIDE = 16
