@@ -251,6 +251,7 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
     _remark_files(arguments)
     _remark_failures(update.failed)
     _remark_held(update.held)
+    _remark_damaged(update.damaged, update.still_damaged)
     _remark_passed_over(update)
     _remark_measured(folder, update.rebuilt)
     return update
@@ -358,6 +359,7 @@ def _watch(arguments: Arguments, folder: Path, last: "Update") -> int:
             for update in updates:
                 _remark_failures([failure for failure in update.failed if failure not in last.failed])
                 _remark_held([held for held in update.held if held not in last.held])
+                _remark_damaged(update.damaged, update.still_damaged)
                 if update.added or update.changed or update.removed or len(update.failed) != len(last.failed):
                     now = datetime.now().isoformat(" ", "seconds")
                     print(f"{now}  {update.images} images ({', '.join(_facts(update))})", flush=True)
@@ -538,6 +540,24 @@ def _remark_measured(folder: Path, rebuilt: bool) -> None:
     )
     if found.falls_short:
         cli.remark("this index cannot reach that recall; use --index flat, which is exact, or a lower --recall")
+
+
+def _remark_damaged(damaged: list[Path], left: list[Path]) -> None:
+    again = [path for path in damaged if path not in set(left)]
+    if again:
+        cli.remark(
+            f"what was stored of {_first(again)} did not fit its checksum; read again; "
+            "--verify checks vectors, thumbnails and the index, too"
+        )
+    if left:
+        cli.remark(
+            f"what is stored of {_first(left)} does not fit its checksum, and was not read again; "
+            "update its folder, or forget it with --verify"
+        )
+
+
+def _first(paths: list[Path]) -> str:
+    return printable(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
 
 
 def _remark_held(held: list[tuple[Path, int]]) -> None:

@@ -8,12 +8,16 @@ let last = null; // id that was marked last: where a range begins
 window.addEventListener("popstate", () => { wentBack = true; });
 
 // A picture in the clipboard is a query, wherever on the page it is pasted but into a field.
-const paste = { to: null };
+const paste = { to: null, most: 0 };
 window.addEventListener("paste", (event) => {
   const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
   const field = event.target?.closest?.("input, textarea, [contenteditable]");
   if (!file || field || !paste.to) return;
   event.preventDefault();
+  if (file.size > paste.most) {
+    paste.to(file.size); // Python says so
+    return;
+  }
   const reader = new FileReader();
   reader.onload = () => paste.to(String(reader.result).split(",", 2)[1]);
   reader.readAsDataURL(file);
@@ -130,6 +134,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     (button ?? list.querySelector("a"))?.focus({ preventScroll: true });
   }
   paste.to = (picture) => setTriggerValue("paste", picture);
+  paste.most = data.most;
   if (scroller && shown !== null && shown !== data.view) {
     scroller.scrollTop = wentBack ? (places.get(data.view) ?? 0) : 0;
   }

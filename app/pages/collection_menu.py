@@ -154,6 +154,8 @@ def sentence(update: Update, folder: Path | None) -> str:
         parts.append(f"{update.changed:,} changed")
     if update.removed:
         parts.append(f"{update.removed:,} no longer there")
+    if update.damaged:
+        parts.append(f"{len(update.damaged):,} read again because what was stored of them was damaged")
     if update.failed:
         path, reason = update.failed[0]
         parts.append(f"{len(update.failed):,} cannot be used, such as {markup.shown(path.name)} ({reason})")

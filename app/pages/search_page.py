@@ -33,6 +33,8 @@ def show() -> None:
         images = len(collection)
         address = here()
         _header(collection, images, address)
+        if (refused := uploads.refused()) is not None:
+            markup.notice(refused)
         collection_menu.progress(collection)
         if not images:
             markup.notice("This collection holds no images yet. Index a folder of photos:", INDEX, kind="info")

@@ -12,9 +12,9 @@ from ...images.measures import Measures
 from ..index.index_types import KINDS
 from ..types import Content, Entry, Published
 from ..update.patterns import Selection
-from . import checksums, measure_table, schema, sealing
+from . import checksums, listing_seal, measure_table, schema, sealing
 from .catalog_file import PUBLISHED, path_of, stored_path
-from .sqlite_reads import SqliteReads
+from .sqlite_reads import CHECKSUM_SCHEMA, SqliteReads
 from .store import EVERYTHING, Capability
 
 SEAL = f"UPDATE items SET checksum = {checksums.OF_ROW}"
@@ -77,12 +77,16 @@ class SqliteStore(SqliteReads):
     def add_known(self, files: Iterable[tuple[ImageFile, Content]]) -> list[ImageFile]:
         """Store rows of the next generation for files whose content is known, in one transaction.
 
-        Returns those that cannot be: the row they would be copied from is the one that they replace.
+        Returns those that cannot be: the row they would be copied from is damaged, or is the one that they replace.
         """
         refused = []
+        sound = f"SELECT checksum IS NULL OR checksum = {checksums.OF_ROW} FROM items WHERE id = ?"
         with self._db:
             generation = self.generation() + 1
             for file, content in files:
+                if self._db.execute(sound, [content.id]).fetchone() != (1,):
+                    refused.append(file)
+                    continue
                 path = stored_path(file.path)
                 self._db.execute(
                     "DELETE FROM items WHERE path = ? AND generation = ? AND id <> ?", [path, generation, content.id]
@@ -112,6 +116,7 @@ class SqliteStore(SqliteReads):
             return new / path.relative_to(old) if old in (path, *path.parents) else path
 
         with self._db:
+            listed = listing_seal.fits(self._db, self.generation())
             rows = self._db.execute(f"SELECT id, path, checksum = {checksums.OF_ROW} FROM items").fetchall()
             for id_, stored, fits in rows:
                 path = path_of(stored)
@@ -130,12 +135,36 @@ class SqliteStore(SqliteReads):
             sealing.seal_roots(self._db)
             sealing.put(self._db, "patterns", selection.to_json())
             sealing.put(self._db, "mounts", mounts)
+            if listed:
+                listing_seal.put(self._db, self.generation())
 
     def seal(self) -> None:
-        """Give rows of older versions, which have none, a checksum of what they hold now; and all digests one."""
+        """Give rows of older versions a checksum of what they hold now; and all digests and facts one.
+
+        Only after all rows were compared with the checksums that they have.
+        """
         with self._db:
             self._db.execute(SEAL + " WHERE checksum IS NULL")
             sealing.seal_digests(self._db, self.generation())
+            listing_seal.put(self._db, self.generation())
+
+    def damaged_rows(self, *, pending: bool = True) -> dict[int, Path]:
+        """Id -> path of rows that do not fit their checksums; ``pending``: also of those that are not published."""
+        if self.schema() < CHECKSUM_SCHEMA:
+            return {}
+        with self.one_state():
+            generation = self.generation()
+            fitting = self._facts_checked == generation or listing_seal.fits(self._db, generation)
+            if fitting is None and not sealing.digests_fit(self._db, generation):
+                fitting = False
+            if fitting:
+                self._facts_checked = generation
+            return listing_seal.damaged_rows(self._db, fitting, pending=pending)
+
+    def discard_pending(self, ids: Iterable[int]) -> None:
+        """Delete those of these rows that are not published: of a later generation they would hide the new ones."""
+        with self._db:
+            self._db.executemany(f"DELETE FROM items WHERE id = ? AND NOT {PUBLISHED}", [[id_] for id_ in ids])
 
     def publish(
         self,
@@ -149,8 +178,11 @@ class SqliteStore(SqliteReads):
         """Show the next generation to readers, without the files ``gone`` and the rows that newer ones replace.
 
         ``roots`` are recorded, ``lost_roots`` forgotten; ``selection`` and ``mounts`` take the place of those recorded.
+        Damaged rows that stay are not sealed: lists refuse them until they are mended.
         """
         with self._db:
+            damaged = self.damaged_rows(pending=False)
+            is_sealed = self._facts_checked == self.generation()
             before = self._db.total_changes
             self._db.executemany("DELETE FROM items WHERE path = ?", [[stored_path(path)] for path in gone])
             usable, known = self._db.execute(
@@ -167,6 +199,10 @@ class SqliteStore(SqliteReads):
             if changed:
                 sealing.put(self._db, "generation", str(self.generation() + 1))
                 sealing.seal_digests(self._db, self.generation())
+            there = "SELECT 1 FROM items WHERE id = ?"
+            left = [path for id_, path in damaged.items() if self._db.execute(there, [id_]).fetchone()]
+            if changed or not is_sealed:
+                listing_seal.put(self._db, self.generation(), sound=not left)
             self._db.executemany("INSERT OR IGNORE INTO roots VALUES (?)", [[stored_path(root)] for root in roots])
             self._db.executemany("DELETE FROM roots WHERE path = ?", [[stored_path(root)] for root in lost_roots])
             sealing.seal_roots(self._db)
@@ -174,4 +210,4 @@ class SqliteStore(SqliteReads):
                 sealing.put(self._db, "patterns", selection.to_json())
             if mounts is not None and mounts != self.mounts():
                 sealing.put(self._db, "mounts", json.dumps(sorted(map(str, mounts))))
-        return Published(changed, usable - known, known)
+        return Published(changed, usable - known, known, left)

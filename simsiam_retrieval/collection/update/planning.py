@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Plan:
     known: dict[Path, Known] = field(default_factory=dict)  # what the catalog has below the roots
     present: set[Path] = field(default_factory=set)  # image files below the roots that belong to the collection
     gone: list[Path] = field(default_factory=list)  # to be forgotten
+    stray: list[Path] = field(default_factory=list)  # likewise: damaged rows below no root
     # roots without images now and mount points where nothing is mounted, and how many images of each are kept
     held: list[tuple[Path, int]] = field(default_factory=list)
     mounts: set[Path] = field(default_factory=set)  # where other file systems hold images of the collection
@@ -58,6 +59,7 @@ def make_plan(
     *,
     prune: bool = False,
     reread: bool = False,
+    damaged: Collection[Path] = (),
 ) -> Plan:
     """Compare ``catalog`` with the ``listing`` of ``roots``; roots that are not on the disk have no file in it.
 
@@ -67,7 +69,8 @@ def make_plan(
 
     A root without a single image may be a drive that is not mounted, and so is a place that was a mount point when
     its images were indexed and is none now: unless ``prune``, items that are missing there are held. ``reread``: every
-    file is looked into, whatever its size and times say.
+    file is looked into, whatever its size and times say. ``damaged``: files whose row does not fit its checksum. They
+    are read again; those below no root are forgotten, because their path itself must be damaged.
     """
     known = catalog.known_below(roots)
     images = [file for file in listing.images if selection.takes(file.path)]
@@ -92,11 +95,13 @@ def make_plan(
     _check_patterns(roots, listing, plan, patterns, prune=prune)
     for file in images:
         row = known.get(file.path)
-        if not _same(file, row):
+        if file.path in damaged or not _same(file, row):
             plan.todo.append(file)
         elif row is not None and (reread or row.ctime_ns not in (None, file.ctime_ns)):
             plan.touched.append(file)
     plan.gone = [path for path in known if path not in present and not _is_below(path, kept)]
+    folders = {*roots, *catalog.roots()}
+    plan.stray = [path for path in damaged if path not in known and not _is_below(path, folders)]
     if not prune and (lost := _lost(plan)) > max(FEW, len(known) // 2):
         if patterns:
             raise UserError(
