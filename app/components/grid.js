@@ -23,6 +23,14 @@ window.addEventListener("paste", (event) => {
   reader.readAsDataURL(file);
 });
 
+// The uploader shows only a red mark at a file that is too large; Python says it in words.
+const tooLarge = (files) => {
+  const size = Math.max(0, ...[...(files ?? [])].map((one) => one.size));
+  if (paste.to && size > paste.most) paste.to(size);
+};
+window.addEventListener("change", (event) => { if (event.target?.type === "file") tooLarge(event.target.files); }, true);
+window.addEventListener("drop", (event) => tooLarge(event.dataTransfer?.files), true);
+
 const element = (kind, className, text) => {
   const made = document.createElement(kind);
   made.className = className;

@@ -71,7 +71,7 @@ def grid(
             "view": view,
             "marked": list(marked),
             "refining": refining,
-            "most": MAX_UPLOAD * 1_000_000,  # bytes of a pasted picture
+            "most": MAX_UPLOAD * 2**20,  # bytes of a picture that is given
         },
         on_pick_change=told("pick", on_pick),
         on_mark_change=told("mark", on_mark),

@@ -72,12 +72,17 @@ def _switcher(collection: Collection) -> None:
 
 
 def change_to(folder: Path) -> None:
-    """Show another collection; what was remembered by id is forgotten: there it means other images."""
+    """Show another collection."""
     settings.choose(folder)
+    forget_ids()
+    st.query_params.clear()
+
+
+def forget_ids() -> None:
+    """Forget what was remembered by id: in another collection it means other images."""
     selection.clear()
     for name in OF_COLLECTION:
         st.session_state.pop(name, None)
-    st.query_params.clear()
 
 
 # -- a folder for this one

@@ -9,6 +9,8 @@ from pathlib import Path
 from simsiam_retrieval.collection.search.filters import Filter
 from simsiam_retrieval.core.errors import UserError
 
+from .. import settings
+
 RESULTS = (12, 24, 48, 96)  # choices for the number of results
 DEFAULT_RESULTS = 24
 SORTS = ("newest", "oldest")  # by date, in place of the usual order
@@ -104,7 +106,7 @@ class Address:
         for field in fields(Only):
             if (value := getattr(self.only, field.name)) != field.default:
                 found[field.name] = str(value)
-        return found
+        return found | settings.mark() if self.image is not None or self.more or self.less else found
 
     @property
     def is_query(self) -> bool:

@@ -10,7 +10,7 @@ from ..settings import MAX_UPLOAD
 
 UPLOADS, CAMERA, PASTED = "photos", "camera", "pasted"  # keys in the session
 REFUSED = "paste refused"
-MOST_BASE64 = -(-MAX_UPLOAD * 1_000_000 // 3) * 4
+MOST_BASE64 = -(-MAX_UPLOAD * 2**20 // 3) * 4
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ def photos() -> list[Photo]:
 def paste(value: object) -> bool:
     """Keep a pasted picture, base64 from the page; False for what is none.
 
-    Of a picture that is too large the page sends only its size, a number of bytes; :func:`refused` says so then.
+    Of a picture that is too large, pasted or not, the page sends only its size in bytes; :func:`refused` says so then.
     """
     if isinstance(value, int):
-        size = f"{value / 1e6:,.0f} MB" if 0 < value < 1e12 else "too many bytes"
-        st.session_state[REFUSED] = f"The pasted picture has {size}; the most is {MAX_UPLOAD} MB. Paste a smaller one."
+        size = f"{value / 2**20:,.0f} MB" if 0 < value < 2**50 else "too many bytes"
+        st.session_state[REFUSED] = f"The picture has {size}; the most is {MAX_UPLOAD} MB. Give a smaller one."
         return False
     if not isinstance(value, str) or len(value) > MOST_BASE64:
         return False
@@ -50,7 +50,7 @@ def paste(value: object) -> bool:
 
 
 def refused() -> str | None:
-    """Why the last pasted picture was not taken; None after it was asked for once."""
+    """Why the last picture was not taken; None after it was asked for once."""
     return st.session_state.pop(REFUSED, None)
 
 
