@@ -60,17 +60,19 @@ def choose(folder: Path) -> None:
 
 def mark() -> dict[str, str]:
     """What addresses with ids need besides, so that the browser's Back leads to images of the same collection."""
-    return {} if not own() or collection() == _begun_with else {OF: _token(collection())}
+    return {} if not own() or collection() == _begun_with else {OF: token()}
 
 
-def marked(token: str | None) -> Path | None:
+def marked(given: str | None) -> Path | None:
     """The folder of the collection that an address is of; None where that cannot be told."""
-    if token is None:
+    if given is None:
         return _begun_with
-    return next((one.path for one in known_collections() if _token(one.path) == token), None)
+    return next((one.path for one in known_collections() if token(one.path) == given), None)
 
 
-def _token(folder: Path) -> str:
+def token(folder: Path | None = None) -> str:
+    """A short name of a collection for browsers, which is not its path; None: the one that this visitor looks at."""
+    folder = collection() if folder is None else folder
     return hashlib.blake2b(bytes(folder), digest_size=4).hexdigest()
 
 

@@ -7,6 +7,11 @@ let wentBack = false;
 let last = null; // id that was marked last: where a range begins
 window.addEventListener("popstate", () => { wentBack = true; });
 
+let grid = null; // the one that is shown
+window.addEventListener("simsiam-viewed", (event) => {
+  grid?.querySelector(`a[data-id="${event.detail}"]`)?.focus(); // of the picture that was looked at last
+});
+
 // A picture in the clipboard is a query, wherever on the page it is pasted but into a field.
 const paste = { to: null, most: 0 };
 window.addEventListener("paste", (event) => {
@@ -112,6 +117,7 @@ const tileOf = (tile, state, act) => {
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const list = parentElement.querySelector(".grid");
+  grid = list;
   const scroller = document.querySelector('[data-testid="stMain"]');
   const ids = data.tiles.map((tile) => tile.id);
   const state = { marked: new Set(data.marked), refining: data.refining };

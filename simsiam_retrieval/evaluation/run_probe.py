@@ -90,7 +90,7 @@ def run_probe(
     for subject in subjects:
         found = []
         for side, what in zip(sides, ("training", "test"), strict=True):
-            with bar(f"{what} images, {subject.extractor.name}", 0) as shown:
+            with bar(f"embedding {len(side.files)} {what} images, {subject.extractor.name}", 0, say=True) as shown:
                 found.append(
                     extract(
                         subject.extractor,
@@ -121,8 +121,8 @@ def run_probe(
             prints = [fingerprint(rows, side.names) for rows, side in zip(stored, usable, strict=True)]
             data = dict(zip(("train_fingerprint", "test_fingerprint"), prints, strict=True))
         for extractor, rows in _variants(subject, stored):
-            with bar(f"measuring {extractor.name}", 1) as shown:
-                results, methods = probe(extractor, rows[0], rows[1], task, subject.backbone)
+            with bar(f"measuring {extractor.name}", 1, say=True) as shown:
+                results, methods = probe(extractor, rows[0], rows[1], task, subject.backbone, shown.phase)
                 measured.append(results)
                 guessed.append(Guessed(extractor.name, extractor.identity, methods))
                 shown.advance()
