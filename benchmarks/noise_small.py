@@ -1,4 +1,6 @@
-"""Is the noise level of a small collection that of a large one, also with copies? ``noise_small.py --out FILE NAME=FOLDER…``.
+"""Is the noise level of a small collection that of a large one, also with copies?
+
+    python benchmarks/noise_small.py --out FILE NAME=FOLDER…
 
 Of each folder, 700 images are embedded with the shipped encoder, and a copy of 350 of them that has lost its outer 4 %:
 its cosine with the original is often just below the threshold of near-duplicates. Small collections are drawn from
