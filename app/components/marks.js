@@ -13,20 +13,20 @@ const element = (kind, className, text) => {
 };
 
 // Where the tiles are on the screen. What stands above them may grow or go while somebody aims at one, as when another
-// tab labels. Then the page is scrolled so that they stay in place; where it cannot be, a click that comes too soon after
-// is for the tile that was there before.
+// tab labels. Then the page is scrolled so that they stay below the pointer; where it cannot be, a click that comes too
+// soon after, at the same place, is for the tile that was there before.
 class Places {
   constructor(root, tiles) {
     this.root = root;
     this.tiles = tiles;
-    this.moves = []; // time, and the places before it
-    this.inside = false;
+    this.moves = []; // time, the pointer, and the places before it
+    this.pointer = null; // where it is over us
     this.until = 0;
-    root.addEventListener("pointerenter", () => {
-      this.inside = true;
+    root.addEventListener("pointermove", (event) => {
+      this.pointer = { x: event.x, y: event.y };
       this.watch();
     });
-    root.addEventListener("pointerleave", () => (this.inside = false));
+    root.addEventListener("pointerleave", () => (this.pointer = null));
   }
 
   watch() {
@@ -37,7 +37,7 @@ class Places {
   frame() {
     if (!this.tiles.isConnected) return;
     this.look();
-    if (this.inside) this.until = performance.now() + 2000;
+    if (this.pointer) this.until = performance.now() + 2000;
     if (performance.now() < this.until) requestAnimationFrame(() => this.frame());
     else this.until = 0;
   }
@@ -55,11 +55,13 @@ class Places {
         && here.children.length === last.children.length && here.children.every((one, at) => one === last.children[at]);
       const moved = here.top - last.top;
       const scrolled = Math.abs(moved + here.scroll - last.scroll) < 1; // by the person
-      if (alike && Math.abs(moved) >= 1 && !scrolled) {
+      if (this.pointer && alike && Math.abs(moved) >= 1 && !scrolled) {
         this.scroller().scrollTop += moved;
         here = this.measure();
       }
-      if (!alike || (Math.abs(here.top - last.top) >= 1 && !scrolled)) this.moves.push({ time: performance.now(), before: last });
+      if (!alike || (Math.abs(here.top - last.top) >= 1 && !scrolled)) {
+        this.moves.push({ time: performance.now(), pointer: this.pointer, before: last });
+      }
       here.boxes = alike && Math.abs(here.height - last.height) < 1 ? last.boxes : null;
     }
     here.boxes ??= here.children.map((item) => {
@@ -75,8 +77,8 @@ class Places {
     this.look();
     this.moves = this.moves.filter((one) => performance.now() - one.time < HOLD);
     const under = event.target.closest(".tile");
-    if (!this.moves.length) return under ? +under.dataset.id : undefined;
-    const { before } = this.moves[0];
+    const { pointer, before } = this.moves[0] ?? {};
+    if (!pointer || Math.hypot(event.x - pointer.x, event.y - pointer.y) > AWAY) return under ? +under.dataset.id : undefined;
     const x = event.x - before.left, y = event.y - before.top;
     const found = before.boxes.find((box) => x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + box.height);
     return found?.id ?? (under ? null : undefined);
