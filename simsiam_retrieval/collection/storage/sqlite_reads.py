@@ -30,14 +30,13 @@ class SqliteReads(Catalog):
     def _check_labels(self) -> None:
         """Compare the digests, too, by which the labels are found; once for each generation."""
         super()._check_labels()
-        self._check_facts()
         generation = self.generation()
-        if generation == self._digests_checked:
-            return
-        if sealing.digests_fit(self._db, generation):
-            self._digests_checked = generation
-        elif generation == self.generation():  # else an update was published meanwhile
-            raise sqlite3.DatabaseError("hashes of its images do not fit their checksum")
+        if generation != self._digests_checked:
+            if sealing.digests_fit(self._db, generation):
+                self._digests_checked = generation
+            elif generation == self.generation():  # else an update was published meanwhile
+                raise sqlite3.DatabaseError("hashes of its images do not fit their checksum")
+        self._check_facts()
 
     def _check_facts(self) -> None:
         """Compare what lists show of all images with its checksum, once for each generation."""
