@@ -17,7 +17,7 @@ from hardware import processor
 from numpy.typing import NDArray
 from PIL import Image
 
-from simsiam_retrieval.collection.duplicates.find_duplicates import CALIBRATED
+from simsiam_retrieval.collection.duplicates.thresholds import CALIBRATED
 from simsiam_retrieval.collection.index import noise_level
 from simsiam_retrieval.collection.index.noise_level import measure_noise
 from simsiam_retrieval.encoder.find_encoder import find_encoder

@@ -87,7 +87,7 @@ def measure_noise(vectors: NDArray[np.float32], alike: float = COPY) -> Noise | 
     return Noise(base, min(base + SHARE * float(np.nanmedian(own)), alike), alike)
 
 
-def _continued(values: NDArray[np.float32]) -> float:
+def _continued(values: NDArray[np.floating]) -> float:
     """The quantile ``QUANTILE`` of (n,), if the tail beyond ``TAIL`` were exponential: outliers do not move it."""
     low, high = np.quantile(values, TAIL)
     scale = (high - low) / np.log((1 - TAIL[0]) / (1 - TAIL[1]))
