@@ -543,7 +543,7 @@ def _scale_grey(image: Image.Image, wanted: Range = AUTO) -> Image.Image:
     declared = declared or declared_range(values, image.info.get("significant_bits"))
     eight, valid = to_eight_bits(values, declared=declared, no_data=no_data, inverted=inverted, wanted=wanted)
     scaled = Image.fromarray(eight)
-    if valid is not None:
+    if valid is not None and isinstance(key, int):  # transparent, which is no lack of a measurement
         scaled = Image.merge("LA", (scaled, Image.fromarray(valid.astype(np.uint8) * np.uint8(255))))
     scaled.info.update({name: value for name, value in image.info.items() if name != "transparency"})
     if hasattr(image, "getexif"):

@@ -172,7 +172,7 @@ def _shown(data: Any, frame: int, wanted: Range) -> Image.Image:
         declared = (0.0, 255.0)
     inverted = photometric == "MONOCHROME1"
     eight, _ = to_eight_bits(
-        values, declared=declared, no_data=float("nan"), inverted=inverted, photo=False, wanted=wanted
+        values, declared=declared, no_data=float("nan"), inverted=inverted, photo=values is stored_values, wanted=wanted
     )
     return Image.fromarray(eight)
 

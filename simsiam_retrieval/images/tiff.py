@@ -286,14 +286,10 @@ def _shown(values: NDArray, page: Any, reading: Reading) -> Image.Image:
         "wanted": AUTO if values.dtype == np.uint8 else reading.range,
     }
     if per_band:
-        parts = [to_eight_bits(values[:, :, band], photo=False, **options) for band in range(3)]
-        eight = np.stack([part for part, _ in parts], axis=2)
-        masks = [mask for _, mask in parts if mask is not None]
-        valid = np.logical_or.reduce(masks) if len(masks) == 3 else None
+        bands = [to_eight_bits(values[:, :, band], photo=False, **options)[0] for band in range(3)]
+        eight = np.stack(bands, axis=2)
     else:
-        eight, valid = to_eight_bits(values, **options)
-    if valid is not None:
-        alpha = valid.astype(np.float32) if alpha is None else alpha * valid
+        eight, _ = to_eight_bits(values, **options)
     return _over(Image.fromarray(eight), alpha)
 
 
