@@ -11,10 +11,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from ..core.memory import free_memory
-from . import dicom, jpeg2000, jxl, portable_maps, raw, tiff
+from . import deep_jpegs, dicom, jpeg2000, jxl, portable_maps, raw, tiff
 from .dicom_names import HEAD, is_dicom
 from .metadata import date, exif, patched
 from .page_paths import file_and_page
@@ -204,7 +204,11 @@ def _read(file: BinaryIO, short_side: int | None, reading: Reading, page: int) -
     except UnidentifiedImageError:
         if head[:4] in tiff.MAGIC and tiff.tifffile is None:
             raise ImageError(f"a TIFF that Pillow does not read: {tiff.EXTRA}", lasting=False) from None
-        raise
+        file.seek(start)
+        found = deep_jpegs.read(file.read(), check_size, reading.range) if head[:2] == b"\xff\xd8" else None
+        if found is None:
+            raise
+        return _as_decoded(found, found.width, found.height, "JPEG", short_side)
     # Pillow's decoders can raise almost any exception; if only metadata is damaged, read the file without it
     except Exception:
         file.seek(start)
@@ -388,9 +392,9 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"", want
             found = _as_decoded(deep, width, height, "PNG", short_side, turn, image.info.get("icc_profile"))
             return found._replace(taken=date(image))
         header.mend_key(image)
-        if header.is_deep and image.fp is not None:
+        if header.is_deep and isinstance(image, ImageFile.ImageFile) and image.fp is not None:
             image.info["significant_bits"] = significant_bits(image.fp)
-    elif file_format in ("JPEG2000", "PPM") and image.fp is not None:
+    elif file_format in ("JPEG2000", "PPM") and isinstance(image, ImageFile.ImageFile):
         deep = _deep_colours(image, wanted)
         if deep is not None:
             return _as_decoded(deep, width, height, file_format, short_side, 1, image.info.get("icc_profile"))
@@ -408,7 +412,7 @@ def _decoded(image: Image.Image, short_side: int | None, head: bytes = b"", want
     return Decoded(_upright_rgb(image, max(1, factor)), width, height, file_format, taken, mode)
 
 
-def _deep_colours(image: Image.Image, wanted: Range) -> Image.Image | None:
+def _deep_colours(image: ImageFile.ImageFile, wanted: Range) -> Image.Image | None:
     """JPEG 2000 and PPM colours of more than 8 bits; of greys, the declared range is noted."""
     assert image.fp is not None
     if image.mode not in ("RGB", "RGBA", "I", "I;16"):

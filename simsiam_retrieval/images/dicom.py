@@ -188,6 +188,8 @@ def _window(data: Any) -> tuple[float, float] | None:
     low, high = centre - width / 2, centre + width / 2
     if not exact:
         low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+    if low == high:  # a width of 1: black up to here, white above
+        high = low + 1e-6
     return (float(low), float(high)) if np.isfinite([low, high]).all() and low < high else None
 
 

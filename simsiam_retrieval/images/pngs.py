@@ -123,7 +123,7 @@ def sixteen_bit_colours(image: Image.Image, header: PngHeader, wanted: Range = A
         return image.copy()
     bits = significant_bits(file)
     grey = header.colour == 4
-    parts = []
+    again, parts = image, []
     for low in (True,) if grey else (False, True):
         file.seek(0)
         again = Image.open(file, formats=("PNG",))

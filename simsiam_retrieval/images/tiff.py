@@ -243,6 +243,8 @@ def _samples(page: Any, size: int, check_size: Callable[[int, int], None]) -> ND
         text = " ".join(str(error).split())
         if "imagecodecs" in text:
             raise ImageError(f"a TIFF compressed as {page.compression.name}: {EXTRA}", lasting=False) from None
+        if text.endswith("not supported"):
+            raise ImageError(f"a TIFF of a kind that is not supported ({text[:100]})") from None
         raise ImageError(f"damaged: {text[:150] or type(error).__name__}") from None
     if samples > 1 and page.planarconfig == 2:
         values = np.moveaxis(values.reshape(samples, height, width), 0, -1)
