@@ -39,6 +39,8 @@ def is_raw(head: bytes) -> bool:
         or head[:4] in (b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
         or head[4:12] == b"ftypcrx "
         or (head[:4] == b"II*\0" and head[8:10] == b"CR")
+        or head[6:14] == b"HEAPCCDR"
+        or head[:4] in (b"\0MRM", b"FOVb")
     )
 
 
@@ -94,7 +96,9 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> Preview:
             half = Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True))
             return Preview(half, width, height, taken)
     except rawpy.LibRawError as error:
-        raise ImageError(f"damaged: LibRaw says {' '.join(str(error).split())[:100]}") from None
+        text = error.args[0] if error.args else ""
+        text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+        raise ImageError(f"damaged: LibRaw says {' '.join(text.split())[:100]}") from None
 
 
 def _taken(file: Any) -> datetime | None:
