@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import UserError
 from ..core.paths import absolute
-from ..encoder.onnx_encoder import Encoder, ImageLike, gpu_present
+from ..encoder.onnx_encoder import Encoder, ImageLike
+from ..encoder.onnx_session import gpu_present
 from ..images.files import Listing
 from ..images.measures import Measures
 from ..images.page_listing import FIRST

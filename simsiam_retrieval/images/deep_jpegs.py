@@ -1,14 +1,14 @@
 """JPEGs that Pillow does not read: 12 bits, and lossless ones; read by imagecodecs (extra ``scientific``)."""
 
 import importlib.util
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
-from .problems import ImageError
+from .image_error import ImageError
 from .ranges import to_eight_bits
 from .reading import AUTO, Range
+from .size_limits import check_size
 
 EXTRA = "pip install 'simsiam-retrieval[scientific]'"
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA, 0xCB)  # markers SOF (ITU-T T.81, table B.1)
@@ -34,12 +34,11 @@ def frame(content: bytes) -> tuple[int, int, int, bool] | None:
     return None
 
 
-def read(content: bytes, check_size: Callable[[int, int], None], wanted: Range = AUTO) -> Image.Image | None:
+def read(content: bytes, wanted: Range = AUTO) -> Image.Image | None:
     """Read a JPEG of more than 8 bits, or a lossless one.
 
     Args:
         content: The file.
-        check_size: Raises ``ImageError`` for a width and height that are too large.
         wanted: See ``ranges.to_eight_bits``.
 
     Returns:

@@ -5,7 +5,6 @@ import importlib.metadata
 import importlib.util
 import io
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ from PIL import Image
 
 from ..core.memory import free_memory
 from .dicom_names import HEAD, is_dicom
+from .image_error import ImageError
 from .page_paths import FIRST_FRAME, MOST_PAGES
-from .problems import ImageError
 from .ranges import to_eight_bits
 from .reading import AUTO, Range
+from .size_limits import check_size
 
 EXTRA = "pip install 'simsiam-retrieval[medical]'"
 
@@ -31,9 +31,7 @@ def version() -> str | None:
     return importlib.metadata.version("pydicom") if importlib.util.find_spec("pydicom") else None
 
 
-def read(
-    content: bytes, check_size: Callable[[int, int], None], wanted: Range = AUTO, page: int = 1
-) -> tuple[Image.Image, int, int, int]:
+def read(content: bytes, wanted: Range = AUTO, page: int = 1) -> tuple[Image.Image, int, int, int]:
     """Read the picture of a DICOM file; of several frames the middle one, or that which is asked for.
 
     pydicom applies the modality's rescale, the first window or VOI table, and MONOCHROME1. Without a window, the values
@@ -41,7 +39,6 @@ def read(
 
     Args:
         content: The file.
-        check_size: Raises ``ImageError`` for a width and height that are too large.
         wanted: A range of the values after rescale, in place of windows; colours and plain 8-bit greys ignore it.
         page: 1 for the middle frame, otherwise the number of a frame; ``page_paths.FIRST_FRAME`` for the first.
 

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from ..core.errors import UserError
-from . import dicom, tiff
+from . import dicom, tiff_pages
 from .dicom_names import may_be_dicom
 from .files import ImageFile, Listing
 from .page_paths import page_path
@@ -59,7 +59,10 @@ def with_pages(listing: Listing, pages: str, *, workers: int | None = None) -> L
 
 
 def _numbers(paths: list[Path]) -> list[list[int]]:
-    return [list(range(1, tiff.count_pages(path) + 1)) if _is_tiff(path) else dicom.frame_pages(path) for path in paths]
+    return [
+        list(range(1, tiff_pages.count_pages(path) + 1)) if _is_tiff(path) else dicom.frame_pages(path)
+        for path in paths
+    ]
 
 
 def _is_tiff(path: Path) -> bool:

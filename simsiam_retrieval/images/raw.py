@@ -3,13 +3,16 @@
 import importlib.metadata
 import importlib.util
 import io
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from PIL import Image
 
-from .problems import ImageError
+from .decoded_image import Decoded
+from .image_error import ImageError
+from .pillow_files import decode_opened
+from .size_limits import check_size
+from .to_rgb import as_decoded
 
 EXTRA = "pip install 'simsiam-retrieval[raw]'"
 
@@ -60,12 +63,32 @@ class Preview(NamedTuple):
     taken: datetime | None
 
 
-def preview(content: bytes, check_size: Callable[[int, int], None]) -> Preview:
+def decode_raw(content: bytes, short_side: int | None) -> Decoded:
+    """Decode a raw file: its preview, or the picture at half size.
+
+    Args:
+        content: The file.
+        short_side: See ``decode.read_image``.
+
+    Returns:
+        The decoded file.
+
+    Raises:
+        ImageError: The file cannot be decoded.
+    """
+    picture, width, height, taken = preview(content)
+    if isinstance(picture, bytes):
+        with Image.open(io.BytesIO(picture), formats=("JPEG",)) as image:
+            decoded = decode_opened(image, short_side, picture[:32])
+            return decoded._replace(format="RAW", width=width, height=height, taken=decoded.taken or taken)
+    return as_decoded(picture, width, height, "RAW", short_side)._replace(taken=taken)
+
+
+def preview(content: bytes) -> Preview:
     """Read the preview of a raw file.
 
     Args:
         content: The file.
-        check_size: Raises ``ImageError`` for a width and height that are too large.
 
     Returns:
         The preview, or the picture at half size.

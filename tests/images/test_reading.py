@@ -178,7 +178,7 @@ def test_bands_lie_as_the_orientation_says():
 
 
 def test_large_bands_are_made_small(monkeypatch):
-    monkeypatch.setattr("simsiam_retrieval.images.decode.STRIP_PIXELS", 1000)
+    monkeypatch.setattr("simsiam_retrieval.images.to_rgb.STRIP_PIXELS", 1000)
     values = np.repeat(np.random.default_rng(0).integers(0, 256, (40, 60, 5), np.uint8), 2, axis=0).repeat(2, axis=1)
     content = tiff(values, photometric="minisblack", planarconfig="contig")
     decoded = read_image(content, 40, Reading(channels=5))
@@ -235,7 +235,7 @@ def test_each_page_is_a_picture(tmp_path):
 
 def test_small_copies_are_no_pages(tmp_path):
     tifffile = pytest.importorskip("tifffile")
-    from simsiam_retrieval.images.tiff import count_pages
+    from simsiam_retrieval.images.tiff_pages import count_pages
 
     large = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
