@@ -139,7 +139,8 @@ def _read(file: BinaryIO, short_side: int | None, reading: Reading, page: int) -
     if raw.is_raw(head):
         return raw.decode_raw(file.read(), short_side)
     try:
-        return decode_with_pillow(file, short_side, head, reading.range)._replace(pages=pages)
+        decoded = decode_with_pillow(file, short_side, head, reading.range)
+        return decoded if pages == 1 else decoded._replace(pages=pages)
     except UnidentifiedImageError:
         if is_tiff and tiff_pages.tifffile is None:
             raise ImageError(f"a TIFF that Pillow does not read: {tiff_pages.EXTRA}", lasting=False) from None

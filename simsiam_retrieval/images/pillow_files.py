@@ -3,7 +3,7 @@
 import io
 from typing import BinaryIO
 
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from . import jpeg2000, portable_maps
 from .decoded_image import Decoded
@@ -28,6 +28,8 @@ FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM"),
     *(("HEIF",) if pi_heif else ()),
 )
+
+BLOCK = 1 << 20  # bytes of a JPEG given to its decoder at once; with Pillow's 64 KiB it stops and starts again: 3 %
 
 
 def decode_with_pillow(file: BinaryIO, short_side: int | None, head: bytes, wanted: Range = AUTO) -> Decoded:
@@ -81,6 +83,8 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
     mode = image.mode  # before draft() and conversions
     file_format = image.format or "unknown"
     check_size(width, height)
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        image.decodermaxblock = BLOCK
     if short_side is not None and image.format in ("JPEG", "MPO"):
         # draft() keeps both sides at or above the given size, so give a size with the picture's proportions
         short = min(width, height)
