@@ -217,7 +217,7 @@ def test_jpeg_2000_of_more_than_eight_bits(bits):
     imagecodecs = pytest.importorskip("imagecodecs")
     for scene in (SCENE, COLOURS, np.dstack([COLOURS, np.ones_like(SCENE)])):
         values = (scene * 0.4 * (2**bits - 1)).round().astype(np.uint16)
-        if scene.ndim == 3 and scene.shape[2] == 4:
+        if values.shape[2:] == (4,):
             values[:, :, 3] = 2**bits - 1
         content = imagecodecs.jpeg2k_encode(values, level=0, bitspersample=bits, reversible=True)
         expected = scene * (0.4 if bits < 16 else 0.4 * 65535 / 32767)  # 16 declare nothing: it uses 15 bits
