@@ -154,7 +154,7 @@ def _shown(data: Any, frame: int, wanted: Range) -> Image.Image:
     padding = None
     if data.get("PixelPaddingValue") is not None and data.get("PixelPaddingRangeLimit") is None:
         padding = values == int(data.PixelPaddingValue)
-    stored_values, values = values, apply_modality_lut(values, data)
+    stored_values, values = values, apply_modality_lut(values, data) if _is_rescaled(data) else values
     plain = values is stored_values and data.get("BitsStored") == 8 and not data.get("PixelRepresentation")
     wanted = AUTO if plain else wanted
     declared = _window(data) if wanted == AUTO else None
@@ -172,6 +172,15 @@ def _shown(data: Any, frame: int, wanted: Range) -> Image.Image:
         values, declared=declared, no_data=float("nan"), inverted=inverted, photo=values is stored_values, wanted=wanted
     )
     return Image.fromarray(eight)
+
+
+def _is_rescaled(data: Any) -> bool:
+    """Whether the modality gives other values than those that are stored; many files have a slope of 1."""
+    try:
+        same = float(data.get("RescaleSlope") or 1) == 1 and float(data.get("RescaleIntercept") or 0) == 0
+    except (TypeError, ValueError):
+        return True
+    return bool(data.get("ModalityLUTSequence")) or not same
 
 
 def _window(data: Any) -> tuple[float, float] | None:

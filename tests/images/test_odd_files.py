@@ -258,6 +258,9 @@ def test_dicom_of_many_kinds():
     assert np.abs(grey(dicom_file(short, BitsStored=12, HighBit=11, PixelRepresentation=1)) - expected).max() <= 1
     falling = dicom_file(full.astype(np.uint16), RescaleSlope=-1, RescaleIntercept=4095)
     assert np.abs(grey(falling) - (255 - expected)).max() <= 1
+    unity = {"BitsStored": 12, "HighBit": 11, "RescaleSlope": 1, "RescaleIntercept": 0}
+    dim = (SCENE * 0.8 * 4095).round().astype(np.uint16)  # without a window: as a photo of 12 bits
+    assert np.abs(grey(dicom_file(dim, **unity)) - expected * 0.8).max() <= 1
     wide = (SCENE * 2**31).astype(np.uint32)
     assert np.abs(grey(dicom_file(wide)) - expected).max() <= 1
     step = grey(dicom_file(full.astype(np.uint16), WindowCenter=2048, WindowWidth=1))
