@@ -162,8 +162,8 @@ PAGES: dict[str, tuple[Callable[[Page], None], int]] = {  # how to get there, he
     "teach": (teach, 1000),
     "probe": (probe, 1340),
     "training": (training, 1280),
-    "tiles": (tiles, 760),
-    "xrays": (xrays, 760),
+    "tiles": (tiles, 1180),
+    "xrays": (xrays, 1180),
 }
 
 
