@@ -7,7 +7,7 @@ from .metadata import exif
 from .pngs import declared_range
 from .ranges import to_eight_bits
 from .reading import AUTO, Range
-from .tiff_pages import MIN_IS_WHITE
+from .tiff_layout import MIN_IS_WHITE
 
 
 def is_deep_grey(image: Image.Image) -> bool:

@@ -3,9 +3,9 @@
 import io
 from typing import BinaryIO
 
-from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from . import jpeg2000, portable_maps
+from . import jpeg2000, portable_maps, tiff_pages
 from .decoded_image import Decoded
 from .deep_grey import is_deep_grey, scale_grey
 from .image_error import ImageError
@@ -14,6 +14,7 @@ from .plain_images import first_not_plain
 from .pngs import PngHeader, significant_bits, sixteen_bit_colours
 from .reading import AUTO, Range
 from .size_limits import check_size
+from .tiff_layout import is_read_by_pillow
 from .to_rgb import SIDEWAYS, as_decoded, reduction, to_upright_rgb
 
 try:
@@ -83,6 +84,9 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
     mode = image.mode  # before draft() and conversions
     file_format = image.format or "unknown"
     check_size(width, height)
+    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+    if is_tiff and tiff_pages.tifffile is None and not is_read_by_pillow(image.tag_v2):
+        raise ImageError(f"a TIFF that Pillow does not read: {tiff_pages.EXTRA}", lasting=False)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         image.decodermaxblock = BLOCK
     if short_side is not None and image.format in ("JPEG", "MPO"):

@@ -10,6 +10,7 @@ from typing import Any
 
 from .metadata import parse_date
 from .page_paths import MOST_PAGES
+from .tiff_layout import MIN_IS_BLACK, is_plain
 
 try:
     import tifffile
@@ -21,10 +22,7 @@ else:
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXTRA = "pip install 'simsiam-retrieval[scientific]'"
 PAGES = 64  # pages that are searched for the picture in full resolution
-MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, SEPARATED, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 8, 9
 RAW_PHOTOMETRICS = (32803, 34892)  # a colour filter array, linear raw
-# compressions that Pillow reads: none, CCITT, LZW, JPEG, Deflate, PackBits, Zstandard
-_PILLOW_READS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 50000)
 
 
 @dataclass(frozen=True)
@@ -157,13 +155,13 @@ def _is_reduced(page: Any) -> bool:
 
 
 def _is_plain(page: Any) -> bool:
-    """Whether Pillow reads this page correctly: 1 to 8 unsigned bits, four samples or fewer."""
-    extras = tuple(int(kind) for kind in page.extrasamples or ())
-    samples = int(page.samplesperpixel or 1)
-    if int(page.bitspersample) > 8 or samples > 4 or int(page.sampleformat or 1) != 1 or 42113 in page.tags:
-        return False
-    if int(page.compression) not in _PILLOW_READS or (int(page.compression) == 7 and page.planarconfig == 2):
-        return False
-    if (photometric(page) == MIN_IS_BLACK and samples >= 3) or (photometric(page) == MIN_IS_WHITE and samples > 1):
-        return False
-    return not (samples == 2 and extras[:1] != (2,))  # of grey with alpha, Pillow reads only unassociated alpha
+    """Whether Pillow reads this page correctly."""
+    return 42113 not in page.tags and is_plain(
+        bits=int(page.bitspersample),
+        samples=int(page.samplesperpixel or 1),
+        kind=int(page.sampleformat or 1),
+        compression=int(page.compression),
+        planar=int(page.planarconfig or 1),
+        photometric=photometric(page),
+        extras=tuple(int(kind) for kind in page.extrasamples or ()),
+    )

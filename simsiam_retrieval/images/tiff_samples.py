@@ -12,7 +12,8 @@ from .image_error import ImageError
 from .ranges import to_eight_bits
 from .reading import AS_THEY_ARE, AUTO, Reading, band_text
 from .size_limits import check_size
-from .tiff_pages import CIELAB, EXTRA, ICCLAB, MIN_IS_WHITE, PALETTE, RGB, SEPARATED, photometric
+from .tiff_layout import CIELAB, ICCLAB, MIN_IS_WHITE, PALETTE, RGB, SEPARATED
+from .tiff_pages import EXTRA, photometric
 
 
 def read_page(page: Any, size: int, reading: Reading = AS_THEY_ARE) -> Image.Image:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from simsiam_retrieval.images import tiff_pages
 from simsiam_retrieval.images.decode import ImageError, decode, read_image
 from simsiam_retrieval.images.reading import Reading
 from tests.images.test_instruments import COLOURS, SCENE, dicom_file, grey, hand_made_png, off, sixteen_bit_png, tiff
@@ -148,6 +149,48 @@ def test_rare_compressions_are_unsupported_or_read_and_not_damaged(photometric, 
     with pytest.raises(ImageError) as caught:
         decode(bytes(content))
     assert "damaged" not in str(caught.value), caught.value
+
+
+ALPHA = np.full((48, 64, 1), 4095, np.uint16)
+WITHOUT_TIFFFILE = {  # a TIFF, and the picture that Pillow must show if it shows one
+    "premultiplied grey": (
+        np.dstack([LEVELS >> 4, ALPHA >> 4]).astype(np.uint8),
+        {"extrasamples": ["assocalpha"]},
+        SCENE,
+    ),
+    "planar, 16 bits": (np.moveaxis(DEEP, 2, 0), {"photometric": "rgb", "planarconfig": "separate"}, COLOURS),
+    "planar, four bands": (
+        np.moveaxis(np.dstack([DEEP, ALPHA]), 2, 0),
+        {"photometric": "rgb", "planarconfig": "separate", "extrasamples": ["unassalpha"]},
+        COLOURS,
+    ),
+    "RGB, 12 in 16 bits": (DEEP, {"photometric": "rgb"}, COLOURS),
+    "RGB, 8 bits": (EIGHT, {"photometric": "rgb"}, COLOURS),
+    "WebP": (EIGHT, {"photometric": "rgb", "compression": "webp"}, COLOURS),
+    "JPEG 2000": (EIGHT, {"photometric": "rgb", "compression": "jpeg2000"}, COLOURS),
+    "signed 8 bits": ((SCENE * 255 - 128).astype(np.int8), {}, SCENE),
+    "unsigned 32 bits": ((SCENE * (2**32 - 1)).astype(np.uint32), {}, SCENE),
+    "signed 32 bits": ((SCENE * 2000 - 1000).astype(np.int32), {}, SCENE),
+    "signed 16 bits": ((SCENE * 2000 - 1000).astype(np.int16), {}, SCENE),
+    "16 bits, white is zero": (65535 - (SCENE * 65535).astype(np.uint16), {"photometric": "miniswhite"}, SCENE),
+    "float": (SCENE.astype(np.float32), {}, SCENE),
+    "double": (SCENE, {}, SCENE),
+    "thirteen bands": (np.dstack([LEVELS] * 13), {"photometric": "minisblack", "planarconfig": "contig"}, SCENE),
+    "a reduced copy": (EIGHT, {"photometric": "rgb", "subfiletype": 1}, COLOURS),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_TIFFFILE)
+def test_without_the_extra_nothing_is_read_wrongly(name, monkeypatch):
+    """It is read as it is, or the report says what to install; never as noise, never called damaged."""
+    pytest.importorskip("imagecodecs")
+    values, options, expected = WITHOUT_TIFFFILE[name]
+    content = tiff(values, **{"photometric": "minisblack", **options})
+    monkeypatch.setattr(tiff_pages, "tifffile", None)
+    try:
+        assert off(content, expected) <= 2
+    except ImageError as error:
+        assert "pip install 'simsiam-retrieval[scientific]'" in str(error) and "damaged" not in str(error)
 
 
 # -- PNG
