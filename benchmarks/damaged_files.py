@@ -25,7 +25,7 @@ from damaged_outcomes import OUTCOMES, lost, outcomes
 from damaged_specimens import KINDS, damaged
 from hardware import processor
 
-from simsiam_retrieval.images.decode import DECODER
+from simsiam_retrieval.images.decoder_versions import DECODER
 from simsiam_retrieval.images.worker_pool import Workers
 
 SECONDS = 10.0  # time limit for one file; 60 s in indexing

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import PIL
 from PIL import Image, UnidentifiedImageError
 
 from . import deep_jpegs, dicom, jxl, raw, tiff_pages
@@ -25,24 +24,10 @@ from .image_error import ImageError as ImageError
 from .image_error import as_image_errors
 from .page_paths import file_and_page
 from .pillow_files import FORMATS as FORMATS
-from .pillow_files import decode_with_pillow, pi_heif
+from .pillow_files import decode_with_pillow
 from .reading import AS_THEY_ARE, Reading
 from .tiff import decode_tiff
 from .to_rgb import as_decoded, to_upright_rgb
-
-# versions of all decoders, stored with the verdict that a file is damaged: another version may read it
-DECODER = ", ".join(
-    f"{name} {version}"
-    for name, version in (
-        ("Pillow", PIL.__version__),
-        ("pi-heif", pi_heif and pi_heif.__version__),
-        ("imagecodecs", jxl.version()),
-        ("tifffile", tiff_pages.version()),
-        ("pydicom", dicom.version()),
-        ("rawpy", raw.version()),
-    )
-    if version
-)
 
 
 def decode(

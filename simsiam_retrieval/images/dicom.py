@@ -1,7 +1,6 @@
 """DICOM files, read by pydicom (extra ``medical``). Only pixels leave this module, no data about patients."""
 
 import functools
-import importlib.metadata
 import importlib.util
 import io
 import logging
@@ -28,7 +27,11 @@ def version() -> str | None:
     Returns:
         The version; None if it is not installed.
     """
-    return importlib.metadata.version("pydicom") if importlib.util.find_spec("pydicom") else None
+    if importlib.util.find_spec("pydicom") is None:
+        return None
+    from importlib import metadata  # late: every worker process imports this module
+
+    return metadata.version("pydicom")
 
 
 def read(content: bytes, wanted: Range = AUTO, page: int = 1) -> tuple[Image.Image, int, int, int]:

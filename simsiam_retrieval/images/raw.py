@@ -1,6 +1,5 @@
 """Cameras' raw files, read by LibRaw (extra ``raw``): the embedded preview, otherwise the picture at half size."""
 
-import importlib.metadata
 import importlib.util
 import io
 from datetime import datetime
@@ -23,7 +22,11 @@ def version() -> str | None:
     Returns:
         The version; None if it is not installed.
     """
-    return importlib.metadata.version("rawpy") if importlib.util.find_spec("rawpy") else None
+    if importlib.util.find_spec("rawpy") is None:
+        return None
+    from importlib import metadata  # late: every worker process imports this module
+
+    return metadata.version("rawpy")
 
 
 def is_raw(head: bytes) -> bool:

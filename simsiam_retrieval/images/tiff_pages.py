@@ -1,6 +1,7 @@
 """The pages of a TIFF, listed by tifffile (extra ``scientific``): which one is the picture, and how many there are."""
 
-import importlib.metadata
+import importlib
+import importlib.util
 import io
 import logging
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ from .metadata import parse_date
 from .page_paths import MOST_PAGES
 from .tiff_layout import MIN_IS_BLACK, is_plain
 
-try:
-    import tifffile
-except ImportError:
-    tifffile = None
-else:
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # the report gives the reason, once
+
+class _Tifffile:
+    """tifffile, imported when the first TIFF is opened: every worker process imports this module."""
+
+    def __getattr__(self, name: str) -> Any:
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # the report gives the reason, once
+        return getattr(importlib.import_module("tifffile"), name)
+
+
+tifffile = _Tifffile() if importlib.util.find_spec("tifffile") else None
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXTRA = "pip install 'simsiam-retrieval[scientific]'"
@@ -50,7 +55,11 @@ def version() -> str | None:
     Returns:
         The version; None if it is not installed.
     """
-    return importlib.metadata.version("tifffile") if tifffile is not None else None
+    if tifffile is None:
+        return None
+    from importlib import metadata
+
+    return metadata.version("tifffile")
 
 
 def find_page(content: bytes, wanted: int = 1) -> tuple[Any, Page] | None:
