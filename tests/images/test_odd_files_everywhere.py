@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from simsiam_retrieval.app.components.chosen_image import uploaded_picture  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.app.pages import search_results  # pyright: ignore[reportMissingImports]
 
 from simsiam_retrieval import Collection
 from simsiam_retrieval.collection.update.index_folders import index_folders
@@ -77,3 +78,20 @@ def test_the_same_picture_in_collections_queries_training_and_uploads(tmp_path: 
             picture, _ = uploaded_picture(file.path.read_bytes())
             given = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB").resize((SIDE, SIDE)))
             assert np.corrcoef(shown.astype(float).ravel(), given.astype(float).ravel())[0, 1] > 0.97, file.path.name
+
+
+def test_an_upload_is_read_as_its_collection_is(tmp_path: Path) -> None:
+    """One relief at three heights: with a range of its own, an upload would be like all of them."""
+    pytest.importorskip("tifffile")
+    folder = tmp_path / "dem"
+    folder.mkdir()
+    relief = grey_scene(1, 300).astype(np.int16)
+    for number in range(3):
+        (folder / f"{number}.tif").write_bytes(tiff(relief + 600 * number))
+    encoder = str(small_encoder(tmp_path / "small.onnx"))
+    index_folders([folder], tmp_path / "made", encoder, value_range="0 2100", workers=0)
+    with Collection.open(tmp_path / "made") as collection:
+        embedded = search_results._embedded.__wrapped__
+        vector = embedded(collection, "", collection.reading, (folder / "1.tif").read_bytes())
+        first, second = collection.search(vector, k=2)
+        assert (first.path.name, round(first.score, 5)) == ("1.tif", 1.0) and second.score < 0.995
