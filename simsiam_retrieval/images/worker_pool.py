@@ -1,6 +1,7 @@
 """Running a function over many files in worker processes. A worker that hangs or crashes does not stop the run."""
 
 import contextlib
+import functools
 import itertools
 import os
 import signal
@@ -162,9 +163,20 @@ class Workers:
 
 
 def _limited(function: Callable[[list[T]], list[R]], chunk: list[T]) -> list[R]:
-    """Run ``function`` in a worker process, which may use the memory that is free now, and no more."""
+    """Run ``function`` in a worker process, which may use the memory that is free now, and no more.
+
+    What C libraries print about damaged files is dropped: the report gives one reason for each.
+    """
     limit_memory()
+    _silence()
     return function(chunk)
+
+
+@functools.cache
+def _silence() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

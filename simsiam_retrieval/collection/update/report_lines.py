@@ -18,7 +18,7 @@ EXTRA = ": pip install 'simsiam-retrieval["  # in the reason of a file whose kin
 # suffixes of pictures and clips that this package does not read; the report mentions only these
 UNREAD = frozenset(
     (
-        *(".srf", ".sr2", ".x3f"),
+        *(".srf", ".iiq", ".mos", ".fff"),
         *(".psd", ".psb", ".xcf", ".kra", ".ai", ".eps", ".svg", ".pdf", ".jxr", ".tga"),
         *(".exr", ".hdr", ".ico", ".nii", ".svs", ".ndpi", ".heics"),
         *(".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".insv"),
