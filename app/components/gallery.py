@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from typing import TypedDict
+from urllib.parse import urlencode
 
 from streamlit.components.v2 import component
 
 from simsiam_retrieval.collection import Item
 
+from .. import settings
 from ..markup import shown
 from . import names
 
@@ -133,7 +135,7 @@ def link_to(item: Item) -> str:
     Returns:
         The address.
     """
-    return f"./?image={item.id}"
+    return "./?" + urlencode({"image": item.id} | settings.mark())
 
 
 def picture(item: Item, source: str, *, badge: str = "", best: bool = False, notes: Sequence[str] = ()) -> Picture:
