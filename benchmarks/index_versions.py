@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hardware import processor
-from index_speed import mosaics
+from photo_mosaics import mosaics
 
 from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.images.worker_pool import available_cpus
