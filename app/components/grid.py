@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.components.v2 import component
 
+from ..settings import MAX_UPLOAD
 from . import names
 from .tiles import Tile
 
@@ -46,7 +47,7 @@ def grid(
     the page scrolls to its top, and with the browser's Back to where it was. ``marked``: ids shown as marked.
     ``refining``: whether there is a query that results can lead away from. ``on_range`` gets ids to be marked.
     ``on_fold``: the near-duplicates of this image are to be shown, or hidden again. ``on_paste`` gets a pasted
-    picture, base64.
+    picture, base64, or the bytes of one that is too large.
     """
 
     def told(name: str, use: Callable[[int], None]) -> Callable[[], None]:
@@ -64,7 +65,14 @@ def grid(
 
     _component(
         key=KEY,
-        data={"tiles": tiles, "label": label, "view": view, "marked": list(marked), "refining": refining},
+        data={
+            "tiles": tiles,
+            "label": label,
+            "view": view,
+            "marked": list(marked),
+            "refining": refining,
+            "most": MAX_UPLOAD * 2**20,  # bytes of a picture that is given
+        },
         on_pick_change=told("pick", on_pick),
         on_mark_change=told("mark", on_mark),
         on_range_change=ranged,

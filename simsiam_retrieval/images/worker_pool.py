@@ -13,6 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.synchronize import RLock
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
@@ -116,7 +117,8 @@ class Workers:
 
     def __init__(self, count: int, *, initializer: Callable[..., None] | None = None, initargs: tuple = ()) -> None:
         self.count = count
-        self._pool = ProcessPool(count, initializer=initializer, initargs=initargs, context=_Context())
+        self._context = _Context()
+        self._pool = ProcessPool(count, initializer=initializer, initargs=initargs, context=self._context)
 
     def __enter__(self) -> "Workers":
         return self
@@ -124,6 +126,7 @@ class Workers:
     def __exit__(self, *exception: object) -> None:
         self._pool.stop()  # finished work is not affected; if the reader stops early, the rest ends at once
         self._pool.join()
+        self._context.locks.clear()
 
     def map_chunks(
         self,
@@ -204,6 +207,19 @@ class _Context(SpawnContext):
     """Spawn, not fork: forked children would inherit locks that other threads (ONNX Runtime, BLAS) hold."""
 
     Process = _Process
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.locks: list[RLock] = []
+
+    def RLock(self) -> RLock:
+        """Keep the lock until all workers have ended.
+
+        Pebble drops its locks before it ends the workers; one that is still starting would not find them by their names
+        and print a traceback.
+        """
+        self.locks.append(super().RLock())
+        return self.locks[-1]
 
 
 @contextlib.contextmanager
