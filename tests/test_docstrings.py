@@ -15,7 +15,7 @@ COMPLETE = (  # folders that lack nothing
 )
 PRINTED = ("load_rgb.py",)  # its text is part of every model card
 PROTOCOL = ("store.py", "store_settings.py")  # what a store can do, for all stores
-WITHOUT_RESULT = ("None", "NoReturn", "Never")
+WITHOUT_RESULT = ("None", "NoReturn", "Never", "Iterator[None]")
 
 
 def public(body: list[ast.stmt], within: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
