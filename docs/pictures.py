@@ -94,7 +94,7 @@ def neighbours_of(page: Page, collection_name: str, query: Path) -> None:
         item = collection.item_at(query)
     assert item is not None, query
     page.goto(f"/?image={item.id}")
-    expect(page.locator("a.tile")).to_have_count(24)
+    expect(page.locator("a.tile")).to_have_count(24, timeout=60_000)  # a busy machine
 
 
 def search(page: Page) -> None:
