@@ -1,5 +1,6 @@
 """What Map and Teach need of all images at once, read once a generation and shared by all visitors."""
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from simsiam_retrieval.collection.explore.few_shot_classifier import (
     LinearProbe,
     Scaling,
     cross_validate,
+    load_solver,
     train,
 )
 from simsiam_retrieval.collection.storage.catalog_file import FILE
@@ -85,6 +87,7 @@ def whole(collection: Collection) -> Whole:
 
 @st.cache_resource(show_spinner="Reading all vectors …", max_entries=1)
 def _whole(_collection: Collection, file: tuple[str, int, int], generation: int) -> Whole:
+    threading.Thread(target=load_solver, daemon=True).start()  # so that the first click on Teach need not wait for it
     while True:
         before = _collection.generation
         ids, vectors = _collection.vectors()
