@@ -5,8 +5,9 @@
     python benchmarks/selection.py grow --cache CACHE --out benchmarks/results/select/grow.csv
     python benchmarks/selection.py scale --out benchmarks/results/select/scale.csv
 
-DATA has the folders of SETS; vectors are those of the shipped encoder. The default strategy was chosen on CHOSEN_ON; the
-other sets are reported. Of each seed 70 % of the training images are the pool that is chosen from; the test images stay.
+DATA has the folders of SETS; vectors are those of the shipped encoder. The default strategy was chosen on CHOSEN_ON;
+the other sets are reported. For each seed 70 % of the training images are the pool that is chosen from; the test images
+stay. (The file is not called select.py: that would hide Python's module of this name from the scripts beside it.)
 """
 
 import argparse
@@ -28,8 +29,8 @@ SETS = {
     "imagenette": (("imagenette-160/train",), "imagenette-160/val", 9469, 3925),
     "clothing": (("clothing-160/train", "clothing-160/validation"), "clothing-160/test", 9999, 9999),
     "rsscn7": (("rsscn7",), None, 1400, 1400),
-    "cifar10": (("cifar10/train",), "cifar10/test", 6000, 3000),
-    "caltech101": (("caltech101-128",), None, 5000, 3677),
+    "cifar10": (("cifar10/train",), "cifar10/test", 4000, 2000),
+    "caltech101": (("caltech101-128",), None, 4000, 2500),
 }
 CHOSEN_ON = "imagenette"
 LEFT_OUT = "BACKGROUND_Google"  # no class
@@ -177,7 +178,9 @@ def scale() -> list[dict]:
         for strategy in STRATEGIES:
             for count in (100, 1000):
                 start = time.perf_counter()
-                select_images(ids, vectors, count, strategy, labels=labels if strategy in ("uncertain", "mixed") else {})
+                select_images(
+                    ids, vectors, count, strategy, labels=labels if strategy in ("uncertain", "mixed") else {}
+                )
                 seconds = time.perf_counter() - start
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
                 rows.append(

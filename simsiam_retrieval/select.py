@@ -42,7 +42,7 @@ class Arguments:
     Studio or of CVAT."""
     chosen: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Images chosen earlier: a CSV file of select, or text with one path a line. May be repeated."""
-    only: Annotated[Only, tyro.conf.arg(name="")] = Only()
+    only: Annotated[Only, tyro.conf.arg(name="")] = Only()  # noqa: RUF009
     seed: int = 0
     """Seed of the random numbers."""
     csv: bool = False
@@ -159,7 +159,9 @@ def _chosen(collection: "Collection", files: tuple[Path, ...]) -> list[int]:
             raise UserError(f"--chosen {file}: names no image of the collection")
         if None in ids:
             first = given[ids.index(None)]
-            cli.remark(f"{ids.count(None)} of {len(ids)} lines of {file} name no image here, such as {printable(first)}")
+            cli.remark(
+                f"{ids.count(None)} of {len(ids)} lines of {file} name no image here, such as {printable(first)}"
+            )
     return found
 
 

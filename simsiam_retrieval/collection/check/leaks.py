@@ -240,7 +240,7 @@ def _accuracies(
     labels: Sequence[str | None],
     leaked: NDArray[np.bool_],
 ) -> tuple[float | None, float | None, int]:
-    """kNN accuracy with and without the leaked rows, and how many rows were judged."""
+    """Accuracy by kNN with and without the leaked rows, and how many rows were judged."""
     import faiss
 
     references = np.array([row for row in references.tolist() if labels[row] is not None], np.int64)

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 from ...core.atomic_files import replacing
 from ...core.errors import UserError
 from ...core.text import printable
-from .select_images import Selected
 from ..labelling.match_names import numbered_name
+from .select_images import Selected
 
 COLOURS = ("#0d9488", "#d97706", "#7c3aed", "#dc2626", "#2563eb", "#65a30d", "#db2777", "#0891b2", "#ca8a04", "#4b5563")
 

@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 from ...core.atomic_files import replacing
 from ...core.errors import UserError
 from ...images.page_paths import page_of
-from .select_images import Selected
 from ..labelling.exported_labels import CHOICE
+from .select_images import Selected
 
 
 def write_tasks(file: Path, selected: Sequence[Selected], classes: Sequence[str], root: Path) -> Path:
@@ -84,5 +84,7 @@ def _task(one: Selected, root: Path) -> dict[str, Any]:
     result = {"from_name": CHOICE, "to_name": "image", "type": "choices", "value": {"choices": [one.choice.label]}}
     return {
         "data": data,
-        "predictions": [{"model_version": "probe", "score": round(one.choice.probability or 0.0, 4), "result": [result]}],
+        "predictions": [
+            {"model_version": "probe", "score": round(one.choice.probability or 0.0, 4), "result": [result]}
+        ],
     }

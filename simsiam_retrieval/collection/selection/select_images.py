@@ -164,7 +164,9 @@ def _chosen(
         if not share:
             continue
         picks = _picks(part, vectors, rows, known, share, seed, probe)
-        lists.append([(part, *one) for one in zip(picks.rows.tolist(), picks.scores.tolist(), picks.reasons)])
+        lists.append(
+            [(part, *one) for one in zip(picks.rows.tolist(), picks.scores.tolist(), picks.reasons, strict=True)]
+        )
         rows, known = np.setdiff1d(rows, picks.rows), np.union1d(known, picks.rows)
     turns = max(map(len, lists))
     return [one[turn] for turn in range(turns) for one in lists if turn < len(one)]

@@ -30,9 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Collection:
         paint(folder / "data" / "train" / "ab"[number % 2] / f"{number}.png", seed=number)
     for number in range(8):
         paint(folder / "data" / "test" / "ab"[number % 2] / f"t{number}.png", seed=100 + number)
-    (folder / "data" / "test" / "a" / "copy.png").write_bytes(
-        (folder / "data" / "train" / "a" / "4.png").read_bytes()
-    )
+    (folder / "data" / "test" / "a" / "copy.png").write_bytes((folder / "data" / "train" / "a" / "4.png").read_bytes())
     with Image.open(folder / "data" / "train" / "b" / "7.png") as image:
         image.resize((80, 60)).save(folder / "data" / "test" / "b" / "near.jpg", quality=90)
     collection = Collection.create(folder / "c", small_encoder(folder / "small.onnx"))

@@ -10,7 +10,13 @@ from simsiam_retrieval.collection.labelling.read_labels import labels_of_file
 from simsiam_retrieval.collection.types import Item
 
 ITEM = Item(1, Path("/photos/a/1.jpg"), 1, 1, 1, 1, "JPEG")
-PATHS = ("/photos/a/1.jpg", "/photos/b/1.jpg", "/photos/b/two words & 100%.png", "/photos/3-x.jpg", "/photos/s.tif/page 2")
+PATHS = (
+    "/photos/a/1.jpg",
+    "/photos/b/1.jpg",
+    "/photos/b/two words & 100%.png",
+    "/photos/3-x.jpg",
+    "/photos/s.tif/page 2",
+)
 ITEMS = [replace(ITEM, id=number, path=Path(path)) for number, path in enumerate(PATHS, 1)]
 
 

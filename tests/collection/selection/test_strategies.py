@@ -99,7 +99,7 @@ def test_only_candidates_and_as_many_as_asked_for(strategy) -> None:
 
 
 def test_a_single_odd_image_is_not_among_the_first() -> None:
-    vectors, numbers = _clusters()
+    vectors, _ = _clusters()
     odd = _unit(-np.ones((1, 8)))
     vectors = np.concatenate([vectors, odd])
     rows = strategies.typical(vectors, np.arange(len(vectors)), NONE, 5, 0).rows.tolist()
