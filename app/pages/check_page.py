@@ -1,5 +1,6 @@
 """The Check page: images that are blurred, dark, odd, or unlike all others. It changes and deletes no file."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import streamlit as st
@@ -64,10 +65,10 @@ def _key(collection: Collection) -> tuple:
 def _kinds(collection: Collection) -> None:
     report = _report(collection, _key(collection), ASKED)
     problems = with_fine(collection, report.problems)
-    counts = dict.fromkeys(ASKED, 0)
-    for problem in problems:
-        counts[problem.kind] += not problem.fine and (problem.kind in FILES or problem.score > FENCE)
-    offered = [kind for kind in KINDS if counts.get(kind) or kind in ON_REQUEST]
+    usual = [problem for problem in problems if problem.kind in FILES or problem.score > FENCE]
+    counts = Counter(problem.kind for problem in usual if not problem.fine)
+    there = {*ON_REQUEST, *(problem.kind for problem in usual)}  # also where all are fine by now
+    offered = [kind for kind in KINDS if kind in there]
     if report.not_measured:
         markup.notice(
             f"{report.not_measured:,} images were indexed by an older version and not measured. Measure them:",
