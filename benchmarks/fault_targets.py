@@ -155,7 +155,7 @@ def kill_publishing(place: Place, draw: random.Random, seed: int, tally: Tally) 
 
 def repository_names(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:
     """Names of repositories, to publish to and to load from."""
-    from simsiam_retrieval.encoder.onnx_encoder import find_encoder
+    from simsiam_retrieval.encoder.find_encoder import find_encoder
     from simsiam_retrieval.publishing.upload import check_name
 
     pieces = ("..", ".", "a", "b", "/", "//", "\\", "@", "%2e", "%2f", "?", "#", "\0", "\n", " ", "--", "ü", "‮", "~")
@@ -178,11 +178,11 @@ def repository_names(place: Place, draw: random.Random, seed: int, tally: Tally)
 
 def shipped(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:
     """The shipped encoder and the files beside it, changed, cut off or gone."""
-    from simsiam_retrieval.encoder import onnx_encoder
+    from simsiam_retrieval.encoder import find_encoder, onnx_encoder
 
     folder = place.folder / "shipped"
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(onnx_encoder.default_encoder_file().parent, folder)
+    shutil.copytree(find_encoder.default_encoder_file().parent, folder)
     names = ("encoder.onnx", "encoder.onnx", "encoder.json", "CARD.md")
     file = folder / names[seed % 4]
     how = draw.choice(("flip", "bytes", "cut", "gone"))
@@ -192,7 +192,7 @@ def shipped(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:
         damage(file, draw, how)
 
     def look() -> Any:
-        onnx_encoder.default_encoder_file = lambda: folder / "encoder.onnx"
+        find_encoder.default_encoder_file = lambda: folder / "encoder.onnx"
         return onnx_encoder.load_encoder(device="cpu").identity
 
     ended = apart(look)

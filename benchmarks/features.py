@@ -30,7 +30,8 @@ from simsiam_retrieval.export.half_precision import in_half  # pyright: ignore[r
 from torch import Tensor, nn
 
 from simsiam_retrieval.collection.index.noise_level import measure_noise
-from simsiam_retrieval.encoder.onnx_encoder import Encoder, find_encoder
+from simsiam_retrieval.encoder.find_encoder import find_encoder
+from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.evaluation.centre_squares import decode_side, read_squares
 from simsiam_retrieval.evaluation.extractors import normalised, unit_rows
 from simsiam_retrieval.evaluation.near_duplicates import KINDS, detect, make_pairs

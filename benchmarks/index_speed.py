@@ -24,16 +24,12 @@ int8, whose weights mean nothing, as they don't change speed (hence ``--force``)
 """
 
 import argparse
-import contextlib
 import json
 import multiprocessing
 import os
 import platform
-import random
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -41,7 +37,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from index_contenders import contenders, timed
+from photo_mosaics import photos
 
 import simsiam_retrieval
 from simsiam_retrieval import Collection
@@ -52,80 +49,8 @@ from simsiam_retrieval.images.decode import centre_square, read_image
 from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.images.worker_pool import available_cpus
 
-ENLARGED = 2
-WATCH_SECONDS = 0.3  # more often, and watching takes a tenth of a core from what is watched
 BARE = 200  # photos that the limit is measured on
 BATCH = 16  # photos embedded at a time, as the index does
-
-PLAIN = """
-import sys
-from pathlib import Path
-import numpy as np, torch, torchvision
-from PIL import Image
-from torchvision import transforms as T
-files = sorted(Path(sys.argv[1]).rglob("*.jpg"))
-side = int(sys.argv[2])
-normalise = T.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-prepare = T.Compose([T.Resize(side), T.CenterCrop(side), T.ToTensor(), normalise])
-model = torchvision.models.resnet18()
-model.fc = torch.nn.Identity()
-model.eval()
-found = []
-with torch.inference_mode():
-    for start in range(0, len(files), 32):
-        batch = torch.stack([prepare(Image.open(file).convert("RGB")) for file in files[start : start + 32]])
-        found.append(torch.nn.functional.normalize(model(batch)))
-np.save(sys.argv[3], torch.cat(found).numpy())
-"""
-FASTDUP = """
-import sys
-import fastdup
-fastdup.create(work_dir=sys.argv[3], input_dir=sys.argv[1]).run(overwrite=True)
-"""
-IMAGEDEDUP = """
-import sys
-from imagededup.methods import PHash
-if __name__ == "__main__":
-    hasher = PHash(verbose=False)
-    hasher.find_duplicates(encoding_map=hasher.encode_images(image_dir=sys.argv[1], recursive=True))
-"""
-
-
-def photos(source: list[Path], folder: Path, count: int, megapixels: list[float], seed: int) -> list[Path]:
-    """``count`` mosaics below ``folder``, of these sizes in turn."""
-    parts = [
-        mosaics(source, folder / f"{size:g}", count // len(megapixels), size, seed + number)
-        for number, size in enumerate(megapixels)
-    ]
-    return [file for each in zip(*parts, strict=True) for file in each]
-
-
-def mosaics(source: list[Path], folder: Path, count: int, megapixels: float, seed: int) -> list[Path]:
-    """``count`` JPEGs of this size, 4:3, each of other photos; those of an earlier run where they are still there."""
-    if folder.exists() and len(found := sorted(folder.iterdir())) == count:
-        return found
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    draw = random.Random(seed)
-    width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
-    height = round(megapixels * 1e6 / width)
-    made = []
-    for number in range(count):
-        image = Image.new("RGB", (width, height))
-        top = 0
-        while top < height:
-            left, tallest = 0, 1
-            while left < width:
-                with Image.open(draw.choice(source)) as photo:
-                    tile = photo.convert("RGB").resize(
-                        (photo.width * ENLARGED, photo.height * ENLARGED), Image.Resampling.LANCZOS
-                    )
-                image.paste(tile, (left, top))
-                left, tallest = left + tile.width, max(tallest, tile.height)
-            top += tallest // 2  # rows overlap, so that no gap is left below short photos
-        made.append(folder / f"{number:05d}.jpg")
-        image.save(made[-1], quality=90)
-    return made
 
 
 def bare(files: list[Path], encoder_name: str | None) -> dict:
@@ -176,60 +101,6 @@ def _bare(files: list[Path], encoder_name: str | None) -> tuple[float, float]:
             encoder.embed_pixels(np.stack(squares[start : start + BATCH]))
         embed = (time.process_time() - started) / len(squares)
     return decode, embed
-
-
-def memory(pid: int) -> int:
-    """Bytes that a process and its descendants occupy, shared pages in proportion; 0 where the system does not say."""
-    total = 0
-    try:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            total += sum(memory(int(child)) for child in (task / "children").read_text().split())
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return total
-
-
-def timed(*command: object, environment: dict[str, str] | None = None) -> dict:
-    """Run a command to its end: wall and CPU seconds, peak memory in MiB, what it printed."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(
-            list(map(str, command)),
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(environment or {})},
-        )
-        peak = 0
-        while process.returncode is None:
-            peak = max(peak, memory(process.pid))
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(WATCH_SECONDS)
-        wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-        said.seek(0)
-        text = said.read()
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command[:4]))} … ended with {process.returncode}:\n{text[-2000:]}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"wall": wall, "cpu": cpu, "peak_mib": peak / 2**20, "said": text}
-
-
-def contenders(arguments: argparse.Namespace) -> dict[str, list]:
-    """Name -> command; FOLDER, WORK and OUT are filled in."""
-    side = load_encoder(arguments.encoder, device="cpu").image_size
-    ours = [sys.executable, "-m", "simsiam_retrieval.index", "FOLDER", "--collection", "WORK/collection"]
-    found = {
-        "ours": ours + (["--encoder", arguments.encoder] if arguments.encoder else []),
-        "plain": [sys.executable, "-c", PLAIN, "FOLDER", side, "WORK/vectors.npy"],
-    }
-    if arguments.fastdup:
-        found["fastdup"] = [arguments.fastdup, "-c", FASTDUP, "FOLDER", side, "WORK/fastdup"]
-    if arguments.imagededup:
-        found["imagededup"] = [arguments.imagededup, "-c", IMAGEDEDUP, "FOLDER"]
-    return {name: command for name, command in found.items() if name == "ours" or not arguments.alone}
 
 
 def median(runs: list[dict]) -> dict:

@@ -22,7 +22,8 @@ from sklearn.metrics import roc_auc_score
 from simsiam_retrieval.collection.duplicates.find_duplicates import CALIBRATED
 from simsiam_retrieval.collection.index.noise_level import QUANTILE, measure_noise, sample
 from simsiam_retrieval.encoder.embed_files import embed_files
-from simsiam_retrieval.encoder.onnx_encoder import Encoder, find_encoder
+from simsiam_retrieval.encoder.find_encoder import find_encoder
+from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.images.files import list_images
 
 INDEXED, QUERIES = 2000, 500

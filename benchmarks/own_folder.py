@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import simsiam_retrieval
-from simsiam_retrieval.encoder.onnx_encoder import Encoder, default_encoder_file
+from simsiam_retrieval.encoder.find_encoder import default_encoder_file
+from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.evaluation.centre_squares import decode_side
 from simsiam_retrieval.evaluation.extractors import PixelExtractor, unit_rows
 from simsiam_retrieval.evaluation.fewshot import few_shot
@@ -44,9 +45,10 @@ from simsiam_retrieval.methods.bn_folding import backbone_from_onnx, reduction_f
 from simsiam_retrieval.methods.feature_description import Features
 from simsiam_retrieval.metrics.whitening import COMPONENTS, POWER, Whitening, fit_whitening
 from simsiam_retrieval.training import loop
-from simsiam_retrieval.training.config import Config, recipe
+from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.initial_weights import initial_backbone
 from simsiam_retrieval.training.pixel_store import load_store
+from simsiam_retrieval.training.recipes import recipe
 from simsiam_retrieval.training.run_folder import Run, load_backbone
 from simsiam_retrieval.training.run_options import Options
 

@@ -31,9 +31,10 @@ from simsiam_retrieval.evaluation.linear_probe import fit
 from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.methods.feature_description import Features
 from simsiam_retrieval.training.build_model import build_model
-from simsiam_retrieval.training.config import Config, recipe
+from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.loop import Interrupted, train
 from simsiam_retrieval.training.pixel_store import ImageStore, load_store
+from simsiam_retrieval.training.recipes import recipe
 from simsiam_retrieval.training.run_folder import Run, load_backbone
 from simsiam_retrieval.training.run_options import Options
 

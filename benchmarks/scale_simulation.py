@@ -31,16 +31,14 @@ import faiss
 import numpy as np
 from hardware import processor
 from numpy.typing import NDArray
+from scale_vectors import DIM, Generator, Vectors, statistics
 
 RESULTS = Path(__file__).parent / "results" / "scale"
-DIM, K, REFINED = 256, 10, 100
-CLUSTERS, CLUSTER_SIZE = 45, 1000
+K, REFINED = 10, 100
 BLOCK = 50_000
 ASKED, CLOSE = 0.95, 0.01
 QUERIES = 100  # to choose nprobe by, and as many others to report
 PROBES = (4, 8, 16, 32, 64, 128, 256)
-
-Vectors = NDArray[np.float32]
 
 
 class Clock:
@@ -54,82 +52,6 @@ class Clock:
         start = time.process_time()
         yield
         self.seconds[what] = self.seconds.get(what, 0.0) + time.process_time() - start
-
-
-def unit(vectors: Vectors) -> Vectors:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-class Generator:
-    """Vectors that lie as those of photos do; block ``number`` is the same whenever it is drawn."""
-
-    def __init__(self, statistics: dict, count: int, seed: int) -> None:
-        self._mean, between, within = (np.array(statistics[name], np.float32) for name in ("mean", "between", "within"))
-        self._seed, self._within = seed, np.sqrt(within)
-        draw = np.random.default_rng(seed)
-        centres = draw.standard_normal((max(1, count // CLUSTER_SIZE), DIM), np.float32)
-        self._centres = centres * np.sqrt(between)
-        self._rotation = np.linalg.qr(draw.standard_normal((DIM, DIM)))[0].astype(np.float32)
-
-    def block(self, number: int, rows: int, *, rotated: bool = True) -> Vectors:
-        """Unit vectors (rows, DIM); ``rotated=False`` leaves out the rotation, which changes no cosine."""
-        draw = np.random.default_rng([self._seed, number])
-        vectors = draw.standard_normal((rows, DIM), np.float32)
-        vectors *= self._within
-        vectors += self._mean + self._centres[draw.integers(0, len(self._centres), rows)]
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        return vectors @ self._rotation if rotated else vectors
-
-
-# -- how real vectors lie
-
-
-def statistics(photos: Path) -> dict:
-    from simsiam_retrieval import load_encoder
-
-    files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    encoder = load_encoder(device="cpu")
-    real = np.concatenate([encoder.embed(files[start : start + 64]) for start in range(0, len(files), 64)])
-    mean = real.mean(0)
-    values, axes = np.linalg.eigh(np.cov(real.T))
-    kept = axes[:, ::-1][:, :DIM]  # strongest first
-    kmeans = faiss.Kmeans(real.shape[1], CLUSTERS, niter=30, nredo=5, seed=1)
-    kmeans.train(real)
-    assert kmeans.centroids is not None
-    label = kmeans.index.search(real, 1)[1][:, 0]
-    centres = np.stack([real[label == cluster].mean(0) for cluster in range(CLUSTERS)])[label]
-    between, within = ((centres - mean) @ kept).var(0), ((real - centres) @ kept).var(0)
-    found = {
-        "photos": len(files),
-        "folder": photos.name,
-        "encoder": encoder.identity,
-        "values": real.shape[1],
-        "kept": DIM,
-        "variance_kept": float(values[::-1][:DIM].sum() / values.sum()),
-        "within_share": float(within.sum() / (within + between).sum()),
-        "participation_ratio": float(values.sum() ** 2 / (values**2).sum()),
-        "mean": (mean @ kept).tolist(),
-        "between": between.tolist(),
-        "within": within.tolist(),
-    }
-    generated = Generator(found, CLUSTERS * CLUSTER_SIZE, seed=1).block(0, len(files))
-    found["compared"] = {"real": cosines(real), "generated": cosines(generated)}
-    return found
-
-
-def cosines(vectors: Vectors) -> dict[str, float]:
-    """Quantiles of the cosines of random pairs, and of every vector's nearest neighbour."""
-    products = vectors @ vectors.T
-    pairs = products[np.triu_indices(len(vectors), 1)]
-    np.fill_diagonal(products, -1)
-    nearest = products.max(1)
-    return {
-        "pairs, median": round(float(np.median(pairs)), 4),
-        "pairs, 99.9 %": round(float(np.quantile(pairs, 0.999)), 4),
-        "nearest, 10 %": round(float(np.quantile(nearest, 0.1)), 4),
-        "nearest, median": round(float(np.median(nearest)), 4),
-        "nearest, 90 %": round(float(np.quantile(nearest, 0.9)), 4),
-    }
 
 
 def embed(photos: Path) -> dict:
@@ -148,9 +70,6 @@ def embed(photos: Path) -> dict:
     sizes = [file.stat().st_size for file in files]
     spent = {what: round(1000 * seconds / len(files), 3) for what, seconds in clock.seconds.items()}
     return {"photos": len(files), "folder": photos.name, "mean_bytes": round(float(np.mean(sizes))), "cpu_ms": spent}
-
-
-# -- rates and recall
 
 
 def measure(known: dict, count: int, lists: int, seed: int, refined_from: int) -> dict:

@@ -18,7 +18,8 @@ from hardware import processor
 from simsiam_retrieval.export.export_report import REPORT, read_report  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.export_run import Settings, export_files  # pyright: ignore[reportMissingImports]
 
-from simsiam_retrieval.encoder.onnx_encoder import Encoder, default_encoder_file
+from simsiam_retrieval.encoder.find_encoder import default_encoder_file
+from simsiam_retrieval.encoder.onnx_encoder import Encoder
 
 FEATURES = "stage1@4x4,stage2@4x4,flip,pca256^0.75"
 KEPT = (

@@ -21,13 +21,15 @@ from torch import Tensor, nn
 from simsiam_retrieval.core.paths import absolute
 from simsiam_retrieval.evaluation.extractors import unit_rows
 from simsiam_retrieval.images.files import list_images
+from simsiam_retrieval.images.normalisation import IMAGENET
 from simsiam_retrieval.metrics.whitening import fit_whitening
 from simsiam_retrieval.training import augmentation, loop
 from simsiam_retrieval.training.build_model import build_model
-from simsiam_retrieval.training.config import Config, recipe
+from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.initial_weights import initial_backbone
 from simsiam_retrieval.training.knn_monitor import folder_labels
 from simsiam_retrieval.training.pixel_store import ImageStore, load_store
+from simsiam_retrieval.training.recipes import recipe
 from simsiam_retrieval.training.run_folder import Run, load_backbone
 
 SIDE = 64  # of views and of what is measured, in pixels
@@ -141,7 +143,7 @@ def main() -> None:
         if name not in done:
             keep(name, measure(network, stores, labels))
     if "raw pixels, 32 x 32" not in done:
-        mean, std = (torch.tensor(values)[:, None, None] for values in augmentation.IMAGENET)
+        mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET)
         keep("raw pixels, 32 x 32", measure(lambda x: (x * std + mean).flatten(1), stores, labels, side=32))
     for name, variant in VARIANTS.items():
         if name not in done:

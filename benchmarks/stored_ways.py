@@ -19,6 +19,7 @@ import numpy as np
 import PIL
 import pydicom
 import tifffile
+from hardware import processor
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -217,6 +218,8 @@ def main() -> None:
     if options.out:
         facts = {
             "photos": len(photos),
+            "folder": options.folder.name,
+            "processor": processor(),
             "encoder": encoder.identity,
             "another_photo": {"median": statistics.median(others), "highest": max(others)},
             "versions": {
@@ -229,6 +232,7 @@ def main() -> None:
             },
             "ways": rows,
         }
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 

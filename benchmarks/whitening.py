@@ -19,7 +19,8 @@ from torch import Tensor
 
 from simsiam_retrieval.collection.index.noise_level import measure_noise
 from simsiam_retrieval.encoder.embed_files import embed_files
-from simsiam_retrieval.encoder.onnx_encoder import Encoder, find_encoder
+from simsiam_retrieval.encoder.find_encoder import find_encoder
+from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.metrics.knn import nearest, vote
 from simsiam_retrieval.metrics.whitening import fit_whitening

@@ -9,7 +9,7 @@ from onnx import ModelProto
 from torch import nn
 
 from simsiam_retrieval.encoder.onnx_encoder import FORMAT
-from simsiam_retrieval.images.decode import LONG
+from simsiam_retrieval.images.centre_crop import LONG
 from simsiam_retrieval.methods.bn_folding import METADATA_KEY, pack_batch_norm, pack_normalisation
 
 from .exported_network import UnitVectors
@@ -18,9 +18,9 @@ OPSET = 20  # Resize has antialias from 18; 20 is the newest that both ONNX Runt
 PIXELS = "network_pixels"  # input of the network's graph: float32 (batch, channels, size, size) in [0, 255]
 VECTORS = "vectors"  # output of the network's graph and of the whole graph
 
-# The geometry of centre_square in images/decode.py. LONG is a fraction, so that integers decide which picture is long.
-# uint8 in Resize and exclude_outside=1 make ONNX Runtime's resampling equal to Pillow's within a grey level. One side
-# is resampled first and rounded, as in Pillow: the width, or the height if a tall picture is reduced.
+# The geometry of centre_square in images/centre_crop.py. LONG is a fraction, so that integers decide which picture is
+# long. uint8 in Resize and exclude_outside=1 make ONNX Runtime's resampling equal to Pillow's within a grey level. One
+# side is resampled first and rounded, as in Pillow: the width, or the height if a tall picture is reduced.
 _PREPROCESSING = """
 <ir_version: 10, opset_import: ["" : {opset}]>
 preprocessing (uint8[batch, height, width, {channels}] images) => (float[batch, {channels}, {size}, {size}] pixels)

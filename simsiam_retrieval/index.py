@@ -85,7 +85,8 @@ class Arguments:
     bands: str | None = None
     """Bands of TIFF files used as red, green and blue, such as 4,3,2; the first is 1. Stored with a new collection."""
     pages: str | None = None
-    """Pages of TIFF files: first, or all, each an image of its own. Stored for later updates. Default: first."""
+    """Pages of TIFF files and frames of DICOM files: first (of frames, the middle one), or all, each an image of its
+    own. Stored for later updates. Default: first."""
     watch: bool = False
     """Keep running until Ctrl-C: update whenever something changes below the folders."""
     poll: float | None = None
@@ -300,9 +301,7 @@ def _remark_passed_over(update: "Update") -> None:
         cli.remark(f"passed over {links}; --follow-links follows {'it' if count == 1 else 'them'}")
     if update.pages_left_out:
         files = f"{update.paged_files} file{'' if update.paged_files == 1 else 's'}"
-        cli.remark(
-            f"{update.pages_left_out} further pages or frames of {files} left out; --pages all takes those of TIFFs"
-        )
+        cli.remark(f"{update.pages_left_out} further pages or frames of {files} left out; --pages all takes them")
     unread = {kind: count for kind, count in update.kinds.items() if kind in UNREAD}
     if unread:
         cli.remark(f"pictures and clips of kinds that are not read: {_named(unread)}")

@@ -11,7 +11,8 @@ import tyro
 
 from .core import cli
 from .images.reading import join_range
-from .training.config import Config, recipe
+from .training.config import Config
+from .training.recipes import recipe
 from .training.run_options import Options
 
 T = TypeVar("T")

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ..core.errors import UserError
 from ..core.paths import absolute
-from ..encoder.onnx_encoder import Encoder, ImageLike, gpu_present
+from ..encoder.onnx_encoder import Encoder, ImageLike
+from ..encoder.onnx_session import gpu_present
 from ..images.files import Listing
 from ..images.measures import Measures
 from ..images.page_listing import FIRST
@@ -113,7 +114,7 @@ class Collection:
                 own), or "LOW HIGH" for all. None is what the encoder was trained with.
             bands: Bands of TIFFs that are red, green and blue, for example "4,3,2". None is what the encoder was
                 trained with.
-            pages: Pages of TIFFs that are items: "first" or "all".
+            pages: Pages of TIFFs, and frames of DICOM files, that are items: "first" or "all".
             on_wait: See ``update``.
 
         Returns:
@@ -427,7 +428,7 @@ class Collection:
 
     @property
     def pages(self) -> str:
-        """Pages of TIFFs that are items: "first" or "all"."""
+        """Pages of TIFFs, and frames of DICOM files, that are items: "first" or "all"."""
         with self._lock, explained(self.folder):
             return self._store.noted("pages") or FIRST
 
@@ -697,7 +698,7 @@ class Collection:
                 mounted.
             reread: Read every file.
             follow_links: Whether to follow links to folders; None is as before (a new collection does not).
-            pages: Pages of TIFFs that are items: "first" or "all"; None is as before.
+            pages: Pages of TIFFs, and frames of DICOM files, that are items: "first" or "all"; None is as before.
             on_wait: Wait for another process's update; called with a message first. None: raise an error instead.
             workers: Number of worker processes; None is one per CPU.
             on_start: Called with the number of files to read.

@@ -10,8 +10,9 @@ from pathlib import Path
 from ..core.atomic_files import replacing
 from ..core.errors import UserError
 from ..core.paths import absolute
+from ..encoder.find_encoder import find_encoder
 from ..encoder.hub import source_of
-from ..encoder.onnx_encoder import Encoder, find_encoder
+from ..encoder.onnx_encoder import Encoder
 from ..images.page_listing import FIRST, check_pages
 from ..images.reading import Reading
 from .storage.catalog_file import FILE, explained

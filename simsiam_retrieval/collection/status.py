@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.paths import is_missing
 from ..core.text import without_detail
-from ..encoder.onnx_encoder import stored_features
+from ..encoder.find_encoder import stored_features
 from ..images.reading import Reading
 from .collection import Collection
 from .creation import ENCODER_FILE

@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +17,13 @@ from ..core.atomic_files import replacing, write_json
 from ..core.errors import UserError
 from ..training.checkpoint_times import checkpoint_clock
 from ..training.data_split import generator
-from ..training.run_files import read_metrics
 from .annotations import DetectionSet
 from .detection_batches import Sample, batches, draws
 from .detection_settings import Settings
 from .detector import build_detector
 from .initialisations import Initialisation
+from .loss_log import LossLog
 
-ROW_SECONDS = 5
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -101,7 +99,7 @@ def finetune(fit: Fit, train: DetectionSet, settings: Settings, machine: Machine
     if first < 0:
         return None
     due = checkpoint_clock(machine.checkpoint_minutes)
-    log = _Log(fit.folder / "metrics.jsonl", first, settings.batch_size, machine.on_step)
+    log = LossLog(fit.folder / "metrics.jsonl", first, settings.batch_size, machine.on_step)
 
     def drawn() -> Iterator[list[tuple[int, bool]]]:
         for step in range(first, settings.steps + settings.bn_batches):
@@ -266,43 +264,3 @@ def _save(fit: Fit, step: int, detector: nn.Module, optimizer: torch.optim.Optim
         if isinstance(error, RuntimeError) and "write" not in str(error):
             raise
         raise UserError(f"{file}: cannot write the checkpoint (disk full?); the one before is still there") from None
-
-
-class _Log:
-    """Averages the losses of steps into rows of ``metrics.jsonl``."""
-
-    def __init__(
-        self, file: Path, first: int, batch_size: int, on_step: Callable[[int, dict[str, float]], None]
-    ) -> None:
-        self.file, self.batch_size, self.on_step = file, batch_size, on_step
-        rows = [
-            row for row in read_metrics(file.parent) if row["step"] <= first
-        ]  # later rows are not part of the checkpoint
-        with replacing(file) as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        self.sums: dict[str, float] = {}
-        self.steps, self.since = 0, time.monotonic()
-
-    def add(self, step: int, losses: dict[str, Tensor], loss: Tensor, lr: float, *, last: bool) -> None:
-        """Add the losses of a step.
-
-        Args:
-            step: Finished steps.
-            losses: The detector's losses.
-            loss: Their sum.
-            lr: Learning rate.
-            last: Whether this is the last step; then a row is written.
-        """
-        for name, value in {"loss": loss, **losses}.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
-        self.steps += 1
-        passed = time.monotonic() - self.since
-        row = {name: round(total / self.steps, 6) for name, total in self.sums.items()}
-        self.on_step(step, row)
-        if passed < ROW_SECONDS and not last:
-            return
-        rate = self.steps * self.batch_size / max(passed, 1e-9)
-        row = {"step": step, **row, "lr": round(lr, 8), "images_per_second": round(rate, 2)}
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        self.sums, self.steps, self.since = {}, 0, time.monotonic()

@@ -11,8 +11,8 @@ from ..conversion.read_checkpoint import read_weights
 from ..core import cli
 from ..core.errors import UserError
 from ..core.text import printable
+from ..encoder.find_encoder import find_encoder
 from ..encoder.hub import PREFIX
-from ..encoder.onnx_encoder import find_encoder
 from ..evaluation.extractors import normalisation_of, weights_hash
 from ..images.normalisation import IMAGENET, Normalisation
 from ..methods.backbone import build_backbone, whole_network, with_stages_of

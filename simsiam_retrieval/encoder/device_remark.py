@@ -1,7 +1,8 @@
 """The message of commands about the device that computes."""
 
 from ..core import cli
-from .onnx_encoder import Encoder, gpu_present
+from .onnx_encoder import Encoder
+from .onnx_session import gpu_present
 
 
 def remark_device(encoder: Encoder, asked: str | None) -> None:

@@ -192,14 +192,14 @@ def _with(outcome: Outcome, vector: NDArray[np.float32] | None) -> Outcome:
 def _read(source: Source) -> tuple[Outcome, np.ndarray | None]:
     try:
         content, decoded = _decoded(source)
+        facts = None if _Worker.facts is None else _Worker.facts(content, decoded)
+        return Outcome(facts=facts, pages=decoded.pages), square_of(decoded, _Worker.image_size)
     except ImageError as error:
         return Outcome(error=str(error), lasting=error.lasting), None
     except OSError as error:
         return Outcome(error=reason(error), lasting=False), None
     except MemoryError:
         return Outcome(error="not enough memory to read it", lasting=False), None
-    facts = None if _Worker.facts is None else _Worker.facts(content, decoded)
-    return Outcome(facts=facts, pages=decoded.pages), square_of(decoded, _Worker.image_size)
 
 
 def _decoded(source: Source) -> tuple[bytes, Decoded]:

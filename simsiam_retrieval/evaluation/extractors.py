@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..encoder.embed_files import embed_files
 from ..encoder.onnx_encoder import Encoder, load_encoder
-from ..images.decode import centre_planes
+from ..images.centre_crop import centre_planes
 from ..images.files import ImageFile
 from ..images.normalisation import IMAGENET, Normalisation
 from ..images.reading import AS_THEY_ARE, Reading

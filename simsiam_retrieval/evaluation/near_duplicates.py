@@ -194,13 +194,11 @@ def precision_recall(positives: Tensor, negatives: Tensor) -> tuple[Tensor, Tens
     Returns:
         Thresholds, falling; precision; recall; all of the same length.
     """
-    scores = torch.cat([positives, negatives])
-    truth = torch.cat([torch.ones(len(positives)), torch.zeros(len(negatives))]).double()
-    order = scores.argsort(descending=True)
-    scores, truth = scores[order], truth[order]
-    last = torch.cat(
-        [scores[1:] != scores[:-1], torch.ones(1, dtype=torch.bool)]
-    )  # the last of each run of equal scores
-    hits = truth.cumsum(0)[last]
-    called = torch.arange(1, len(scores) + 1, dtype=torch.float64)[last]
-    return scores[last], hits / called, hits / len(positives)
+    from sklearn.metrics import precision_recall_curve  # its import takes most of a second
+
+    truth = np.repeat([1, 0], [len(positives), len(negatives)])
+    precision, recall, threshold = precision_recall_curve(truth, torch.cat([positives, negatives]).double().numpy())
+    # scikit-learn's thresholds rise; precision 1 at recall 0, which has no threshold, comes last
+    falling = slice(len(threshold) - 1, None, -1)
+    threshold, precision, recall = (torch.from_numpy(each[falling].copy()) for each in (threshold, precision, recall))
+    return threshold, precision, recall

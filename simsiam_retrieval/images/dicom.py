@@ -5,16 +5,19 @@ import importlib.metadata
 import importlib.util
 import io
 import logging
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..core.memory import free_memory
-from .problems import ImageError
+from .dicom_names import HEAD, is_dicom
+from .image_error import ImageError
+from .page_paths import FIRST_FRAME, MOST_PAGES
 from .ranges import to_eight_bits
 from .reading import AUTO, Range
+from .size_limits import check_size
 
 EXTRA = "pip install 'simsiam-retrieval[medical]'"
 
@@ -28,33 +31,19 @@ def version() -> str | None:
     return importlib.metadata.version("pydicom") if importlib.util.find_spec("pydicom") else None
 
 
-def is_dicom(head: bytes) -> bool:
-    """Return whether a file is DICOM, by its first bytes (PS3.10, section 7.1).
-
-    Args:
-        head: The first 132 bytes.
-
-    Returns:
-        True for DICOM.
-    """
-    return head[128:132] == b"DICM"
-
-
-def read(
-    content: bytes, check_size: Callable[[int, int], None], wanted: Range = AUTO
-) -> tuple[Image.Image, int, int, int]:
-    """Read the picture of a DICOM file; of several frames the middle one.
+def read(content: bytes, wanted: Range = AUTO, page: int = 1) -> tuple[Image.Image, int, int, int]:
+    """Read the picture of a DICOM file; of several frames the middle one, or that which is asked for.
 
     pydicom applies the modality's rescale, the first window or VOI table, and MONOCHROME1. Without a window, the values
     are scaled by the range that is used.
 
     Args:
         content: The file.
-        check_size: Raises ``ImageError`` for a width and height that are too large.
         wanted: A range of the values after rescale, in place of windows; colours and plain 8-bit greys ignore it.
+        page: 1 for the middle frame, otherwise the number of a frame; ``page_paths.FIRST_FRAME`` for the first.
 
     Returns:
-        The picture in mode L, LA or RGB, its width and its height.
+        The picture in mode L, LA or RGB, its width, its height, and the number of frames.
 
     Raises:
         ImageError: The file cannot be decoded.
@@ -66,11 +55,14 @@ def read(
 
     _prepare()
     try:
-        data = pydicom.dcmread(io.BytesIO(content))
+        data = pydicom.dcmread(io.BytesIO(content), force=True)
+        _name_syntax(data)
         if "PixelData" not in data and "FloatPixelData" not in data and "DoubleFloatPixelData" not in data:
             raise ImageError("a DICOM file without a picture")
         width, height = int(data.Columns), int(data.Rows)
         frames = _frames(data)
+        if page > frames:
+            raise ImageError(f"has no page {page}")
         samples, bits = int(data.get("SamplesPerPixel", 1)), int(data.get("BitsAllocated", 16))
     except ImageError:
         raise
@@ -81,7 +73,8 @@ def read(
     if needed > 100_000_000 and needed > free_memory():
         raise ImageError(f"too large: {width} x {height} takes {needed / 1e9:.1f} GB of memory", lasting=False)
     try:
-        return _shown(data, frames, wanted), width, height, frames
+        frame = frames // 2 if page == 1 else max(0, page - 1)
+        return _shown(data, frame if frames > 1 else 0, wanted), width, height, frames
     except ImageError:
         raise
     except MemoryError:
@@ -96,6 +89,48 @@ def read(
         raise ImageError(f"damaged: {_kind(error)}") from None
 
 
+def _name_syntax(data: Any) -> None:
+    """Name the transfer syntax that pydicom has found by itself in a file that does not name one."""
+    from pydicom import uid
+
+    if "TransferSyntaxUID" in data.file_meta:
+        return
+    implicit, little = data.original_encoding
+    if implicit:
+        data.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
+    else:
+        data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+
+
+def frame_pages(path: Path) -> list[int]:
+    """Number the frames of a file as pages.
+
+    Args:
+        path: The file.
+
+    Returns:
+        1 for the middle frame, and the pages of all others; [1] if the number of frames is unknown.
+    """
+    if version() is None:
+        return [1]
+    import pydicom
+
+    _prepare()
+    try:
+        with path.open("rb") as file:
+            if not is_dicom(file.read(HEAD)):
+                return [1]
+            file.seek(0)
+            frames = _frames(
+                pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=["NumberOfFrames"])
+            )
+    except Exception:  # noqa: BLE001  # damaged: reading it will say why
+        return [1]
+    middle = frames // 2 + 1
+    others = [page for page in range(2, min(frames, MOST_PAGES) + 1) if page != middle]
+    return [1, FIRST_FRAME, *others] if middle > 1 else [1]
+
+
 def _frames(data: Any) -> int:
     try:
         return max(1, int(data.get("NumberOfFrames") or 1))
@@ -103,11 +138,11 @@ def _frames(data: Any) -> int:
         return 1
 
 
-def _shown(data: Any, frames: int, wanted: Range) -> Image.Image:
+def _shown(data: Any, frame: int, wanted: Range) -> Image.Image:
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
     from pydicom.pixels.utils import pixel_array
 
-    values = pixel_array(data, index=frames // 2 if frames > 1 else 0)
+    values = pixel_array(data, index=frame)
     photometric = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(values, data)

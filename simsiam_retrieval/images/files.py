@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..core.errors import UserError
 from ..core.paths import absolute
 from .companions import is_companion, is_raw_of_a_pair
+from .dicom_names import DICOM_SUFFIXES, is_unnamed_dicom
 from .mounts import mount_above
 from .system_folders import system_folder
 
@@ -20,7 +21,8 @@ SUFFIXES = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
         *(".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jxl"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".btf", ".tf8", ".dcm", ".dicom"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".btf", ".tf8"),
+        *DICOM_SUFFIXES,
         *(".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"),
     ]
 )
@@ -113,7 +115,9 @@ class Listing:
 
 
 def list_images(roots: Sequence[Path], *, follow_links: bool = False) -> Listing:
-    """List the image files at or below ``roots``. Opens no file; suffix, size and time decide.
+    """List the image files at or below ``roots``. Suffix, size and time decide.
+
+    Only files without a suffix are opened, and those whose suffix is a number: scanners name DICOM files so.
 
     Hidden files and folders (with a leading dot) are skipped. Trash and system folders (``system_folders.py``) are
     skipped, unless a root is one or is inside one.
@@ -151,7 +155,7 @@ def list_images(roots: Sequence[Path], *, follow_links: bool = False) -> Listing
         else:
             paths = iter([root])
         for path in paths:
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in SUFFIXES and not is_unnamed_dicom(path):
                 listing.other += 1
                 others.append(path)
                 if path.name.lower().endswith((TAR, *COMPRESSED_TARS)):

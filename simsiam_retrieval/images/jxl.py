@@ -2,14 +2,14 @@
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
-from .problems import ImageError
+from .image_error import ImageError
 from .ranges import to_eight_bits
 from .reading import AUTO, Range
+from .size_limits import check_size
 
 EXTRA = "pip install 'simsiam-retrieval[jxl]'"
 CODESTREAM, CONTAINER = b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"
@@ -37,12 +37,11 @@ def is_jxl(head: bytes) -> bool:
     return head[:2] == CODESTREAM or head[:12] == CONTAINER
 
 
-def read(content: bytes, check_size: Callable[[int, int], None], wanted: Range = AUTO) -> Image.Image:
+def read(content: bytes, wanted: Range = AUTO) -> Image.Image:
     """Read the first frame, upright.
 
     Args:
         content: The file.
-        check_size: Raises ``ImageError`` for a width and height that are too large.
         wanted: Range of samples of more than 8 bits.
 
     Returns:

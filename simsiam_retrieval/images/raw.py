@@ -3,11 +3,16 @@
 import importlib.metadata
 import importlib.util
 import io
-from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from PIL import Image
 
-from .problems import ImageError
+from .decoded_image import Decoded
+from .image_error import ImageError
+from .pillow_files import decode_opened
+from .size_limits import check_size
+from .to_rgb import as_decoded
 
 EXTRA = "pip install 'simsiam-retrieval[raw]'"
 
@@ -40,16 +45,51 @@ def is_raw(head: bytes) -> bool:
     )
 
 
-def preview(content: bytes, check_size: Callable[[int, int], None]) -> tuple[bytes | Image.Image, int, int]:
+class Preview(NamedTuple):
+    """What is read of a raw file.
+
+    Attributes:
+        picture: Bytes of the embedded JPEG, in which LibRaw notes how it is to be turned, or an RGB image at half size.
+        width: Full width in pixels, upright.
+        height: Full height in pixels, upright.
+        taken: When it was taken, by the camera's clock, if it says so.
+    """
+
+    picture: bytes | Image.Image
+    width: int
+    height: int
+    taken: datetime | None
+
+
+def decode_raw(content: bytes, short_side: int | None) -> Decoded:
+    """Decode a raw file: its preview, or the picture at half size.
+
+    Args:
+        content: The file.
+        short_side: See ``decode.read_image``.
+
+    Returns:
+        The decoded file.
+
+    Raises:
+        ImageError: The file cannot be decoded.
+    """
+    picture, width, height, taken = preview(content)
+    if isinstance(picture, bytes):
+        with Image.open(io.BytesIO(picture), formats=("JPEG",)) as image:
+            decoded = decode_opened(image, short_side, picture[:32])
+            return decoded._replace(format="RAW", width=width, height=height, taken=decoded.taken or taken)
+    return as_decoded(picture, width, height, "RAW", short_side)._replace(taken=taken)
+
+
+def preview(content: bytes) -> Preview:
     """Read the preview of a raw file.
 
     Args:
         content: The file.
-        check_size: Raises ``ImageError`` for a width and height that are too large.
 
     Returns:
-        Bytes of the embedded JPEG, in which LibRaw notes how it is to be turned, or an RGB image at half size; and
-        the full width and height, upright.
+        The preview, or the picture at half size.
 
     Raises:
         ImageError: The file cannot be decoded.
@@ -64,6 +104,7 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> tuple[byt
             width, height = int(file.sizes.width), int(file.sizes.height)
             if file.sizes.flip in (5, 6):  # a quarter of a turn
                 width, height = height, width
+            taken = _taken(file)
             try:
                 embedded = file.extract_thumb()
             except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError):
@@ -72,7 +113,14 @@ def preview(content: bytes, check_size: Callable[[int, int], None]) -> tuple[byt
                 content = bytes(embedded.data)
                 with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
                     if max(image.size) >= 320:  # smaller previews are only for the camera's list of files
-                        return content, width, height
-            return Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True)), width, height
+                        return Preview(content, width, height, taken)
+            half = Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True))
+            return Preview(half, width, height, taken)
     except rawpy.LibRawError as error:
         raise ImageError(f"damaged: LibRaw says {' '.join(str(error).split())[:100]}") from None
+
+
+def _taken(file: Any) -> datetime | None:
+    """The time; before version 0.27, rawpy does not give it, and LibRaw gives 1970 if there is none."""
+    found = getattr(getattr(file, "other", None), "timestamp", None)
+    return found.replace(tzinfo=None) if isinstance(found, datetime) and found.year > 1970 else None

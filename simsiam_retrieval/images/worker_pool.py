@@ -17,11 +17,13 @@ from typing import TypeVar
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from ..core.errors import UserError
+from ..core.memory import limit_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 SECONDS_PER_FILE = 60.0
+SLOW = 4  # files of a chunk that may take their whole time; a chunk with more of them is repeated file by file
 MOST_WORKERS = 64  # or four per CPU, if that is more
 
 
@@ -71,8 +73,9 @@ def map_chunks(
     """Yield ``function(chunk)`` for consecutive chunks of ``items``, in order.
 
     Runs in spawned worker processes, a few chunks ahead of the reader. If a worker dies or exceeds its time, its chunk
-    is repeated item by item. Items that cause it again get the result ``lost(item, reason)``. Exceptions of
-    ``function`` itself are raised here. Functions and items must come from modules: workers do not run the main script.
+    is repeated item by item. Items that cause it again get the result ``lost(item, reason)``. On Linux a worker cannot
+    allocate more memory than was free when it began a chunk (``limit_memory``). Exceptions of ``function`` itself are
+    raised here. Functions and items must come from modules: workers do not run the main script.
 
     Args:
         function: Called with a list of items; returns a list of results of the same length.
@@ -145,12 +148,20 @@ class Workers:
         ahead: deque[tuple[list[T], ProcessFuture]] = deque()
         for chunk in _chunks(items, chunk_size):
             with _workers_ignore_ctrl_c():
-                future = self._pool.schedule(function, args=[chunk], timeout=seconds_per_item * len(chunk))
+                future = self._pool.schedule(
+                    _limited, args=[function, chunk], timeout=seconds_per_item * min(len(chunk), SLOW)
+                )
             ahead.append((chunk, future))
             if len(ahead) > 3 * self.count:
                 yield _settle(self._pool, function, *ahead.popleft(), lost, seconds_per_item)
         while ahead:
             yield _settle(self._pool, function, *ahead.popleft(), lost, seconds_per_item)
+
+
+def _limited(function: Callable[[list[T]], list[R]], chunk: list[T]) -> list[R]:
+    """Run ``function`` in a worker process, which may use the memory that is free now, and no more."""
+    limit_memory()
+    return function(chunk)
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -214,7 +225,7 @@ def _settle(
     results = []
     for item in chunk:
         try:
-            results += pool.schedule(function, args=[[item]], timeout=seconds).result()
+            results += pool.schedule(_limited, args=[function, [item]], timeout=seconds).result()
         except FutureTimeout:
             results.append(lost(item, f"decoding took over {seconds:.0f} s"))
         except ProcessExpired:

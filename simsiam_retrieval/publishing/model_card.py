@@ -1,16 +1,15 @@
 """The model card: README.md with YAML metadata, made from a run's own files. Unknown facts are left out."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from ..core.text import printable
 from ..evaluation.probe_table import markdown, markdown_table
-from ..images.decode import LONG
-from ..training.config import belongs
+from ..images.centre_crop import LONG
+from ..training.config_limits import belongs
 from .card_metadata import PAPERS, Stated, front_matter, licence_of, method_of
+from .card_usage import usage
 from .evaluation_results import HubDataset
-from .load_rgb import load_rgb
 from .run_facts import Facts, OnnxFile, public_name
 
 # settings that the card shows -> their names in plain English
@@ -71,7 +70,7 @@ def model_card(
     """
     sections = [
         _introduction(facts, stated),
-        _usage(facts, stated),
+        usage(facts, stated),
         _data(facts, stated),
         _recipe(facts, picture),
         _evaluation(facts),
@@ -104,53 +103,6 @@ def _introduction(facts: Facts, stated: Stated) -> str:
         f"{facts.described.get('versions', {}).get('simsiam-retrieval', '')}".rstrip()
         + "."
     )
-
-
-def _usage(facts: Facts, stated: Stated) -> str:
-    name = stated.repository
-    parts = [
-        f"""## How to use it
-
-With simsiam-retrieval (it verifies checksums and applies the EXIF orientation):
-
-```python
-from simsiam_retrieval import load_encoder
-encoder = load_encoder("hf://{name}")
-vectors = encoder.embed(["a.jpg", "b.jpg"])
-print(vectors[0] @ vectors[1])
-```
-
-To index a folder: `python -m simsiam_retrieval.index FOLDER --encoder hf://{name}`
-
-With ONNX Runtime only. Crop, resampling and normalisation are in the graph:
-
-```python
-import io
-import huggingface_hub
-import numpy as np
-import onnxruntime
-from PIL import Image, ImageCms, ImageOps
-
-{inspect.getsource(load_rgb)}
-file = huggingface_hub.hf_hub_download("{name}", "{facts.default.path}")
-encoder = onnxruntime.InferenceSession(file)
-vectors = encoder.run(["vectors"], {{"images": load_rgb("a.jpg")[None]}})[0]
-```"""
-    ]
-    if facts.timm:
-        after = "the graph's further steps" if facts.default.beyond_backbone else "they are scaled to length 1"
-        parts.append(
-            f"""With timm, for example for fine-tuning. It gives the backbone's features before {after}:
-
-```python
-import timm
-from PIL import Image
-model = timm.create_model("hf-hub:{name}", pretrained=True).eval()
-transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
-features = model(transform(Image.open("a.jpg").convert("RGB"))[None])
-```"""
-        )
-    return "\n\n".join(parts)
 
 
 def _data(facts: Facts, stated: Stated) -> str:

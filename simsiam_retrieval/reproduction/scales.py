@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import UserError
-from ..training.config import Config, recipe
+from ..training.config import Config
+from ..training.recipes import recipe
 from .table_rows import Row
 
 Settings = Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""All settings of a pretraining run, and the named recipes."""
+"""All settings of a pretraining run. ``recipes.py`` has the named sets of them."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import tyro
 from ..core.errors import UserError
 from ..images.normalisation import IMAGENET, Normalisation
 from ..images.reading import AUTO, Reading
+from .config_limits import BELONGS_TO, LIMITS, belongs
 
 
 @dataclass(frozen=True)
@@ -172,53 +173,13 @@ class Config:
         Raises:
             UserError: A value cannot work.
         """
-        limits = {
-            "image_size": (8, 1024),
-            "store_size": (0, 2048),
-            "batch_size": (2, 65536),
-            "epochs": (0, 100_000),
-            "steps": (0, 2**31 - 1),
-            "base_lr": (0, 1e3),
-            "projector_layers": (1, 8),
-            "projector_dim": (1, 65536),
-            "projector_hidden_dim": (0, 65536),
-            "predictor_dim": (1, 65536),
-            "alternation": (0, 10_000_000),
-            "eta_average": (0, 0.9999),
-            "temperature": (0.001, 100),
-            "target_momentum": (0, 1),
-            "queue_size": (1, 10_000_000),
-            "bn_groups": (1, 1024),
-            "prototypes": (2, 1_000_000),
-            "frozen_prototypes": (0, 100_000),
-            "momentum": (0, 0.9999),
-            "weight_decay": (0, 1),
-            "warmup_epochs": (0, 100_000),
-            "held_out": (0, 1_000_000),
-            "min_scale": (0.001, 1),
-            "small_views": (0, 64),
-            "small_size": (0, 1024),
-            "small_min_scale": (0.001, 1),
-            "small_max_scale": (0.001, 1),
-            "cutout_views": (0, 64),
-            "cutout": (0.01, 0.99),
-            "blur": (0, 1),
-            "jitter": (0, 2),
-            "grey": (0, 1),
-            "seed": (0, 2**31 - 1),
-            "mean": (0, 1),
-            "std": (0.001, 1),
-            "channels": (1, 512),
-            "channel_mean": (0, 1),
-            "channel_std": (0.001, 1),
-        }
-        for name, (low, high) in limits.items():
+        for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
             for number in value if isinstance(value, tuple) else (value,):
                 if not low <= number <= high:
                     option = name.replace("_", "-")
                     raise UserError(f"--{option} {number} is out of range; give {low} to {high}")
-        for name, methods in _BELONGS_TO.items():
+        for name, methods in BELONGS_TO.items():
             if not belongs(name, self.method) and getattr(self, name) != getattr(_UNTOUCHED, name):
                 option = "--no-stop-gradient" if name == "stop_gradient" else f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} belongs to --method {' or '.join(methods)}, not to {self.method}")
@@ -260,121 +221,6 @@ class Config:
 
 
 _UNTOUCHED = Config()
-
-# setting -> methods that use it; for other methods it is an error, because it would be ignored silently
-_BELONGS_TO = {
-    "similarity": ["simsiam"],
-    "alternation": ["simsiam"],
-    "small_views": ["simsiam", "byol"],
-    "cutout_views": ["simsiam", "byol"],
-    "view_predictors": ["simsiam", "byol"],
-    "guided": ["simsiam"],
-    "eta_average": ["simsiam"],
-    "stop_gradient": ["simsiam", "simclr", "swav"],
-    "symmetry": ["simsiam", "moco-v2", "byol"],
-    "temperature": ["simclr", "moco-v2", "swav"],
-    "target_momentum": ["moco-v2", "byol"],
-    "queue_size": ["moco-v2"],
-    "bn_groups": ["moco-v2"],
-    "prototypes": ["swav"],
-    "frozen_prototypes": ["swav"],
-}
-
-
-def belongs(setting: str, method: str) -> bool:
-    """Return whether a method uses a setting.
-
-    Args:
-        setting: Name of the setting.
-        method: Name of the method.
-
-    Returns:
-        True if it does.
-    """
-    return method in _BELONGS_TO.get(setting, [method])
-
-
-_CIFAR: dict[str, Any] = {
-    "stem": "cifar", "image_size": 32, "store_size": 32, "batch_size": 512, "epochs": 800, "base_lr": 0.03,
-    "weight_decay": 5e-4, "projector_layers": 2, "blur": 0.0,
-}  # fmt: skip
-
-# Heads and losses of the methods, from their papers. The projectors of SimCLR and SwAV have three layers, as in the
-# SimSiam paper's reproduction (table 4).
-METHODS: dict[str, dict[str, Any]] = {
-    "simsiam": {},
-    "simclr": {
-        "projector_layers": 3, "projector_dim": 128, "projector_hidden_dim": 2048, "predictor": "none",
-        "predictor_lr": "cosine", "stop_gradient": False, "temperature": 0.1,
-    },
-    "moco-v2": {
-        "projector_layers": 2, "projector_dim": 128, "projector_hidden_dim": 2048, "head_bn": "none",
-        "predictor": "none", "predictor_lr": "cosine", "temperature": 0.2, "target_momentum": 0.999,
-    },
-    "byol": {
-        "projector_layers": 2, "projector_dim": 256, "projector_hidden_dim": 4096, "predictor_dim": 4096,
-        "head_bn": "hidden", "predictor_lr": "cosine", "target_momentum": 0.996,
-    },
-    "swav": {
-        "projector_layers": 3, "projector_dim": 128, "projector_hidden_dim": 2048, "head_bn": "hidden",
-        "predictor": "none", "predictor_lr": "cosine", "temperature": 0.1,
-    },
-}  # fmt: skip
-
-# As the shipped encoder was trained, at a lower learning rate.
-_OWN_FOLDER: dict[str, Any] = {
-    **METHODS["simclr"],
-    "method": "simclr", "backbone": "resnet18-3stages", "image_size": 32, "store_size": 72, "min_scale": 0.05,
-    "batch_size": 256, "epochs": 40, "base_lr": 0.03, "weight_decay": 5e-4, "temperature": 0.2, "projector_layers": 2,
-    "projector_hidden_dim": 1024, "warmup_epochs": 0.5,
-}  # fmt: skip
-
-RECIPES: dict[str, Config] = {
-    # the default, for a person's own photos
-    "photos": Config(),
-    # for a few thousand photos; the best settings of docs/pretraining.md
-    "small-data": Config(recipe="small-data", image_size=64, batch_size=64, base_lr=0.1, weight_decay=5e-4),
-    # on from the shipped encoder, on one's own images: as that was trained, see docs/pretrain.md
-    "own-folder": Config(recipe="own-folder", **_OWN_FOLDER),
-    # the paper's section 4.1
-    "imagenet": Config(recipe="imagenet", backbone="resnet50", image_size=224, batch_size=512, epochs=100),
-    # the paper's appendix D
-    "cifar": Config(recipe="cifar", **_CIFAR),
-}
-
-# Optimisers for 100 epochs of ImageNet, from the methods' papers and published settings.
-_LARGE_BATCH = {"optimizer": "lars", "batch_size": 4096, "weight_decay": 1e-6, "warmup_epochs": 10.0}
-_IMAGENET: dict[str, dict[str, Any]] = {
-    "simclr": {**_LARGE_BATCH, "base_lr": 0.3},
-    "moco-v2": {"batch_size": 256, "base_lr": 0.03, "queue_size": 65536},
-    "byol": {**_LARGE_BATCH, "base_lr": 0.45, "target_momentum": 0.99},
-    "swav": {**_LARGE_BATCH, "base_lr": 0.3},
-}
-
-
-def recipe(name: str, method: str | None = None) -> Config:
-    """Return the settings of a named recipe. If ``method`` is not the recipe's method, its own settings are added.
-
-    Args:
-        name: Name of the recipe.
-        method: Name of the method.
-
-    Returns:
-        The settings.
-
-    Raises:
-        UserError: A name is unknown.
-    """
-    if name not in RECIPES:
-        raise UserError(f"unknown recipe {name!r}; choose from {', '.join(RECIPES)}")
-    if method is None or method == RECIPES[name].method:
-        return RECIPES[name]
-    if method not in METHODS:
-        raise UserError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
-    base = RECIPES[name]
-    undone = {setting: getattr(_UNTOUCHED, setting) for setting in METHODS[base.method]}
-    own = undone | METHODS[method] | (_IMAGENET.get(method, {}) if name == "imagenet" else {})
-    return dataclasses.replace(base, method=method, **own)  # type: ignore[arg-type]
 
 
 def from_dict(values: dict[str, Any]) -> Config:

@@ -8,8 +8,8 @@ from torch import nn
 
 from ..core import cli
 from ..core.errors import UserError
+from ..encoder.find_encoder import find_encoder
 from ..encoder.hub import PREFIX
-from ..encoder.onnx_encoder import find_encoder
 from ..images.normalisation import Normalisation
 from ..methods.backbone import whole_network, with_stages_of
 from ..methods.bn_folding import backbone_from_onnx

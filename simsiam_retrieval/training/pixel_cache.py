@@ -4,17 +4,12 @@ A row is valid once it is in the catalog, and it gets into the catalog after its
 therefore be killed at any time. Rows are only added, never changed, because other processes may have mapped them.
 """
 
-import contextlib
-import errno
 import hashlib
-import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +20,14 @@ from ..core.atomic_files import replacing
 from ..core.errors import UserError
 from ..core.paths import absolute
 from ..images.decode import DECODER
-from ..images.files import Identity, ImageFile, reason
+from ..images.files import ImageFile
 from ..images.reading import AS_THEY_ARE, Reading
-from .decode_squares import DIGEST_BYTES, Refused, Square, decode_squares
+from .decode_squares import DIGEST_BYTES, decode_squares
+from .pixel_cache_errors import DELETE, bytes_text, explained
+from .pixel_cache_rows import CATALOG, PIXELS, RowWriter, key_of
 
 FORMAT = 1  # format of the files and of the squares; another format uses other folders
-CATALOG, PIXELS, LOCK = "catalog.sqlite", "pixels.bin", ".lock"
-COMMIT_BYTES, COMMIT_SECONDS = 64 << 20, 5.0  # a killed process loses at most so much
+LOCK = ".lock"
 LOCK_SECONDS = 60  # time that a commit waits for readers, and readers for a commit
 CATALOG_BYTES = 500  # approximate size of an image's entry in the catalog and its journal
 SPOT_CHECKS = 16  # rows whose digests are checked when a cache is opened
@@ -109,7 +105,7 @@ class PixelCache:
         Raises:
             UserError: There is no cache, or it is damaged.
         """
-        with _explained(self.folder), closing(self._connect()) as db:
+        with explained(self.folder), closing(self._connect()) as db:
             return self._find(db, files, retry=False)
 
     def fill(
@@ -137,7 +133,7 @@ class PixelCache:
         Raises:
             UserError: The folder cannot be written, is damaged, or the disk is full.
         """
-        with _explained(self.folder):
+        with explained(self.folder):
             if (self.folder / CATALOG).exists():
                 with closing(self._connect()) as db:
                     found = self._find(db, files, retry=True)
@@ -169,11 +165,11 @@ class PixelCache:
         if not len(rows):
             return np.empty((0, self.side, self.side, self.reading.channels), np.uint8)
         shape = (int(rows.max()) + 1, self.side, self.side, self.reading.channels)
-        with _explained(self.folder):
+        with explained(self.folder):
             mapped = np.memmap(self.folder / PIXELS, np.uint8, "r", shape=shape)
         for index in np.linspace(0, len(rows) - 1, min(SPOT_CHECKS, len(rows))).astype(int):
             if hashlib.sha256(mapped[rows[index]].tobytes()).digest() != digests[index].tobytes():
-                raise UserError(f"{self.folder / PIXELS}: damaged; {_DELETE.format(self.folder)}")
+                raise UserError(f"{self.folder / PIXELS}: damaged; {DELETE.format(self.folder)}")
         return mapped
 
     # -- reading
@@ -200,7 +196,7 @@ class PixelCache:
         db.execute("BEGIN")  # one snapshot
         try:
             for index, file in enumerate(files):
-                known = db.execute(_FIND, _key(file.identity)).fetchone()
+                known = db.execute(_FIND, key_of(file.identity)).fetchone()
                 if known is None:
                     continue
                 row, ratio, digest, why, decoder = known
@@ -255,7 +251,7 @@ class PixelCache:
         need, free = count * (self._row_bytes + CATALOG_BYTES), shutil.disk_usage(self.folder).free
         if need > free:
             raise UserError(
-                f"{self.folder}: {count} images at {self.side} px need {_bytes(need)}, {_bytes(free)} are "
+                f"{self.folder}: {count} images at {self.side} px need {bytes_text(need)}, {bytes_text(free)} are "
                 f"free; make room, name a folder on another disk with --cache, or set a smaller --image-size"
             )
 
@@ -269,7 +265,7 @@ class PixelCache:
             file.open("r+b", buffering=0) as out,
             closing(decode_squares(files, self.side, workers=workers, reading=self.reading)) as chunks,
         ):
-            rows = _Rows(db, out, first, self._row_bytes)
+            rows = RowWriter(db, out, first, self._row_bytes)
             done = 0
             try:
                 for results in chunks:
@@ -278,105 +274,3 @@ class PixelCache:
                     progress(len(results))
             finally:  # after Ctrl-C or with a full disk, finished rows are kept, too
                 rows.close()
-
-
-class _Rows:
-    """Adds rows to ``pixels.bin``, and to the catalog in batches."""
-
-    def __init__(self, db: sqlite3.Connection, out: FileIO, first: int, row_bytes: int) -> None:
-        self._db, self._out, self._next, self._row_bytes = db, out, first, row_bytes
-        self._committed = first  # first row that is not committed yet
-        self._pending: list[tuple] = []
-        self._committed_at = time.monotonic()
-
-    def add(self, files: Sequence[ImageFile], results: Sequence[Square | Refused]) -> None:
-        """Add the results for some images.
-
-        Args:
-            files: The images.
-            results: Their squares, or why they cannot be used.
-        """
-        squares = [result.pixels for result in results if isinstance(result, Square)]
-        if squares:
-            self._write(np.stack(squares))
-        for file, result in zip(files, results, strict=True):
-            if isinstance(result, Square):
-                facts = (self._next, result.aspect, result.digest, None, None)
-                self._next += 1
-            else:
-                facts = (None, None, None, result.reason, DECODER if result.lasting else None)
-            self._pending.append((*_key(file.identity), *facts))
-        late = time.monotonic() - self._committed_at > COMMIT_SECONDS
-        if late or (self._next - self._committed) * self._row_bytes >= COMMIT_BYTES:
-            self.commit()
-
-    def commit(self) -> None:
-        """Flush the pixels and commit the catalog."""
-        os.fsync(self._out.fileno())
-        with self._db:
-            self._db.executemany(f"INSERT OR REPLACE INTO images VALUES ({', '.join('?' * 10)})", self._pending)
-        self._pending, self._committed, self._committed_at = [], self._next, time.monotonic()
-
-    def close(self) -> None:
-        """Commit the pending rows, or as many of them as a full disk has room for."""
-        while True:
-            try:
-                return self.commit()
-            except (OSError, sqlite3.Error):
-                if not self._pending:
-                    raise
-                self._db.rollback()
-                self._pending = self._pending[: len(self._pending) // 2]
-                rows = [row for *_, row, _aspect, _digest, _reason, _decoder in self._pending if row is not None]
-                self._next = rows[-1] + 1 if rows else self._committed
-                with contextlib.suppress(OSError):
-                    self._out.truncate(self._next * self._row_bytes)  # makes room for the catalog
-
-    def _write(self, squares: NDArray[np.uint8]) -> None:
-        start = self._next * self._row_bytes
-        self._out.seek(start)
-        left = memoryview(squares.tobytes())
-        try:
-            while left:
-                left = left[self._out.write(left) :]
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._out.truncate(start)  # makes room for the catalog's entries of earlier rows
-            raise
-
-
-_DELETE = "delete {}, it is created again from the images"
-
-
-@contextmanager
-def _explained(folder: Path) -> Iterator[None]:
-    """Turn errors of the system and of SQLite into one line for the user."""
-    full = f"{folder}: the disk is full; what fits is kept; make room or name another folder with --cache"
-    try:
-        yield
-    except sqlite3.Error as error:
-        text = str(error)
-        if "full" in text:
-            raise UserError(full) from None
-        if "readonly" in text or "unable to open" in text:
-            raise UserError(f"{folder}: no permission to write there; name another folder with --cache") from None
-        if "locked" in text:
-            raise UserError(f"{folder}: another program has locked the catalog; try again when it is done") from None
-        if "I/O" in text:
-            raise UserError(f"{folder}: cannot be read or written ({text}); is the disk full or failing?") from None
-        raise UserError(f"{folder / CATALOG}: damaged ({text}); {_DELETE.format(folder)}") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(full) from None
-        raise UserError(f"{folder}: cannot be used ({reason(error)}); name another folder with --cache") from None
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-def _key(identity: Identity) -> tuple[bytes, bytes, int, int, int]:
-    member = identity.member.encode("utf-8", "surrogateescape")
-    # SQLite's integers end in the year 2262, those of file systems do not
-    mtime = (identity.mtime_ns + 2**63) % 2**64 - 2**63
-    return os.fsencode(identity.path), member, identity.offset, identity.size, mtime

@@ -2,25 +2,19 @@
 
 import contextlib
 import dataclasses
-import os
-import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from ..core import cli
-from ..core.checkout import code_commit
 from ..core.errors import UserError
 from ..core.example_photos import example_photos
 from ..core.paths import absolute
 from ..core.progress import bar
-from ..core.version import __version__
 from .config import Config
 from .data_split import Plan, make_plan
 from .duration import fit_into
@@ -29,9 +23,10 @@ from .freed_memory import keep_freed_memory
 from .initial_weights import initial_backbone, initial_facts
 from .knn_monitor import can_check, folder_labels
 from .loop import Collapsed, Interrupted, augmentation_of, pick_device, train
-from .measured_channels import MEASURED, with_measured_channels
+from .measured_channels import with_measured_channels
+from .new_run import environment, new_folder, refuse_used, trial_settings
 from .pixel_store import ImageStore
-from .run_files import read_metrics, stored_config
+from .resume_run import begun, broke_off, is_finished, note_more_epochs, resumed
 from .run_folder import Run
 from .run_options import USUAL, Options
 from .torchrun_processes import Processes, joined
@@ -39,8 +34,11 @@ from .training_images import data_facts, find_images, load_images, report_reject
 from .training_report import Progress
 from .view_sheet import write_views
 
-TRIAL = {"image_size": 64, "batch_size": 32, "epochs": 80}
 LINE_SECONDS = 30  # time between progress lines if stderr is no terminal
+TRIAL_REMARK = (
+    "No folder given: this is a short trial on the example photos, to see it run; it teaches an encoder little.\n"
+    "For your own images: python -m simsiam_retrieval.pretrain FOLDER"
+)
 
 
 def pretrain(config: Config, data: Sequence[Path], options: Options = USUAL, *, began: float | None = None) -> bool:
@@ -73,9 +71,9 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
     target = pick_device(options.device, processes)
     if target.type == "cpu":
         keep_freed_memory()
-    new = processes.from_first(options.out or _new_folder(config, trial=not data))
+    new = processes.from_first(options.out or new_folder(config, trial=not data))
     resume = options.resume
-    if resume is None and processes.restarts and _begun(new):
+    if resume is None and processes.restarts and begun(new):
         resume = new
     if resume is not None:
         if options.out is not None and options.resume is not None:
@@ -87,19 +85,20 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
         if options.minutes is not None:  # after a restart by the launcher: the run has its epochs
             kept = Run(resume).config()
             config = dataclasses.replace(config, epochs=kept.epochs, steps=kept.steps)
-        run, roots, config = _resumed(resume, config, data)
-        if _broke_off(run.path):
+        run, roots, config = resumed(resume, config, data)
+        if broke_off(run.path):
             _remark(processes, f"{run.path}: ended before its first checkpoint; starting over")
     else:
         roots = [Path(root) for root in data]
         if not roots:
             roots = [example_photos()]
-            config = _trial(config, processes)
+            config = trial_settings(config)
+            _remark(processes, TRIAL_REMARK)
         run = Run(new)
         if not processes.restarts:
-            _refuse_used(run.path)
+            refuse_used(run.path)
     stored = {} if resume is None else run.read()
-    going_on = resume is not None and not _broke_off(run.path)
+    going_on = resume is not None and not broke_off(run.path)
     # a run that has no checkpoint starts over, from the same weights
     init = options.init if resume is None else None if going_on else stored.get("init")
     initial = None if init is None else initial_backbone(init, config)
@@ -134,8 +133,8 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
     with _writing(run, processes):
         if resume is None and processes.first:
             if run.config_file.exists() and not processes.restarts:  # perhaps another process was faster
-                _refuse_used(run.path)
-            facts = {"data": data_facts(roots, store, fingerprint, cache), **_environment(target, processes)}
+                refuse_used(run.path)
+            facts = {"data": data_facts(roots, store, fingerprint, cache), **environment(target, processes)}
             if initial is not None and options.init is not None:
                 facts |= initial_facts(options.init, config)
             run.write(config, init=options.init, **facts)
@@ -144,8 +143,8 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
             except OSError as error:  # only a picture, not needed by the run
                 cli.remark(f"{run.path}: no picture of the views ({error.strerror})")
         elif processes.first and config != run.config():
-            _note_more_epochs(run, config)
-        elif processes.first and going_on and _finished(run):
+            note_more_epochs(run, config)
+        elif processes.first and going_on and is_finished(run):
             cli.remark(f"{run.path}: at its end already; to train it on, add a larger --epochs")
         if processes.first:
             run.write_rejected(store.rejected)
@@ -258,37 +257,6 @@ def _epochs(config: Config, plan: Plan) -> str:
     return f"{plan.total_steps / plan.steps_per_epoch:.2f} epochs"
 
 
-def _finished(run: Run) -> bool:
-    """Whether a run's checkpoint is that of its last step."""
-    config, images = run.config(), run.read().get("data", {}).get("images", 0)
-    if not _begun(run.path):
-        return False
-    done = run.load_checkpoint().get("step")
-    return images >= 2 and done == make_plan(config, images).total_steps
-
-
-def _note_more_epochs(run: Run, config: Config) -> None:
-    """Write down that a finished run is trained on; what it was before stays in ``trained_on``."""
-    facts = run.read()
-    before = {name: facts["config"].get(name, 0) for name in ("epochs", "steps")}
-    facts.pop("config")
-    facts["trained_on"] = [*facts.get("trained_on", []), before]
-    run.write(config, **facts)
-
-
-def _broke_off(path: Path) -> bool:
-    """Whether a run ended before its first checkpoint: it starts over, and nothing is lost by that."""
-    if _begun(path) or (path / "encoder.onnx").exists():
-        return False
-    rows = read_metrics(path)
-    return not rows or rows[-1]["epoch"] < stored_config(path).epochs
-
-
-def _begun(path: Path) -> bool:
-    """Whether a run folder has something to go on from."""
-    return (path / "checkpoint.pt").exists()
-
-
 @contextlib.contextmanager
 def _writing(run: Run, processes: Processes) -> Iterator[None]:
     """Hold the run's lock in the first process; raises ``UserError`` when another program writes to the run."""
@@ -329,70 +297,3 @@ def _shared(plan: Plan, processes: Processes) -> str:
     if processes.count == 1:
         return ""
     return f" in {processes.count} processes, {plan.batch_size // processes.count} images each"
-
-
-def _resumed(resume: Path, config: Config, data: Sequence[Path]) -> tuple[Run, list[Path], Config]:
-    run = Run(resume)
-    stored = run.config()
-    if "converted" in run.read():
-        raise UserError(f"{resume}: converted weights, no training to go on with; start from them: --init {resume}")
-    changed = [
-        f"--{field.name.replace('_', '-')}"
-        for field in dataclasses.fields(Config)
-        if getattr(stored, field.name) != getattr(config, field.name) and field.name not in MEASURED
-    ]
-    if changed == ["--epochs"] and config.epochs > stored.epochs:
-        if not _finished(run):
-            raise UserError(
-                f"{resume}: not at its end yet, and --resume goes on with the run's own settings; leave out --epochs, "
-                "and give it again when the run has finished"
-            )
-        stored = dataclasses.replace(stored, epochs=config.epochs, steps=0)
-    elif changed:
-        hint = "; a finished run is trained on with a larger --epochs" if "--epochs" in changed else ""
-        raise UserError(f"--resume goes on with the run's own settings; leave out {', '.join(changed)}{hint}")
-    roots = list(data) or [Path(root) for root in run.read().get("data", {}).get("roots", [])]
-    return run, roots, stored
-
-
-def _trial(config: Config, processes: Processes) -> Config:
-    _remark(
-        processes,
-        "No folder given: this is a short trial on the example photos, to see it run; it teaches an encoder little.\n"
-        "For your own images: python -m simsiam_retrieval.pretrain FOLDER",
-    )
-    untouched = {name: value for name, value in TRIAL.items() if getattr(config, name) == getattr(Config(), name)}
-    return dataclasses.replace(config, **untouched)
-
-
-def _new_folder(config: Config, *, trial: bool) -> Path:
-    # a launcher's id is the same after a restart, the time is not
-    launched = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S") if launched == "none" else launched
-    return Path("runs") / f"{'trial' if trial else config.method}-{config.backbone}-{stamp}"
-
-
-def _refuse_used(path: Path) -> None:
-    if (path / "config.json").exists():
-        if not _broke_off(path):
-            raise UserError(f"{path}: already a run; go on with --resume {path}, or choose another --out")
-        return
-    if path.exists() and (not path.is_dir() or any(file.name != ".lock" for file in path.iterdir())):
-        raise UserError(f"{path}: exists and is not empty; choose another --out")
-
-
-def _environment(device: torch.device, processes: Processes) -> dict:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    commit = code_commit()
-    return {
-        **({"commit": commit} if commit else {}),
-        "versions": {
-            "simsiam-retrieval": __version__,
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "python": platform.python_version(),
-        },
-        "device": {"type": device.type, "name": name},
-        "processes": processes.count,
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-    }

@@ -5,7 +5,7 @@ from PIL import Image
 
 from ..core.atomic_files import replacing
 from ..core.randomness import generator
-from ..images.tiff import as_colours
+from ..images.tiff_samples import as_colours
 from .augmentation import Augmentation, apply, centre, draw
 from .data_split import Plan
 from .pixel_store import ImageStore

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from simsiam_retrieval import Collection, load_encoder
-from simsiam_retrieval.encoder.onnx_encoder import default_encoder_file
+from simsiam_retrieval.encoder.find_encoder import default_encoder_file
 
 
 def test_demo_indexes_searches_and_draws(run_command, tmp_path: Path) -> None:

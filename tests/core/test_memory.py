@@ -1,5 +1,7 @@
 """How much memory there is to spare."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,31 @@ def test_what_a_container_leaves(system: Path, limit: object, used: int, expecte
     (system / "memory.max").write_text(f"{limit}\n")
     (system / "memory.current").write_text(f"{used}\n")
     assert memory.free_memory() == expected
+
+
+def test_files_that_a_container_caches_are_free(system: Path) -> None:
+    (system / "memory.max").write_text("3000\n")
+    (system / "memory.current").write_text("2900\n")
+    (system / "memory.stat").write_text("anon 400\nfile 2500\ninactive_file 2000\nactive_file 300\nslab 5\n")
+    assert memory.free_memory() == 3000 - (2900 - 2300)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limit")
+def test_a_process_does_not_take_more_than_is_free() -> None:
+    """In a process of its own, of which 1 GiB is left: 1.5 GiB is refused, 0.5 GiB is given, twice."""
+    program = """
+from simsiam_retrieval.core import memory
+memory.free_memory = lambda: 0
+for _ in range(2):
+    memory.limit_memory()
+    kept = bytearray(1 << 29)
+    try:
+        bytearray(3 << 29)
+    except MemoryError:
+        print("refused", len(kept))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["refused", str(1 << 29)] * 2, done.stderr
 
 
 def test_another_system(system: Path) -> None:

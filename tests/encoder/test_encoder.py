@@ -21,8 +21,10 @@ from PIL import Image
 
 import simsiam_retrieval
 from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.encoder import onnx_encoder
-from simsiam_retrieval.encoder.onnx_encoder import Encoder, find_encoder, gpu_present, load_encoder, unused
+from simsiam_retrieval.encoder import find_encoder as finding
+from simsiam_retrieval.encoder.find_encoder import find_encoder
+from simsiam_retrieval.encoder.onnx_encoder import Encoder, load_encoder
+from simsiam_retrieval.encoder.onnx_session import gpu_present, unused
 from tests.support.commands import refused
 from tests.support.small_encoder import small_encoder
 
@@ -407,9 +409,9 @@ def test_an_encoder_that_is_no_regular_file(tmp_path):
 @pytest.mark.parametrize("damage", ["bit", "cut", "facts", "gone"])
 def test_a_damaged_shipped_encoder_is_not_taken(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One bit of its weights would give other vectors. What is shipped is what its facts say."""
-    folder = Path(shutil.copytree(onnx_encoder.default_encoder_file().parent, tmp_path / "shipped"))
+    folder = Path(shutil.copytree(finding.default_encoder_file().parent, tmp_path / "shipped"))
     file = folder / "encoder.onnx"
-    monkeypatch.setattr(onnx_encoder, "default_encoder_file", lambda: file)
+    monkeypatch.setattr(finding, "default_encoder_file", lambda: file)
     assert load_encoder(device="cpu").identity == json.loads((folder / "encoder.json").read_text())["identity"]
     content = bytearray(file.read_bytes())
     if damage == "bit":

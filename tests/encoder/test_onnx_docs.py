@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from simsiam_retrieval import load_encoder
-from simsiam_retrieval.encoder.onnx_encoder import default_encoder_file
+from simsiam_retrieval.encoder.find_encoder import default_encoder_file
 from simsiam_retrieval.images.decode import decode
 from simsiam_retrieval.publishing.load_rgb import load_rgb
-from tests.images.test_decode import asymmetrical, wide_profile, with_orientation
+from tests.support.image_files import asymmetrical, wide_profile, with_orientation
 from tests.support.small_encoder import paint, small_encoder
 
 PAGE = Path(__file__).parents[2] / "docs/onnx.md"

@@ -10,7 +10,7 @@ from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.core.known_collections import note_use
 from simsiam_retrieval.core.paths import home
 from simsiam_retrieval.encoder import previous_encoder
-from simsiam_retrieval.encoder.onnx_encoder import find_encoder
+from simsiam_retrieval.encoder.find_encoder import find_encoder
 from tests.support.small_encoder import paint, small_encoder
 
 

@@ -11,7 +11,7 @@ from simsiam_retrieval.export.export_run import Settings, export_files  # pyrigh
 from torch import nn
 
 from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.encoder.onnx_encoder import default_encoder_file
+from simsiam_retrieval.encoder.find_encoder import default_encoder_file
 from simsiam_retrieval.evaluation.extractors import PixelExtractor, open_extractor, weights_hash
 from simsiam_retrieval.evaluation.labelled import labelled_files
 from simsiam_retrieval.evaluation.paper_protocol import paper_scores, train_classifier

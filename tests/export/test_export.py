@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from simsiam_retrieval.export import export_run as exporting  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export import prepare_export  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.export_run import Bound, export_run  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.exported_network import UnitVectors  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.graph import network_graph  # pyright: ignore[reportMissingImports]
@@ -68,7 +69,7 @@ def network(backbone: nn.Module) -> onnx.ModelProto:
 @pytest.fixture
 def prebuilt(network: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
     """Building the graph takes seconds; where it does not matter, take the one that was built before."""
-    monkeypatch.setattr(exporting, "network_graph", lambda *args: network)
+    monkeypatch.setattr(prepare_export, "network_graph", lambda *args: network)
 
 
 # -- equal to torch and Pillow
@@ -276,7 +277,7 @@ def test_a_file_that_fails_its_check_leaves_the_old_one(run_copy, monkeypatch):
 
 def test_wrong_weights_do_not_pass_the_check(run_copy, monkeypatch):
     """The check is one: a graph built from other weights than the run's is refused."""
-    build = exporting.network_graph
+    build = prepare_export.network_graph
 
     def spoilt(network: nn.Module, *args):
         other, _ = load_backbone(run_copy)
@@ -284,7 +285,7 @@ def test_wrong_weights_do_not_pass_the_check(run_copy, monkeypatch):
             other.get_parameter("layer4.1.bn2.bias").add_(0.5)
         return build(UnitVectors(other), *args)
 
-    monkeypatch.setattr(exporting, "network_graph", spoilt)
+    monkeypatch.setattr(prepare_export, "network_graph", spoilt)
     with pytest.raises(UserError, match="differs"):
         export_run(run_copy, run_copy / "encoder.onnx")
 

@@ -27,7 +27,8 @@ from simsiam_retrieval.export.held_out_images import choose  # pyright: ignore[r
 
 from simsiam_retrieval.collection.update.index_folders import index_folders
 from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.encoder.onnx_encoder import Encoder, find_encoder
+from simsiam_retrieval.encoder.find_encoder import find_encoder
+from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.methods.backbone import build_backbone
 from simsiam_retrieval.methods.bn_folding import backbone_from_onnx
 from simsiam_retrieval.training.run_folder import load_backbone

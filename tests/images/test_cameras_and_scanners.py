@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from simsiam_retrieval.images import decode as decoding
+from simsiam_retrieval.images import size_limits
 from simsiam_retrieval.images.decode import ImageError, decode, read_image
 from simsiam_retrieval.images.files import list_images
 from tests.support.small_encoder import paint
@@ -216,7 +216,7 @@ def test_jpeg_xl_of_many_kinds():
 def test_a_jpeg_xl_of_gigapixels_is_refused_by_its_header(monkeypatch):
     imagecodecs = pytest.importorskip("imagecodecs")
     content = imagecodecs.jpegxl_encode(np.zeros((200, 300), np.uint8), lossless=True)
-    monkeypatch.setattr(decoding, "MAX_PIXELS", 50_000)
+    monkeypatch.setattr(size_limits, "MAX_PIXELS", 50_000)
     monkeypatch.setattr(imagecodecs, "jpegxl_decode", None)
     with pytest.raises(ImageError, match="too large: 300 x 200"):
         decode(content)

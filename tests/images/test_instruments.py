@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from simsiam_retrieval.images import decode as decoding
+from simsiam_retrieval.images import dicom, raw, tiff_pages, to_rgb
 from simsiam_retrieval.images.decode import ImageError, decode, read_image
 from simsiam_retrieval.images.metadata import parse_date
 from simsiam_retrieval.images.ranges import to_eight_bits, used_range
@@ -163,7 +163,7 @@ def test_cmyk_in_sixteen_bits():
 def test_no_data_is_apart(mark, by, monkeypatch):
     """A quarter of the picture is missing; the rest looks as it would alone."""
     if by == "pillow":
-        monkeypatch.setattr(decoding.tiff, "tifffile", None)
+        monkeypatch.setattr(tiff_pages, "tifffile", None)
     values = (SCENE * 0.2 + 0.5).astype(np.float32)
     values[:24, :32] = mark
     buffer = io.BytesIO()
@@ -284,8 +284,8 @@ def test_a_truncated_tiff_is_not_half_a_picture():
 
 
 def test_missing_extras_are_named(monkeypatch):
-    monkeypatch.setattr(decoding.dicom, "version", lambda: None)
-    monkeypatch.setattr(decoding.raw, "version", lambda: None)
+    monkeypatch.setattr(dicom, "version", lambda: None)
+    monkeypatch.setattr(raw, "version", lambda: None)
     for content, extra in ((bytes(128) + b"DICM" + bytes(20), "medical"), (b"FUJIFILMCCD-RAW " + bytes(200), "raw")):
         with pytest.raises(ImageError, match=rf"pip install 'simsiam-retrieval\[{extra}\]'"):
             decode(content)
@@ -391,7 +391,7 @@ def test_white_over_white_gets_another_background():
 
 
 def test_white_over_white_in_strips(monkeypatch):
-    monkeypatch.setattr(decoding, "STRIP_PIXELS", 500)
+    monkeypatch.setattr(to_rgb, "STRIP_PIXELS", 500)
     shown = grey(png(logo(255)), short_side=16)
     assert shown[0, 0] == 0 and shown[6, 8] == 255
 

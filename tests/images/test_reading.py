@@ -1,6 +1,8 @@
 """Ranges, bands and pages that somebody asked for: in files, in collections, in queries."""
 
+import contextlib
 import io
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.images.decode import ImageError, decode, read_image
 from simsiam_retrieval.images.page_paths import file_and_page, page_of, page_path
 from simsiam_retrieval.images.reading import Reading, join_range, parse_bands, parse_range
-from tests.images.test_instruments import sixteen_bit_png, tiff
+from tests.images.test_instruments import dicom_file, sixteen_bit_png, tiff
 from tests.support.commands import refused
 from tests.support.small_encoder import paint, small_encoder
 
@@ -176,7 +178,7 @@ def test_bands_lie_as_the_orientation_says():
 
 
 def test_large_bands_are_made_small(monkeypatch):
-    monkeypatch.setattr("simsiam_retrieval.images.decode.STRIP_PIXELS", 1000)
+    monkeypatch.setattr("simsiam_retrieval.images.to_rgb.STRIP_PIXELS", 1000)
     values = np.repeat(np.random.default_rng(0).integers(0, 256, (40, 60, 5), np.uint8), 2, axis=0).repeat(2, axis=1)
     content = tiff(values, photometric="minisblack", planarconfig="contig")
     decoded = read_image(content, 40, Reading(channels=5))
@@ -233,7 +235,7 @@ def test_each_page_is_a_picture(tmp_path):
 
 def test_small_copies_are_no_pages(tmp_path):
     tifffile = pytest.importorskip("tifffile")
-    from simsiam_retrieval.images.tiff import count_pages
+    from simsiam_retrieval.images.tiff_pages import count_pages
 
     large = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
@@ -340,3 +342,80 @@ def test_the_command_says_what_is_left_out_and_status_how_files_are_read(tmp_pat
     for wrong in (["--range", "9"], ["--range", "5", "1"], ["--bands", "0,1"], ["--pages", "last"]):
         refused(run("index", folder / "dem", "--collection", tmp_path / "other", "--encoder", encoder, *wrong))
         assert not (tmp_path / "other").exists()
+
+
+def dicom_frames(file: Path, seeds: list[int]) -> Path:
+    frames = [
+        np.random.default_rng(seed).integers(0, 256, (6, 8), np.uint8).repeat(8, 0).repeat(8, 1) for seed in seeds
+    ]
+    file.write_bytes(dicom_file(np.stack(frames)))
+    return file
+
+
+def test_each_frame_of_a_dicom_file_is_a_picture(tmp_path):
+    file = dicom_frames(tmp_path / "heart.dcm", [1, 2, 3, 4])
+    alone = {seed: decode(dicom_frames(tmp_path / f"{seed}.dcm", [seed])).tobytes() for seed in (1, 2, 3, 4)}
+    assert decode(file).tobytes() == alone[3]  # the middle one
+    for page in (1, 2, 3, 4):
+        assert decode(file / f"page {page}").tobytes() == alone[page]
+    with pytest.raises(ImageError, match="no page 5"):
+        read_image(file / "page 5")
+    assert page_of(file / "page 1") == (file, 0) and page_path(file, 0) == file / "page 1"
+    scan = pages(tmp_path / "scan.tif", [1, 2])
+    assert decode(scan / "page 1").tobytes() == decode(scan).tobytes()
+
+
+def test_all_frames_are_images_of_their_own(tmp_path, encoder):
+    folder = tmp_path / "study"
+    folder.mkdir()
+    heart = dicom_frames(folder / "heart.dcm", [1, 2, 3, 4])
+    dicom_frames(folder / "two.dcm", [5, 6])
+    dicom_frames(folder / "one.dcm", [7])
+    target = tmp_path / "made"
+    first = index_folders([folder], target, str(encoder), workers=0)
+    assert (first.images, first.pages_left_out, first.paged_files) == (3, 4, 2)
+    update = index_folders([folder], target, pages="all", workers=0)
+    assert (update.images, update.added, update.failed, update.pages_left_out) == (7, 4, [], 0)
+    with Collection.open(target) as collection:
+        assert [str(item.path.relative_to(folder)) for item in collection] == [
+            *("heart.dcm", "heart.dcm/page 1", "heart.dcm/page 2", "heart.dcm/page 4"),
+            *("one.dcm", "two.dcm", "two.dcm/page 1"),
+        ]
+        for number, name in ((1, "page 1"), (3, ""), (4, "page 4")):
+            alone = dicom_frames(tmp_path / "alone.dcm", [number])
+            assert collection.search(alone, k=1)[0].path == heart / name
+        assert collection.search(heart / "page 1", k=1)[0].path == heart / "page 1"
+        assert collection.duplicates(exact=True) == []
+        assert collection.verify() == []
+    unchanged = index_folders([folder], target, reread=True, workers=0)
+    assert (unchanged.images, unchanged.added, unchanged.changed, unchanged.removed) == (7, 0, 0, 0)
+    assert index_folders([folder], target, pages="first", workers=0).removed == 4
+
+
+@pytest.mark.parametrize("damage", ["vector", "thumbnail", "none"])
+def test_verify_knows_pages(tmp_path, encoder, damage):
+    """A damaged page is forgotten alone, read again by the next update, and keeps its label."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    scan = pages(folder / "scan.tif", [1, 2, 3])
+    dicom_frames(folder / "heart.dcm", [4, 5, 6])
+    target = tmp_path / "made"
+    index_folders([folder], target, str(encoder), pages="all", workers=0)
+    with Collection.open(target) as collection:
+        expected = {item.path: collection.vectors_of([item.id])[0].tobytes() for item in collection}
+        [second] = [item.id for item in collection if item.path == scan / "page 2"]
+        collection.set_labels({second: "second"})
+    if damage != "none":
+        with contextlib.closing(sqlite3.connect(target / "catalog.sqlite")) as database, database:
+            table, column = {"vector": ("vectors", "vector"), "thumbnail": ("thumbnails", "jpeg")}[damage]
+            database.execute(f"UPDATE {table} SET {column} = zeroblob(length({column})) WHERE item = ?", (second,))
+    with Collection.open(target) as collection:
+        found = collection.verify()
+        assert bool(found) == (damage != "none")
+        assert {finding.subject for finding in found} <= {scan / "page 2"}, found
+    update = index_folders([], target, workers=0)
+    assert (update.images, update.failed) == (6, [])
+    with Collection.open(target) as collection:
+        assert {item.path: collection.vectors_of([item.id])[0].tobytes() for item in collection} == expected
+        labelled = [collection.item(key) for key in collection.labels()]
+        assert [item and item.path for item in labelled] == [scan / "page 2"]

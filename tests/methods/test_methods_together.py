@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.training.config import recipe
 from simsiam_retrieval.training.data_split import make_plan
+from simsiam_retrieval.training.recipes import recipe
 from simsiam_retrieval.training.torchrun_processes import ALONE, Processes
 from tests.methods.test_methods import KINDS, step, tiny, views
 from tests.support.two_processes import in_two_processes

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
-from simsiam_retrieval.training import augmentation
+from simsiam_retrieval.training import augmentation, colour_jitter, crop_and_resize, gaussian_blur
 from simsiam_retrieval.training.augmentation import Augmentation, Parameters, apply, draw
 
 PLAIN = Augmentation(image_size=24)
@@ -85,17 +85,17 @@ def test_crops_of_larger_images_equal_torchvision_s_and_pillow_s(size, top, left
     """These are resampled in whole grey levels, as a PIL image is."""
     images = noise(2, 96, 120)
     boxes = torch.tensor([[left, top, width, height]]).repeat(2, 1)
-    ours = augmentation.crop_one_by_one(images, boxes, torch.tensor([flip, not flip]), size) * 255
+    ours = crop_and_resize.crop_one_by_one(images, boxes, torch.tensor([flip, not flip]), size) * 255
     theirs = TF.resized_crop(images, top, left, height, width, [size, size], antialias=True)
     theirs[0 if flip else 1] = theirs[0 if flip else 1].flip(-1)
     torch.testing.assert_close(ours, theirs.float(), atol=1e-3, rtol=0)
     picture = TF.to_pil_image(images[0]).crop((left, top, left + width, top + height))
     pillow = TF.pil_to_tensor(picture.resize((size, size), Image.Resampling.BILINEAR)).float()
     torch.testing.assert_close(ours[0].flip(-1) if flip else ours[0], pillow, atol=1.01, rtol=0)
-    by_matrices = 255 * augmentation.crop_by_matrices(images, boxes, torch.tensor([flip, not flip]), size)
+    by_matrices = 255 * crop_and_resize.crop_by_matrices(images, boxes, torch.tensor([flip, not flip]), size)
     torch.testing.assert_close(ours, by_matrices, atol=1.01, rtol=0)
     layout = images.contiguous(memory_format=torch.channels_last)
-    assert torch.equal(255 * augmentation.crop_one_by_one(layout, boxes, torch.tensor([flip, not flip]), size), ours)
+    assert torch.equal(255 * crop_and_resize.crop_one_by_one(layout, boxes, torch.tensor([flip, not flip]), size), ours)
 
 
 def test_views_do_not_depend_on_how_a_batch_is_worked_through(monkeypatch):
@@ -105,7 +105,7 @@ def test_views_do_not_depend_on_how_a_batch_is_worked_through(monkeypatch):
     usual = apply(settings, images, drawn)
     for pixels in (1, 10**9):
         monkeypatch.setattr(augmentation, "CACHED_PIXELS", pixels)
-        monkeypatch.setattr(augmentation, "ALONE_PIXELS", pixels)
+        monkeypatch.setattr(colour_jitter, "ALONE_PIXELS", pixels)
         torch.testing.assert_close(apply(settings, images, drawn), usual, atol=1e-5, rtol=0)
 
 
@@ -115,7 +115,7 @@ def test_the_gpu_s_way_to_a_view_leads_where_the_cpu_s_does(monkeypatch, device)
     drawn = draw(settings, torch.linspace(0.5, 2, 24), generator())
     usual = denormalised(apply(settings, images, drawn))
     monkeypatch.setattr(augmentation, "SMALL", 1000)
-    monkeypatch.setattr(augmentation, "_blur_by_convolution", augmentation._blur_by_matrices)
+    monkeypatch.setattr(gaussian_blur, "_blur_by_convolution", gaussian_blur._blur_by_matrices)
     other = denormalised(apply(settings, images.to(device), drawn).cpu())
     # rounding to grey levels, then a hue that hangs by the largest of three nearly equal channels
     assert (usual - other).abs().mean() < 0.004
@@ -132,7 +132,7 @@ def test_the_gpu_s_way_to_a_view_leads_where_the_cpu_s_does(monkeypatch, device)
     ],
 )
 def test_boxes_in_whole_pixels_stay_inside(box, pixels):
-    assert augmentation.pixel_boxes(torch.tensor([box], dtype=torch.float32), 50, 100).tolist() == [list(pixels)]
+    assert crop_and_resize.pixel_boxes(torch.tensor([box], dtype=torch.float32), 50, 100).tolist() == [list(pixels)]
 
 
 def test_boxes_differ_within_a_batch():
@@ -148,7 +148,7 @@ def test_boxes_differ_within_a_batch():
 @pytest.mark.parametrize(("start", "length"), [(0.0, 1.0), (0.137, 0.4), (0.7, 0.2999), (0.31, 0.004)])
 def test_resize_matrix_rows_are_averages_within_the_crop(start, length):
     """Fractional crops too: weights are not negative, sum to 1, and no pixel outside the crop takes part."""
-    matrix = augmentation.resize_matrix(torch.tensor([start]), torch.tensor([length]), 100, 16)[0]
+    matrix = crop_and_resize.resize_matrix(torch.tensor([start]), torch.tensor([length]), 100, 16)[0]
     torch.testing.assert_close(matrix.sum(1), torch.ones(16))
     assert (matrix >= 0).all()
     used = matrix.any(0).nonzero()[:, 0]
@@ -174,7 +174,7 @@ FACTORS = [0.0, 0.4, 0.6, 1.0, 1.4, 1.99, 4.0]
 @pytest.mark.parametrize("name", ["adjust_brightness", "adjust_contrast", "adjust_saturation"])
 def test_blending_equals_torchvision(name, factor):
     x = colours()
-    ours = getattr(augmentation, name)(x.clone(), torch.tensor([factor, 1.3]))
+    ours = getattr(colour_jitter, name)(x.clone(), torch.tensor([factor, 1.3]))
     operation = getattr(TF, name)
     # torchvision's red weight is 0.2989: a grey value differs by up to 1e-4, and is multiplied by 1 - factor
     limit = 1e-5 + 1e-4 * max(1, abs(1 - factor))
@@ -185,28 +185,28 @@ def test_blending_equals_torchvision(name, factor):
 @pytest.mark.parametrize("shift", [-0.5, -0.1, -0.03, 0.0, 0.07, 0.1, 1 / 3, 0.5])
 def test_hue_equals_torchvision(shift):
     x = colours()
-    ours = augmentation.adjust_hue(x.clone(), torch.tensor([shift, 0.05]))
+    ours = colour_jitter.adjust_hue(x.clone(), torch.tensor([shift, 0.05]))
     torch.testing.assert_close(ours[0], TF.adjust_hue(x[0], shift), atol=1e-3, rtol=0)
     torch.testing.assert_close(ours[1], TF.adjust_hue(x[1], 0.05), atol=1e-3, rtol=0)
 
 
 def test_a_third_of_a_turn_makes_red_green():
     red = torch.tensor([1.0, 0.0, 0.0])[None, :, None, None]
-    turned = augmentation.adjust_hue(red, torch.tensor([1 / 3]))[0, :, 0, 0]
+    turned = colour_jitter.adjust_hue(red, torch.tensor([1 / 3]))[0, :, 0, 0]
     torch.testing.assert_close(turned, torch.tensor([0.0, 1.0, 0.0]), atol=1e-5, rtol=0)
 
 
 def test_luma_equals_torchvision_and_the_standard_s_weights():
     x = colours()
-    torch.testing.assert_close(augmentation.luma(x), TF.rgb_to_grayscale(x), atol=1e-3, rtol=0)
+    torch.testing.assert_close(colour_jitter.luma(x), TF.rgb_to_grayscale(x), atol=1e-3, rtol=0)
     weights = torch.tensor([0.299, 0.587, 0.114])
-    torch.testing.assert_close(augmentation.luma(x)[:, 0], torch.einsum("nchw,c->nhw", x, weights))
+    torch.testing.assert_close(colour_jitter.luma(x)[:, 0], torch.einsum("nchw,c->nhw", x, weights))
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0])
 def test_blur_equals_torchvision(sigma):
     x = colours(side=17)
-    ours = augmentation.gaussian_blur(x, torch.tensor([sigma, 1.3]))
+    ours = gaussian_blur.gaussian_blur(x, torch.tensor([sigma, 1.3]))
     torch.testing.assert_close(ours[0], TF.gaussian_blur(x[0], [13, 13], [sigma, sigma]), atol=1e-5, rtol=0)
     torch.testing.assert_close(ours[1], TF.gaussian_blur(x[1], [13, 13], [1.3, 1.3]), atol=1e-5, rtol=0)
 
@@ -214,7 +214,7 @@ def test_blur_equals_torchvision(sigma):
 @pytest.mark.parametrize("side", [1, 2, 5, 8])
 def test_blur_of_small_images_keeps_constants(side):
     x = torch.full((1, 3, side, side), 0.7)
-    torch.testing.assert_close(augmentation.gaussian_blur(x, torch.tensor([2.0])), x)
+    torch.testing.assert_close(gaussian_blur.gaussian_blur(x, torch.tensor([2.0])), x)
 
 
 # -- apply as a whole

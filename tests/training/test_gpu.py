@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from simsiam_retrieval.methods.backbone import build_backbone
-from simsiam_retrieval.training.config import METHODS, Config, recipe
+from simsiam_retrieval.training.config import Config
+from simsiam_retrieval.training.recipes import METHODS, recipe
 from simsiam_retrieval.training.run_files import read_metrics
 from simsiam_retrieval.training.run_folder import Run
 from simsiam_retrieval.training.run_options import Options
 from simsiam_retrieval.training.trainer import pretrain
 from tests.methods.test_methods import KINDS, step, tiny, views
-from tests.training.test_pretrain import stop_in_step
+from tests.support.small_runs import FAST, stop_in_step
 
 DEVICES = [pytest.param("cpu"), pytest.param("cuda", marks=pytest.mark.gpu)]
 # below 32 px a CPU trains in float32
@@ -98,3 +99,12 @@ def test_a_compiled_network_learns_as_an_uncompiled_one(few_photos: Path, tmp_pa
         losses.append([row["loss"] for row in read_metrics(out)])
     assert losses[1][0] == pytest.approx(losses[0][0], abs=0.1)
     assert losses[1][-1] < losses[1][0]
+
+
+@pytest.mark.gpu
+def test_a_run_on_a_gpu(few_photos, tmp_path):
+    config = dataclasses.replace(FAST, batch_size=38, epochs=40, base_lr=0.6, projector_dim=128, predictor_dim=32)
+    assert pretrain(config, [few_photos], Options(out=tmp_path / "run", device="cuda", workers=0))
+    rows = read_metrics(tmp_path / "run")
+    assert rows[-1]["loss"] < -0.2 and rows[-1]["std"] > 0.9
+    assert Run(tmp_path / "run").read()["device"]["type"] == "cuda"

@@ -9,7 +9,8 @@ import torch
 from simsiam_retrieval.export.export_run import export_run  # pyright: ignore[reportMissingImports]
 
 from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.encoder.onnx_encoder import Encoder, default_encoder_file
+from simsiam_retrieval.encoder.find_encoder import default_encoder_file
+from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.methods.backbone import build_backbone, with_stages_of
 from simsiam_retrieval.methods.bn_folding import backbone_from_onnx
 from simsiam_retrieval.training.config import Config

@@ -14,12 +14,13 @@ from simsiam_retrieval.methods.simsiam import SimSiam
 from simsiam_retrieval.training import training_report
 from simsiam_retrieval.training.augmentation import Augmentation
 from simsiam_retrieval.training.build_model import build_model
-from simsiam_retrieval.training.config import Config, recipe
+from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.data_split import make_plan
 from simsiam_retrieval.training.knn_monitor import KnnCheck, can_check, folder_labels
 from simsiam_retrieval.training.loop import train
 from simsiam_retrieval.training.monitor import Monitor, Reading, _curve, explain, verdict
 from simsiam_retrieval.training.pixel_store import ImageStore, load_store
+from simsiam_retrieval.training.recipes import recipe
 from simsiam_retrieval.training.run_folder import Run
 from simsiam_retrieval.training.training_report import Progress, Report
 from tests.support.commands import Command

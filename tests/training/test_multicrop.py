@@ -20,10 +20,11 @@ from simsiam_retrieval.methods.simsiam import SimSiam
 from simsiam_retrieval.training import loop
 from simsiam_retrieval.training.augmentation import Augmentation, apply, cut_out, draw
 from simsiam_retrieval.training.build_model import build_model
-from simsiam_retrieval.training.config import RECIPES, Config, recipe
+from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.data_split import make_plan
 from simsiam_retrieval.training.loop import views_of
 from simsiam_retrieval.training.passes import learn
+from simsiam_retrieval.training.recipes import RECIPES, recipe
 from simsiam_retrieval.training.run_files import read_metrics
 from simsiam_retrieval.training.run_folder import Run
 from simsiam_retrieval.training.run_options import Options

@@ -23,8 +23,7 @@ from PIL import Image
 
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.images.files import ImageFile, list_images
-from simsiam_retrieval.training import decode_squares
-from simsiam_retrieval.training import pixel_cache as caching
+from simsiam_retrieval.training import decode_squares, pixel_cache
 from simsiam_retrieval.training.pixel_store import ImageStore, OrderedRows, load_store, open_store
 
 SIDE = 16
@@ -73,7 +72,7 @@ def load(folder: Path, cache: Path | None, **options) -> ImageStore:
 
 
 def inner(cache: Path, side: int = SIDE) -> Path:
-    return cache / f"side-{side}-v{caching.FORMAT}"
+    return cache / f"side-{side}-v{pixel_cache.FORMAT}"
 
 
 def images_of(store: ImageStore) -> np.ndarray:
@@ -188,7 +187,7 @@ def test_bad_files_are_tried_again_only_when_they_or_the_decoder_change(data, ca
     os.utime(data / "07-broken.jpg", ns=(0, 1))
     assert [reason for _, reason in load(data, cache).rejected] == [reason for _, reason in first.rejected]
     assert reads == ["07-broken.jpg"]
-    monkeypatch.setattr(caching, "DECODER", "Pillow of tomorrow")
+    monkeypatch.setattr(pixel_cache, "DECODER", "Pillow of tomorrow")
     load(data, cache)
     load(data, cache)
     assert sorted(reads[1:]) == ["07-broken.jpg", "33-empty.png"]
@@ -258,13 +257,13 @@ def test_ctrl_c_keeps_what_was_decoded(data, cache, reads):
 CHILD = """
 import sys, time
 from pathlib import Path
-from simsiam_retrieval.training import pixel_cache as cache, decode_squares as squares
+from simsiam_retrieval.training import pixel_cache_rows, decode_squares
 from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.training.pixel_store import load_store
-squares.CHUNK_SIZE = 2
-cache.COMMIT_BYTES = 1  # every chunk
+decode_squares.CHUNK_SIZE = 2
+pixel_cache_rows.COMMIT_BYTES = 1  # every chunk
 seconds, side, gate = float(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
-read, count = squares.read_image, 0
+read, count = decode_squares.read_image, 0
 def noting(source, *options):
     global count
     count += 1
@@ -272,7 +271,7 @@ def noting(source, *options):
     while gate and count > 10 and not Path(gate).exists():
         time.sleep(0.01)
     return read(source, *options)
-squares.read_image = noting
+decode_squares.read_image = noting
 def say(text):
     print(text, flush=True)
 def progress(done):
@@ -340,7 +339,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_fits(data, cache, rows):
 
 def test_a_disk_that_is_too_small_shows_before_decoding(data, cache, reads, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 41 * (ROW + caching.CATALOG_BYTES)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, 41 * (ROW + pixel_cache.CATALOG_BYTES)))
     with pytest.raises(UserError, match=r"42 images at 16 px need .* MB are free; .*--cache"):
         load(data, cache)
     assert reads == []
@@ -493,7 +492,7 @@ def test_pixels_of_another_cache_are_noticed(data, cache, filled):
 
 
 def test_a_folder_of_another_side_is_noticed(data, cache, filled):
-    filled.rename(cache / f"side-20-v{caching.FORMAT}")
+    filled.rename(cache / f"side-20-v{pixel_cache.FORMAT}")
     with pytest.raises(UserError, match="damaged"):
         load_store(files_of(data), 20, cache=cache, workers=0)
 

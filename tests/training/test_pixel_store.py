@@ -17,8 +17,7 @@ from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.images import worker_pool
 from simsiam_retrieval.images.files import ImageFile, list_images
 from simsiam_retrieval.images.worker_pool import Workers, available_cpus, map_chunks
-from simsiam_retrieval.training import decode_squares
-from simsiam_retrieval.training import pixel_store as storing
+from simsiam_retrieval.training import decode_squares, pixel_store
 from simsiam_retrieval.training.pixel_store import fits_in_memory, load_store
 
 # Worker processes import this module: nothing heavy at its top, functions for them at module level.
@@ -404,7 +403,7 @@ def test_files_that_are_gone_are_rejected(folder):
 
 
 def test_what_fits_is_less_than_half_of_the_free_memory(monkeypatch):
-    monkeypatch.setattr(storing, "free_memory", lambda: 2 * 10 * 3 * 24 * 24)
+    monkeypatch.setattr(pixel_store, "free_memory", lambda: 2 * 10 * 3 * 24 * 24)
     assert fits_in_memory(9, 24) and not fits_in_memory(10, 24) and not fits_in_memory(9, 26)
 
 

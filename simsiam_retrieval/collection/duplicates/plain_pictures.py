@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...images.decode import is_plain
+from ...images.plain_images import is_plain
 from ..storage.store import Store
 
 HEADER, BLOCK = 800, 2.0  # largest size in bytes of a plain JPEG: for its header, and per 8 x 8 block of a channel

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from ...core.errors import UserError
 from ...core.paths import absolute
-from ...encoder.onnx_encoder import Encoder, check_device, find_encoder
+from ...encoder.find_encoder import find_encoder
+from ...encoder.onnx_encoder import Encoder
+from ...encoder.onnx_session import check_device
 from ...images.files import Listing, list_images
 from ...images.page_listing import FIRST, check_pages
 from ...images.worker_pool import check_workers

@@ -16,7 +16,7 @@ class UpdateOptions:
     prune: bool = False  # forget items of roots and mount points that are missing or empty
     reread: bool = False  # look into every file
     follow_links: bool | None = None  # look into links to folders; None is as before
-    pages: str | None = None  # of TIFFs, which are items: first or all; None is as before
+    pages: str | None = None  # of TIFFs and DICOM files, which are items: first or all; None is as before
     workers: int | None = None  # processes; None is one a core
 
 

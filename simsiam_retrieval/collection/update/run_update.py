@@ -152,7 +152,7 @@ def _update(
         chunks = _embedded(rest, embedder, options.workers) if rest else ()
         for entries in batches(chunks):
             for entry in entries:
-                left = entry.pages - 1 if entry.format == "DICOM" or pages == FIRST else 0
+                left = entry.pages - 1 if pages == FIRST else 0
                 report.pages_left_out += left
                 report.paged_files += left > 0
             _add(catalog, [entry for entry in entries if not _is_known(entry, plan.known.get(entry.path))])

@@ -11,6 +11,7 @@ from watchfiles.main import FileChange
 
 from ...core.errors import UserError
 from ...core.paths import is_missing
+from ...images.dicom_names import is_unnamed_dicom
 from ...images.files import SUFFIXES, list_images
 from ...images.mounts import mount_table, share_of
 from ..collection import Collection, Update
@@ -153,7 +154,7 @@ def _matters(name: str, roots: Sequence[Path], besides: Path) -> bool:
         return False
     if any(part.startswith(".") for part in path.parts[len(root.parts) :]):
         return False
-    return path.suffix.lower() in SUFFIXES or path.is_dir() or not os.path.lexists(path)
+    return path.suffix.lower() in SUFFIXES or is_unnamed_dicom(path) or path.is_dir() or not os.path.lexists(path)
 
 
 def _state(roots: Sequence[Path]) -> tuple[dict[Path, tuple[int, int] | None], frozenset[Path]]:
