@@ -6,8 +6,8 @@
     python benchmarks/selection.py scale --out benchmarks/results/select/scale.csv
 
 DATA has the folders of SETS; vectors are those of the shipped encoder. The default strategy was chosen on CHOSEN_ON;
-the other sets are reported. For each seed 70 % of the training images are the pool that is chosen from; the test images
-stay. (The file is not called select.py: that would hide Python's module of this name from the scripts beside it.)
+the other sets are reported. For each seed 70 % of the images are the pool that is chosen from, 4,000 at most; the others are
+the test images where a set has none of its own. (The file is not called select.py: that would hide Python's module of this name from the scripts beside it.)
 """
 
 import argparse
@@ -15,6 +15,35 @@ import csv
 import random
 import resource
 import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simsiam_retrieval.collection.explore.few_shot_classifier import Scaling, train
+from simsiam_retrieval.collection.selection.select_images import STRATEGIES, select_images
+from simsiam_retrieval.metrics.intervals import mean_interval
+
+# name -> training folders, test folders (None: a part of the former, other images for each seed), images at most
+SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None, int]] = {
+    "imagenette": (("imagenette-160/train",), ("imagenette-160/val",), 9469),
+    "clothing": (("clothing-160/train", "clothing-160/validation"), ("clothing-160/test",), 3409),
+    "rsscn7": (("rsscn7",), None, 2000),
+    "cifar10": (("cifar10/train",), ("cifar10/test",), 4000),
+    "caltech101": (("caltech101-128",), None, 2000),
+}
+CHOSEN_ON;
+the other sets are reported. For each seed 70 % of the images are the pool that is chosen from, 4,000 at most; the others are
+the test images where a set has none of its own. (The file is not called select.py: that would hide Python's module of this name from the scripts beside it.)
+"""
+
+import argparse
+import csv
+import random
+import resource
+import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +62,14 @@ SETS = {
     "caltech101": (("caltech101-128",), None, 4000, 2500),
 }
 CHOSEN_ON = "imagenette"
-LEFT_OUT = "BACKGROUND_Google"  # no class
 BUDGETS = (50, 100, 200)
 SEEDS = range(5)
-POOL = 0.7
+POOL, LARGEST = 0.7, 4000
+TESTED = 2000  # test images at most
 DRAWS = 3  # random choices a seed
 
 
-def embed(data: Path, cache: Path) -> None:
+def embed(data: Path, cache: Path, names: list[str]) -> None:
     from simsiam_retrieval import load_encoder
 
     encoder = load_encoder()
@@ -51,23 +80,23 @@ def embed(data: Path, cache: Path) -> None:
             file
             for folder in folders
             for file in (data / folder).rglob("*")
-            if file.suffix.lower() in (".jpg", ".jpeg", ".png") and file.parent.name != LEFT_OUT
+            if file.suffix.lower() in (".jpg", ".jpeg", ".png")
         )
         random.Random(0).shuffle(found)
         return found
 
-    for name, (folders, test, most, most_test) in SETS.items():
-        files = listed(folders)
-        tests = files[most : most + most_test] if test is None else listed((test,))[:most_test]
-        files = files[:most]
+    for name in names:
+        folders, tests, most = SETS[name]
+        files = listed(folders)[:most]
+        held = listed(tests or ())[:TESTED]
         np.savez(
             cache / f"{name}.npz",
-            train=encoder.embed(files).astype(np.float32),
-            test=encoder.embed(tests).astype(np.float32),
-            train_labels=np.array([file.parent.name for file in files]),
-            test_labels=np.array([file.parent.name for file in tests]),
+            vectors=encoder.embed(files).astype(np.float32),
+            labels=np.array([file.parent.name for file in files]),
+            test=encoder.embed(held).astype(np.float32) if held else np.zeros((0, encoder.dim), np.float32),
+            test_labels=np.array([file.parent.name for file in held], str),
         )
-        print(name, len(files), len(tests), flush=True)
+        print(name, len(files), len(held), flush=True)
 
 
 class Pool:
@@ -75,9 +104,13 @@ class Pool:
 
     def __init__(self, cache: Path, name: str, seed: int) -> None:
         with np.load(cache / f"{name}.npz") as stored:
-            vectors, labels = stored["train"], stored["train_labels"]
+            vectors, labels = stored["vectors"], stored["labels"]
             self._test, self._truth = stored["test"], stored["test_labels"]
-        rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[: int(POOL * len(vectors))])
+        order = np.random.default_rng(seed).permutation(len(vectors))
+        size = int(POOL * len(vectors))
+        rows = np.sort(order[: min(size, LARGEST)])
+        if not len(self._test):
+            self._test, self._truth = vectors[order[size:]], labels[order[size:]]
         self.vectors, self.labels = np.ascontiguousarray(vectors[rows]), labels[rows]
         self.ids = np.arange(len(rows))
         self._scaling = Scaling.of(self.vectors)
@@ -110,11 +143,11 @@ def _rows(name: str, what: str, count: int, ours: list[float], at_random: list[f
     }
 
 
-def budgets(cache: Path) -> list[dict]:
+def budgets(cache: Path, names: list[str]) -> list[dict]:
     """All at once, without labels."""
     ways = [name for name in STRATEGIES if name not in ("auto", "uncertain", "random")]
     rows = []
-    for name in SETS:
+    for name in names:
         scores: dict[tuple[str, int], list[float]] = {}
         for seed in SEEDS:
             pool = Pool(cache, name, seed)
@@ -132,11 +165,11 @@ def budgets(cache: Path) -> list[dict]:
     return rows
 
 
-def grow(cache: Path) -> list[dict]:
+def grow(cache: Path, names: list[str]) -> list[dict]:
     """From 50 labels that the default chose to 100 and 200, the probe being taught anew each time."""
     ways = [name for name in STRATEGIES if name not in ("auto", "random")]
     rows = []
-    for name in SETS:
+    for name in names:
         scores: dict[tuple[str, int], list[float]] = {}
         for seed in SEEDS:
             pool = Pool(cache, name, seed)
@@ -204,11 +237,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     arguments = parser.parse_args()
+    warnings.filterwarnings("ignore", "The number of unique classes")  # scikit-learn, of 50 images of 102 classes
     if arguments.what == "embed":
-        embed(arguments.data, arguments.cache)
+        embed(arguments.data, arguments.cache, arguments.sets)
         return
-    rows = scale() if arguments.what == "scale" else {"budgets": budgets, "grow": grow}[arguments.what](arguments.cache)
+    if arguments.what == "scale":
+        rows = scale()
+    else:
+        rows = {"budgets": budgets, "grow": grow}[arguments.what](arguments.cache, arguments.sets)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with arguments.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])

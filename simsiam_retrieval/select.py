@@ -36,7 +36,7 @@ class Arguments:
     collection: Path | None = None
     """Name or folder of the collection. Default: the one used last."""
     strategy: str = "auto"
-    """auto, typical, central, diverse, uncertain, mixed or random (docs/select.md)."""
+    """auto, representative, typical, central, diverse, uncertain, mixed or random (docs/select.md)."""
     labels: str = "app"
     """Labels that exist: app (given in the app), folders (names of folders), none, or a file: CSV, an export of Label
     Studio or of CVAT."""

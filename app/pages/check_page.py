@@ -188,10 +188,10 @@ def _bar(collection: Collection, report: Report, kind: str, found: list[Problem]
     images = "image" if len(found) == 1 else "images"
     with st.container(horizontal=True, vertical_alignment="center"):
         markup.section(f"{len(found):,} of {report.images:,} {images}", width="content")
-        what = f"The {len(chosen):,} marked" if chosen else f"All {len(taken):,}"
-        verb = "is" if len(taken) == 1 else "are"
-        if len(taken) == 1 and not chosen:
-            what = "This one"
+        if len(taken) == 1:
+            what, verb = "The marked one" if chosen else "This one", "is"
+        else:
+            what, verb = f"The {len(chosen):,} marked" if chosen else f"All {len(taken):,}", "are"
         st.button(
             f"{what} {verb} not fine" if all_fine else f"{what} {verb} fine",
             disabled=not taken or kind == "missing",

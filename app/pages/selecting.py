@@ -18,6 +18,7 @@ CHOICE = "selected to label"  # in the session: collection, images
 COUNT, MOST = 50, 10_000
 NAMES = {
     AUTO: "Automatic",
+    "representative": "Representative",
     "typical": "Typical",
     "central": "Central",
     "diverse": "Diverse",
@@ -51,18 +52,16 @@ def control(collection: Collection, unlabelled: int, on_select: Callable[[], Non
             st.session_state["select refused"] = str(error)
             return
         st.session_state[CHOICE] = (collection.folder, found)
+        st.session_state["select opened"] = st.session_state.get("select opened", 0) + 1  # another key: it closes
         on_select()
 
-    with st.popover("Select what to label", disabled=not unlabelled):
+    key = f"select {st.session_state.get('select opened', 0)}"
+    with st.popover("Select what to label", disabled=not unlabelled, key=key):
         st.number_input("Images", 1, MOST, min(COUNT, max(unlabelled, 1)), key="select count")
-        st.selectbox(
-            "Strategy",
-            tuple(STRATEGIES),
-            key="select strategy",
-            format_func=lambda name: f"{NAMES[name]}: {STRATEGIES[name]}",
-        )
+        strategy = st.selectbox("Strategy", tuple(STRATEGIES), key="select strategy", format_func=NAMES.__getitem__)
+        what = STRATEGIES[strategy]
+        markup.faint(f"{what[:1].upper()}{what[1:]}. Labelled images are not chosen again.")
         st.button("Select", type="primary", on_click=choose)
-        markup.faint("Labelled images are not chosen again, and images like them come later.")
         if (refused := st.session_state.pop("select refused", None)) is not None:
             markup.notice(refused)
 

@@ -53,7 +53,7 @@ def test_one_of_each_kind_the_largest_first_and_the_same_again(run: Run, place: 
     assert rows == _chosen(run, place, 3)
 
 
-@pytest.mark.parametrize("strategy", ["typical", "central", "diverse", "mixed", "random"])
+@pytest.mark.parametrize("strategy", ["representative", "typical", "central", "diverse", "mixed", "random"])
 def test_every_strategy_gives_as_many_as_asked_for(run: Run, place: Path, strategy: str) -> None:
     rows = _chosen(run, place, 10, "--strategy", strategy, "--seed", 3)
     assert len({row["id"] for row in rows}) == 10

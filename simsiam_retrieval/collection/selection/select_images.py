@@ -16,12 +16,13 @@ from .strategies import Picks, Rows
 
 AUTO = "auto"
 STRATEGIES = {
-    AUTO: "typical without labels, mixed with labels of two classes or more",
+    AUTO: "the strategy that was best when measured: representative",
+    "representative": "images that leave no image without a chosen one near it",
     "typical": "the most typical image of each cluster, large clusters first",
     "central": "the image nearest the centre of each cluster, large clusters first",
     "diverse": "the image that is least like all chosen ones, again and again",
     "uncertain": "images between whose likeliest two classes a probe cannot decide; needs labels",
-    "mixed": "as many of each: typical, diverse and, with labels, uncertain",
+    "mixed": "as many of each: representative, diverse and, with labels, uncertain",
     "random": "at random",
 }
 
@@ -115,7 +116,7 @@ def select_images(
         classes = len(set(labels.values()))
         raise UserError(
             f"uncertain: needs labels of two classes, but {_several(classes, 'class', 'classes')} "
-            f"of {_several(len(labels), 'label')} exist; select with typical first, and label those"
+            f"of {_several(len(labels), 'label')} exist; select without it first, and label those"
         )
     parts = _parts(strategy, probe)
     found = _chosen(parts, vectors, rows, known, count, seed, probe)
@@ -141,11 +142,9 @@ def _probe(ids: NDArray[np.int64], vectors: NDArray[np.float32], labels: Mapping
 
 def _parts(strategy: str, probe: LinearProbe | None) -> tuple[str, ...]:
     """The strategies that make up a strategy."""
-    if strategy == AUTO:
-        strategy = "typical" if probe is None else "mixed"
     if strategy == "mixed":
-        return ("typical", "diverse") if probe is None else ("typical", "uncertain", "diverse")
-    return (strategy,)
+        return ("representative", "diverse") if probe is None else ("representative", "uncertain", "diverse")
+    return ("representative" if strategy == AUTO else strategy,)
 
 
 def _chosen(

@@ -54,6 +54,34 @@ def test_diverse_is_k_centre_greedy(known: list[int]) -> None:
     np.testing.assert_allclose(picks.scores[0 if known else 1 :], nearest, atol=1e-6)
 
 
+@pytest.mark.parametrize("known", [[], [3, 50]])
+def test_representative_is_greedy_facility_location(known: list[int]) -> None:
+    vectors, _ = _clusters(0.4)
+    candidates = [row for row in range(0, len(vectors), 2) if row not in known]
+    picks = strategies.representative(vectors, np.array(candidates), np.array(known, np.int64), 10, 0)
+    everyone = sorted({*candidates, *known})
+    near = np.exp((vectors.astype(np.float64) @ vectors[everyone].T.astype(np.float64) - 1) / 0.5)
+    chosen = list(known)
+    for row, score in zip(picks.rows.tolist(), picks.scores.tolist(), strict=True):
+        before = near[chosen].max(axis=0) if chosen else np.zeros(len(everyone))
+        gains = {one: np.maximum(near[one] - before, 0).mean() for one in candidates if one not in chosen}
+        assert gains[row] == pytest.approx(max(gains.values()), rel=1e-5) and score == pytest.approx(gains[row], rel=1e-4)
+        chosen.append(row)
+
+
+def test_representative_in_rounds_of_drawn_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, numbers = _clusters()
+    monkeypatch.setattr(strategies, "DRAWN", 30)
+    monkeypatch.setattr(strategies, "COVERED", 25)
+    monkeypatch.setattr(strategies, "ROUND", 7)
+    every = np.arange(len(vectors))
+    picks = strategies.representative(vectors, every, NONE, len(vectors), 0)
+    assert sorted(picks.rows.tolist()) == every.tolist()
+    assert len(set(numbers[picks.rows[:8]].tolist())) == 4
+    again = strategies.representative(vectors, every, NONE, len(vectors), 0)
+    assert picks.rows.tolist() == again.rows.tolist()
+
+
 def test_diverse_takes_copies_last() -> None:
     vectors = _unit(np.repeat(np.eye(4), 3, axis=0))
     picks = strategies.diverse(vectors, np.arange(12), NONE, 12)
@@ -89,7 +117,7 @@ def test_clusters_with_a_known_image_come_last() -> None:
     assert numbers[picks.rows].tolist() == [1, 3]
 
 
-@pytest.mark.parametrize("strategy", [strategies.typical, strategies.central])
+@pytest.mark.parametrize("strategy", [strategies.representative, strategies.typical, strategies.central])
 def test_only_candidates_and_as_many_as_asked_for(strategy) -> None:
     vectors, numbers = _clusters()
     candidates = np.flatnonzero(numbers != 0)[::2]
