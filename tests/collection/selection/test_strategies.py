@@ -65,7 +65,9 @@ def test_representative_is_greedy_facility_location(known: list[int]) -> None:
     for row, score in zip(picks.rows.tolist(), picks.scores.tolist(), strict=True):
         before = near[chosen].max(axis=0) if chosen else np.zeros(len(everyone))
         gains = {one: np.maximum(near[one] - before, 0).mean() for one in candidates if one not in chosen}
-        assert gains[row] == pytest.approx(max(gains.values()), rel=1e-5) and score == pytest.approx(gains[row], rel=1e-4)
+        assert gains[row] == pytest.approx(max(gains.values()), rel=1e-5) and score == pytest.approx(
+            gains[row], rel=1e-4
+        )
         chosen.append(row)
 
 
