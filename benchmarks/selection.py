@@ -6,8 +6,9 @@
     python benchmarks/selection.py scale --out benchmarks/results/select/scale.csv
 
 DATA has the folders of SETS; vectors are those of the shipped encoder. The default strategy was chosen on CHOSEN_ON;
-the other sets are reported. For each seed 70 % of the images are the pool that is chosen from, 4,000 at most; the others are
-the test images where a set has none of its own. (The file is not called select.py: that would hide Python's module of this name from the scripts beside it.)
+the other sets are reported. For each seed 70 % of the images are the pool that is chosen from, 4,000 at most; the
+others are the test images where a set has none of its own. (The file is not called select.py: that would hide Python's
+module of this name from the scripts beside it.)
 """
 
 import argparse
@@ -32,34 +33,6 @@ SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None, int]] = {
     "rsscn7": (("rsscn7",), None, 2000),
     "cifar10": (("cifar10/train",), ("cifar10/test",), 4000),
     "caltech101": (("caltech101-128",), None, 2000),
-}
-CHOSEN_ON;
-the other sets are reported. For each seed 70 % of the images are the pool that is chosen from, 4,000 at most; the others are
-the test images where a set has none of its own. (The file is not called select.py: that would hide Python's module of this name from the scripts beside it.)
-"""
-
-import argparse
-import csv
-import random
-import resource
-import time
-import warnings
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
-
-from simsiam_retrieval.collection.explore.few_shot_classifier import Scaling, train
-from simsiam_retrieval.collection.selection.select_images import STRATEGIES, select_images
-from simsiam_retrieval.metrics.intervals import mean_interval
-
-# name -> training folders, test folder (None: a part of the training folders), and how many images at most
-SETS = {
-    "imagenette": (("imagenette-160/train",), "imagenette-160/val", 9469, 3925),
-    "clothing": (("clothing-160/train", "clothing-160/validation"), "clothing-160/test", 9999, 9999),
-    "rsscn7": (("rsscn7",), None, 1400, 1400),
-    "cifar10": (("cifar10/train",), "cifar10/test", 4000, 2000),
-    "caltech101": (("caltech101-128",), None, 4000, 2500),
 }
 CHOSEN_ON = "imagenette"
 BUDGETS = (50, 100, 200)
