@@ -3,7 +3,7 @@
     python benchmarks/selection.py embed --data DATA --cache CACHE
     python benchmarks/selection.py budgets --cache CACHE --out benchmarks/results/select/budgets.csv
     python benchmarks/selection.py grow --cache CACHE --out benchmarks/results/select/grow.csv
-    python benchmarks/selection.py scale --out benchmarks/results/select/scale.csv
+    python benchmarks/selection.py scale --images 100000 --out benchmarks/results/select/scale.csv
 
 DATA has the folders of SETS; vectors are those of the shipped encoder. The default strategy was chosen on CHOSEN_ON;
 the other sets are reported. For each seed 70 % of the images are the pool that is chosen from, 4,000 at most; the
@@ -17,6 +17,7 @@ import random
 import resource
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -170,37 +171,43 @@ def _show(rows: list[dict], name: str) -> None:
             print(*row.values(), sep="\t", flush=True)
 
 
-def scale() -> list[dict]:
-    """Seconds and peak memory of each strategy for random unit vectors of 256 numbers around 200 centres."""
+def scale(images: int) -> list[dict]:
+    """Seconds and peak memory for random unit vectors of 256 numbers around 200 centres, without the catalog."""
+    from simsiam_retrieval.collection.check.outliers import outlier_scores
+    from simsiam_retrieval.collection.duplicates.follow_leaders import follow_leaders
+
+    generator = np.random.default_rng(0)
+    centres = generator.standard_normal((200, 256), np.float32)
+    vectors = generator.standard_normal((images, 256), np.float32)
+    for start in range(0, images, 10_000):
+        vectors[start : start + 10_000] += centres[generator.integers(0, 200, len(vectors[start : start + 10_000]))]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = np.arange(images)
+    labels = {id_: "abcde"[id_ % 5] for id_ in range(100)}
     rows = []
-    for images in (100_000, 1_000_000):
-        generator = np.random.default_rng(0)
-        centres = generator.standard_normal((200, 256), np.float32)
-        vectors = centres[generator.integers(0, 200, images)]
-        vectors += generator.standard_normal(vectors.shape, np.float32)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        ids = np.arange(images)
-        labels = {id_: "abcde"[id_ % 5] for id_ in range(100)}
-        for strategy in STRATEGIES:
-            for count in (100, 1000):
-                start = time.perf_counter()
-                select_images(
-                    ids, vectors, count, strategy, labels=labels if strategy in ("uncertain", "mixed") else {}
-                )
-                seconds = time.perf_counter() - start
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                rows.append(
-                    {
-                        "images": images,
-                        "strategy": strategy,
-                        "count": count,
-                        "seconds": round(seconds, 1),
-                        "vectors_mib": round(vectors.nbytes / 2**20),
-                        "peak_mib": round(peak),
-                    }
-                )
-                print(*rows[-1].values(), sep="\t", flush=True)
-        del vectors
+
+    def measured(what: str, run: Callable[[], object]) -> None:
+        start = time.perf_counter()
+        run()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        seconds = round(time.perf_counter() - start, 1)
+        rows.append(
+            {"images": images, "what": what, "seconds": seconds, "peak_mib": round(peak)}
+            | {"vectors_mib": round(vectors.nbytes / 2**20)}
+        )
+        print(*rows[-1].values(), sep="\t", flush=True)
+
+    for strategy in STRATEGIES:
+        if strategy in ("auto", "random"):
+            continue
+        known = labels if strategy in ("uncertain", "mixed") else {}
+        measured(
+            f"select 100 {strategy}", lambda way=strategy, of=known: select_images(ids, vectors, 100, way, labels=of)
+        )
+    measured("select 1000 representative", lambda: select_images(ids, vectors, 1000, "representative"))
+    measured("check outliers", lambda: outlier_scores(vectors))
+    if images <= 200_000:  # time grows with the square
+        measured("check near-duplicates", lambda: follow_leaders(vectors, 0.95, lambda rows: None))
     return rows
 
 
@@ -210,6 +217,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", "The number of unique classes")  # scikit-learn, of 50 images of 102 classes
@@ -217,7 +225,7 @@ def main() -> None:
         embed(arguments.data, arguments.cache, arguments.sets)
         return
     if arguments.what == "scale":
-        rows = scale()
+        rows = scale(arguments.images)
     else:
         rows = {"budgets": budgets, "grow": grow}[arguments.what](arguments.cache, arguments.sets)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,7 @@ def show() -> None:
             markup.notice("Sharded collections are not checked.", kind="info")
         else:
             _kinds(collection)
+            search_page.show_large(collection)
     except UserError as error:
         markup.notice(str(error))
 

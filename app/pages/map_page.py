@@ -324,6 +324,7 @@ def _pictures(collection: Collection, every: list[int], label: str) -> None:
         on_less=leave,
         on_paste=lambda picture: None,  # photos are given on the Search page
     )
+    search_page.show_large(collection)
     if pages > 1:
         paging.turn("map at", pages, page)
 
