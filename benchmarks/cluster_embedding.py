@@ -35,7 +35,8 @@ import numpy as np
 
 import simsiam_retrieval
 from simsiam_retrieval import Collection
-from simsiam_retrieval.collection.storage.shard_file import read_rows, read_vectors, shard_file, shard_names
+from simsiam_retrieval.collection.storage.shard_file import shard_file, shard_names
+from simsiam_retrieval.collection.storage.shard_parquet_reader import read_rows, read_vectors
 from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.images.worker_pool import available_cpus
 

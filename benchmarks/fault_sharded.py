@@ -9,8 +9,9 @@ from fault_place import LABELS, Place, Tally, apart, damage, page_range
 
 from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.collection.index.build_shard_index import build
-from simsiam_retrieval.collection.storage.shard_file import ShardRow, shard_file, shard_name, write_shard
+from simsiam_retrieval.collection.storage.shard_file import ShardRow, shard_file, shard_name
 from simsiam_retrieval.collection.storage.shard_manifest import prepare
+from simsiam_retrieval.collection.storage.shard_writer import write_shard
 
 SHARDS = 3
 Rows = list[list[ShardRow]]  # of each shard

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from simsiam_retrieval.collection.duplicates.find_duplicates import CALIBRATED
+from simsiam_retrieval.collection.duplicates.thresholds import CALIBRATED
 from simsiam_retrieval.collection.index.noise_level import QUANTILE, measure_noise, sample
 from simsiam_retrieval.encoder.embed_files import embed_files
 from simsiam_retrieval.encoder.find_encoder import find_encoder

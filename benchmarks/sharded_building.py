@@ -25,7 +25,7 @@ from hardware import processor
 
 from simsiam_retrieval import Collection
 from simsiam_retrieval.collection.index.build_shard_index import build
-from simsiam_retrieval.collection.storage import shard_file
+from simsiam_retrieval.collection.storage import shard_file, shard_writer
 from simsiam_retrieval.collection.storage.shard_file import ShardRow
 from simsiam_retrieval.collection.storage.shard_manifest import FILE
 
@@ -53,7 +53,7 @@ def written(folder: Path, images: int, dim: int, rows: int, seed: int) -> None:
             for row, vector in enumerate(vectors, first)
         ]  # fmt: skip
         name = shard_file.shard_name(ENCODER, [{"path": f"/photos/{number:06}"}])
-        shard_file.write_shard(folder, name, made, encoder=ENCODER, dim=dim, extra={"source": "/photos"})
+        shard_writer.write_shard(folder, name, made, encoder=ENCODER, dim=dim, extra={"source": "/photos"})
 
 
 class Watch(threading.Thread):

@@ -55,7 +55,7 @@ def main() -> None:
     # imported here, so that --help is fast
     from .collection import Collection
     from .collection.duplicates.duplicate_list import as_json
-    from .collection.duplicates.find_duplicates import SURE
+    from .collection.duplicates.thresholds import SURE
     from .core.known_collections import find_collection
     from .core.progress import bar
 
@@ -113,7 +113,7 @@ def _print_csv(groups: list[list["Duplicate"]], sure: float | None) -> None:
 
 
 def _print_tables(groups: list[list["Duplicate"]], images: int, sure: float | None) -> None:
-    from .collection.duplicates.find_duplicates import split_possible
+    from .collection.duplicates.thresholds import split_possible
 
     if not groups:
         print(f"no duplicates among {images} images")

@@ -1,6 +1,5 @@
 """``python -m simsiam_retrieval.search IMAGE``."""
 
-import datetime
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from .collection.search.filters import Filter
+from .collection.search.search_options import SearchOptions
 from .core import cli
 from .core.errors import UserError
 from .core.text import printable
@@ -17,36 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Only:
-    """Search only images that meet all of these."""
-
-    folder: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Search only at or below this folder; may be repeated."""
-    name: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Search only file names that match, such as 'IMG_*'; may be repeated."""
-    format: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Search only this format: JPEG, PNG, ...; may be repeated."""
-    label: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Search only images with this label; '' means without one. May be repeated."""
-    since: datetime.date | None = None
-    """Search only images taken on this day or later (or last changed, if that is unknown)."""
-    until: datetime.date | None = None
-    """Search only images taken on this day or before (or last changed, if that is unknown)."""
-    min_side: int | None = None
-    """Lowest number of pixels on the shorter side."""
-    max_side: int | None = None
-    """Highest number of pixels on the longer side."""
-    min_bytes: int | None = None
-    """Smallest file size, in bytes."""
-    max_bytes: int | None = None
-    """Largest file size, in bytes."""
-    measure: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Search only images with a measure in this range: NAME=LOW..HIGH, such as brightness=..0.2 (docs/check.md).
-    May be repeated."""
-
-
-@dataclass(frozen=True)
-class Arguments:
+class Arguments(SearchOptions):
     """Find the images of a collection that look most like a query image."""
 
     images: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[IMAGE ...]")]] = ()
@@ -57,17 +29,8 @@ class Arguments:
     """Search with the vectors of an .npy file: floats of shape (dim,) or (n, dim)."""
     together: bool = False
     """Search once, with the mean of all queries."""
-    weights: tuple[float, ...] = ()
-    """Search once, with the weighted sum of the queries: one weight a query; negative weights lead away."""
-    unlike: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Search for images less like this one; may be repeated."""
     collection: Path | None = None
     """Name or folder of the collection. Default: the one used last."""
-    k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
-    """Number of results."""
-    above_noise: bool = False
-    """Leave out results that may be chance: those at or below the query's noise level."""
-    only: Annotated[Only, tyro.conf.arg(name="")] = Only()
     json: bool = False
     """Print JSON: a list with one object a query."""
     device: str | None = None
@@ -164,14 +127,13 @@ def _check_image(image: str) -> None:
     raise UserError(f"{image}: no such file; check the spelling")
 
 
-def _check_folders(collection: "Collection", folders: tuple[Path, ...]) -> None:
+def check_folders(collection: "Collection", where: Filter) -> None:
     """Raise ``UserError`` for a --folder that nothing of the collection lies in."""
-    from .collection.search.filters import Filter
     from .collection.storage.shard_manifest import is_sharded
 
     if is_sharded(collection.folder):
         return  # its folders may be URLs, and it may have too many images to check
-    for folder in folders:
+    for folder in where.given_folders:
         if not collection.matching(Filter(folders=(folder,))):
             raise UserError(f"--folder {folder}: nothing of it is in the collection; status lists its folders")
 
@@ -180,44 +142,21 @@ def _results(
     arguments: Arguments, collection: "Collection", queries: list[tuple[str, Any]], failed: list[str]
 ) -> list[tuple[str, Any, list["Hit"]]]:
     """Name, query and hits, of each; of several queries those that cannot be used go to ``failed``, with a remark."""
-    from .collection.search.filters import Filter, Range
-
-    only = arguments.only
-    where = Filter(
-        folders=only.folder,
-        names=only.name,
-        formats=only.format,
-        labels=only.label,
-        since=only.since,
-        until=only.until,
-        min_side=only.min_side,
-        max_side=only.max_side,
-        min_bytes=only.min_bytes,
-        max_bytes=only.max_bytes,
-        measures=tuple(map(Range.parse, only.measure)),
-    )
-
-    _check_folders(collection, only.folder)
+    check_folders(collection, arguments.where)
     for image in arguments.unlike:
         _check_image(image)
-
-    def found(query: Any) -> list["Hit"]:
-        hits = collection.search(
-            query, arguments.k, weights=arguments.weights or None, unlike=arguments.unlike, where=where
-        )
-        return [hit for hit in hits if hit.above_noise is not False] if arguments.above_noise else hits
 
     if arguments.together or arguments.weights or arguments.unlike:
         for image in arguments.images:
             _check_image(image)
         name = " + ".join(name for name, _ in queries) + "".join(f" - {image}" for image in arguments.unlike)
-        return [(name, queries[0][1], found([query for _, query in queries]))]
+        return [(name, queries[0][1], collection.search_with([query for _, query in queries], arguments))]
     results = []
     for name, query in queries:
         try:
             if isinstance(query, str):
                 _check_image(query)
-            results.append((name, query, found(query)))
+            results.append((name, query, collection.search_with(query, arguments)))
         except UserError as error:
             if len(queries) == 1:
                 raise

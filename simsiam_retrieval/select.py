@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from .collection.search.filters import NO_FILTER, Filter
 from .core import cli
 from .core.errors import UserError
 from .core.text import printable
-from .search import Only
 
 if TYPE_CHECKING:
     from .collection import Collection
@@ -42,7 +42,7 @@ class Arguments:
     Studio or of CVAT."""
     chosen: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Images chosen earlier: a CSV file of select, or text with one path a line. May be repeated."""
-    only: Annotated[Only, tyro.conf.arg(name="")] = Only()  # noqa: RUF009
+    where: Annotated[Filter, tyro.conf.arg(name="")] = NO_FILTER
     seed: int = 0
     """Seed of the random numbers."""
     csv: bool = False
@@ -81,15 +81,17 @@ def main() -> None:
     # imported here, so that --help is fast
     from .collection import Collection
     from .core.known_collections import find_collection
+    from .search import check_folders
 
     folder = find_collection(arguments.collection)
     with Collection.open(folder) as collection:
         cli.remark_collection(arguments.collection, folder)
+        check_folders(collection, arguments.where)
         labels = _labels(collection, arguments.labels)
         selected = collection.select(
             arguments.count,
             arguments.strategy,
-            where=_filter(collection, arguments.only),
+            where=arguments.where,
             labels=labels,
             chosen=_chosen(collection, arguments.chosen),
             seed=arguments.seed,
@@ -120,26 +122,6 @@ def _labels(collection: "Collection", source: str) -> dict[int, str]:
     if not found.labels:
         raise UserError(f"--labels {source}: no image of the collection has a label there")
     return found.labels
-
-
-def _filter(collection: "Collection", only: Only):
-    from .collection.search.filters import Filter, Range
-    from .search import _check_folders
-
-    _check_folders(collection, only.folder)
-    return Filter(
-        folders=only.folder,
-        names=only.name,
-        formats=only.format,
-        labels=only.label,
-        since=only.since,
-        until=only.until,
-        min_side=only.min_side,
-        max_side=only.max_side,
-        min_bytes=only.min_bytes,
-        max_bytes=only.max_bytes,
-        measures=tuple(map(Range.parse, only.measure)),
-    )
 
 
 def _chosen(collection: "Collection", files: tuple[Path, ...]) -> list[int]:

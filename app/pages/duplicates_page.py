@@ -7,7 +7,8 @@ import streamlit as st
 from simsiam_retrieval.collection import Collection, Duplicate
 from simsiam_retrieval.collection.duplicates.comparison import Comparison
 from simsiam_retrieval.collection.duplicates.duplicate_list import as_csv, as_json
-from simsiam_retrieval.collection.duplicates.find_duplicates import CALIBRATED, CHANGED, GONE, LINK, SURE, is_sure
+from simsiam_retrieval.collection.duplicates.file_states import CHANGED, GONE, LINK
+from simsiam_retrieval.collection.duplicates.thresholds import CALIBRATED, SURE, is_sure
 from simsiam_retrieval.core.errors import UserError
 
 from .. import markup, settings

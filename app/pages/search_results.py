@@ -158,7 +158,6 @@ def toggle_stack(id_: int) -> None:
 
 def _results(collection: Collection, query: Query, address: Address, go: Go, draw_grid: DrawGrid) -> None:
     page = min(max(address.page, 1), MOST_PAGES)
-    where = address.only.filter() if address.only.count() else None
     hits, stacks = _found(collection, query, address, page * address.results + 1)
     noise = collection.noise_level_of(query.vector)
     more = len(stacks) > page * address.results
@@ -170,7 +169,7 @@ def _results(collection: Collection, query: Query, address: Address, go: Go, dra
         heading = f"{len(on_page)} most similar" if page == 1 else f"From {start + 1} to {start + len(on_page)}"
         _bar(address, heading, noise, go)
         if not hits:
-            if where is not None:
+            if address.only:
                 markup.notice("No other image meets the conditions of the filter. Take one of them away.", kind="info")
             else:
                 text = "There is no other image in this collection yet. Index more photos:"
@@ -191,10 +190,9 @@ def _results(collection: Collection, query: Query, address: Address, go: Go, dra
 
 def _found(collection: Collection, query: Query, address: Address, wanted: int) -> tuple[list[Hit], list[list[Hit]]]:
     """All hits, and the stacks of those that reach the cut-off: ``wanted`` of them, if there are so many."""
-    where = address.only.filter() if address.only.count() else None
     k = wanted if address.copies else 2 * wanted
     while True:
-        hits = collection.search(query.like, k, unlike=query.unlike, where=where)
+        hits = collection.search_with(query.like, address.search_options(k, query.unlike))
         reaching = [hit for hit in hits if hit.score >= address.cut / 100]
         stacks = [[hit] for hit in reaching] if address.copies else stacks_of(collection, reaching)
         if len(stacks) >= wanted or len(reaching) < k or k > 16 * wanted:  # a library of copies alone has an end, too

@@ -1,12 +1,15 @@
 """What the Search page shows, as the part of its address behind the question mark."""
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
-from simsiam_retrieval.collection.search.filters import Filter
+from simsiam_retrieval.collection import Item
+from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter, Range
+from simsiam_retrieval.collection.search.search_options import SearchOptions
 from simsiam_retrieval.core.errors import UserError
 
 RESULTS = (12, 24, 48, 96)  # choices for the number of results
@@ -17,34 +20,17 @@ MOST_IMAGES = 50  # in one query
 EARLIEST, LATEST = date(1900, 1, 1), date(2200, 1, 1)  # days that the filter can show
 LEAVING = "leaving"  # in the session: the address that another page sends its visitor to
 
-
-@dataclass(frozen=True)
-class Only:
-    """Conditions on images, as people type them; empty ones let everything through."""
-
-    folder: str = ""  # below one of the indexed folders, absolute
-    name: str = ""  # glob
-    format: str = ""
-    label: str | None = None  # "" is without a label
-    since: str = ""  # YYYY-MM-DD
-    until: str = ""
-    side: str = ""  # pixels of the shorter side, at least
-
-    def filter(self) -> Filter:
-        """What the collection understands; raises :class:`UserError` for what nothing can meet."""
-        return Filter(
-            folders=(Path(self.folder),) if self.folder else (),
-            names=(self.name,) if self.name else (),
-            formats=(self.format,) if self.format else (),
-            labels=() if self.label is None else (self.label,),
-            since=as_date(self.since),
-            until=as_date(self.until),
-            min_side=as_number(self.side),
-        )
-
-    def count(self) -> int:
-        """How many conditions there are."""
-        return sum(getattr(self, field.name) != field.default for field in fields(self))
+# parameter -> field of Filter; addresses that somebody has kept must go on working
+CONDITIONS = {
+    "folder": "folders",
+    "name": "names",
+    "format": "formats",
+    "label": "labels",
+    "since": "since",
+    "until": "until",
+    "side": "min_side",
+    "measure": "measures",
+}
 
 
 @dataclass(frozen=True)
@@ -60,14 +46,13 @@ class Address:
     cut: int = 0  # similarity that results have at least, in hundredths
     copies: bool = False  # near-duplicates one by one, not as one tile
     sort: str = ""  # one of SORTS; by path, or by similarity
-    only: Only = Only()
+    only: Filter = NO_FILTER
 
     @classmethod
     def read(cls, parameters: Mapping[str, str]) -> "Address":
         """Read it back; what makes no sense falls back to the default."""
         results = as_number(parameters.get("results"))
         sort = parameters.get("sort", "")
-        given = {field.name: parameters[field.name] for field in fields(Only) if field.name in parameters}
         return cls(
             image=parameters.get("image"),
             upload="upload" in parameters,
@@ -78,7 +63,7 @@ class Address:
             cut=min(as_number(parameters.get("cut")) or 0, 100),
             copies="copies" in parameters,
             sort=sort if sort in SORTS else "",
-            only=_possible(Only(**given)),
+            only=_conditions(parameters),
         )
 
     def parameters(self) -> dict[str, str]:
@@ -101,10 +86,19 @@ class Address:
             found["copies"] = "1"
         if self.sort:
             found["sort"] = self.sort
-        for field in fields(Only):
-            if (value := getattr(self.only, field.name)) != field.default:
-                found[field.name] = str(value)
-        return found
+        return found | _texts(self.only)
+
+    def search_options(self, k: int, unlike: Sequence[Item]) -> SearchOptions:
+        """Return the options of the search that this address asks for.
+
+        Args:
+            k: Number of results.
+            unlike: The images of ``less``.
+
+        Returns:
+            The options.
+        """
+        return SearchOptions(k, unlike=tuple(unlike), where=self.only)
 
     @property
     def is_query(self) -> bool:
@@ -168,14 +162,46 @@ def _ids(text: str | None) -> tuple[int, ...]:
     return tuple(id_ for id_ in found if id_ is not None)[:MOST_IMAGES]
 
 
-def _possible(only: Only) -> Only:
-    only = replace(
-        only,
-        since=only.since if _is_shown(only.since) else "",
-        until=only.until if _is_shown(only.until) else "",
-        side=only.side if as_number(only.side) else "",
-    )
-    with contextlib.suppress(UserError):
-        only.filter()
-        return only
-    return replace(only, since="", until="")
+def count(only: Filter) -> int:
+    """Return how many conditions there are.
+
+    Args:
+        only: The filter.
+
+    Returns:
+        The number.
+    """
+    return len(_texts(only))
+
+
+def _conditions(parameters: Mapping[str, str]) -> Filter:
+    """The filter of an address; values that make no sense are no condition."""
+    values = {CONDITIONS[name]: text for name, text in parameters.items() if name in CONDITIONS}
+    found: dict[str, Any] = {name: (values[name],) for name in ("names", "formats") if values.get(name)}
+    if values.get("folders"):
+        found["folders"] = (Path(values["folders"]),)
+    if "labels" in values:
+        found["labels"] = (values["labels"],)  # "" is without a label
+    dates: dict[str, Any] = {
+        name: as_date(values[name]) for name in ("since", "until") if _is_shown(values.get(name, ""))
+    }
+    if values.get("measures"):
+        with contextlib.suppress(UserError):  # no such measure, or no range
+            found["measures"] = Filter(measures=(Range.parse(values["measures"]),)).measures
+    found["min_side"] = as_number(values.get("min_side")) or None
+    with contextlib.suppress(UserError):  # dates that are the wrong way round
+        return Filter(**found, **dates)
+    with contextlib.suppress(UserError):  # a folder that cannot be
+        return Filter(**found)
+    del found["folders"]
+    return Filter(**found)
+
+
+def _texts(only: Filter) -> dict[str, str]:
+    """A filter as parameters of an address."""
+    values = {name: getattr(only, field) for name, field in CONDITIONS.items()} | {"folder": only.given_folders}
+    return {
+        name: str(value[0] if isinstance(value, tuple) else value)
+        for name, value in values.items()
+        if value not in ((), None)
+    }

@@ -15,14 +15,13 @@ from ..encoder.hub import source_of
 from ..encoder.onnx_encoder import Encoder
 from ..images.page_listing import FIRST, check_pages
 from ..images.reading import Reading
-from .storage.catalog_file import FILE, explained
+from .storage.catalog_file import ENCODER_FILE, FILE, explained
 from .storage.label_copy import FILE as LABELS_FILE
-from .storage.mending import KEPT
+from .storage.rescue import KEPT
 from .storage.shard_manifest import is_sharded
 from .storage.sqlite_store import SqliteStore
 from .storage.writer_lock import HOLDER_FILE, LOCK_FILE, writing
 
-ENCODER_FILE = "encoder.onnx"
 DERIVED = ("map-*.npz", "clusters-*.npz")
 # what files.replacing() leaves when its process is killed, and SQLite beside it
 UNFINISHED = re.compile(
@@ -36,7 +35,14 @@ class AlreadyThere(UserError):
 
 
 def exists(folder: Path) -> bool:
-    """Whether ``folder`` holds a collection."""
+    """Return whether a folder is a collection.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        True if it is.
+    """
     return (folder / FILE).is_file() or is_sharded(folder)
 
 
@@ -50,7 +56,24 @@ def create(
     bands: str | None = None,
     pages: str = FIRST,
 ) -> tuple[SqliteStore, Encoder]:
-    """Make the folder of an empty collection, as ``Collection.create`` says; its store and its encoder."""
+    """Make the folder of an empty collection; see ``Collection.create``.
+
+    Args:
+        path: The collection's folder.
+        encoder: See ``Collection.create``.
+        on_wait: See ``Collection.create``.
+        exists: Tells whether a folder is a collection.
+        value_range: See ``Collection.create``.
+        bands: See ``Collection.create``.
+        pages: See ``Collection.create``.
+
+    Returns:
+        Its store and its encoder.
+
+    Raises:
+        UserError: The folder is in use or cannot be written.
+        AlreadyThere: It is a collection.
+    """
     folder = absolute(path)
     check_pages(pages)
     loaded = Encoder(find_encoder(encoder), device="cpu")
@@ -91,14 +114,25 @@ def create(
 
 
 def is_ours(entry: Path) -> bool:
-    """Whether a file is one that a creation which was cut off leaves behind, or is left of a lost catalog."""
+    """Return whether a file is left of a creation that was cut off, or of a lost catalog.
+
+    Args:
+        entry: The file.
+
+    Returns:
+        True if it is.
+    """
     known = (ENCODER_FILE, LOCK_FILE, HOLDER_FILE, LABELS_FILE, KEPT)
     left = any(entry.match(pattern) for pattern in ("index-*.faiss", *DERIVED))
     return entry.name in known or left or UNFINISHED.fullmatch(entry.name) is not None
 
 
 def tidy(folder: Path) -> None:
-    """Remove what killed writers left; for the holder of the lock. Maps and clusters are made without it."""
+    """Remove what killed writers left; for the holder of the lock. Maps and clusters are made without it.
+
+    Args:
+        folder: The collection's folder.
+    """
     with contextlib.suppress(OSError):
         for entry in list(folder.iterdir()):
             mine = UNFINISHED.fullmatch(entry.name)
@@ -107,7 +141,12 @@ def tidy(folder: Path) -> None:
 
 
 def remove_collection(folder: Path, *, keep_folder: bool) -> None:
-    """Remove a collection's files; the folder too, unless somebody else made it."""
+    """Remove a collection's files; the folder too, unless somebody else made it.
+
+    Args:
+        folder: The collection's folder.
+        keep_folder: Whether the folder stays.
+    """
     ours = (f"{FILE}*", ENCODER_FILE, LOCK_FILE, HOLDER_FILE, "index-*.faiss", *DERIVED, ".*.tmp*")
     for pattern in ours:
         for file in folder.glob(pattern):

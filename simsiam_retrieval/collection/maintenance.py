@@ -7,16 +7,18 @@ from pathlib import Path
 from ..core.errors import UserError
 from ..encoder.onnx_encoder import Encoder
 from .creation import tidy
+from .index import index_file
 from .index.build_shard_index import build
 from .index.make_index import INDEX_SEAL, make_index, record_settings, seal_index
 from .index.mapped_index import ShardIndex, hashes_of
 from .index.vector_index import VectorIndex
-from .storage import shard_file
-from .storage.catalog_file import FILE, explained
+from .storage import shard_file, shard_parquet_reader
+from .storage.catalog_file import ENCODER_FILE, FILE, explained
 from .storage.finding import Finding
 from .storage.mending import mend
 from .storage.opening import open_store, open_to_update
-from .storage.parquet_store import ParquetStore, Shard
+from .storage.parquet_reads import Shard
+from .storage.parquet_store import ParquetStore
 from .storage.shard_reader import footer_identity
 from .storage.store import Store
 from .storage.verification import damaged_items, index_problem
@@ -28,7 +30,18 @@ def rebuild_index(
 ) -> VectorIndex | None:
     """Build the index again from the stored vectors; of a sharded collection, with the shards that are there now.
 
-    Returns the new index, or None where it lies on the disk and is opened by the next search.
+    Args:
+        store: The store.
+        dim: Values per vector.
+        kind: See ``Collection.rebuild_index``.
+        recall: See ``Collection.rebuild_index``.
+        on_wait: See ``Collection.update``.
+
+    Returns:
+        The new index; None if it lies on the disk and is opened by the next search.
+
+    Raises:
+        UserError: As in ``Collection.rebuild_index``.
     """
     folder = store.folder
     if isinstance(store, ParquetStore):
@@ -46,10 +59,19 @@ def rebuild_index(
 def verify(
     folder: Path, dim: int, encoder: Callable[[], Encoder], on_wait: Callable[[str], None] | None
 ) -> tuple[list[Finding], VectorIndex | None]:
-    """Compare all that is stored of a plain collection, as ``Collection.verify`` says.
+    """Compare all that is stored of a plain collection; see ``Collection.verify``.
 
-    ``encoder`` raises where it is not the one that made the vectors. Returns what was found, and the new index where
-    one was made.
+    Args:
+        folder: The collection's folder.
+        dim: Values per vector.
+        encoder: Returns the collection's encoder; raises if it is not the one that made the vectors.
+        on_wait: See ``Collection.update``.
+
+    Returns:
+        Each problem with its repair, and the new index if one was made.
+
+    Raises:
+        UserError: As in ``Collection.verify``.
     """
     with (
         writing(folder, on_wait),
@@ -62,7 +84,7 @@ def verify(
         index = VectorIndex.load(folder, generation)
         problem = index_problem(index, catalog, dim)
         sealed = catalog.noted_json(INDEX_SEAL)
-        believed = sealed in (None, [generation, VectorIndex.seal_of(folder, generation)])
+        believed = sealed in (None, [generation, index_file.seal_of(folder, generation)])
         witness = index if problem is None else None
         found, wrong_copies = damaged_items(catalog, dim, witness, believed=believed)
         if wrong_copies:
@@ -76,7 +98,7 @@ def verify(
             file = folder / f"index-{generation}.faiss"
             found.append(Finding(file, problem, "built again from the catalog"))
         rebuilt = make_index(catalog, dim, anew=True) if found else None
-        if not found and catalog.noted(INDEX_SEAL) is None and (seal := VectorIndex.seal_of(folder, generation)):
+        if not found and catalog.noted(INDEX_SEAL) is None and (seal := index_file.seal_of(folder, generation)):
             seal_index(catalog, generation, seal)  # an older version's, found to be right
         return found, rebuilt
 
@@ -86,7 +108,16 @@ def verify_shards(folder: Path, identity: str, on_wait: Callable[[str], None] | 
 
     Rows of the catalog that are not what a sound shard says are put right; the rest is named.
 
-    Raises ``UserError`` for damage of the catalog's own pages, or of the encoder.
+    Args:
+        folder: The collection's folder.
+        identity: Identity of its encoder.
+        on_wait: See ``Collection.update``.
+
+    Returns:
+        Each problem with its repair.
+
+    Raises:
+        UserError: The catalog's own pages, or the encoder, are damaged.
     """
     mended = mend(folder, on_wait)
     with (
@@ -95,7 +126,7 @@ def verify_shards(folder: Path, identity: str, on_wait: Callable[[str], None] | 
         contextlib.closing(open_store(folder)) as store,
     ):
         assert isinstance(store, ParquetStore)
-        if Encoder(folder / "encoder.onnx", device="cpu").identity != identity:
+        if Encoder(folder / ENCODER_FILE, device="cpu").identity != identity:
             raise UserError(f"{folder}: not the encoder that made this collection; put that one back")
         found = mended
         if strays := store.remove_strays():
@@ -107,7 +138,7 @@ def verify_shards(folder: Path, identity: str, on_wait: Callable[[str], None] | 
                 if footer_identity(file)[1] != shard.identity:
                     found.append(Finding(file, "not the shard that was built", "left; build again"))
                 else:
-                    shard_file.check(file)
+                    shard_parquet_reader.check(file)
                     found += _compared(store, shard, file)
             except UserError as error:
                 problem = str(error).removeprefix(f"{file}: ").partition(";")[0]
@@ -124,8 +155,8 @@ def verify_shards(folder: Path, identity: str, on_wait: Callable[[str], None] | 
 
 def _compared(store: ParquetStore, shard: Shard, file: Path) -> Iterator[Finding]:
     """Compare the catalog's rows of a shard with the shard itself, which is sound, and put them right."""
-    rows = [row for group in shard_file.read_rows(file) for row in group]
-    places = [place for place, _ in shard_file.read_places(file)]
+    rows = [row for group in shard_parquet_reader.read_rows(file) for row in group]
+    places = [place for place, _ in shard_parquet_reader.read_places(file)]
     differing = store.differing_rows(shard, rows, places)
     if differing or not store.sealed(shard):
         store.fill([(shard, rows, places)])

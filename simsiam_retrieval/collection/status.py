@@ -61,11 +61,18 @@ class Status:
 
 
 def read_status(folder: Path) -> Status:
-    """The status of the collection in ``folder``; nothing is changed.
+    """Read the status of a collection; nothing is changed.
 
-    Of a sharded collection it is read from sums that the catalog keeps, not by a walk over all rows.
+    For a sharded collection it is read from sums that the catalog keeps, without a walk over all rows.
 
-    Raises ``UserError`` when there is none, or it is damaged.
+    Args:
+        folder: The collection's folder.
+
+    Returns:
+        The status.
+
+    Raises:
+        UserError: It is no collection, or damaged.
     """
     with Collection.open(folder) as collection, explained(collection.folder):
         folder = collection.folder

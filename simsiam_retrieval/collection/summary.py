@@ -20,7 +20,17 @@ class Summary:
 
 
 def summarise(folder: Path) -> Summary:
-    """The summary of the collection in ``folder``; raises ``UserError`` when it is none, or damaged."""
+    """Read the summary of a collection.
+
+    Args:
+        folder: The collection's folder.
+
+    Returns:
+        The summary.
+
+    Raises:
+        UserError: It is no collection, or damaged.
+    """
     with explained(folder), contextlib.closing(open_store(folder)) as catalog:
         return Summary(
             catalog.count(),

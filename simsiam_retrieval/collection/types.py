@@ -128,3 +128,24 @@ class Hit(NamedTuple):
     def path(self) -> Path:
         """Path of the image."""
         return self.item.path
+
+
+class Duplicate(NamedTuple):
+    """A file of a group of duplicates.
+
+    Attributes:
+        item: The file.
+        score: Cosine with the best file of its group; 1 for the best file itself.
+        exact: Whether it has the same bytes as the best file.
+        state: "", "link" (to a file of the group), or "changed" or "gone" since it was indexed.
+    """
+
+    item: Item
+    score: float
+    exact: bool
+    state: str
+
+    @property
+    def path(self) -> Path:
+        """Path of the file."""
+        return self.item.path

@@ -148,3 +148,23 @@ def remark_collection(given: object, folder: Path) -> None:
     if len(known) > 1:
         name = next((one.name for one in known if one.path == folder), folder.name)
         remark(f"collection {printable(name)} ({printable(folder)})")
+
+
+def remember_collection(folder: Path) -> None:
+    """Make a collection the one that is searched; say so where another one was.
+
+    Args:
+        folder: The collection's folder.
+    """
+    from .known_collections import known_collections, last_collection, remember
+
+    last, before = last_collection(), known_collections()
+    remember(folder)
+    if last == folder:
+        return
+    for one in before:
+        if one.path == last and one.present:
+            remark(
+                f"search and app use {printable(folder)} now; to go back: "
+                f"python -m simsiam_retrieval.collections use {printable(one.name)}"
+            )

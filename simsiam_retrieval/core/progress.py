@@ -78,6 +78,18 @@ class Bar:
             self.note(f"{(done - self._began[1]) / (now - self._began[0]):.0f} {unit}")
         self.at(done)
 
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Show a stage of the work.
+
+        Args:
+            name: Name of the stage.
+            done: Number of its items that are finished.
+            total: Number of all its items.
+        """
+        self.of(total)
+        self.at(done)
+        self.note(name)
+
     def note(self, text: str) -> None:
         """Set the text after the bar.
 

@@ -7,7 +7,8 @@ from dataclasses import asdict
 
 import numpy as np
 
-from ..collection.storage.shard_file import ShardRow, to_table, write_table
+from ..collection.storage.shard_file import ShardRow
+from ..collection.storage.shard_writer import to_table, write_table
 from ..collection.types import RETRY
 from ..encoder.embed_files import Embedders, Outcome
 from ..encoder.onnx_encoder import Encoder

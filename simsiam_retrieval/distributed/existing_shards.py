@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..collection.storage import shard_file
+from ..collection.storage import shard_file, shard_parquet_reader
 from ..collection.storage.shard_file import Facts
 from ..core.atomic_files import replacing
 from ..core.errors import UserError
@@ -152,18 +152,18 @@ class Stock:
             self._facts.pop(name, None)
 
     def _columns(self, name: str, columns: list[str] | None) -> Any:
-        with shard_file.opened(shard_file.shard_file(self._folder, name)) as parquet:
+        with shard_parquet_reader.opened(shard_file.shard_file(self._folder, name)) as parquet:
             return parquet.read(columns, use_threads=False)
 
     def _look_at(self, name: str) -> None:
         try:
             file = shard_file.shard_file(self._folder, name)
-            self._facts[name] = shard_file.read_facts(file, self._encoder, self._dim)
+            self._facts[name] = shard_parquet_reader.read_facts(file, self._encoder, self._dim)
         except UserError:
             self._facts.pop(name, None)
 
     def _rows(self, name: str) -> Iterable[dict[str, Any]]:
-        for group in shard_file.read_rows(shard_file.shard_file(self._folder, name)):
+        for group in shard_parquet_reader.read_rows(shard_file.shard_file(self._folder, name)):
             yield from group
 
     def _count(self, name: str, key: str) -> int:

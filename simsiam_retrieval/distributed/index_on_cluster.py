@@ -3,14 +3,13 @@
 import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..collection.index.build_shard_index import build
 from ..collection.index.index_types import SHARDED_KINDS, check_kind
-from ..collection.index.tuning import check_recall
 from ..collection.storage import shard_file
 from ..collection.storage.catalog_file import FILE as CATALOG
 from ..collection.storage.opening import open_store
@@ -18,72 +17,29 @@ from ..collection.storage.parquet_store import ParquetStore
 from ..collection.storage.shard_manifest import ENCODER_FILE, FILE, Manifest, is_sharded, prepare, read_manifest
 from ..collection.storage.writer_lock import HOLDER_FILE, LOCK_FILE, writing
 from ..collection.update.results import Update
+from ..collection.update.update_options import NO_HOOKS, Hooks
 from ..core.atomic_files import write_json
 from ..core.errors import UserError
 from ..core.paths import absolute, is_missing
-from ..encoder.onnx_encoder import Encoder, check_device, find_encoder
-from ..images.worker_pool import check_workers
+from ..encoder.find_encoder import find_encoder
+from ..encoder.onnx_encoder import Encoder
 from .cluster import Cluster, connected
+from .cluster_options import Options
 from .existing_shards import Known, Stock
 from .list_sources import Found, cut, find_images
 from .locations import exact, is_url, located
 from .make_shards import make, todo_of
 from .pieces import SHARD_IMAGES, Piece
 
+USUAL = Options()
 LISTED_HERE = 100  # up to so many local archives and tables are listed here, faster than starting a cluster
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a cluster embeds.
-
-    Attributes:
-        address: Address of a Ray cluster; None starts one on this machine.
-        workers: Number of decoding processes on all machines together; None is one per CPU.
-        device: Device of the encoder.
-        num_gpus: GPUs of each actor; None is one if the cluster has any and ``device`` allows it.
-        image_column: Column of tables that contains images.
-        prune: Whether to forget the images of sources that are missing or empty.
-        shard_images: Images per shard at most.
-    """
-
-    address: str | None = None
-    workers: int | None = None
-    device: str = "auto"
-    num_gpus: float | None = None
-    image_column: str | None = None
-    prune: bool = False
-    shard_images: int = SHARD_IMAGES
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """Callbacks for progress.
-
-    Attributes:
-        on_wait: Called with a message while another process holds the lock.
-        on_start: Called with the number of images to embed.
-        on_progress: Called with the number of embedded images.
-        on_stage: Called with stage, done and total while building.
-        on_remark: Called with messages.
-    """
-
-    on_wait: Callable[[str], None] | None = None
-    on_start: Callable[[int], None] = lambda total: None
-    on_progress: Callable[[int], None] = lambda done: None
-    on_stage: Callable[[str, int, int], None] = lambda stage, done, total: None
-    on_remark: Callable[[str], None] = lambda remark: None
 
 
 def index_on_cluster(
     sources: Sequence[str],
     folder: Path,
-    encoder: str | None = None,
-    options: Options | None = None,
-    *,
-    index: str | None = None,
-    recall: float | None = None,
-    hooks: Hooks | None = None,
+    options: Options = USUAL,
+    hooks: Hooks = NO_HOOKS,
 ) -> Update:
     """Update a sharded collection on a cluster, or create it.
 
@@ -92,10 +48,7 @@ def index_on_cluster(
     Args:
         sources: Folders, files or URLs; empty for all sources that the collection was made of.
         folder: The collection's folder.
-        encoder: See ``index_folders``.
-        options: How the cluster embeds.
-        index: See ``index_folders``.
-        recall: See ``index_folders``.
+        options: Options of the update.
         hooks: Callbacks for progress.
 
     Returns:
@@ -105,20 +58,16 @@ def index_on_cluster(
         UserError: A source does not exist or contains no image, the collection is not sharded or has another encoder,
             or the cluster cannot be joined or is lost.
     """
-    options, hooks = options or Options(), hooks or Hooks()
-    check_workers(options.workers)
     if options.workers == 0:
         raise UserError("--workers 0: a cluster needs at least 1")
-    check_device(options.device)
-    check_kind(index or "auto", SHARDED_KINDS)
-    check_recall(1.0 if recall is None else recall)
+    check_kind(options.index or "auto", SHARDED_KINDS)
     folder = absolute(folder)
     is_new = not is_sharded(folder)
     if is_new:
         _check_free(folder)
     recorded = [] if is_new else read_manifest(folder).sources
     named = _apart([located(source) for source in sources], recorded)
-    encoder_file = folder / ENCODER_FILE if encoder is None and not is_new else find_encoder(encoder)
+    encoder_file = folder / ENCODER_FILE if options.encoder is None and not is_new else find_encoder(options.encoder)
     Encoder(encoder_file, device="cpu")  # fail now if it cannot be used, before listing many files
     found = {source: find_images(source) for source in named or recorded if not (not named and _is_gone(source))}
     if is_new and not any(map(_holds_images, found.values())):
@@ -128,7 +77,7 @@ def index_on_cluster(
     with writing(folder, hooks.on_wait), contextlib.ExitStack() as stack:
         try:
             made = prepare(folder, encoder_file, named)
-            return _Update(folder, made, options, hooks, stack).run(found, index, recall)
+            return _Update(folder, made, options, hooks, stack).run(found)
         except (UserError, KeyboardInterrupt) as error:
             if is_new and (isinstance(error, _NothingUsable) or not shard_file.shard_names(folder)):
                 _remove(folder, keep_folder=found_folder)
@@ -147,13 +96,11 @@ class _Update:
     ) -> None:
         self._folder, self._manifest, self._options, self._hooks, self._stack = folder, made, options, hooks, stack
 
-    def run(self, found: dict[str, Found], index: str | None, recall: float | None) -> Update:
+    def run(self, found: dict[str, Found]) -> Update:
         """Run the update.
 
         Args:
             found: Source -> its files.
-            index: Kind of the index.
-            recall: Target recall of the index.
 
         Returns:
             What was changed.
@@ -175,7 +122,7 @@ class _Update:
         if not report.images:
             self._refuse(report, found)
         _count(report, stock, {name for name in wanted if name not in published} | set(missing), before)
-        report.rebuilt = self._build(wanted, index, recall)
+        report.rebuilt = self._build(wanted)
         stock.remove(stale)  # readers see the new state by now
         if self._options.prune:
             self._forget([source for source in self._manifest.sources if source not in found and _is_gone(source)])
@@ -214,13 +161,14 @@ class _Update:
         for source, what in found.items():
             few = not is_url(source) and len(what.archives) + len(what.tables) <= LISTED_HERE
             run = map if few else self._map
-            pieces = cut(source, what, run, column=self._options.image_column, most=self._options.shard_images)
+            most = self._options.shard_images or SHARD_IMAGES
+            pieces = cut(source, what, run, column=self._options.image_column, most=most)
             report.other_files += pieces.other
             report.failed += pieces.unreadable
             yield from pieces.pieces
 
     def _embed(self, pieces: Sequence[Piece]) -> Iterator[tuple[int, bytes]]:
-        device, gpus = self._options.device, self._options.num_gpus
+        device, gpus = self._options.device or "auto", self._options.num_gpus
         if gpus is None:
             gpus = 0.0 if device == "cpu" or (device == "auto" and self._cluster.gpus < 1) else 1.0
         return self._cluster.embed(
@@ -234,14 +182,14 @@ class _Update:
             on_remark=self._hooks.on_remark,
         )
 
-    def _build(self, wanted: list[str], index: str | None, recall: float | None) -> bool:
+    def _build(self, wanted: list[str]) -> bool:
         """Build the collection; return whether anything changed."""
         built = build(
             self._folder,
             shards=wanted,
             run=self._map_beside,
-            kind=index,
-            recall=recall,
+            kind=self._options.index,
+            recall=self._options.recall,
             locked=True,
             on_progress=self._hooks.on_stage,
         )

@@ -60,14 +60,16 @@ def default_encoder_file() -> Path:
 
 
 def check_shipped(file: Path, identity: str | None = None) -> None:
-    """Check that the shipped encoder is as it was shipped; one changed bit of its weights would give other vectors.
+    """Check that a file, if it is the shipped encoder, is as it was shipped.
+
+    One changed bit of its weights would give other vectors, and nothing else would tell.
 
     Args:
-        file: An encoder's file; any other one than the shipped is not checked.
-        identity: Its identity, if it is known.
+        file: The file.
+        identity: Its identity, where it is known.
 
     Raises:
-        UserError: It is damaged.
+        UserError: It is not as it was shipped.
     """
     if file != default_encoder_file():
         return

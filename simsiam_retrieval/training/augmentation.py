@@ -17,6 +17,7 @@ from ..images.normalisation import Normalisation
 from .colour_jitter import jitter, luma, on_subset
 from .crop_and_resize import crop_by_matrices, crop_one_by_one, pixel_boxes
 from .gaussian_blur import gaussian_blur
+from .recompress import recompress
 from .view_parameters import Augmentation as Augmentation  # with draw and centre what callers need beside apply
 from .view_parameters import Parameters as Parameters
 from .view_parameters import centre as centre
@@ -53,6 +54,10 @@ def apply(settings: Augmentation, images: Tensor, parameters: Parameters) -> Ten
 def _apply(settings: Augmentation, images: Tensor, drawn: Parameters, out: Tensor) -> None:
     device = images.device
     p = Parameters(*(tensor.to(device, non_blocking=True) for tensor in drawn))
+    chosen = (drawn.quality > 0).nonzero()[:, 0]
+    if len(chosen):
+        index, images = chosen.to(device, non_blocking=True), images.clone()
+        images[index] = recompress(images[index], drawn.reduction[chosen], p.quality[index])
     boxes = pixel_boxes(drawn.box, images.shape[2], images.shape[3])
     one_by_one = device.type == "cpu" and images.shape[2] > SMALL
     crop = crop_one_by_one if one_by_one else crop_by_matrices

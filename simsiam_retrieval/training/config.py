@@ -121,6 +121,8 @@ class Config:
     """End the run with exit code 2 when the monitor detects collapse."""
     blur: float = 0.5
     """Probability of Gaussian blur (sigma 0.1 to 2 pixels at 224 px, in proportion below)."""
+    recompress: float = 0.0
+    """Probability that a picture is made smaller and compressed as JPEG before its view is cut, as copies are."""
     jitter: float = 1
     """Strength of changes of brightness, contrast, saturation and hue, relative to the paper's; 0 for none."""
     grey: float = 0.2

@@ -32,6 +32,7 @@ LIMITS = {
     "cutout_views": (0, 64),
     "cutout": (0.01, 0.99),
     "blur": (0, 1),
+    "recompress": (0, 1),
     "jitter": (0, 2),
     "grey": (0, 1),
     "seed": (0, 2**31 - 1),

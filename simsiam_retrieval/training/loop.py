@@ -94,6 +94,7 @@ def augmentation_of(config: Config) -> augmentation.Augmentation:
         hue=config.jitter * usual.hue,
         grey_probability=config.grey,
         blur_probability=config.blur,
+        recompress_probability=config.recompress,
         blur_sigma=(0.1 * scale, 2.0 * scale),
         normalisation=config.normalisation,
     )

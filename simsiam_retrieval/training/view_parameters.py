@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..images.centre_crop import LONG
 from ..images.normalisation import IMAGENET, Normalisation
+from .recompress import QUALITY, REDUCTIONS
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Augmentation:
         blur_sigma: Range of the blur's sigma, in pixels of the view.
         flip_probability: Probability of a mirror image.
         cutout: Side of a square that is blanked, as a fraction of the view's side; 0 for none.
+        recompress_probability: Probability of a picture that was made smaller and compressed before it is cropped.
         normalisation: Normalisation of the pixels.
     """
 
@@ -45,6 +47,7 @@ class Augmentation:
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     flip_probability: float = 0.5
     cutout: float = 0.0
+    recompress_probability: float = 0.0
     normalisation: Normalisation = IMAGENET
 
 
@@ -60,6 +63,8 @@ class Parameters(NamedTuple):
         grey: bool (n,).
         sigma: float (n,): 0 for no blur.
         hole: float (n, 3): left, top, side of a blank square, in units of the view's side; side 0 for none.
+        quality: float (n,): JPEG quality; 0 for pictures that are not recompressed.
+        reduction: float (n,): how many times smaller those become.
     """
 
     box: Tensor
@@ -70,6 +75,8 @@ class Parameters(NamedTuple):
     grey: Tensor
     sigma: Tensor
     hole: Tensor
+    quality: Tensor
+    reduction: Tensor
 
 
 def draw(settings: Augmentation, aspect: Tensor, generator: torch.Generator) -> Parameters:
@@ -107,8 +114,9 @@ def draw(settings: Augmentation, aspect: Tensor, generator: torch.Generator) -> 
         factors=factors,
         grey=uniform(0, 1) < settings.grey_probability,
         sigma=torch.where(blurred, uniform(*settings.blur_sigma), 0.0),
-        # drawn last, so that all other parameters are the same as without holes
+        # drawn last, so that all other parameters are the same as without holes and without recompression
         hole=_draw_holes(n, settings.cutout, uniform),
+        **_draw_compression(n, settings.recompress_probability, uniform),
     )
 
 
@@ -118,6 +126,17 @@ def _draw_holes(n: int, side: float, uniform) -> Tensor:
         return torch.zeros(n, 3)
     corner = uniform(0, 1, (n, 2)) * (1 - side)
     return torch.cat([corner, torch.full((n, 1), side)], dim=1)
+
+
+def _draw_compression(n: int, probability: float, uniform) -> dict[str, Tensor]:
+    if not probability:
+        return {"quality": torch.zeros(n), "reduction": torch.ones(n)}
+    chosen = uniform(0, 1) < probability
+    number = (uniform(0, 1) * len(REDUCTIONS)).long().clamp(max=len(REDUCTIONS) - 1)
+    return {
+        "quality": torch.where(chosen, uniform(*QUALITY), 0.0),
+        "reduction": torch.tensor(REDUCTIONS)[number],
+    }
 
 
 def _draw_boxes(aspect: Tensor, scale: tuple[float, float], uniform, tries: int = 10) -> Tensor:
@@ -161,4 +180,6 @@ def centre(aspect: Tensor) -> Parameters:
         grey=no,
         sigma=torch.zeros(n),
         hole=torch.zeros(n, 3),
+        quality=torch.zeros(n),
+        reduction=torch.ones(n),
     )

@@ -13,7 +13,7 @@ from simsiam_retrieval.app.pages import duplicates_comparison, duplicates_page  
 from streamlit.testing.v1 import AppTest
 
 from simsiam_retrieval import Collection
-from simsiam_retrieval.collection.duplicates.find_duplicates import CALIBRATED
+from simsiam_retrieval.collection.duplicates.thresholds import CALIBRATED
 from tests.app.test_app import SECONDS, run, said
 from tests.support.small_encoder import paint, small_encoder
 

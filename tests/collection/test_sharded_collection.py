@@ -19,10 +19,10 @@ from simsiam_retrieval import Collection, UserError
 from simsiam_retrieval.collection.index.build_shard_index import build
 from simsiam_retrieval.collection.search.filters import Filter
 from simsiam_retrieval.collection.status import read_status
+from simsiam_retrieval.collection.storage.capabilities import LARGE, Capability
 from simsiam_retrieval.collection.storage.parquet_store import ParquetStore
 from simsiam_retrieval.collection.storage.shard_file import shard_file, shard_names
 from simsiam_retrieval.collection.storage.shard_manifest import prepare, read_manifest
-from simsiam_retrieval.collection.storage.store import LARGE, Capability
 from tests.app.test_app import SECONDS, grid, own_settings, said, search_page  # noqa: F401 -- a fixture among them
 from tests.app.test_app import run as run_page
 from tests.support.commands import Run, refused

@@ -22,18 +22,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from simsiam_retrieval import Collection
-from simsiam_retrieval.collection.storage.shard_file import (
-    ShardRow,
-    read_rows,
-    read_vectors,
-    shard_file,
-    shard_names,
-    write_shard,
-)
+from simsiam_retrieval.collection.storage.shard_file import ShardRow, shard_file, shard_names
 from simsiam_retrieval.collection.storage.shard_manifest import read_manifest
+from simsiam_retrieval.collection.storage.shard_parquet_reader import read_rows, read_vectors
+from simsiam_retrieval.collection.storage.shard_writer import write_shard
 from simsiam_retrieval.collection.update.results import Update
+from simsiam_retrieval.collection.update.update_options import Hooks
 from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.distributed.index_on_cluster import Hooks, Options, index_on_cluster
+from simsiam_retrieval.distributed.cluster_options import Options
+from simsiam_retrieval.distributed.index_on_cluster import index_on_cluster
 from tests.support.commands import Run, refused
 from tests.support.small_encoder import expected_vector, paint, small_encoder
 
@@ -185,7 +182,7 @@ def test_with_actors_killed_it_equals_a_plain_index(pictures, encoder, options, 
     done: list[int] = []
     hooks = Hooks(on_progress=done.append, on_start=lambda total: done.append(-total), on_remark=remarks.append)
     try:
-        update = index_on_cluster([str(pictures / "in")], folder, str(encoder), options, hooks=hooks)
+        update = index_on_cluster([str(pictures / "in")], folder, replace(options, encoder=str(encoder)), hooks=hooks)
     finally:
         stop.set()
         killer.join()
@@ -226,9 +223,9 @@ def test_a_run_goes_on_where_another_ended_and_embeds_nothing_twice(folder, enco
     hooks = Hooks(on_start=totals.append)
 
     def update(**changes: Any) -> Update:
-        return index_on_cluster([], target, None, replace(options, **changes), hooks=hooks)
+        return index_on_cluster([], target, replace(options, **changes), hooks=hooks)
 
-    first = index_on_cluster([str(folder)], target, str(encoder), options, hooks=hooks)
+    first = index_on_cluster([str(folder)], target, replace(options, encoder=str(encoder)), hooks=hooks)
     assert (first.added, first.images, totals) == (65, 65, [65])
     before, whole = times(target), stored(target)
     # as if it had been killed, while it wrote the third shard
@@ -246,7 +243,7 @@ def test_a_run_goes_on_where_another_ended_and_embeds_nothing_twice(folder, enco
     assert all(np.array_equal(again[path][1], whole[path][1]) for path in whole)
     # nothing has changed: not even a cluster is joined
     nobody = replace(options, address="127.0.0.1:1")
-    index_on_cluster([], target, None, nobody, hooks=hooks)
+    index_on_cluster([], target, nobody, hooks=hooks)
     assert totals[-1] == 0
     # one more, one changed, one gone: only two are embedded, the rows around them are used again
     paint(folder / "more/000a.jpg", 900)
@@ -268,7 +265,7 @@ def test_what_may_pass_is_tried_again_and_missing_folders_are_kept(folder, encod
     target = tmp_path / "sharded"
     totals: list[int] = []
     hooks = Hooks(on_start=totals.append)
-    index_on_cluster([str(folder)], target, str(encoder), options, hooks=hooks)
+    index_on_cluster([str(folder)], target, replace(options, encoder=str(encoder)), hooks=hooks)
     # as if a file could not be read for a while
     [name] = shard_names(target)
     facts = read_manifest(target)
@@ -277,18 +274,18 @@ def test_what_may_pass_is_tried_again_and_missing_folders_are_kept(folder, encod
     made[2] = ShardRow(made[2].path, made[2].size, -1, reason="permission denied")
     extra = {"source": str(folder), "unusable": "1", "retry": "1"}
     write_shard(target, name, made, encoder=facts.encoder, dim=facts.dim, extra=extra)
-    update = index_on_cluster([], target, None, options, hooks=hooks)
+    update = index_on_cluster([], target, options, hooks=hooks)
     assert (totals[-1], update.images, update.added, update.failed) == (1, 5, 1, [])
     # a second source; then the first one is away
     paint(tmp_path / "other" / "x.jpg", 77)
-    index_on_cluster([str(tmp_path / "other")], target, None, options, hooks=hooks)
+    index_on_cluster([str(tmp_path / "other")], target, options, hooks=hooks)
     assert totals[-1] == 1 and len(shard_names(target)) == 2
     folder.rename(tmp_path / "away")
-    update = index_on_cluster([], target, None, options, hooks=hooks)
+    update = index_on_cluster([], target, options, hooks=hooks)
     assert (update.held, update.images) == ([(folder, 5)], 6)
     with pytest.raises(UserError, match="no such file or folder"):
-        index_on_cluster([str(folder)], target, None, options)
-    update = index_on_cluster([], target, None, replace(options, prune=True), hooks=hooks)
+        index_on_cluster([str(folder)], target, options)
+    update = index_on_cluster([], target, replace(options, prune=True), hooks=hooks)
     assert (update.held, update.images, update.removed) == ([], 1, 5)
     assert read_manifest(target).sources == [str(tmp_path / "other")]
 
@@ -296,7 +293,7 @@ def test_what_may_pass_is_tried_again_and_missing_folders_are_kept(folder, encod
 def test_object_storage_is_read_by_the_actors(pictures, encoder, options, tmp_path):
     """``local://`` goes the way of s3://: through fsspec, in ranges, with URLs for names."""
     url = f"local://{pictures}/in"
-    update = index_on_cluster([url], tmp_path / "sharded", str(encoder), options)
+    update = index_on_cluster([url], tmp_path / "sharded", replace(options, encoder=str(encoder)))
     assert (update.images, len(update.failed)) == (641, 4)
     rows = stored(tmp_path / "sharded")
     path = f"{url}/one.tar/0002.jpg"

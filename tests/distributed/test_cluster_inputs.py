@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from simsiam_retrieval.collection.storage import shard_file
+from simsiam_retrieval.collection.storage import shard_file, shard_parquet_reader, shard_writer
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.distributed import image_bytes as contents_module
 from simsiam_retrieval.distributed.actor import Embedder, packed
@@ -171,7 +171,7 @@ def test_the_column_of_images_is_the_likely_or_the_named_one(tmp_path, column):
 def test_a_shard_of_a_collection_is_no_input(tmp_path):
     row = shard_file.ShardRow("a.jpg", 1, 1, reason="x", thumbnail=b"jpeg")
     with (tmp_path / "s.parquet").open("wb") as sink:
-        shard_file.write_table(shard_file.to_table([row], 3), sink, encoder="e", dim=3)
+        shard_writer.write_table(shard_writer.to_table([row], 3), sink, encoder="e", dim=3)
     pieces = found(str(tmp_path))
     assert (pieces.pieces, pieces.other, pieces.unreadable) == ([], 1, [])
 
@@ -321,17 +321,17 @@ def test_a_shard_holds_a_row_for_every_image(tmp_path):
     file = shard_file.shard_file(tmp_path, name)
     file.parent.mkdir()
     file.write_bytes(content)
-    facts = shard_file.read_facts(file, encoder.identity, encoder.dim)
+    facts = shard_parquet_reader.read_facts(file, encoder.identity, encoder.dim)
     assert {key: facts.extra[key] for key in ("source", "unusable", "retry")} == {
         "source": str(folder), "unusable": "2", "retry": "1",
     }  # fmt: skip
-    rows = {row["path"]: row for group in shard_file.read_rows(file) for row in group}
+    rows = {row["path"]: row for group in shard_parquet_reader.read_rows(file) for row in group}
     assert list(rows) == [str(folder / "b.png"), str(folder / "broken.png"), str(folder / "c.png"),
                           os.fsencode(files[3]), str(exif)]  # fmt: skip
     assert rows[str(folder / "b.png")]["mtime_ns"] == -1 and "no such file" in rows[str(folder / "b.png")]["reason"]
     assert rows[str(folder / "broken.png")]["digest"] is None
     assert datetime.fromisoformat(rows[str(exif)]["taken"]) == datetime(2020, 1, 2, 3, 4, 5)
-    [vectors] = shard_file.read_vectors(file)
+    [vectors] = shard_parquet_reader.read_vectors(file)
     np.testing.assert_allclose(vectors[2], expected_vector(files[2]), atol=5e-4)
 
 

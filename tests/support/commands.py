@@ -39,3 +39,14 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert done.stderr.count("\n") == 1, done.stderr
     for word in words:
         assert word in done.stderr
+
+
+def table(made: Path, query: object, k: int) -> str:
+    """What ``search`` should print."""
+    from simsiam_retrieval import Collection  # here: tests of training run where FAISS is not installed
+
+    with Collection.open(made) as collection:
+        hits = collection.search(Path(str(query)), k=k)
+    weak = {False: "~", True: " ", None: " "}
+    lines = (f"{hit.rank:4d}  {hit.score:6.3f}{weak[hit.above_noise]} {hit.path}\n" for hit in hits)
+    return f"{query}\n" + "".join(lines)

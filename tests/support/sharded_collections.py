@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simsiam_retrieval.collection.storage.shard_file import ShardRow, shard_name, write_shard
+from simsiam_retrieval.collection.storage.shard_file import ShardRow, shard_name
 from simsiam_retrieval.collection.storage.shard_manifest import Manifest, prepare
+from simsiam_retrieval.collection.storage.shard_writer import write_shard
 from tests.support.small_encoder import SIDE, small_encoder
 
 DIM = SIDE * SIDE * 3

@@ -46,6 +46,8 @@ def nothing(n: int) -> Parameters:
         grey=torch.zeros(n, dtype=torch.bool),
         sigma=torch.zeros(n),
         hole=torch.zeros(n, 3),
+        quality=torch.zeros(n),
+        reduction=torch.ones(n),
     )
 
 

@@ -10,11 +10,10 @@ import numpy as np
 
 from ...core.errors import UserError
 from ..collection import Collection
-from ..duplicates.find_duplicates import Duplicate
 from ..storage.catalog_file import explained
 from ..storage.opening import open_store
 from ..storage.shard_manifest import is_sharded
-from ..types import Item
+from ..types import Duplicate, Item
 from . import fine
 from .label_errors import find_label_errors
 from .leaks import Leaks, Split, find_leaks

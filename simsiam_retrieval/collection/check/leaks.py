@@ -13,8 +13,8 @@ from ...core.errors import UserError
 from ...core.paths import absolute
 from ...core.text import one_spelling
 from ..collection import Collection
-from ..duplicates.find_duplicates import check_threshold
 from ..duplicates.plain_pictures import without_plain
+from ..duplicates.thresholds import check_threshold
 from ..storage.catalog_file import explained
 from ..storage.opening import open_store
 from ..types import Item

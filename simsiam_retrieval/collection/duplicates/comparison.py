@@ -6,7 +6,9 @@ from pathlib import Path
 
 from ..storage.catalog_file import explained
 from ..storage.opening import open_store
-from .find_duplicates import Duplicate, Files, Group, describe, distinct_vectors, form_groups, read_files
+from ..types import Duplicate
+from .file_states import Files, read_files
+from .find_duplicates import Group, describe, distinct_vectors, form_groups
 from .near_pairs import Pairs, follow_among, near_pairs
 
 

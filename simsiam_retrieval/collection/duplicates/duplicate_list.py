@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .find_duplicates import Duplicate, is_sure
+from ..types import Duplicate
+from .thresholds import is_sure
 
 COLUMNS = ("group", "best", "score", "exact", "state", "width", "height", "bytes", "path", "possibly")
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ...core.memory import free_memory
-from ..duplicates.find_duplicates import CALIBRATED
+from ..duplicates.thresholds import CALIBRATED
 from ..storage.store import Store
 from .index_types import KINDS, SHARDED_KINDS, check_kind, choose
 from .noise_level import COPY, Noise, measure_noise, sample

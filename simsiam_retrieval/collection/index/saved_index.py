@@ -10,9 +10,18 @@ from .vector_index import VectorIndex
 
 
 def saved_index(store: Store, generation: int, dim: int) -> VectorIndex | None:
-    """The index file of this generation; None where it is missing, damaged, or of other images than the store's.
+    """Open the index file of a generation.
 
-    Raises ``DatabaseError`` where the file fits its hash and the images of a plain store are others: rows are damaged.
+    Args:
+        store: The store.
+        generation: The generation.
+        dim: Values per vector.
+
+    Returns:
+        The index; None if it is missing, damaged, or of other images than the store's.
+
+    Raises:
+        DatabaseError: The file fits its hash, and the images of a plain store are others: rows are damaged.
     """
     if isinstance(store, ParquetStore):
         mapped = ShardIndex.load(store.folder, generation, index_hash(store, generation), store.list_seals(generation))

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from ...core.errors import UserError
 from ..storage.derived_files import load_arrays, save_arrays
-from ..storage.parquet_store import Shard
-from ..storage.shard_file import Places, read_places, shard_file
+from ..storage.parquet_reads import Shard
+from ..storage.shard_file import Places, shard_file
+from ..storage.shard_parquet_reader import read_places
 from ..storage.shard_reader import footer_identity, unit
-from . import mapped_index
+from . import make_mapped_index, mapped_index
 
 FOLDER = "parts"
 PART_BYTES = 128 << 20  # bytes of codes in a part; growing lists need up to twice as much
@@ -117,7 +118,7 @@ def add_part(task: PartTask) -> int:
     arrays |= {"nearest": nearest, "vectors": np.array(index.ntotal)}
     if not save_arrays(facts_file, arrays):
         raise UserError(f"{facts_file.parent}: cannot be written; is the disk full? Nothing is lost; run it again")
-    mapped_index.save(index, index_file)
+    make_mapped_index.save(index, index_file)
     return index.ntotal
 
 
@@ -269,4 +270,4 @@ def _trained(collection: Path, key: str, stamp: int) -> tuple[faiss.IndexIVF, ND
     arrays = load_arrays(queries_file, ["queries"])
     if arrays is None:
         raise UserError(f"{queries_file}: gone or damaged; run the build again")
-    return mapped_index.load(index_file), arrays["queries"]
+    return make_mapped_index.load(index_file), arrays["queries"]

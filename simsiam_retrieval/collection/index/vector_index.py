@@ -1,15 +1,13 @@
 """The FAISS index of a collection: a cache next to the catalog, named after the generation it was built from."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import faiss
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
-from ...core.atomic_files import replacing
+from . import index_file
 from .index_types import build, innermost, kind_of, removes, stored_ids
 
 # with FAISS's default limits, batches of ten to two hundred queries are up to seven times slower
@@ -20,8 +18,6 @@ faiss.cvar.distance_compute_blas_database_bs = 8192  # times 1024 queries: 32 MB
 ROUNDING = 1e-6  # scores of equal vectors differ by less
 RESCORED = 4  # times as many candidates are compared again where an index holds rounded vectors
 EQUALISED = 20_000  # candidates that are compared again, at most
-
-_NAME = re.compile(r"index-(\d+)\.faiss")
 
 
 class VectorIndex:
@@ -67,38 +63,8 @@ class VectorIndex:
         Returns:
             The index; None if it is missing or damaged.
         """
-        try:
-            with _file(folder, generation).open("rb") as file:
-                source = _Hashed(file.read)
-                # through a Python file, because FAISS cannot open names that are not UTF-8
-                reader = faiss.PyCallbackIOReader(source)  # pyright: ignore[reportAttributeAccessIssue]
-                index = cls(faiss.read_index(reader), generation)
-                while source(2**20):
-                    pass  # bytes after the index
-                return index if seal in (None, source.seal) else None
-        # FAISS fails in many ways on damage: a wrong length may even request more memory than there is
-        except (OSError, RuntimeError, MemoryError, ValueError, OverflowError):
-            return None
-
-    @staticmethod
-    def seal_of(folder: Path, generation: int) -> str | None:
-        """Compute the hash of the saved file, as ``save`` does.
-
-        Args:
-            folder: The collection's folder.
-            generation: The generation.
-
-        Returns:
-            The hash; None if the file cannot be read.
-        """
-        try:
-            with _file(folder, generation).open("rb") as file:
-                source = _Hashed(file.read)
-                while source(2**20):
-                    pass
-                return source.seal
-        except OSError:
-            return None
+        index = index_file.read(folder, generation, seal)
+        return None if index is None else cls(index, generation)
 
     @classmethod
     def load_newest(cls, folder: Path) -> "VectorIndex | None":
@@ -110,21 +76,8 @@ class VectorIndex:
         Returns:
             The index, or None.
         """
-        generations = [int(match[1]) for file in folder.glob("index-*.faiss") if (match := _NAME.fullmatch(file.name))]
-        return cls.load(folder, max(generations)) if generations else None
-
-    @staticmethod
-    def saved(folder: Path, generation: int) -> bool:
-        """Return whether this generation has a cached index; a killed update may leave none.
-
-        Args:
-            folder: The collection's folder.
-            generation: The generation.
-
-        Returns:
-            True if it has one.
-        """
-        return _file(folder, generation).exists()
+        generation = index_file.newest(folder)
+        return None if generation is None else cls.load(folder, generation)
 
     def save(self, folder: Path, on_sealed: Callable[[str], None] = lambda seal: None) -> None:
         """Write the cache; delete those of other generations, and files that a killed writer left.
@@ -133,23 +86,7 @@ class VectorIndex:
             folder: The collection's folder.
             on_sealed: Called with a hash of the file before it gets its name.
         """
-        file = _file(folder, self.generation)
-        with replacing(file) as temporary:
-            with temporary.open("wb") as stream:
-                hashed = xxhash.xxh3_128()
-
-                def write(block: bytes) -> int:
-                    hashed.update(block)
-                    return stream.write(block)
-
-                writer = faiss.PyCallbackIOWriter(write)  # pyright: ignore[reportAttributeAccessIssue]
-                faiss.write_index(self._index, writer)
-            on_sealed(hashed.hexdigest())
-        for old in folder.glob("index-*.faiss"):
-            if old != file:
-                old.unlink(missing_ok=True)
-        for unfinished in folder.glob(".index-*.tmp"):
-            unfinished.unlink(missing_ok=True)
+        index_file.write(self._index, folder, self.generation, on_sealed)
 
     def __len__(self) -> int:
         return self._index.ntotal
@@ -296,24 +233,3 @@ class VectorIndex:
         assert isinstance(self._index, faiss.IndexIDMap2)
         names = faiss.rev_swig_ptr(self._index.id_map.data(), flat.ntotal)  # ``ids`` would copy all ids for a few
         return np.clip(scores[best], -1, 1)[None], names[rows[best]][None]
-
-
-class _Hashed:
-    """A file's ``read`` that also hashes: 50 GB/s, while FAISS reads at 1 to 2 GB/s."""
-
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self._read = read
-        self._hashed = xxhash.xxh3_128()
-
-    def __call__(self, count: int) -> bytes:
-        block = self._read(count)
-        self._hashed.update(block)
-        return block
-
-    @property
-    def seal(self) -> str:
-        return self._hashed.hexdigest()
-
-
-def _file(folder: Path, generation: int) -> Path:
-    return folder / f"index-{generation}.faiss"

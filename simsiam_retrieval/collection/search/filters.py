@@ -1,4 +1,8 @@
-"""Which images of a collection a search is about."""
+"""Which images of a collection a search is about.
+
+``Filter`` is the one description of these conditions: the command line's options, an address of the Search page and
+the Python API are made from its fields.
+"""
 
 import fnmatch
 import os
@@ -8,17 +12,28 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import tyro
+from tyro.conf import Suppress, UseAppendAction, arg
 
 from ...core.errors import UserError
 from ...core.paths import absolute
 from ...core.text import one_spelling
-from ...images.measures import NUMBERS, Measures
-from ..types import Item
+
+if TYPE_CHECKING:  # nothing heavy: `search --help` needs this module
+    from ...images.measures import Measures
+    from ..types import Item
 
 
 class Range(NamedTuple):
-    """A condition on one of the ``Measures``; None is no limit."""
+    """A condition on one of the ``Measures``.
+
+    Attributes:
+        name: The measure.
+        low: Lowest value; None is no limit.
+        high: Highest value; None is no limit.
+    """
 
     name: str
     low: float | None = None
@@ -26,7 +41,19 @@ class Range(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Range":
-        """Read ``NAME=LOW..HIGH``, where LOW or HIGH may be left out; raises ``UserError`` for anything else."""
+        """Read a range.
+
+        Args:
+            text: ``NAME=LOW..HIGH``; LOW or HIGH may be left out.
+
+        Returns:
+            The range.
+
+        Raises:
+            UserError: It is something else.
+        """
+        from ...images.measures import NUMBERS  # imports Pillow and NumPy
+
         name, given, limits = text.partition("=")
         low, dots, high = limits.partition("..")
         if name not in NUMBERS:
@@ -43,35 +70,73 @@ class Range(NamedTuple):
             raise UserError(f"--measure {text}: write a range of numbers, such as {name}=0.2..0.8 or {name}=..0.1")
         return found
 
-    def meets(self, measures: Measures | None) -> bool:
-        """Whether an image with these measures is within; one that was not measured is not."""
+    def __str__(self) -> str:
+        low, high = ("" if limit is None else f"{limit:g}" for limit in (self.low, self.high))
+        return f"{self.name}={low}..{high}"
+
+    def meets(self, measures: "Measures | None") -> bool:
+        """Return whether an image is within the range.
+
+        Args:
+            measures: Its measures; None if it was not measured.
+
+        Returns:
+            True if it is; an image that was not measured is not.
+        """
         if measures is None:
             return False
         value = getattr(measures, self.name)
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
+_RANGE = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="STR",
+    instance_from_str=lambda words: Range.parse(words[0]),
+    is_instance=lambda value: isinstance(value, Range),
+    str_from_instance=lambda value: [str(value)],
+)
+
+
 @dataclass(frozen=True)
 class Filter:
-    """Conditions that an image must all meet; those left empty let everything through.
+    """Search only images that meet all of these.
 
-    Within one condition any of its values will do. Raises ``UserError`` for values that can match nothing.
+    A condition that is empty is met by all images. A condition with several values is met by images that meet one of
+    them.
+
+    Raises:
+        UserError: No image can meet it, as its limits are the wrong way round.
     """
 
-    folders: tuple[Path, ...] = ()  # at or below one of these
-    names: tuple[str, ...] = ()  # globs for the file's name; letters match in both cases
-    formats: tuple[str, ...] = ()  # JPEG, PNG, ..., in either case
-    labels: tuple[str, ...] = ()  # "" stands for images without one
-    ids: frozenset[int] | None = None
-    since: date | None = None  # by ``Item.date``
-    until: date | None = None  # that whole day is in
-    min_side: int | None = None  # pixels, of the shorter side
-    max_side: int | None = None  # pixels, of the longer side
+    folders: Annotated[UseAppendAction[tuple[Path, ...]], arg(name="folder")] = ()
+    """Search only at or below this folder; may be repeated."""
+    names: Annotated[UseAppendAction[tuple[str, ...]], arg(name="name")] = ()
+    """Search only file names that match, such as 'IMG_*'; may be repeated."""
+    formats: Annotated[UseAppendAction[tuple[str, ...]], arg(name="format")] = ()
+    """Search only this format: JPEG, PNG, ...; may be repeated."""
+    labels: Annotated[UseAppendAction[tuple[str, ...]], arg(name="label")] = ()
+    """Search only images with this label; '' means without one. May be repeated."""
+    ids: Suppress[Annotated[frozenset[int] | None, tyro.conf.Fixed]] = None
+    """Search only images with one of these ids."""
+    since: date | None = None
+    """Search only images taken on this day or later (or last changed, if that is unknown)."""
+    until: date | None = None
+    """Search only images taken on this day or before (or last changed, if that is unknown)."""
+    min_side: int | None = None
+    """Lowest number of pixels on the shorter side."""
+    max_side: int | None = None
+    """Highest number of pixels on the longer side."""
     min_bytes: int | None = None
+    """Smallest file size, in bytes."""
     max_bytes: int | None = None
-    measures: tuple[Range, ...] = ()
+    """Largest file size, in bytes."""
+    measures: Annotated[UseAppendAction[tuple[Annotated[Range, _RANGE], ...]], arg(name="measure")] = ()
+    """Search only images with a measure in this range: NAME=LOW..HIGH, such as brightness=..0.2 (docs/check.md).
+    May be repeated."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_given_folders", tuple(self.folders))
         object.__setattr__(self, "folders", tuple(absolute(folder) for folder in self.folders))
         for low, high, what in (
             (self.since, self.until, "dates"),
@@ -82,16 +147,29 @@ class Filter:
             if low is not None and high is not None and low > high:  # type: ignore[operator]
                 raise UserError(f"no image has {what} from {low} to {high}")
 
+    @property
+    def given_folders(self) -> tuple[Path, ...]:
+        """``folders`` as they were given, for messages; ``folders`` itself is absolute."""
+        return self.__dict__["_given_folders"]
+
     def __bool__(self) -> bool:
         return self != Filter()
 
     def among(
-        self, items: Iterable[Item], labels: dict[int, str], measures: Mapping[int, Measures] | None = None
+        self, items: "Iterable[Item]", labels: dict[int, str], measures: "Mapping[int, Measures] | None" = None
     ) -> list[int]:
-        """Ids of the ``items`` that meet all conditions, ascending; ``labels`` and ``measures`` of the whole
-        collection by id.
+        """Choose the images that meet all conditions.
 
-        Raises ``UserError`` for conditions on measures where nothing was measured.
+        Args:
+            items: The images.
+            labels: Item id -> label, of the whole collection.
+            measures: Item id -> measures, of the whole collection.
+
+        Returns:
+            Their ids, ascending.
+
+        Raises:
+            UserError: A condition is about measures, and no image was measured.
         """
         found = measures or {}
         if self.measures and not found:
@@ -108,7 +186,7 @@ class Filter:
         folders = [one_spelling(os.fspath(folder)) for folder in self.folders]
         inside = tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
 
-        def meets(item: Item) -> bool:
+        def meets(item: "Item") -> bool:
             path = one_spelling(os.fspath(item.path)) if folders else ""
             name = one_spelling(item.path.name)
             return (
@@ -127,3 +205,6 @@ class Filter:
             )
 
         return sorted(item.id for item in items if meets(item))
+
+
+NO_FILTER = Filter()

@@ -7,6 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UserError
+from ...encoder.onnx_encoder import ImageLike
+from ..types import Item
+
+Query = ImageLike | Item | NDArray[np.float32]
 
 UNLIKE = -0.5  # weight of negative examples; Rocchio's feedback also gives them less weight
 SHORTEST = 1e-3  # smallest length of a combination; below it, rounding would decide the direction

@@ -13,8 +13,9 @@ from ..index.mapped_index import DamagedLists
 from ..index.noise_level import COPY, SAMPLE, Noise, measure_noise
 from ..index.saved_index import saved_index
 from ..index.vector_index import VectorIndex
+from ..storage.capabilities import Capability, can, require
 from ..storage.catalog_file import explained
-from ..storage.store import Capability, Store, can, require
+from ..storage.store import Store
 from ..types import Hit, Item
 from .filters import Filter
 
@@ -40,12 +41,20 @@ class Searcher:
         self._checked: tuple[int, set[int]] = (-1, set())  # items whose rows were compared with their checksums
 
     def use(self, index: VectorIndex) -> None:
-        """Search with an index that was just built."""
+        """Search with an index that was just built.
+
+        Args:
+            index: The index.
+        """
         with self._lock:
             self._index = placed(index, self._device, float16=self._float16)
 
     def read_from(self, store: Store) -> None:
-        """Go on with another connection to the same collection."""
+        """Go on with another connection to the same collection.
+
+        Args:
+            store: The connection.
+        """
         with self._lock:
             self._store, self._index, self._distrusted = store, None, -1
 
@@ -56,9 +65,19 @@ class Searcher:
         where: Filter | None = None,
         without: Sequence[int] = (),
     ) -> list[list[Hit]]:
-        """For each of the unit ``queries`` (n, dim) the ``k`` nearest images that ``where`` lets through, best first.
+        """Find the nearest images of each query.
 
-        ``without``: item ids to leave out.
+        Args:
+            queries: Unit vectors, float32 (n, dim).
+            k: Number of results.
+            where: Search only images that meet this filter.
+            without: Item ids to leave out.
+
+        Returns:
+            The results of each query, best first.
+
+        Raises:
+            UserError: The collection is damaged.
         """
         while True:
             index, among = self._state(where)
@@ -96,14 +115,25 @@ class Searcher:
         self._checked[1].update(new)
 
     def noise_level(self) -> float | None:
-        """The level of a typical image of the published state; None where its images are too few to tell."""
+        """Return the noise level of a typical image.
+
+        Returns:
+            The level; None for too few images.
+        """
         with self._lock, explained(self._store.folder), self._store.snapshot():
             found, noise = noted_noise(self._store, self._store.generation())
             noise = noise if found else self._measured()[0]
             return None if noise is None else noise.typical
 
     def noise_levels(self, queries: NDArray[np.float32]) -> list[float | None]:
-        """The level of each of the unit ``queries`` (n, dim); None where the images are too few to tell."""
+        """Return the noise level of each query.
+
+        Args:
+            queries: Unit vectors, float32 (n, dim).
+
+        Returns:
+            n levels; None for too few images.
+        """
         with self._lock, explained(self._store.folder), self._store.snapshot():
             noise, vectors = self._measured()
         return [None] * len(queries) if noise is None else noise.levels(queries, vectors).tolist()
@@ -126,9 +156,13 @@ class Searcher:
             return self.index(), self._store.ids_where(where) if where else None
 
     def index(self) -> VectorIndex:
-        """The index of the published generation: the one in memory, the file, or else an exact one, made now.
+        """Return the index of the published generation: the one in memory, the file, or else an exact one, made now.
 
-        Raises ``UserError`` where there is none and the store is too large to make one in memory.
+        Returns:
+            The index.
+
+        Raises:
+            UserError: There is none, and the store is too large to make one in memory.
         """
         with self._lock, explained(self._store.folder):
             while self._index is None or self._index.generation != self._store.generation():

@@ -6,19 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..collection import Collection
-from ..duplicates.find_duplicates import SURE
+from ..duplicates.thresholds import SURE
 from ..types import Hit
 
 ALIKE = 0.99  # cosine of near-duplicates, for an encoder of which none was measured
 
 
 def same_picture(encoder: str, noise: float | None) -> float:
-    """Cosine from which two images count as one picture.
+    """Return the cosine from which two images count as one picture.
 
     Args:
         encoder: Identity of the encoder.
         noise: Noise level of the collection; None where it is unknown. It keeps an encoder that finds everything
             alike, such as a collapsed one, from putting all images together.
+
+    Returns:
+        The cosine.
     """
     return SURE.get(encoder) or max(ALIKE, (1 + (noise or 0.0)) / 2)
 
@@ -48,9 +51,17 @@ def stack(hits: Sequence[Hit], vectors: NDArray[np.float32], least: float) -> li
 
 
 def stacks_of(collection: Collection, hits: Sequence[Hit]) -> list[list[Hit]]:
-    """:func:`stack` with the vectors and the measured cosine of a collection's encoder.
+    """Form stacks with the vectors of a collection and the measured cosine of its encoder; see ``same_picture``.
 
-    Raises :class:`UserError` where an update has forgotten one of the images meanwhile.
+    Args:
+        collection: The collection.
+        hits: Results of a search, best first.
+
+    Returns:
+        The hits of each stack, best first.
+
+    Raises:
+        UserError: An update has forgotten one of the images meanwhile.
     """
     if len(hits) < 2:
         return [[hit] for hit in hits]

@@ -39,7 +39,15 @@ class Catalog:
 
     @classmethod
     def create(cls, folder: Path, meta: dict[str, str]) -> Self:
-        """Make a new catalog in an existing folder."""
+        """Make a new catalog in an existing folder.
+
+        Args:
+            folder: The collection's folder.
+            meta: Settings.
+
+        Returns:
+            The catalog.
+        """
         # a catalog is there whole or not at all
         with replacing(folder / FILE) as temporary, contextlib.closing(sqlite3.connect(temporary)) as connection:
             connection.execute("PRAGMA journal_mode = OFF")  # a process that is killed leaves no journal beside it
@@ -69,7 +77,11 @@ class Catalog:
                 sealing.put_labels(self._db, dict(copied))
 
     def stored_labels(self) -> Iterator[tuple[bytes, str]]:
-        """Digest and label of all that is labelled, be it of the collection now or not."""
+        """Return all labels, whether their images are in the collection now or not.
+
+        Yields:
+            Digest and label.
+        """
         if self.schema() >= TAKEN_SCHEMA:
             yield from self._db.execute("SELECT digest, label FROM labels")
 
@@ -123,7 +135,11 @@ class Catalog:
 
     @contextmanager
     def one_state(self) -> Iterator[None]:
-        """Like ``snapshot``, also where the caller has begun a transaction: then that one serves."""
+        """Like ``snapshot``, also if the caller has begun a transaction: then that one serves.
+
+        Yields:
+            None.
+        """
         if self._db.in_transaction:
             yield
         else:
@@ -132,7 +148,17 @@ class Catalog:
 
     @staticmethod
     def item_of_row(row: tuple) -> Item:
-        """The item of a row of id, path, size, mtime_ns, width, height, format and taken."""
+        """Make an item of a row.
+
+        Args:
+            row: id, path, size, mtime_ns, width, height, format and taken.
+
+        Returns:
+            The item.
+
+        Raises:
+            DatabaseError: The values cannot be right.
+        """
         whole = all(type(value) is int for value in (row[0], *row[2:6])) and isinstance(row[6], str)
         try:
             taken = None if row[7] is None else datetime.fromisoformat(row[7])
@@ -222,7 +248,11 @@ class Catalog:
             self._labels_checked = state
 
     def state(self) -> tuple[int, int]:
-        """Another one after any change of the file, by whomever."""
+        """Return the state of the file.
+
+        Returns:
+            Numbers that differ after any change of the file, by whomever.
+        """
         (version,) = self._db.execute("PRAGMA data_version").fetchone()  # changes with other connections' commits
         return version, self._db.total_changes
 

@@ -10,6 +10,7 @@ from ...core.errors import UserError
 from . import checksums
 
 FILE = "catalog.sqlite"
+ENCODER_FILE = "encoder.onnx"  # beside it
 LOCK_SECONDS = 60  # a commit waits this long for readers to finish, and they for it
 
 # conditions on rows of items: part of the published state, and with a usable image
@@ -19,7 +20,17 @@ VISIBLE = f"error IS NULL AND {PUBLISHED}"
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Turn SQLite's errors into one line for the user."""
+    """Turn SQLite's errors into one line for the user.
+
+    Args:
+        folder: The collection's folder.
+
+    Yields:
+        None.
+
+    Raises:
+        UserError: SQLite raised an error within.
+    """
     try:
         yield
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of text that is none any more
@@ -45,6 +56,14 @@ def explained(folder: Path) -> Iterator[None]:
 
 
 def connect(folder: Path) -> sqlite3.Connection:
+    """Open the catalog of a collection.
+
+    Args:
+        folder: The collection's folder.
+
+    Returns:
+        The connection.
+    """
     # SQLite's rollback journal, not WAL: readers then need no permission to write, nor files beside the catalog
     connection = sqlite3.connect(folder / FILE, timeout=LOCK_SECONDS, check_same_thread=False)
     connection.execute("PRAGMA foreign_keys = ON")
@@ -53,6 +72,14 @@ def connect(folder: Path) -> sqlite3.Connection:
 
 
 def stored_path(path: Path) -> str | bytes:
+    """Convert a path to what the catalog stores.
+
+    Args:
+        path: The path.
+
+    Returns:
+        Text; bytes for a name that is not UTF-8.
+    """
     raw = os.fsencode(path)
     try:
         return raw.decode()
@@ -61,7 +88,32 @@ def stored_path(path: Path) -> str | bytes:
 
 
 def path_of(stored: str | bytes) -> Path:
+    """Convert what the catalog stores to a path.
+
+    Args:
+        stored: Text or bytes.
+
+    Returns:
+        The path.
+
+    Raises:
+        DatabaseError: It is neither.
+    """
     if not isinstance(stored, str | bytes):
         raise sqlite3.DatabaseError("a stored path is no text")
     # through bytes: in a locale that is not UTF-8 Python's names are not the stored text
     return Path(os.fsdecode(stored.encode() if isinstance(stored, str) else stored))
+
+
+def open_unchecked(file: Path) -> sqlite3.Connection:
+    """Open a catalog without a look at its schema and checksums.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The connection.
+    """
+    db = sqlite3.connect(file, timeout=LOCK_SECONDS)
+    checksums.add_function(db)
+    return db

@@ -4,17 +4,24 @@ from pathlib import Path
 
 from ...core.errors import UserError
 from . import schema
+from .capabilities import Capability, require
 from .catalog_file import FILE, connect
 from .parquet_store import ParquetStore
 from .shard_manifest import is_sharded
 from .sqlite_store import SqliteStore
-from .store import Capability, require
 
 
 def open_store(folder: Path) -> SqliteStore | ParquetStore:
     """Open an existing store, of this schema or an older one.
 
-    Raises ``UserError`` when there is none, or when it was written by a newer version.
+    Args:
+        folder: The collection's folder.
+
+    Returns:
+        The store.
+
+    Raises:
+        UserError: There is none, or it was written by a newer version.
     """
     sharded = is_sharded(folder)
     if not (folder / FILE).is_file():
@@ -34,7 +41,14 @@ def open_store(folder: Path) -> SqliteStore | ParquetStore:
 def open_to_update(folder: Path) -> SqliteStore:
     """Open a store whose images can be changed one by one, and bring it to the newest schema.
 
-    Raises ``UserError`` as ``open_store`` does, and for a store that cannot.
+    Args:
+        folder: The collection's folder.
+
+    Returns:
+        The store.
+
+    Raises:
+        UserError: As in ``open_store``; or it is a store that cannot.
     """
     store = open_store(folder)
     require(store, Capability.UPDATE)
@@ -44,7 +58,17 @@ def open_to_update(folder: Path) -> SqliteStore:
 
 
 def open_to_build(folder: Path) -> ParquetStore:
-    """Open the store of a sharded collection to build it, and bring it to the newest schema."""
+    """Open the store of a sharded collection to build it, and bring it to the newest schema.
+
+    Args:
+        folder: The collection's folder.
+
+    Returns:
+        The store.
+
+    Raises:
+        UserError: As in ``open_store``.
+    """
     store = open_store(folder)
     assert isinstance(store, ParquetStore)
     store.migrate()

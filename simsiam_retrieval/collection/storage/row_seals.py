@@ -22,28 +22,64 @@ _ROW = np.dtype([("facts", "<u8"), ("vector", "<u4"), ("thumbnail", "<u4")])
 
 
 def of_facts(facts: Sequence[checksums.Stored]) -> int:
-    """The checksum of :data:`FACTS`."""
+    """Compute the checksum of a row's facts.
+
+    Args:
+        facts: The values of ``FACTS``.
+
+    Returns:
+        32 bits.
+    """
     return int.from_bytes(checksums.row_checksum(*facts))
 
 
 def of_bytes(contents: Iterable[bytes | memoryview]) -> NDArray[np.uint32]:
-    """CRC-32 of each, (n,)."""
+    """Compute the CRC-32 of each content.
+
+    Args:
+        contents: n contents.
+
+    Returns:
+        uint32 (n,).
+    """
     return np.fromiter(map(zlib.crc32, contents), np.uint32)
 
 
 def of_vectors(vectors: NDArray[np.float16]) -> NDArray[np.uint32]:
-    """CRC-32 of each of ``vectors`` (n, dim) as they are stored, (n,)."""
+    """Compute the CRC-32 of each vector as it is stored.
+
+    Args:
+        vectors: float16 (n, dim).
+
+    Returns:
+        uint32 (n,).
+    """
     rows = np.ascontiguousarray(vectors, "<f2")
     return of_bytes(memoryview(row) for row in rows.view(np.uint8))
 
 
 def put(db: sqlite3.Connection, first: int, facts: Sequence[int], values: NDArray[np.uint32]) -> None:
-    """Store the seals of a row group: ``facts`` (n) and the ``values`` (n, 2) of vectors and thumbnails."""
+    """Store the checksums of a row group.
+
+    Args:
+        db: The catalog.
+        first: Id of its first row.
+        facts: Checksum of each row's facts.
+        values: Checksums of each row's vector and thumbnail, uint32 (n, 2).
+    """
     db.execute("INSERT OR REPLACE INTO row_seals VALUES (?, ?)", [first, packed(facts, values)])
 
 
 def packed(facts: Sequence[int], values: NDArray[np.uint32]) -> bytes:
-    """The seals of a row group as they are stored."""
+    """Return the checksums of a row group as they are stored.
+
+    Args:
+        facts: Checksum of each row's facts.
+        values: Checksums of each row's vector and thumbnail, uint32 (n, 2).
+
+    Returns:
+        The bytes.
+    """
     seals = np.zeros(len(facts), _ROW)
     seals["facts"] = np.array(facts, np.uint64)
     seals["vector"], seals["thumbnail"] = values[:, 0], values[:, 1]
@@ -51,9 +87,18 @@ def packed(facts: Sequence[int], values: NDArray[np.uint32]) -> bytes:
 
 
 def read(db: sqlite3.Connection, first: int, rows: int) -> NDArray[np.void] | None:
-    """The seals of a row group of so many rows, fields ``facts``, ``vector`` and ``thumbnail``; None without any.
+    """Read the checksums of a row group.
 
-    Raises ``sqlite3.DatabaseError`` where there are more or fewer of them.
+    Args:
+        db: The catalog.
+        first: Id of its first row.
+        rows: Number of its rows.
+
+    Returns:
+        (rows,), with the fields ``facts``, ``vector`` and ``thumbnail``; None if there are none.
+
+    Raises:
+        DatabaseError: There are more or fewer of them.
     """
     try:
         row = db.execute("SELECT seals FROM row_seals WHERE first = ?", [first]).fetchone()

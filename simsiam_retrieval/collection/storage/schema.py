@@ -83,7 +83,9 @@ _STEPS = {
 def migrate(db: sqlite3.Connection, *, first: int = 1) -> None:
     """Bring an older catalog to the newest schema in one transaction.
 
-    ``first``: steps below it are left out; a sharded collection's items never had what they change.
+    Args:
+        db: The catalog.
+        first: Steps below it are left out; a sharded collection's items never had what they change.
     """
     db.execute("BEGIN IMMEDIATE")  # another process may be about to do the same
     with db:

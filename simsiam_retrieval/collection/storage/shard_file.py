@@ -12,17 +12,15 @@ import hashlib
 import importlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.atomic_files import replacing
 from ...core.errors import UserError
-from .row_seals import of_bytes, of_vectors
 
 FORMAT = 1
 FOLDER = "shards"
@@ -33,7 +31,7 @@ ONE_PAGE = 1 << 30  # page size in bytes; larger than a row group's vectors or t
 INSTALL = "pip install 'simsiam-retrieval[distributed]'"
 
 _NAME = re.compile(r"[0-9a-f]{64}")
-_VECTOR = "vector.list.element"  # Parquet's name of the values
+VECTOR = "vector.list.element"  # Parquet's name of the values
 
 
 @dataclass(frozen=True)
@@ -143,9 +141,6 @@ def shard_names(collection: Path) -> list[str]:
     return sorted(file.stem for file in files if _NAME.fullmatch(file.stem))
 
 
-# -- writing
-
-
 def schema(dim: int) -> Any:
     """Return the Arrow schema of a shard.
 
@@ -155,7 +150,7 @@ def schema(dim: int) -> Any:
     Returns:
         The schema.
     """
-    pa = _arrow()
+    pa = pyarrow()
     return pa.schema(
         [
             pa.field("path", pa.string(), nullable=False),  # readable
@@ -175,283 +170,27 @@ def schema(dim: int) -> Any:
     )
 
 
-def to_table(rows: Sequence[ShardRow], dim: int) -> Any:
-    """Convert rows to an Arrow table. Vectors are rounded to float16.
-
-    Args:
-        rows: The rows.
-        dim: Values per vector.
+def pyarrow() -> Any:
+    """Import pyarrow; searching does not need it.
 
     Returns:
-        The table.
+        The module.
 
     Raises:
-        ValueError: A row has both a vector and a reason, or neither, or its vector is not (dim,) and finite.
+        UserError: It is not installed.
     """
-    pa = _arrow()
-    vectors = np.zeros((len(rows), dim), np.float16)
-    for number, row in enumerate(rows):
-        if (row.vector is None) == (row.reason is None):
-            raise ValueError(f"{row.path!r}: a row has either a vector or a reason why there is none")
-        if row.vector is not None:
-            if row.vector.shape != (dim,) or not np.isfinite(row.vector).all() or not row.vector.any():
-                raise ValueError(f"{row.path!r}: expected a finite vector of {dim} values that are not all zero")
-            vectors[number] = row.vector
-    found = schema(dim)
-    columns = {
-        "path": [_readable(row.path) for row in rows],
-        "path_bytes": [row.path if isinstance(row.path, bytes) else None for row in rows],
-        **{
-            name: [getattr(row, name) for row in rows]
-            for name in ("digest", "size", "mtime_ns", "width", "height", "format", "taken", "thumbnail", "reason")
-        },
-    }
-    arrays = [
-        pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float16()), type=field.type)
-        if field.name == "vector"
-        else pa.array(columns[field.name], field.type)
-        for field in found
-    ]
-    return pa.Table.from_arrays(arrays, schema=found)
-
-
-def write_table(table: Any, sink: Path | IO[bytes], *, encoder: str, dim: int, extra: Mapping[str, str] = {}) -> None:
-    """Write a table in row groups.
-
-    Args:
-        table: From ``to_table``.
-        sink: A file, or an object that accepts bytes.
-        encoder: Identity of the encoder.
-        dim: Values per vector.
-        extra: Further metadata; ``status`` shows ``source``, the name that the user gave.
-    """
-    facts = {"format": str(FORMAT), "encoder": encoder, "dim": str(dim), **extra}
-    table = table.replace_schema_metadata({PREFIX + key: value for key, value in facts.items()})
-    plain = {_VECTOR, "thumbnail"}
-    names = [field.name if field.name != "vector" else _VECTOR for field in table.schema]
-    _parquet().write_table(
-        table,
-        sink,
-        row_group_size=ROW_GROUP,
-        use_dictionary=["format", "reason"],
-        compression={name: "NONE" if name in plain else "ZSTD" for name in names},
-        write_statistics=["path", "reason"],
-        data_page_size=ONE_PAGE,
-        write_page_checksum=True,
-    )
-
-
-def write_shard(
-    collection: Path, name: str, rows: Sequence[ShardRow], *, encoder: str, dim: int, extra: Mapping[str, str] = {}
-) -> Path:
-    """Write a shard in one step.
-
-    Args:
-        collection: The collection's folder.
-        name: Name of the shard.
-        rows: The rows.
-        encoder: Identity of the encoder.
-        dim: Values per vector.
-        extra: Further metadata.
-
-    Returns:
-        The file.
-    """
-    file = shard_file(collection, name)
-    file.parent.mkdir(exist_ok=True)
-    with replacing(file) as temporary:
-        write_table(to_table(rows, dim), temporary, encoder=encoder, dim=dim, extra=extra)
-    return file
-
-
-# -- reading
-
-
-def read_facts(file: Path, encoder: str, dim: int) -> Facts:
-    """Read a shard's footer.
-
-    Args:
-        file: The shard.
-        encoder: Identity of the collection's encoder.
-        dim: Values per vector.
-
-    Returns:
-        The footer's content.
-
-    Raises:
-        UserError: The shard is missing, damaged, of another format, or of another encoder.
-    """
-    with opened(file) as parquet:
-        noted = {key.decode(): value.decode() for key, value in (parquet.schema_arrow.metadata or {}).items()}
-        facts = {key.removeprefix(PREFIX): value for key, value in noted.items() if key.startswith(PREFIX)}
-        found = facts.get("format")
-        if found != str(FORMAT):
-            older = "made by a newer version of this package" if found and found.isdigit() else "not a shard"
-            raise UserError(f"{file}: {older} (format {found}); move it away")
-        if (facts.get("encoder"), facts.get("dim")) != (encoder, str(dim)):
-            raise UserError(
-                f"{file}: made by another encoder ({facts.get('encoder')}, {facts.get('dim')} values) than this "
-                f"collection ({encoder}, {dim}); move it away"
-            )
-        if not parquet.schema_arrow.equals(schema(dim)):
-            raise UserError(f"{file}: its columns are not those of a shard; move it away")
-        groups = parquet.metadata
-        if any(groups.row_group(at).num_rows > ROW_GROUP for at in range(groups.num_row_groups)):
-            raise UserError(f"{file}: its row groups have more than {ROW_GROUP} rows; move it away")
-        firsts = [_smallest_path(groups.row_group(at)) for at in range(groups.num_row_groups)]
-        first = min((path for path in firsts if path), default="")
-        return Facts(groups.num_rows, first, {k: v for k, v in facts.items() if k not in ("format", "encoder", "dim")})
-
-
-def read_rows(file: Path) -> Iterator[list[dict[str, Any]]]:
-    """Read all columns except vectors and thumbnails.
-
-    Args:
-        file: The shard.
-
-    Yields:
-        A list of rows for each row group; ``path`` is exact: text or bytes.
-    """
-    names = ["path", "path_bytes", "digest", "size", "mtime_ns", "width", "height", "format", "taken", "reason"]
-    with opened(file) as parquet:
-        for group in range(parquet.num_row_groups):
-            rows = parquet.read_row_group(group, columns=names, use_threads=False).to_pylist()
-            for row in rows:
-                exact = row.pop("path_bytes")
-                row["path"] = row["path"] if exact is None else exact
-            yield rows
-
-
-def read_vectors(file: Path, groups: Sequence[int] | None = None) -> Iterator[NDArray[np.float16]]:
-    """Read vectors.
-
-    Args:
-        file: The shard.
-        groups: Numbers of row groups; None for all.
-
-    Yields:
-        float16 (rows, dim) for each row group; zeros if a row has no vector.
-    """
-    with opened(file) as parquet:
-        for group in range(parquet.num_row_groups) if groups is None else groups:
-            yield _vectors(parquet, group)
-
-
-def read_places(file: Path) -> Iterator[tuple[Places, NDArray[np.float16]]]:
-    """Find the positions of all values in the file, and compare every value with Parquet's own reader.
-
-    Args:
-        file: The shard.
-
-    Yields:
-        For each row group: the positions, and the vectors, float16 (rows, dim).
-
-    Raises:
-        UserError: The file is damaged, or the values are not in it as they are.
-    """
-    with opened(file) as parquet, file.open("rb") as raw:
-        for group in range(parquet.num_row_groups):
-            vectors = _vectors(parquet, group)
-            start, content = _chunk(parquet, group, "vector.list.element", raw)
-            at = content.find(vectors.tobytes())
-            if at < 0:
-                raise UserError(f"{file}: compressed, or not written by this package; make this shard again")
-            column = parquet.read_row_group(group, columns=["thumbnail"], use_threads=False)["thumbnail"]
-            jpegs = column.to_pylist()
-            thumbnails_at, content = _chunk(parquet, group, "thumbnail", raw)
-            seals = np.stack([of_vectors(vectors), of_bytes(jpeg or b"" for jpeg in jpegs)], axis=1)
-            yield Places(len(vectors), start + at, thumbnails_at, _located(jpegs, content, file), seals), vectors
-
-
-def check(file: Path) -> None:
-    """Verify all checksums of a shard.
-
-    Args:
-        file: The shard.
-
-    Raises:
-        UserError: It is damaged.
-    """
-    with opened(file) as parquet:
-        for group in range(parquet.num_row_groups):
-            parquet.read_row_group(group, use_threads=False)
-
-
-class opened:
-    """A shard in Parquet's own reader, which verifies checksums. Errors become one line for the user.
-
-    Args:
-        file: The shard.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def __enter__(self) -> Any:
-        try:
-            self._parquet = _parquet().ParquetFile(self._file, page_checksum_verification=True)
-        except (OSError, ValueError) as error:
-            raise self._explained(error) from None
-        return self._parquet
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._parquet.close()
-        if isinstance(error, OSError | ValueError):
-            raise self._explained(error) from None
-
-    def _explained(self, error: OSError | ValueError) -> UserError:
-        if isinstance(error, FileNotFoundError):
-            return UserError(f"{self._file}: this shard is gone; put it back, or build the collection without it")
-        return UserError(
-            f"{self._file}: a damaged shard ({' '.join(str(error).split())[:120]}); "
-            "delete it and embed its images again, or build the collection without it"
-        )
-
-
-def _vectors(parquet: Any, group: int) -> NDArray[np.float16]:
-    column = parquet.read_row_group(group, columns=["vector"], use_threads=False)["vector"].combine_chunks()
-    return column.flatten().to_numpy(zero_copy_only=False).astype(np.float16, copy=False).reshape(len(column), -1)
-
-
-def _chunk(parquet: Any, group: int, name: str, raw: IO[bytes]) -> tuple[int, bytes]:
-    """Position of the first byte, and all bytes, of one column of a row group."""
-    columns = parquet.metadata.row_group(group)
-    column = next(c for c in map(columns.column, range(columns.num_columns)) if c.path_in_schema == name)
-    start = column.data_page_offset
-    if column.dictionary_page_offset is not None:
-        start = min(start, column.dictionary_page_offset)
-    raw.seek(start)
-    return start, raw.read(column.total_compressed_size)
-
-
-def _located(jpegs: list[bytes | None], content: bytes, file: Path) -> NDArray[np.uint32]:
-    found = np.zeros((len(jpegs), 2), np.uint32)
-    position = 0
-    for number, jpeg in enumerate(jpegs):
-        if jpeg:
-            at = content.find(jpeg, position)
-            if at < 0:
-                raise UserError(f"{file}: compressed, or not written by this package; make this shard again")
-            found[number] = at, len(jpeg)
-            position = at + len(jpeg)
-    return found
-
-
-def _smallest_path(group: Any) -> str:
-    columns = map(group.column, range(group.num_columns))
-    statistics = next(column for column in columns if column.path_in_schema == "path").statistics
-    return str(statistics.min) if statistics is not None and statistics.has_min_max else ""
-
-
-def _readable(path: str | bytes) -> str:
-    return path if isinstance(path, str) else path.decode("utf-8", "backslashreplace")
-
-
-def _arrow() -> Any:
     return _imported("pyarrow")
 
 
-def _parquet() -> Any:
+def pyarrow_parquet() -> Any:
+    """Import Arrow's reader and writer of Parquet.
+
+    Returns:
+        The module.
+
+    Raises:
+        UserError: It is not installed.
+    """
     return _imported("pyarrow.parquet")
 
 

@@ -10,11 +10,11 @@ from ...core.atomic_files import parse_json, replacing, write_json
 from ...core.errors import UserError
 from ...core.text import printable
 from ...encoder.onnx_encoder import Encoder
-from . import shard_file
+from . import shard_file, shard_parquet_reader
+from .catalog_file import ENCODER_FILE
 from .finding import Finding
 
 FILE = "shards.json"
-ENCODER_FILE = "encoder.onnx"
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,18 @@ def read_manifest(collection: Path) -> Manifest:
 
 
 def mend_manifest(collection: Path) -> list[Finding]:
-    """Make a manifest that cannot be read again, of the encoder and what the shards say that they were made of.
+    """Make a manifest that cannot be read again, of the encoder and of what the shards say that they were made of.
 
-    Nothing is done for a collection without one. Raises :class:`UserError` where the encoder cannot be read either, or
-    is another one than the shards'.
+    Nothing is done for a collection without one.
+
+    Args:
+        collection: The collection's folder.
+
+    Returns:
+        The problem with its repair, or nothing.
+
+    Raises:
+        UserError: The encoder cannot be read either, or is another one than the shards'.
     """
     file = collection / FILE
     if not is_sharded(collection):
@@ -100,7 +108,9 @@ def mend_manifest(collection: Path) -> list[Finding]:
     sources = set()
     for name in shard_file.shard_names(collection):
         with contextlib.suppress(UserError):
-            facts = shard_file.read_facts(shard_file.shard_file(collection, name), loaded.identity, loaded.dim)
+            facts = shard_parquet_reader.read_facts(
+                shard_file.shard_file(collection, name), loaded.identity, loaded.dim
+            )
             sources.add(facts.extra.get("source", ""))
     if not sources:
         raise UserError(f"{collection}: not the encoder that made its shards; put that one back")

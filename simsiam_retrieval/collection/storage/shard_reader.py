@@ -143,7 +143,15 @@ class ShardReader:
         return content
 
     def trouble(self, name: str, what: str) -> UserError:
-        """What to say of a shard that something is wrong with."""
+        """Return the error for a shard that something is wrong with.
+
+        Args:
+            name: Name of the shard.
+            what: What is wrong.
+
+        Returns:
+            The error.
+        """
         return UserError(
             f"{shard_file(self._collection, name)}: this shard {what}; put it back, or build the collection again: "
             "python -m simsiam_retrieval.index --rebuild-index --collection PATH"

@@ -51,8 +51,10 @@ class SqliteReads(Catalog):
         return self._db.execute(f"SELECT count(*) FROM items WHERE NOT {PUBLISHED}").fetchone()[0]
 
     def stored(self) -> Iterator[tuple[int, Path, bytes | None, bytes | None, bytes | None, bool | None]]:
-        """Id, path, digest, vector and thumbnail of usable images, as they are stored, in the order of ids; and whether
-        the row's checksum fits, None where it has none.
+        """Return what is stored of usable images, in the order of ids.
+
+        Yields:
+            Id, path, digest, vector, thumbnail, and whether the row fits its checksum; None for a row that has none.
         """
         rows = self._db.execute(
             f"SELECT id, path, digest, vector, jpeg, checksum = {checksums.OF_ROW} FROM items"
@@ -63,7 +65,11 @@ class SqliteReads(Catalog):
             yield id_, path_of(path), digest, vector, thumbnail, None if fits is None else bool(fits)
 
     def other_changed_rows(self) -> list[Path]:
-        """Files without a usable image of which not all is stored any more as it was written, by the row's checksum."""
+        """Find rows of files without a usable image that do not fit their checksum.
+
+        Returns:
+            The files.
+        """
         rows = self._db.execute(f"SELECT path FROM items WHERE NOT ({VISIBLE}) AND checksum <> {checksums.OF_ROW}")
         return [path_of(path) for (path,) in rows]
 
@@ -162,7 +168,14 @@ class SqliteReads(Catalog):
         return sample(self.ids(), count)
 
     def known_below(self, roots: Iterable[Path]) -> dict[Path, Known]:
-        """The newest row of every file at or below one of ``roots``, published or pending."""
+        """Return the newest row of every file at or below some roots, published or pending.
+
+        Args:
+            roots: Absolute paths.
+
+        Returns:
+            Path -> row.
+        """
         ctime, join = ("ctime_ns", "LEFT JOIN change_times ON item = id") if self._has_change_times() else ("NULL", "")
         query = (
             f"SELECT path, id, size, mtime_ns, generation, error, digest, {ctime} FROM items {join} ORDER BY generation"
@@ -180,14 +193,25 @@ class SqliteReads(Catalog):
         return bool(self._db.execute(query).fetchone()[0])
 
     def contents_of(self, sizes: Container[int]) -> Iterator[Content]:
-        """Usable rows, published or pending, whose files have one of these sizes."""
+        """Find usable rows, published or pending, by the size of their files.
+
+        Args:
+            sizes: The sizes, in bytes.
+
+        Yields:
+            The contents.
+        """
         query = (
             "SELECT id, size, digest FROM items JOIN vectors ON item = id WHERE error IS NULL AND digest IS NOT NULL"
         )
         yield from (Content(*row) for row in self._db.execute(query) if row[1] in sizes)
 
     def selection(self) -> Selection:
-        """The patterns of all roots."""
+        """Return the patterns of all roots.
+
+        Returns:
+            The patterns.
+        """
         stored = self.noted("patterns")
         try:
             return Selection.from_json(stored) if stored else Selection({})
@@ -195,7 +219,11 @@ class SqliteReads(Catalog):
             raise sqlite3.DatabaseError("the patterns of its roots cannot be read") from None
 
     def mounts(self) -> set[Path]:
-        """Where other file systems were mounted that held images of the collection."""
+        """Return where other file systems were mounted that held images of the collection.
+
+        Returns:
+            The mount points.
+        """
         stored = self.noted("mounts")
         try:
             return {Path(mount) for mount in json.loads(stored)} if stored else set()
@@ -204,7 +232,15 @@ class SqliteReads(Catalog):
 
 
 def check_unit(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-    """Raise ``DatabaseError`` where one of ``vectors`` (n, dim), of the items ``ids`` (n,), is not of unit length."""
+    """Check that vectors have unit length.
+
+    Args:
+        ids: Ids of their items, int64 (n,).
+        vectors: float32 (n, dim).
+
+    Raises:
+        DatabaseError: One has not.
+    """
     for start in range(0, len(vectors), UNIT_ROWS):
         block = vectors[start : start + UNIT_ROWS]
         with np.errstate(over="ignore", invalid="ignore"):

@@ -13,9 +13,9 @@ from ..index.index_types import KINDS
 from ..types import Content, Entry, Published
 from ..update.patterns import Selection
 from . import checksums, measure_table, schema, sealing
+from .capabilities import EVERYTHING, Capability
 from .catalog_file import PUBLISHED, path_of, stored_path
 from .sqlite_reads import SqliteReads
-from .store import EVERYTHING, Capability
 
 SEAL = f"UPDATE items SET checksum = {checksums.OF_ROW}"
 
@@ -31,6 +31,9 @@ class SqliteStore(SqliteReads):
         """Remember when the file system last noted a change of these files, as far as they are known, by path.
 
         The table is beside the schema: older versions neither need it nor lose anything by it.
+
+        Args:
+            files: The files.
         """
         with self._db:
             self._db.execute(
@@ -43,14 +46,22 @@ class SqliteStore(SqliteReads):
             )
 
     def put_measures(self, measured: Mapping[int, Measures]) -> None:
-        """Store what was measured of images, by id, in one transaction; ids that are gone are passed over."""
+        """Store what was measured of images, in one transaction; ids that are gone are passed over.
+
+        Args:
+            measured: Item id -> measures.
+        """
         with self._db:
             here = self._db.execute("SELECT id FROM items WHERE error IS NULL")
             known = {id_ for (id_,) in here}
             measure_table.put(self._db, ((id_, found) for id_, found in measured.items() if id_ in known))
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Store entries as rows of the next generation, in one transaction."""
+        """Store entries as rows of the next generation, in one transaction.
+
+        Args:
+            entries: The entries.
+        """
         measured: list[tuple[int, Measures]] = []
         with self._db:
             generation = self.generation() + 1
@@ -77,7 +88,11 @@ class SqliteStore(SqliteReads):
     def add_known(self, files: Iterable[tuple[ImageFile, Content]]) -> list[ImageFile]:
         """Store rows of the next generation for files whose content is known, in one transaction.
 
-        Returns those that cannot be: the row they would be copied from is the one that they replace.
+        Args:
+            files: The files, and their contents.
+
+        Returns:
+            Files that cannot be stored: the row they would be copied from is the one that they replace.
         """
         refused = []
         with self._db:
@@ -106,7 +121,12 @@ class SqliteStore(SqliteReads):
         return refused
 
     def move(self, old: Path, new: Path) -> None:
-        """Give all files, roots, patterns and mounts at or below ``old`` the same place below ``new``, all at once."""
+        """Give all files, roots, patterns and mounts at or below a path the same place below another one, all at once.
+
+        Args:
+            old: The old path.
+            new: The new path.
+        """
 
         def moved(path: Path) -> Path:
             return new / path.relative_to(old) if old in (path, *path.parents) else path
@@ -146,9 +166,17 @@ class SqliteStore(SqliteReads):
         selection: Selection | None = None,
         mounts: Set[Path] | None = None,
     ) -> Published:
-        """Show the next generation to readers, without the files ``gone`` and the rows that newer ones replace.
+        """Show the next generation to readers, without files that are gone and rows that newer ones replace.
 
-        ``roots`` are recorded, ``lost_roots`` forgotten; ``selection`` and ``mounts`` take the place of those recorded.
+        Args:
+            gone: The files that are gone.
+            roots: Roots to record.
+            lost_roots: Roots to forget.
+            selection: Patterns in place of those recorded; None keeps them.
+            mounts: Mount points in place of those recorded; None keeps them.
+
+        Returns:
+            What changed.
         """
         with self._db:
             before = self._db.total_changes

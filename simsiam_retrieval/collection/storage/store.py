@@ -1,122 +1,245 @@
-"""What a collection asks of its store, and what a store cannot do: refused here, by capability, in one line."""
+"""What a collection asks of its store."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import UserError
 from ...images.measures import Measures
 from ..search.filters import Filter
 from ..types import Item, Record
-
-LARGEST = 200_000  # images of a large store whose vectors are read together; see docs/sharded.md
-
-
-class Capability(Enum):
-    """What not every store can do, or not with any number of images."""
-
-    UPDATE = "embed, forget and move single images"
-    VECTORS = "read all vectors at once"
-    LABEL = "label images"
-    COMPARE = "compare all images with each other"
-    LIST = "list all images that a filter lets through"
-    GPU = "search on a GPU"
-    EXACT_INDEX = "build an exact index in memory"
+from .capabilities import Capability
+from .store_settings import StoreSettings
 
 
-EVERYTHING: Mapping[Capability, int | None] = dict.fromkeys(Capability)
-LARGE: Mapping[Capability, int | None] = {
-    Capability.VECTORS: LARGEST,
-    Capability.LABEL: LARGEST,
-    Capability.COMPARE: LARGEST,
-    Capability.LIST: LARGEST,
-}
-
-NEVER = {
-    Capability.UPDATE: "a sharded collection; its images are embedded and forgotten by "
-    "python -m simsiam_retrieval.index --engine ray, and its index is built with --rebuild-index",
-    Capability.GPU: "a sharded collection is searched on the CPU, from the disk; leave out the GPU",
-    Capability.EXACT_INDEX: "its index is missing or damaged; build it again: "
-    "python -m simsiam_retrieval.index --rebuild-index --collection PATH",
-}
-TOO_MANY = {  # why, and what to do instead
-    Capability.VECTORS: ("reads all vectors at once", "read them in parts with vectors_of(ids)"),
-    Capability.LABEL: ("labels by content, which is looked up in all rows", "index the images to label on their own"),
-    Capability.COMPARE: ("duplicates compare all images with each other", "search for an image's copies"),
-}
-
-
-class Store(Protocol):
+class Store(StoreSettings, Protocol):
     """Where a collection keeps its images. One thread at a time; errors as sqlite3 raises them.
 
     ``capabilities``: what it can do, with the number of images up to which it can; None is any number.
     """
 
-    folder: Path
     index_kinds: ClassVar[tuple[str, ...]]
     capabilities: ClassVar[Mapping[Capability, int | None]]
 
-    # the state and its settings
-    def close(self) -> None: ...
-    def schema(self) -> int: ...
-    def generation(self) -> int: ...
-    def snapshot(self) -> AbstractContextManager[None]: ...
-    def meta(self, key: str) -> str: ...
-    def noted(self, key: str) -> str | None: ...
-    def note(self, key: str, value: str) -> None: ...
-    def noted_json(self, key: str) -> Any: ...
+    # images: those that can be found, of the published generation
 
-    # images
-    def count(self) -> int: ...
-    def waiting(self) -> int: ...
-    def ids(self) -> NDArray[np.int64]: ...
-    def next_id(self, after: int) -> int | None: ...
-    def items(self, limit: int = -1, offset: int = 0) -> Iterator[Item]: ...
-    def items_by_id(self, ids: Iterable[int]) -> dict[int, Item]: ...
-    def item_at(self, path: Path) -> Item | None: ...
-    def items_where(self, where: Filter) -> Iterator[Item]: ...
-    def ids_where(self, where: Filter) -> NDArray[np.int64]: ...
-    def sampled_ids(self, count: int) -> NDArray[np.int64]: ...
-    def sampled_items(self, count: int) -> list[Item]: ...
-    def records(self, after: int, upto: int) -> list[Record]: ...
-    def by_quality(self) -> Iterator[tuple[int, Path, int, int, bytes | None]]: ...
-    def failures(self) -> list[tuple[Path, str]]: ...
-    def roots(self) -> list[Path]: ...
-    def check_rows(self, ids: Iterable[int]) -> None: ...
+    def count(self) -> int:
+        """Return the number of images."""
+        ...
 
-    # vectors (n, dim), of unit length, and thumbnails
-    def vector(self, id_: int) -> NDArray[np.float32] | None: ...
-    def vectors(self, dim: int) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]: ...
-    def vectors_of(self, ids: NDArray[np.int64], dim: int) -> NDArray[np.float32]: ...
-    def vectors_there(self, ids: NDArray[np.int64], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]: ...
-    def thumbnail(self, id_: int) -> bytes | None: ...
-    def thumbnail_lengths(self) -> Iterator[tuple[int, int, int, int]]: ...
+    def waiting(self) -> int:
+        """Return the number of rows that an unfinished update has left for the next one."""
+        ...
+
+    def ids(self) -> NDArray[np.int64]:
+        """Return all ids, int64 (n,), ascending."""
+        ...
+
+    def next_id(self, after: int) -> int | None:
+        """Return the lowest id above a number.
+
+        Args:
+            after: The number.
+
+        Returns:
+            The id, or None.
+        """
+        ...
+
+    def items(self, limit: int = -1, offset: int = 0) -> Iterator[Item]:
+        """List images: a plain store by path, a sharded one by id.
+
+        Args:
+            limit: How many; -1 for all.
+            offset: How many to skip.
+
+        Yields:
+            The images.
+        """
+        ...
+
+    def items_by_id(self, ids: Iterable[int]) -> dict[int, Item]:
+        """Look up images.
+
+        Args:
+            ids: Their ids.
+
+        Returns:
+            Id -> image, of those that are there.
+        """
+        ...
+
+    def item_at(self, path: Path) -> Item | None:
+        """Look up the image of a file.
+
+        Args:
+            path: Absolute path.
+
+        Returns:
+            The image, or None.
+        """
+        ...
+
+    def items_where(self, where: Filter) -> Iterator[Item]:
+        """List images that meet a filter, in the order of ``items``.
+
+        Args:
+            where: The filter.
+
+        Yields:
+            The images.
+        """
+        ...
+
+    def ids_where(self, where: Filter) -> NDArray[np.int64]:
+        """Return the ids of images that meet a filter.
+
+        Args:
+            where: The filter.
+
+        Returns:
+            int64 (n,), ascending.
+        """
+        ...
+
+    def sampled_ids(self, count: int) -> NDArray[np.int64]:
+        """Draw images at random; the same ones until an update.
+
+        Args:
+            count: How many.
+
+        Returns:
+            Their ids, int64 (min(n, count),), ascending.
+        """
+        ...
+
+    def sampled_items(self, count: int) -> list[Item]:
+        """Return all images of a plain store, a random sample of a sharded one.
+
+        Args:
+            count: Size of the sample.
+
+        Returns:
+            The images.
+        """
+        ...
+
+    def records(self, after: int, upto: int) -> list[Record]:
+        """Return images with digest and label, in the order of ids.
+
+        Args:
+            after: Lowest id, not included.
+            upto: Highest id, included.
+
+        Returns:
+            The records.
+        """
+        ...
+
+    def by_quality(self) -> Iterator[tuple[int, Path, int, int, bytes | None]]:
+        """Return id, path, size, mtime_ns and digest: most pixels first, then most bytes, then by path."""
+        ...
+
+    def failures(self) -> list[tuple[Path, str]]:
+        """Return the files that could not be used, with the reason, sorted by path."""
+        ...
+
+    def roots(self) -> list[Path]:
+        """Return the folders and files that were indexed."""
+        ...
+
+    def check_rows(self, ids: Iterable[int]) -> None:
+        """Compare rows with their checksums.
+
+        Args:
+            ids: Ids of images.
+
+        Raises:
+            DatabaseError: A row is missing or does not fit its checksum.
+        """
+
+    # vectors and thumbnails
+
+    def vector(self, id_: int) -> NDArray[np.float32] | None:
+        """Return a vector.
+
+        Args:
+            id_: Id of the image.
+
+        Returns:
+            Unit vector, float32 (dim,); None for an unknown id.
+        """
+        ...
+
+    def vectors(self, dim: int) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]:
+        """Return all vectors, from one state.
+
+        Args:
+            dim: Values per vector.
+
+        Returns:
+            The generation, ids int64 (n,), ascending, and unit vectors float32 (n, dim).
+        """
+        ...
+
+    def vectors_of(self, ids: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
+        """Return the vectors of images that are all there.
+
+        Args:
+            ids: int64 (n,).
+            dim: Values per vector.
+
+        Returns:
+            Unit vectors, float32 (n, dim).
+        """
+        ...
+
+    def vectors_there(self, ids: NDArray[np.int64], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the vectors of those images that are there.
+
+        Args:
+            ids: int64 (n,), ascending, each once.
+            dim: Values per vector.
+
+        Returns:
+            Their ids, int64 (m,), and unit vectors, float32 (m, dim).
+        """
+        ...
+
+    def thumbnail(self, id_: int) -> bytes | None:
+        """Return a thumbnail.
+
+        Args:
+            id_: Id of the image.
+
+        Returns:
+            JPEG; None for an unknown id.
+        """
+        ...
+
+    def thumbnail_lengths(self) -> Iterator[tuple[int, int, int, int]]:
+        """Return id, width and height of each image that has a thumbnail, and the thumbnail's length in bytes."""
+        ...
 
     # labels and measures
-    def measures(self) -> dict[int, Measures]: ...
-    def labels(self) -> dict[int, str]: ...
-    def set_labels(self, labels: Mapping[int, str | None]) -> list[int]: ...
 
+    def measures(self) -> dict[int, Measures]:
+        """Return id -> measures, of the measured images."""
+        ...
 
-def can(store: Store, capability: Capability) -> bool:
-    """Whether a store can do this with the images that it has now."""
-    if capability not in store.capabilities:
-        return False
-    limit = store.capabilities[capability]
-    return limit is None or store.count() <= limit
+    def labels(self) -> dict[int, str]:
+        """Return id -> label, of the labelled images."""
+        ...
 
+    def set_labels(self, labels: Mapping[int, str | None]) -> list[int]:
+        """Label the content of images, in one transaction.
 
-def require(store: Store, capability: Capability) -> None:
-    """Raise ``UserError``, with what to do instead, where a store cannot do this."""
-    if can(store, capability):
-        return
-    if capability not in store.capabilities:
-        raise UserError(f"{store.folder}: {NEVER[capability]}")
-    why, instead = TOO_MANY[capability]
-    limit = store.capabilities[capability]
-    raise UserError(f"{store.folder}: {why}, which sharded collections of more than {limit:,} images refuse; {instead}")
+        Args:
+            labels: Id -> label; None removes it.
+
+        Returns:
+            Ids that were skipped, because an old collection has no hash of their content.
+        """
+        ...

@@ -28,12 +28,21 @@ CHANGED = "what is stored of it does not fit its checksum"
 def damaged_items(
     catalog: SqliteStore, dim: int, index: VectorIndex | None, *, believed: bool = True
 ) -> tuple[list[Finding], int]:
-    """Images whose row, vector or thumbnail cannot be right; and how many vectors only the FAISS file has wrong.
+    """Find images whose row, vector or thumbnail cannot be right.
 
     Each row has a checksum of all that is stored of its file, and each vector is there twice, in the catalog and in
     the FAISS file (if there is a readable ``index``): a byte that changed anywhere shows. Where they differ, a row
-    that fits its checksum is right; of rows without one, which older versions wrote, nobody can say, unless the FAISS
-    file is not ``believed``, since it does not fit its own. Of an index of rounded vectors only larger changes show.
+    that fits its checksum is right. Of a row without one, which an older version wrote, nobody can say which is right,
+    unless the FAISS file does not fit its own checksum. In an index of rounded vectors only larger changes show.
+
+    Args:
+        catalog: The catalog.
+        dim: Values per vector.
+        index: The readable FAISS index, or None.
+        believed: Whether the FAISS file fits its own checksum.
+
+    Returns:
+        The damaged images, and how many vectors only the FAISS file has wrong.
     """
     found: dict[Path, Finding] = {}
     wrong_copies = 0
@@ -103,7 +112,16 @@ def _is_jpeg(content: bytes | None) -> bool:
 
 
 def index_problem(index: VectorIndex | None, catalog: SqliteStore, dim: int) -> str | None:
-    """What is wrong with the FAISS file of the published generation, or None."""
+    """Check the FAISS file of the published generation.
+
+    Args:
+        index: The index; None if it cannot be read.
+        catalog: The catalog.
+        dim: Values per vector.
+
+    Returns:
+        What is wrong with it, or None.
+    """
     if index is None:
         return "missing or cannot be read"
     if not index.holds(catalog.ids(), dim):

@@ -17,7 +17,17 @@ BATCH_ENTRIES = 2048  # about 30 MB
 def embed_files(
     files: Sequence[ImageFile], encoder: Encoder, *, workers: int | None = None, reading: Reading | None = None
 ) -> Iterator[list[Entry]]:
-    """Yield catalog entries for ``files``, chunk by chunk, in order; ``reading`` None is the encoder's own."""
+    """Embed files, chunk by chunk, in order.
+
+    Args:
+        files: The files.
+        encoder: The encoder.
+        workers: Number of worker processes; None is one per CPU.
+        reading: How files become pixels; None is the encoder's own.
+
+    Yields:
+        The catalog's entries of a chunk.
+    """
     chunks = embedding.embed_files(files, encoder, facts=facts, workers=workers, reading=reading)
     for chunk in chunks:
         yield [

@@ -17,7 +17,20 @@ from .results import Update
 def remove(
     folder: Path, dim: int, wanted: Sequence[Path], on_wait: Callable[[str], None] | None
 ) -> tuple[Update, VectorIndex | None]:
-    """Forget the items at or below ``wanted``, as ``Collection.remove`` says; the new index, if one was made."""
+    """Forget images; see ``Collection.remove``.
+
+    Args:
+        folder: The collection's folder.
+        dim: Values per vector.
+        wanted: Absolute paths; everything at or below them is forgotten.
+        on_wait: See ``Collection.update``.
+
+    Returns:
+        What was done, and the new index if one was made.
+
+    Raises:
+        UserError: As in ``Collection.remove``.
+    """
     with (
         writing(folder, on_wait),
         explained(folder),
@@ -35,7 +48,20 @@ def remove(
 
 
 def move(folder: Path, source: Path, target: Path, on_wait: Callable[[str], None] | None) -> int:
-    """Record that ``source`` is ``target`` now, as ``Collection.move`` says; how many images moved."""
+    """Record that a folder was moved; see ``Collection.move``.
+
+    Args:
+        folder: The collection's folder.
+        source: Where it was.
+        target: Where it is.
+        on_wait: See ``Collection.update``.
+
+    Returns:
+        Number of moved images.
+
+    Raises:
+        UserError: As in ``Collection.move``.
+    """
     if is_missing(target):
         raise UserError(f"{target}: no such file or folder; name the place where {source} is now")
     with (

@@ -71,6 +71,9 @@ class Patterns:
         return bool(self.include or self.exclude)
 
 
+EMPTY = Patterns()
+
+
 class Selection:
     """The patterns of all roots: each file is judged by the deepest root above it that has patterns."""
 

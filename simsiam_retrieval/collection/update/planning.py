@@ -32,7 +32,12 @@ class Plan:
     left_out: int = 0  # image files that the patterns leave out
 
     def hold(self, place: Path, kept: set[Path]) -> None:
-        """Add ``place`` to ``kept``, the places whose missing files are not gone, if there are any."""
+        """Add a place to those whose missing files are not gone, if it has missing files.
+
+        Args:
+            place: The place.
+            kept: The places that were added before; it is added to them.
+        """
         missing = (path for path in self.known if path not in self.present and not _is_below(path, kept))
         count = sum(_is_below(path, {place}) for path in missing)
         if count:
@@ -40,7 +45,14 @@ class Plan:
             kept.add(place)
 
     def to_note(self, listed: Iterable[ImageFile]) -> list[ImageFile]:
-        """The files whose change time the catalog does not have yet."""
+        """Return the files whose change time the catalog does not have yet.
+
+        Args:
+            listed: All files.
+
+        Returns:
+            Those files.
+        """
         return [
             file
             for file in listed
@@ -59,15 +71,26 @@ def make_plan(
     prune: bool = False,
     reread: bool = False,
 ) -> Plan:
-    """Compare ``catalog`` with the ``listing`` of ``roots``; roots that are not on the disk have no file in it.
+    """Compare the catalog with the files that are there; roots that are not on the disk have no file.
 
-    ``patterns``: those given with this update, which are in ``selection``. Unless ``prune``, an update that would
-    forget most of what is known below the roots holds it, or is refused where patterns do it: raises
-    ``UserError`` then, and for patterns that leave nothing.
+    Unless ``prune``, an update that would forget most of what is known below the roots holds it, or is refused if
+    patterns do it. A root without a single image may be a drive that is not mounted. So may a place that was a mount
+    point when its images were indexed and is none now. Unless ``prune``, items that are missing there are held.
 
-    A root without a single image may be a drive that is not mounted, and so is a place that was a mount point when
-    its images were indexed and is none now: unless ``prune``, items that are missing there are held. ``reread``: every
-    file is looked into, whatever its size and times say.
+    Args:
+        catalog: The catalog.
+        roots: Absolute paths.
+        listing: Their files.
+        selection: The patterns of all roots.
+        patterns: The patterns that were given with this update; they are in ``selection``.
+        prune: See ``Collection.update``.
+        reread: See ``Collection.update``.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UserError: Patterns leave nothing, or would forget most of what is known.
     """
     known = catalog.known_below(roots)
     images = [file for file in listing.images if selection.takes(file.path)]
@@ -126,7 +149,14 @@ def _lost(plan: Plan) -> int:
 
 
 def named(roots: Sequence[Path]) -> str:
-    """Roots in a message."""
+    """Return roots as they are named in a message.
+
+    Args:
+        roots: The roots.
+
+    Returns:
+        The text.
+    """
     return ", ".join(map(str, roots[:3])) + (" ..." if len(roots) > 3 else "")
 
 
@@ -142,7 +172,14 @@ class KnownContent:
             self._sizes.add(content.size)
 
     def of(self, file: ImageFile) -> Content | None:
-        """What the catalog knows of a file's bytes, or None; a file is only read when one of its size is known."""
+        """Look up what the catalog knows of a file's bytes; a file is only read if one of its size is known.
+
+        Args:
+            file: The file.
+
+        Returns:
+            The content, or None.
+        """
         if file.size not in self._sizes:
             return None
         try:
@@ -152,7 +189,15 @@ class KnownContent:
 
 
 def changed_inside(file: ImageFile, row: Known) -> bool:
-    """Whether a file's bytes are others than when it was indexed; True as well where they cannot be read."""
+    """Return whether a file's bytes are others than when it was indexed.
+
+    Args:
+        file: The file.
+        row: What the catalog has of it.
+
+    Returns:
+        True if they are, or if they cannot be read.
+    """
     try:
         return content_digest(file.path) != row.digest
     except OSError:
@@ -160,7 +205,16 @@ def changed_inside(file: ImageFile, row: Known) -> bool:
 
 
 def moves(gone: Iterable[Path], known: dict[Path, Known], found: dict[Path, bytes]) -> list[tuple[Path, Path]]:
-    """Pairs of an old and a new path of the same content; ``found`` has the digest of new paths."""
+    """Find files that were moved: an old and a new path with the same content.
+
+    Args:
+        gone: Paths that are gone.
+        known: Path -> row, of all that is known.
+        found: Path -> digest, of new files.
+
+    Returns:
+        Pairs of an old and a new path.
+    """
     left: dict[bytes, list[Path]] = {}
     for path in gone:
         digest = known[path].digest

@@ -13,6 +13,7 @@ from ...images.files import ImageFile, Listing, list_images
 from ...images.page_listing import FIRST, check_pages, with_pages
 from ...images.reading import Reading
 from ..creation import tidy
+from ..index import index_file
 from ..index.make_index import is_outdated, make_index
 from ..index.vector_index import VectorIndex
 from ..storage.catalog_file import explained
@@ -21,10 +22,10 @@ from ..storage.sqlite_store import SqliteStore
 from ..storage.writer_lock import writing
 from ..types import RETRY, Content, Entry, Known
 from .catalog_entries import batches, embed_files
-from .options import Hooks, UpdateOptions
 from .patterns import Selection
 from .planning import KnownContent, Plan, changed_inside, make_plan, moves
 from .results import Preview, Update
+from .update_options import Hooks, UpdateOptions
 
 COPIED_AT_A_TIME = 64  # files
 
@@ -32,7 +33,20 @@ COPIED_AT_A_TIME = 64  # files
 def listed(
     store: SqliteStore, lock: threading.RLock, roots: Sequence[str | Path] | None, options: UpdateOptions
 ) -> tuple[list[Path], Listing]:
-    """Absolute roots, all there are for None, and the files of those that are there; ``lock`` guards ``store``."""
+    """List the files of the roots that are there.
+
+    Args:
+        store: The store.
+        lock: Guards the store.
+        roots: Paths; None for all that the collection was made of.
+        options: Options of the update.
+
+    Returns:
+        Absolute roots, and their files.
+
+    Raises:
+        UserError: A root does not exist, unless ``prune``.
+    """
     with lock, explained(store.folder):
         recorded = store.roots()
     paths = recorded if roots is None else [absolute(root) for root in roots]
@@ -65,9 +79,22 @@ def run_update(
     hooks: Hooks,
     embedder: Callable[[], tuple[Encoder, Reading]],
 ) -> tuple[Update, VectorIndex | None]:
-    """Bring the collection in ``folder`` up to date with what was listed; its new index, where one was made.
+    """Bring a collection up to date with what was listed; see ``Collection.update``.
 
-    ``embedder``: the collection's encoder and how files become pixels, asked for where something is to be embedded.
+    Args:
+        folder: The collection's folder.
+        dim: Values per vector.
+        roots: Absolute paths.
+        listing: Their files.
+        options: Options of the update.
+        hooks: Functions that are called.
+        embedder: Returns the collection's encoder, and how files become pixels; called if something is to be embedded.
+
+    Returns:
+        What was done, and the new index if one was made.
+
+    Raises:
+        UserError: As in ``Collection.update``.
     """
     # a connection of its own: threads that search meanwhile need not wait for the whole update
     with (
@@ -88,7 +115,20 @@ def run_update(
 
 
 def preview(folder: Path, roots: Sequence[Path], listing: Listing, options: UpdateOptions) -> Preview:
-    """What ``run_update`` would do; nothing is changed."""
+    """Return what ``run_update`` would do; nothing is changed.
+
+    Args:
+        folder: The collection's folder.
+        roots: Absolute paths.
+        listing: Their files.
+        options: Options of the update.
+
+    Returns:
+        The preview.
+
+    Raises:
+        UserError: As in ``Collection.update``.
+    """
     with explained(folder), contextlib.closing(open_store(folder)) as catalog:
         assert isinstance(catalog, SqliteStore)
         listing = with_pages(listing, catalog.noted("pages") or FIRST)
@@ -169,7 +209,7 @@ def _update(
     report.reused = len(found)
     arrived = {path: digest for path, digest in found.items() if path not in plan.known}
     report.moved = len(moves(gone, plan.known, arrived))
-    saved = VectorIndex.saved(catalog.folder, catalog.generation())
+    saved = index_file.path_of(catalog.folder, catalog.generation()).exists()
     if published.changed or not saved or is_outdated(catalog):
         index = make_index(catalog, dim)
         report.rebuilt = True

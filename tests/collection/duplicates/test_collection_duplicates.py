@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from simsiam_retrieval import Collection, UserError, load_encoder
-from simsiam_retrieval.collection.duplicates.find_duplicates import CALIBRATED, SURE, split_possible
+from simsiam_retrieval.collection.duplicates.thresholds import CALIBRATED, SURE, split_possible
 from tests.support.commands import refused
 from tests.support.small_encoder import expected_vector, paint, small_encoder
 

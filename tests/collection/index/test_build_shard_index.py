@@ -18,6 +18,7 @@ import simsiam_retrieval.collection.index.build_shard_index as building
 import simsiam_retrieval.collection.index.mapped_index as shard_index
 import simsiam_retrieval.collection.index.shard_parts as parts
 from simsiam_retrieval import Collection, UserError
+from simsiam_retrieval.collection.index import make_mapped_index
 from simsiam_retrieval.collection.index.build_shard_index import build
 from simsiam_retrieval.collection.index.shard_workers import pooled
 from simsiam_retrieval.collection.storage.parquet_store import ParquetStore
@@ -34,7 +35,7 @@ KINDS = ("ivf", "ivf-sq8", "ivf-pq")
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two shards or so in each part."""
     monkeypatch.setattr(parts, "PART_BYTES", 2100 * (DIM + 8))
-    monkeypatch.setattr(shard_index, "PQ_FROM", 1000)
+    monkeypatch.setattr(make_mapped_index, "PQ_FROM", 1000)
     monkeypatch.setattr(building, "ROWS_TOGETHER", 1000)
 
 
@@ -89,7 +90,7 @@ def test_parts_give_what_one_process_gives(folder, monkeypatch, kind) -> None:
     merged = shard_index.ShardIndex.load(folder, 1)
     assert merged is not None and merged.kind == kind and len(list((folder / "parts").glob("part-*.faiss"))) == 3
     [trained] = (folder / "parts").glob("trained-*.faiss")
-    whole = shard_index.load(trained)
+    whole = make_mapped_index.load(trained)
     with Collection.open(folder) as collection:
         ids, vectors = collection.vectors()
     whole.add_with_ids(vectors, ids)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from simsiam_retrieval.collection.storage import shard_file
+from simsiam_retrieval.collection.storage import shard_file, shard_parquet_reader, shard_writer
 from simsiam_retrieval.collection.storage.shard_file import ShardRow
 from simsiam_retrieval.collection.storage.shard_reader import ShardReader, footer_identity
 from simsiam_retrieval.core.errors import UserError
@@ -22,7 +22,7 @@ ROWS = generated_rows(1, 2500)
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shard of three row groups; read only."""
     folder = tmp_path_factory.mktemp("shard")
-    return shard_file.write_shard(folder, NAME, ROWS, encoder="me", dim=DIM, extra={"source": "/made", "input": "x"})
+    return shard_writer.write_shard(folder, NAME, ROWS, encoder="me", dim=DIM, extra={"source": "/made", "input": "x"})
 
 
 def test_any_parquet_reader_can_use_it(written) -> None:
@@ -39,16 +39,16 @@ def test_any_parquet_reader_can_use_it(written) -> None:
 
 
 def test_facts_and_rows(written) -> None:
-    facts = shard_file.read_facts(written, "me", DIM)
+    facts = shard_parquet_reader.read_facts(written, "me", DIM)
     assert facts == (2500, "/made/1/00000.jpg", {"source": "/made", "input": "x"})
-    rows = [row for group in shard_file.read_rows(written) for row in group]
+    rows = [row for group in shard_parquet_reader.read_rows(written) for row in group]
     for name in ("path", "digest", "size", "mtime_ns", "width", "height", "format", "taken", "reason"):
         assert [row[name] for row in rows] == [getattr(row, name) for row in ROWS]
 
 
 def test_values_lie_in_the_file_as_they_are(written) -> None:
     content, number = written.read_bytes(), 0
-    for places, _ in shard_file.read_places(written):
+    for places, _ in shard_parquet_reader.read_places(written):
         for row in range(places.rows):
             raw = np.frombuffer(content, "<f2", DIM, places.vectors_at + 2 * DIM * row)
             expected = ROWS[number].vector
@@ -63,7 +63,7 @@ def test_values_lie_in_the_file_as_they_are(written) -> None:
 def test_the_reader_takes_single_rows_and_stretches(written) -> None:
     reader = ShardReader(written.parent.parent)
     identity = footer_identity(written)[1]
-    second = list(shard_file.read_places(written))[1][0]
+    second = list(shard_parquet_reader.read_places(written))[1][0]
     for rows in ([0], [3, 1023], [5, 6, 8], list(range(1024))):
         found = reader.vectors(NAME, identity, second.vectors_at, np.array(rows), DIM)
         for row, vector in zip(rows, found, strict=True):
@@ -78,14 +78,14 @@ def test_the_reader_takes_single_rows_and_stretches(written) -> None:
 
 def test_names_that_are_not_utf8(tmp_path) -> None:
     row = ShardRow(b"/x/\xff.jpg", 1, 2, reason="gone")
-    file = shard_file.write_shard(tmp_path, NAME, [row], encoder="me", dim=4)
+    file = shard_writer.write_shard(tmp_path, NAME, [row], encoder="me", dim=4)
     assert pq.read_table(file)["path"].to_pylist() == ["/x/\\xff.jpg"]
-    assert [row["path"] for rows in shard_file.read_rows(file) for row in rows] == [b"/x/\xff.jpg"]
+    assert [row["path"] for rows in shard_parquet_reader.read_rows(file) for row in rows] == [b"/x/\xff.jpg"]
 
 
 def test_a_sink_instead_of_a_file() -> None:
     sink = io.BytesIO()
-    shard_file.write_table(shard_file.to_table(ROWS[:3], DIM), sink, encoder="me", dim=DIM)
+    shard_writer.write_table(shard_writer.to_table(ROWS[:3], DIM), sink, encoder="me", dim=DIM)
     assert pq.read_table(io.BytesIO(sink.getvalue())).num_rows == 3
 
 
@@ -109,7 +109,7 @@ def test_the_name_is_of_all_that_went_in() -> None:
 )
 def test_rows_that_are_none(row) -> None:
     with pytest.raises(ValueError, match="'a': "):
-        shard_file.to_table([row], 4)
+        shard_writer.to_table([row], 4)
 
 
 def test_what_is_no_shard_of_this_collection(written, tmp_path) -> None:
@@ -120,8 +120,8 @@ def test_what_is_no_shard_of_this_collection(written, tmp_path) -> None:
         if content is not None:
             bad.write_bytes(content)
         with pytest.raises(UserError) as error:
-            shard_file.read_facts(bad, encoder, dim)
-            list(shard_file.read_places(bad))
+            shard_parquet_reader.read_facts(bad, encoder, dim)
+            list(shard_parquet_reader.read_places(bad))
         assert "\n" not in str(error.value) and str(bad) in str(error.value)
         for word in words:
             assert word in str(error.value)
@@ -129,14 +129,14 @@ def test_what_is_no_shard_of_this_collection(written, tmp_path) -> None:
     refused("gone")
     refused("damaged", content=b"")
     refused("damaged", content=content[: len(content) // 2])
-    middle = next(shard_file.read_places(written))[0].vectors_at + 1000
+    middle = next(shard_parquet_reader.read_places(written))[0].vectors_at + 1000
     refused("damaged", "CRC", content=content[:middle] + b"\1\2\3" + content[middle + 3 :])
     bad.write_bytes(content)
     refused("another encoder", "(me,", encoder="you")
     refused("another encoder", dim=4)
     pq.write_table(pa.table({"path": ["a"]}), bad)
     refused("not a shard")
-    table = shard_file.to_table(ROWS[:2000], DIM)
+    table = shard_writer.to_table(ROWS[:2000], DIM)
     facts = {"simsiam_retrieval.format": "1", "simsiam_retrieval.encoder": "me", "simsiam_retrieval.dim": str(DIM)}
     pq.write_table(table.replace_schema_metadata(facts), bad, row_group_size=1000, use_dictionary=False)
     refused("compressed, or not written by this package")
@@ -150,8 +150,8 @@ def test_repeated_vectors_are_found_at_their_own_place(tmp_path) -> None:
     """A stretch that occurs twice must not be taken for the other one."""
     same = unit_vectors(1, 5)[0]
     rows = [ShardRow(f"/{n}", 1, 2, bytes(32), 1, 1, "PNG", None, same, b"\xff\xd8same\xff\xd9") for n in range(5)]
-    file = shard_file.write_shard(tmp_path, NAME, rows, encoder="me", dim=DIM)
-    [(places, _)] = shard_file.read_places(file)
+    file = shard_writer.write_shard(tmp_path, NAME, rows, encoder="me", dim=DIM)
+    [(places, _)] = shard_parquet_reader.read_places(file)
     content = file.read_bytes()
     assert len(set(places.thumbnails[:, 0].tolist())) == 5
     for offset, count in places.thumbnails.tolist():

@@ -1,0 +1,74 @@
+"""From which cosine two files are near-duplicates, and from which there is little doubt."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...core.errors import UserError
+from ..types import Duplicate
+
+# encoder identity -> lowest cosine of near-duplicates; from benchmarks/duplicate_threshold.py, see docs/duplicates.md
+CALIBRATED = {"58ad9a252f5dba23": 0.934, "b66f3e2b1e582e57": 0.926, "86fa80833c9d7c2a": 0.985}
+# encoder identity -> cosine from which two files almost certainly show the same picture
+SURE = {"58ad9a252f5dba23": 0.97, "b66f3e2b1e582e57": 0.98}
+
+
+def check_threshold(threshold: float | None, encoder: str, folder: Path) -> float:
+    """Determine the threshold for an encoder.
+
+    Args:
+        threshold: The user's threshold, or None for the calibrated one.
+        encoder: Identity of the encoder.
+        folder: The collection's folder, for the message.
+
+    Returns:
+        The threshold.
+
+    Raises:
+        UserError: It is no cosine above 0, or there is no calibrated one.
+    """
+    if threshold is None:
+        if encoder not in CALIBRATED:
+            raise UserError(
+                f"{folder}: no threshold is known for its encoder ({encoder}); give --threshold (docs/duplicates.md "
+                "says how to find one), or --exact"
+            )
+        return CALIBRATED[encoder]
+    if not 0 < threshold <= 1:
+        raise UserError(f"--threshold {threshold:g}: a cosine above 0 and at most 1, such as 0.98")
+    return threshold
+
+
+def split_possible(
+    groups: Sequence[list[Duplicate]], sure: float | None
+) -> tuple[list[list[Duplicate]], list[list[Duplicate]]]:
+    """Divide groups into files that surely show one picture and those that possibly do.
+
+    Args:
+        groups: As ``Collection.duplicates`` returns them, the best file of each first.
+        sure: Cosine with the best file from which there is little doubt (``SURE``); None: there is never any.
+
+    Returns:
+        Groups of sure files and groups of possible ones, in the same order, each with the best file first. A group may
+        be in both.
+    """
+    parts: tuple[list[list[Duplicate]], list[list[Duplicate]]] = [], []
+    for best, *others in groups:
+        surely = [file for file in others if is_sure(file, sure)]
+        possibly = [file for file in others if not is_sure(file, sure)]
+        for part, files in zip(parts, (surely, possibly), strict=True):
+            if files:
+                part.append([best, *files])
+    return parts
+
+
+def is_sure(file: Duplicate, sure: float | None) -> bool:
+    """Return whether a file surely shows the picture of its group's best file.
+
+    Args:
+        file: The file.
+        sure: See ``split_possible``.
+
+    Returns:
+        True if it does.
+    """
+    return sure is None or file.exact or file.score >= sure

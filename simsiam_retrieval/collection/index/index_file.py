@@ -1,0 +1,129 @@
+"""The file of a collection's FAISS index: a cache next to the catalog, named after the generation it was built from."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import faiss
+import xxhash
+
+from ...core.atomic_files import replacing
+
+_NAME = re.compile(r"index-(\d+)\.faiss")
+
+
+def path_of(folder: Path, generation: int) -> Path:
+    """Return the file of a generation's index.
+
+    Args:
+        folder: The collection's folder.
+        generation: The generation.
+
+    Returns:
+        The file; a killed update may leave none.
+    """
+    return folder / f"index-{generation}.faiss"
+
+
+def newest(folder: Path) -> int | None:
+    """Return the newest generation that has a file.
+
+    Args:
+        folder: The collection's folder.
+
+    Returns:
+        The generation, or None.
+    """
+    generations = [int(match[1]) for file in folder.glob("index-*.faiss") if (match := _NAME.fullmatch(file.name))]
+    return max(generations, default=None)
+
+
+def read(folder: Path, generation: int, seal: str | None = None) -> faiss.Index | None:
+    """Read the index of a generation.
+
+    Args:
+        folder: The collection's folder.
+        generation: The generation.
+        seal: Hash from ``write``; a file that differs in one byte counts as damaged.
+
+    Returns:
+        The index; None if the file is missing or damaged.
+    """
+    try:
+        with path_of(folder, generation).open("rb") as file:
+            source = _Hashed(file.read)
+            # through a Python file, because FAISS cannot open names that are not UTF-8
+            index = faiss.read_index(faiss.PyCallbackIOReader(source))  # pyright: ignore[reportAttributeAccessIssue]
+            while source(2**20):
+                pass  # bytes after the index
+            return index if seal in (None, source.seal) else None
+    # FAISS fails in many ways on damage: a wrong length may even request more memory than there is
+    except (OSError, RuntimeError, MemoryError, ValueError, OverflowError):
+        return None
+
+
+def seal_of(folder: Path, generation: int) -> str | None:
+    """Compute the hash of a file, as ``write`` does.
+
+    Args:
+        folder: The collection's folder.
+        generation: The generation.
+
+    Returns:
+        The hash; None if the file cannot be read.
+    """
+    try:
+        with path_of(folder, generation).open("rb") as file:
+            source = _Hashed(file.read)
+            while source(2**20):
+                pass
+            return source.seal
+    except OSError:
+        return None
+
+
+def write(
+    index: faiss.Index, folder: Path, generation: int, on_sealed: Callable[[str], None] = lambda seal: None
+) -> None:
+    """Write an index; delete those of other generations, and files that a killed writer left.
+
+    Args:
+        index: The index.
+        folder: The collection's folder.
+        generation: The generation.
+        on_sealed: Called with a hash of the file before it gets its name.
+    """
+    file = path_of(folder, generation)
+    with replacing(file) as temporary:
+        with temporary.open("wb") as stream:
+            hashed = xxhash.xxh3_128()
+
+            def write_block(block: bytes) -> int:
+                hashed.update(block)
+                return stream.write(block)
+
+            writer = faiss.PyCallbackIOWriter(write_block)  # pyright: ignore[reportAttributeAccessIssue]
+            faiss.write_index(index, writer)
+        on_sealed(hashed.hexdigest())
+    for old in folder.glob("index-*.faiss"):
+        if old != file:
+            old.unlink(missing_ok=True)
+    for unfinished in folder.glob(".index-*.tmp"):
+        unfinished.unlink(missing_ok=True)
+
+
+class _Hashed:
+    """A file's ``read`` that also hashes: 50 GB/s, while FAISS reads at 1 to 2 GB/s."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._hashed = xxhash.xxh3_128()
+
+    def __call__(self, count: int) -> bytes:
+        block = self._read(count)
+        self._hashed.update(block)
+        return block
+
+    @property
+    def seal(self) -> str:
+        return self._hashed.hexdigest()
