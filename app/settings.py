@@ -1,9 +1,10 @@
 """What the command line told the pages; the server and the pages share one process."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from simsiam_retrieval.core.known_collections import find_collection
+from simsiam_retrieval.core.known_collections import find_collection, known_collections
 
 MAX_UPLOAD = 100  # MB of a photo given as a query; no photo of a camera is larger
 
@@ -18,13 +19,16 @@ class Settings:
 
 
 CHOSEN = "collection"  # in the session: the folder that this visitor looks at
+OF = "of"  # in addresses with ids: the collection that they are of, where it is not the one the app began with
 _current: Settings | None = None
+_begun_with: Path | None = None
 
 
 def use(settings: Settings | None) -> None:
     """Make ``settings`` those of all pages."""
-    global _current
+    global _current, _begun_with
     _current = settings
+    _begun_with = None if settings is None else settings.collection
 
 
 def first_collection() -> Path:
@@ -52,6 +56,24 @@ def choose(folder: Path) -> None:
     if _current is not None and _current.own:
         st.session_state[CHOSEN] = folder
         _current = replace(_current, collection=folder)
+
+
+def mark() -> dict[str, str]:
+    """What addresses with ids need besides, so that the browser's Back leads to images of the same collection."""
+    return {} if not own() or collection() == _begun_with else {OF: token()}
+
+
+def marked(given: str | None) -> Path | None:
+    """The folder of the collection that an address is of; None where that cannot be told."""
+    if given is None:
+        return _begun_with
+    return next((one.path for one in known_collections() if token(one.path) == given), None)
+
+
+def token(folder: Path | None = None) -> str:
+    """A short name of a collection for browsers, which is not its path; None: the one that this visitor looks at."""
+    folder = collection() if folder is None else folder
+    return hashlib.blake2b(bytes(folder), digest_size=4).hexdigest()
 
 
 def own() -> bool:

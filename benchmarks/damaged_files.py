@@ -25,7 +25,7 @@ from damaged_outcomes import OUTCOMES, lost, outcomes
 from damaged_specimens import KINDS, damaged
 from hardware import processor
 
-from simsiam_retrieval.images.decode import DECODER
+from simsiam_retrieval.images.decoder_versions import DECODER
 from simsiam_retrieval.images.worker_pool import Workers
 
 SECONDS = 10.0  # time limit for one file; 60 s in indexing
@@ -63,7 +63,7 @@ def main() -> None:
     kinds = {name: make for name, make in KINDS.items() if options.kind in name}
     if options.more:
         real = [path.read_bytes() for path in sorted(options.more.iterdir()) if path.is_file()]
-        kinds = {f"real files: {options.more.name}": lambda: real}
+        kinds = {"real files": lambda: real}
     log = Path(tempfile.mkstemp(prefix="decoders-")[1])
     shown = os.dup(2)
     os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)

@@ -186,6 +186,39 @@ def catalog_rows(place: Place, draw: random.Random, seed: int, tally: Tally) -> 
     _damaged(place, tally, seed, folder)
 
 
+def rows_before_update(place: Place, draw: random.Random, seed: int, tally: Tally) -> None:
+    """The same, and one image to be found again; an update comes before any search, and lists all after it."""
+    folder = place.copy()
+    file = folder / "catalog.sqlite"
+    apart(lambda: _forget_one(folder))
+    if seed % 4 == 0:
+        hide_row(file, draw)
+    else:
+        damage(file, draw, "flip" if seed % 2 else "bytes", page_range(file, "items", draw))
+
+    def update() -> bool:
+        with Collection.open(folder) as opened:
+            return bool(opened.update([place.pictures], workers=0).damaged)
+
+    def listed() -> tuple[dict[str, str], dict[str, bytes]]:
+        with Collection.open(folder) as opened:
+            return place.state(opened)
+
+    for ended in (apart(update), apart(listed)):
+        if ended.broke:
+            tally.note("broke", seed, ended.broke)
+        elif ended.refused or ended.value is True:
+            tally.refused += 1
+        elif isinstance(ended.value, tuple) and ended.value != (place.labels, place.vectors):
+            tally.note("silent", seed, f"{ended.value}")
+    place.check(tally, folder, seed)
+
+
+def _forget_one(folder: Path) -> None:
+    with Collection.open(folder) as opened:
+        opened.remove([opened.items()[0].path])
+
+
 def hide_row(file: Path, draw: random.Random) -> None:
     """Change a row's generation or error as one bit on the disk would, so that readers pass the row over."""
     change = draw.choice(("generation = generation | 4", "generation = generation | 64", "error = 0", "error = ''"))

@@ -51,6 +51,7 @@ KINDS: dict[str, Kind] = {
     "damage: catalog, anywhere": collections.catalog_anywhere,
     "damage: catalog, settings and labels": collections.catalog_aimed,
     "damage: catalog, rows of images": collections.catalog_rows,
+    "damage: rows of images, then an update": collections.rows_before_update,
     "damage: copy of the labels": collections.labels_copy,
     "damage: shards": sharded.shard_files,
     "damage: catalog of shards": sharded.shard_catalog,

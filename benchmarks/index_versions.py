@@ -4,8 +4,9 @@
 
 BEFORE is a checkout of another commit (``git worktree add BEFORE COMMIT``). Both versions index the same JPEGs with the
 same encoder, each time as a process from start to end, into a new collection; the order changes each round. The
-CPU time of the process and its workers is measured beside the wall-clock time: other programs disturb it less.
-The photos are mosaics of those in PHOTOS, as in ``index_speed.py``.
+CPU time of the process and its workers is measured beside the wall-clock time: other programs disturb it less. A run on
+a few photos is subtracted, so that the start and a photo are told apart. The photos are mosaics of those in PHOTOS, as
+in ``index_speed.py``.
 """
 
 import argparse
@@ -22,12 +23,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hardware import processor
-from index_speed import mosaics
+from photo_mosaics import mosaics
 
 from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.images.worker_pool import available_cpus
 
 HERE = Path(__file__).parents[1]
+FEW = 5  # photos of the run that shows what a start costs
 
 
 def run(checkout: Path, photos: Path, encoder: Path, scratch: Path) -> dict[str, float]:
@@ -74,33 +76,45 @@ def main() -> None:
         scratch = options.scratch or Path(temporary)
         source = [file.path for file in list_images([options.photos]).images]
         mosaics(source, scratch / "photos", options.count, options.megapixels, 0)
+        few = scratch / "few"
+        few.mkdir(exist_ok=True)
+        for photo in sorted((scratch / "photos").iterdir())[:FEW]:
+            shutil.copy(photo, few)
         versions = {"before": options.before.resolve(), "now": HERE}
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in versions}
-        for checkout in versions.values():  # compiles, and reads the photos once
-            run(checkout, scratch / "photos", options.encoder.resolve(), scratch)
+        for checkout in versions.values():  # compiles
+            run(checkout, few, options.encoder.resolve(), scratch)
         for number in range(options.rounds):
             for name in list(versions)[:: 1 if number % 2 == 0 else -1]:
-                runs[name].append(run(versions[name], scratch / "photos", options.encoder.resolve(), scratch))
+                start = run(versions[name], few, options.encoder.resolve(), scratch)
+                whole = run(versions[name], scratch / "photos", options.encoder.resolve(), scratch)
+                photo = (whole["cpu"] - start["cpu"]) / (options.count - FEW) * 1000
+                runs[name].append(whole | {"start_cpu": start["cpu"], "photo_cpu_ms": round(photo, 3)})
                 print(f"{name:7} {runs[name][-1]}", flush=True)
+            if options.out:
+                write(options, versions, runs)
+
+
+def write(options: argparse.Namespace, versions: dict[str, Path], runs: dict[str, list[dict[str, float]]]) -> None:
+    """Write and print medians and their ratios."""
     medians = {
         name: {key: statistics.median(one[key] for one in found) for key in found[0]} for name, found in runs.items()
     }
-    ratios = {key: round(medians["now"][key] / medians["before"][key], 3) for key in ("seconds", "cpu")}
+    ratios = {key: round(medians["now"][key] / medians["before"][key], 3) for key in medians["now"]}
     print(f"medians {medians}; now / before {ratios}")
-    if options.out:
-        facts = {
-            "processor": processor(),
-            "cpus": available_cpus(),
-            "versions": {name: version(name) for name in ("pillow", "numpy", "faiss-gpu", "onnxruntime-gpu")},
-            "python": platform.python_version(),
-            "commits": {name: commit(checkout) for name, checkout in versions.items()},
-            "photos": {"count": options.count, "megapixels": options.megapixels, "seed": 0},
-            "medians": medians,
-            "now_by_before": ratios,
-            "runs": runs,
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    facts = {
+        "processor": processor(),
+        "cpus": available_cpus(),
+        "versions": {name: version(name) for name in ("pillow", "numpy", "faiss-gpu", "onnxruntime-gpu")},
+        "python": platform.python_version(),
+        "commits": {name: commit(checkout) for name, checkout in versions.items()},
+        "photos": {"count": options.count, "megapixels": options.megapixels, "seed": 0},
+        "medians": medians,
+        "now_by_before": ratios,
+        "runs": runs,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Take the pictures of the app in ``docs/images`` anew: ``python docs/pictures.py [NAME …]``, such as ``map``.
 
 Needs the ``test`` and ``map`` extras and Chromium. Everything shown is made here, of the example photos: a collection,
-two runs of 40 epochs, a probe report, labels. About five minutes on two cores.
+two runs of 40 epochs, a probe report, labels; and of drawn tiles and X-rays (``make_tiles.py``, ``make_xrays.py``).
+About seven minutes on two cores.
 """
 
 import argparse
@@ -62,12 +63,50 @@ def prepare() -> None:
         collection.set_labels(labels)
 
 
-def search(page: Page) -> None:
-    with Collection.open(WORK / "collection") as collection:
-        item = collection.item_at(WORK / "photos" / QUERY)
-    assert item is not None, QUERY
+def prepare_tiles() -> None:
+    """The walk of docs/instruments.md through tiles of 13 bands; what is there stays."""
+    if not (WORK / "tiles").exists():
+        script("make_tiles.py", WORK / "tiles")
+    if not (WORK / "runs/tiles").exists():
+        settings = ("--channels", 13, "--range", 0, 4000, "--recipe", "small-data", "--image-size", 32, "--epochs", 20)
+        network = ("--stem", "cifar", "--backbone", "resnet18-3stages")
+        command("simsiam_retrieval.pretrain", WORK / "tiles", "--out", WORK / "runs/tiles", *settings, *network)
+        command("simsiam_retrieval.export", WORK / "runs/tiles")
+    if not (WORK / "tiles-found").exists():
+        encoder = ("--encoder", WORK / "runs/tiles")
+        command("simsiam_retrieval.index", WORK / "tiles", "--collection", WORK / "tiles-found", *encoder)
+
+
+def prepare_xrays() -> None:
+    """Drawn X-rays, with the shipped encoder; what is there stays."""
+    if not (WORK / "chests").exists():
+        script("make_xrays.py", WORK / "chests")
+    if not (WORK / "chests-found").exists():
+        command("simsiam_retrieval.index", WORK / "chests", "--collection", WORK / "chests-found")
+
+
+def script(name: str, *arguments: object) -> None:
+    subprocess.run([sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)], check=True)
+
+
+def neighbours_of(page: Page, collection_name: str, query: Path) -> None:
+    with Collection.open(WORK / collection_name) as collection:
+        item = collection.item_at(query)
+    assert item is not None, query
     page.goto(f"/?image={item.id}")
-    expect(page.locator("a.tile")).to_have_count(24)
+    expect(page.locator("a.tile")).to_have_count(24, timeout=60_000)  # a busy machine
+
+
+def search(page: Page) -> None:
+    neighbours_of(page, "collection", WORK / "photos" / QUERY)
+
+
+def tiles(page: Page) -> None:
+    neighbours_of(page, "tiles-found", WORK / "tiles/field/field-007.tif")
+
+
+def xrays(page: Page) -> None:
+    neighbours_of(page, "chests-found", WORK / "chests/shadow/shadow-0001.dcm")
 
 
 def duplicates(page: Page) -> None:
@@ -123,6 +162,14 @@ PAGES: dict[str, tuple[Callable[[Page], None], int]] = {  # how to get there, he
     "teach": (teach, 1000),
     "probe": (probe, 1340),
     "training": (training, 1280),
+    "tiles": (tiles, 1180),
+    "xrays": (xrays, 1180),
+}
+
+
+OTHERS: dict[str, tuple[Callable[[], None], str]] = {  # pages of other collections
+    "tiles": (prepare_tiles, "tiles-found"),
+    "xrays": (prepare_xrays, "chests-found"),
 }
 
 
@@ -130,15 +177,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", nargs="*", choices=[*PAGES, []], help="by default all of them")
     chosen = parser.parse_args().pages or list(PAGES)
-    prepare()
-    options = ("--collection", WORK / "collection", "--runs", WORK / "runs", "--port", "0", "--no-browser")
+    photos = [name for name in chosen if name not in OTHERS]
+    if photos:
+        prepare()
+        take("collection", photos)
+    for name in [name for name in chosen if name in OTHERS]:
+        make, collection = OTHERS[name]
+        make()
+        take(collection, [name])
+
+
+def take(collection: str, names: list[str]) -> None:
+    """Take pictures of pages of a collection."""
+    options = ("--collection", WORK / collection, "--runs", WORK / "runs", "--port", "0", "--no-browser")
     app = [sys.executable, "-m", "simsiam_retrieval.app", *[str(option) for option in options]]
     with subprocess.Popen(app, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as playwright:
         assert server.stdout is not None
         address = server.stdout.readline().strip()  # printed when it answers
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         try:
-            for name in chosen:
+            for name in names:
                 show, height = PAGES[name]
                 page = browser.new_page(base_url=address, viewport={"width": 1280, "height": height})
                 show(page)

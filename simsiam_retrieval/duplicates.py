@@ -25,8 +25,8 @@ EXAMPLES = """examples:
 class Arguments:
     """List the images of a collection that are copies of each other, or nearly; delete nothing.
 
-    Groups come with the largest first. The best file of each (most pixels, then most bytes) is marked. Pairs that may
-    be different pictures come last, as "possibly".
+    Groups come with the largest first. The best file of each (most pixels, then most bytes, then no backup) is marked.
+    Pairs that may be different pictures come last, as "possibly".
     """
 
     folders: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="[FOLDER ...]")]] = ()

@@ -117,7 +117,7 @@ def _update(arguments: Arguments, folder: Path) -> "Update":
         update = index_with(arguments, hooks, _roots(arguments), folder)
     cli.remember_collection(folder)
     _remark(lines.file_roots_lines(_roots(arguments)), lines.failure_lines(update.failed))
-    _remark(lines.held_lines(update.held), lines.passed_over_lines(update))
+    _remark(lines.held_lines(update.held), lines.damaged_lines(update), lines.passed_over_lines(update))
     _remark_measured(folder, update.rebuilt)
     return update
 
@@ -156,7 +156,7 @@ def _watch(arguments: Arguments, folder: Path, last: "Update") -> int:
             for update in updates:
                 failed = [failure for failure in update.failed if failure not in last.failed]
                 held = [held for held in update.held if held not in last.held]
-                _remark(lines.failure_lines(failed), lines.held_lines(held))
+                _remark(lines.failure_lines(failed), lines.held_lines(held), lines.damaged_lines(update))
                 if update.added or update.changed or update.removed or len(update.failed) != len(last.failed):
                     now = datetime.now().isoformat(" ", "seconds")
                     print(f"{now}  {update.images} images ({lines.facts(update)})", flush=True)

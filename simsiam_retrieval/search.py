@@ -77,6 +77,8 @@ def main() -> int:
 
             draw_sheet(collection, [(query, hits) for _, query, hits in results], arguments.sheet)
             cli.remark(f"drew {printable(arguments.sheet)}")
+    if arguments.above_noise and any(hit.noise_level is None for _, _, hits in results for hit in hits):
+        cli.remark("--above-noise left nothing out: the images are too few to tell what chance would do")
     code = cli.USER_CAN_MEND if failed else cli.DONE
     if arguments.json:
         print(json.dumps([_as_dict(name, hits) for name, _, hits in results], indent=2))

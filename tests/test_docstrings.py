@@ -11,7 +11,7 @@ import simsiam_retrieval
 PACKAGE = Path(simsiam_retrieval.__file__).parent
 COMPLETE = ("collection", "encoder", "images", "metrics", "core")  # folders that lack nothing
 PROTOCOL = ("store.py", "store_settings.py")  # what a store can do, for all stores
-WITHOUT_RESULT = ("None", "NoReturn", "Never")
+WITHOUT_RESULT = ("None", "NoReturn", "Never", "Iterator[None]")
 
 
 def public(body: list[ast.stmt], within: str = "") -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:

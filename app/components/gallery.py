@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from typing import TypedDict
+from urllib.parse import urlencode
 
 from streamlit.components.v2 import component
 
 from simsiam_retrieval.collection import Item
 
+from .. import settings
 from ..markup import shown
 from . import names
 
@@ -122,7 +124,7 @@ def link_to(item: Item) -> str:
     A link that the browser follows by itself: ``st.switch_page`` leaves an address in its history that never was, and
     Back would lead there.
     """
-    return f"./?image={item.id}"
+    return "./?" + urlencode({"image": item.id} | settings.mark())
 
 
 def picture(item: Item, source: str, *, badge: str = "", best: bool = False, notes: Sequence[str] = ()) -> Picture:

@@ -7,17 +7,34 @@ let wentBack = false;
 let last = null; // id that was marked last: where a range begins
 window.addEventListener("popstate", () => { wentBack = true; });
 
+let grid = null; // the one that is shown
+window.addEventListener("simsiam-viewed", (event) => {
+  grid?.querySelector(`a[data-id="${event.detail}"]`)?.focus(); // of the picture that was looked at last
+});
+
 // A picture in the clipboard is a query, wherever on the page it is pasted but into a field.
-const paste = { to: null };
+const paste = { to: null, most: 0 };
 window.addEventListener("paste", (event) => {
   const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
   const field = event.target?.closest?.("input, textarea, [contenteditable]");
   if (!file || field || !paste.to) return;
   event.preventDefault();
+  if (file.size > paste.most) {
+    paste.to(file.size); // Python says so
+    return;
+  }
   const reader = new FileReader();
   reader.onload = () => paste.to(String(reader.result).split(",", 2)[1]);
   reader.readAsDataURL(file);
 });
+
+// The uploader shows only a red mark at a file that is too large; Python says it in words.
+const tooLarge = (files) => {
+  const size = Math.max(0, ...[...(files ?? [])].map((one) => one.size));
+  if (paste.to && size > paste.most) paste.to(size);
+};
+window.addEventListener("change", (event) => { if (event.target?.type === "file") tooLarge(event.target.files); }, true);
+window.addEventListener("drop", (event) => tooLarge(event.dataTransfer?.files), true);
 
 const element = (kind, className, text) => {
   const made = document.createElement(kind);
@@ -100,6 +117,7 @@ const tileOf = (tile, state, act) => {
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const list = parentElement.querySelector(".grid");
+  grid = list;
   const scroller = document.querySelector('[data-testid="stMain"]');
   const ids = data.tiles.map((tile) => tile.id);
   const state = { marked: new Set(data.marked), refining: data.refining };
@@ -131,6 +149,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     (button ?? list.querySelector("a"))?.focus({ preventScroll: true });
   }
   paste.to = (picture) => setTriggerValue("paste", picture);
+  paste.most = data.most;
   if (scroller && shown !== null && shown !== data.view) {
     scroller.scrollTop = wentBack ? (places.get(data.view) ?? 0) : 0;
   }

@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.components.v2 import component
 
+from ..settings import MAX_UPLOAD
 from . import names
 from .tiles import Tile
 
@@ -48,7 +49,7 @@ def grid(
     ``refining``: whether there is a query that results can lead away from. ``words``: notes may take several lines.
     ``on_range`` gets ids to be marked.
     ``on_fold``: the near-duplicates of this image are to be shown, or hidden again. ``on_paste`` gets a pasted
-    picture, base64.
+    picture, base64, or the bytes of one that is too large.
     """
 
     def told(name: str, use: Callable[[int], None]) -> Callable[[], None]:
@@ -73,6 +74,7 @@ def grid(
             "marked": list(marked),
             "refining": refining,
             "words": words,
+            "most": MAX_UPLOAD * 2**20,  # bytes of a picture that is given
         },
         on_pick_change=told("pick", on_pick),
         on_mark_change=told("mark", on_mark),

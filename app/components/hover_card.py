@@ -6,6 +6,8 @@ from typing import TypedDict
 import streamlit as st
 from streamlit.components.v2 import component
 
+from .. import settings
+
 KEY = "hover"
 ASKED = "hover asked"
 WAIT = 60  # milliseconds that the pointer must rest on a point
@@ -29,6 +31,7 @@ img { display: block; width: 100%; height: 9rem; object-fit: contain; border-rad
 JS = f"""
 const WAIT = {WAIT};
 const known = new Map();  // id -> what Python said of it
+let knownOf = null;  // of which collection
 const cards = new WeakMap();
 
 const place = (card, at) => {{
@@ -67,6 +70,8 @@ class Card {{
     place(this.element, this.at);
   }}
   told(card) {{
+    if (card.of !== knownOf) known.clear();
+    knownOf = card.of;
     if (card.id === null) return;
     if (known.size > 500) known.clear();
     known.set(card.id, card);
@@ -106,4 +111,5 @@ def hover(look_up: Callable[[int], Card]) -> None:
         st.session_state[ASKED] = id_ if isinstance(id_, int) else None
 
     id_ = st.session_state.get(ASKED)
-    _component(key=KEY, data=NOTHING if id_ is None else look_up(id_), on_ask_change=asked)
+    data = {**(NOTHING if id_ is None else look_up(id_)), "of": settings.token()}
+    _component(key=KEY, data=data, on_ask_change=asked)

@@ -2,6 +2,8 @@
 // answers that number it is told again with every further one, so that fast clicks are never lost.
 
 const boards = new WeakMap();
+const HOLD = 350; // ms in which nobody sees that tiles moved and aims anew
+const AWAY = 10; // px that a pointer may move between press and release of a click
 
 const element = (kind, className, text) => {
   const made = document.createElement(kind);
@@ -9,6 +11,87 @@ const element = (kind, className, text) => {
   if (text !== undefined) made.textContent = text; // names are text, never HTML
   return made;
 };
+
+// Where the tiles are on the screen. What stands above them may grow or go while somebody aims at one, as when another
+// tab labels. Then the page is scrolled so that they stay below the pointer; where it cannot be, a click that comes too
+// soon after, at the same place, is for the tile that was there before.
+class Places {
+  constructor(root, tiles) {
+    this.root = root;
+    this.tiles = tiles;
+    this.moves = []; // time, the pointer, and the places before it
+    this.pointer = null; // where it is over us
+    this.until = 0;
+    root.addEventListener("pointermove", (event) => {
+      this.pointer = { x: event.x, y: event.y };
+      this.watch();
+    });
+    root.addEventListener("pointerleave", () => (this.pointer = null));
+  }
+
+  watch() {
+    if (this.until < performance.now()) requestAnimationFrame(() => this.frame());
+    this.until = performance.now() + 2000;
+  }
+
+  frame() {
+    if (!this.tiles.isConnected) return;
+    this.look();
+    if (this.pointer) this.until = performance.now() + 2000;
+    if (performance.now() < this.until) requestAnimationFrame(() => this.frame());
+    else this.until = 0;
+  }
+
+  measure() {
+    const { left, top, width, height } = this.tiles.getBoundingClientRect();
+    return { left, top, width, height, scroll: this.scroller().scrollTop, children: [...this.tiles.children] };
+  }
+
+  look() {
+    const last = this.last;
+    let here = this.measure();
+    if (last) {
+      const alike = Math.abs(here.left - last.left) < 1 && Math.abs(here.width - last.width) < 1
+        && here.children.length === last.children.length && here.children.every((one, at) => one === last.children[at]);
+      const moved = here.top - last.top;
+      const scrolled = Math.abs(moved + here.scroll - last.scroll) < 1; // by the person
+      if (this.pointer && alike && Math.abs(moved) >= 1 && !scrolled) {
+        this.scroller().scrollTop += moved;
+        here = this.measure();
+      }
+      if (!alike || (Math.abs(here.top - last.top) >= 1 && !scrolled)) {
+        this.moves.push({ time: performance.now(), pointer: this.pointer, before: last });
+      }
+      here.boxes = alike && Math.abs(here.height - last.height) < 1 ? last.boxes : null;
+    }
+    here.boxes ??= here.children.map((item) => {
+      const tile = item.querySelector(".tile");
+      const box = tile.getBoundingClientRect();
+      return { id: +tile.dataset.id, x: box.x - here.left, y: box.y - here.top, width: box.width, height: box.height };
+    });
+    this.last = here;
+  }
+
+  // The tile that a press is for: its id, null for none of them, undefined where nothing moved and none is there.
+  meant(event) {
+    this.look();
+    this.moves = this.moves.filter((one) => performance.now() - one.time < HOLD);
+    const under = event.target.closest(".tile");
+    const { pointer, before } = this.moves[0] ?? {};
+    if (!pointer || Math.hypot(event.x - pointer.x, event.y - pointer.y) > AWAY) return under ? +under.dataset.id : undefined;
+    const x = event.x - before.left, y = event.y - before.top;
+    const found = before.boxes.find((box) => x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + box.height);
+    return found?.id ?? (under ? null : undefined);
+  }
+
+  scroller() {
+    let one = this.root;
+    while (one && !(one.scrollHeight > one.clientHeight && /auto|scroll/.test(getComputedStyle(one).overflowY))) {
+      one = one.parentElement ?? one.getRootNode().host;
+    }
+    return one ?? document.scrollingElement;
+  }
+}
 
 class Board {
   constructor(root) {
@@ -20,10 +103,11 @@ class Board {
     this.number = 0;
     this.active = null;
     this.said = 0;
-    this.tiles.addEventListener("click", (event) => {
-      const tile = event.target.closest(".tile");
-      if (tile) this.toggle(+tile.dataset.id, this.active);
+    this.places = new Places(root, this.tiles);
+    root.addEventListener("pointerdown", (event) => {
+      this.pressed = event.isPrimary && event.button === 0 ? { x: event.x, y: event.y, id: this.places.meant(event) } : null;
     });
+    root.addEventListener("click", (event) => this.click(event), true);
     this.tiles.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -40,6 +124,21 @@ class Board {
     this.draw();
   }
 
+  click(event) {
+    const pressed = event.detail ? this.pressed : null; // 0: a key, or a program
+    this.pressed = null;
+    const under = event.target.closest(".tile");
+    let id = under ? +under.dataset.id : undefined;
+    if (pressed && pressed.id !== undefined) {
+      if (Math.hypot(event.x - pressed.x, event.y - pressed.y) > AWAY && pressed.id !== id) return; // pulled away
+      id = pressed.id;
+      event.preventDefault(); // what lies there now was not meant
+    }
+    if (id === undefined) return;
+    event.stopPropagation();
+    if (id !== null) this.toggle(id, this.active);
+  }
+
   label(tile) {
     return this.pending.has(tile.id) ? this.pending.get(tile.id).name : tile.label;
   }
@@ -52,11 +151,10 @@ class Board {
   }
 
   set(tile, name) {
-    this.number += 1;
-    this.pending.set(tile.id, { number: this.number, name });
+    this.number = Math.max(this.number + 1, Date.now()); // also above what an earlier board of this page told
+    this.pending.set(tile.id, { number: this.number, name, content: tile.content });
     this.dress(this.tiles.querySelector(`[data-id="${tile.id}"]`), tile);
-    const marks = Object.fromEntries([...this.pending].map(([id, mark]) => [id, mark.name]));
-    this.tell("mark", { number: this.number, marks });
+    this.tell("mark", { number: this.number, marks: Object.fromEntries(this.pending) });
   }
 
   key(event) {
@@ -123,6 +221,7 @@ class Board {
       button.parentElement.querySelector(".note").textContent = tile.note;
     }
     if (focused) this.tiles.querySelector(`[data-id="${focused}"]`)?.focus({ preventScroll: true });
+    this.places.watch();
   }
 
   tile(tile) {

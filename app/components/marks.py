@@ -1,8 +1,9 @@
 """Images to mark as belonging to classes: the component."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple, TypedDict, TypeGuard
 
 import streamlit as st
 from streamlit.components.v2 import component
@@ -38,6 +39,13 @@ class Class(TypedDict):
     count: int  # labelled images
 
 
+class Mark(NamedTuple):
+    """A click on an image."""
+
+    label: str | None  # None takes the label away
+    content: str  # of the image that was shown; see ``Markable``
+
+
 class Markable(TypedDict):
     """An image to mark."""
 
@@ -46,6 +54,7 @@ class Markable(TypedDict):
     path: str
     label: str | None
     note: str  # below the name: what the probe says
+    content: str  # identifies the file's content, so that a click is never taken for another image
     source: str  # address of the thumbnail; empty when it is missing
     link: str  # address of its neighbours
 
@@ -56,17 +65,18 @@ def marks(
     *,
     active: tuple[str | None, int],
     label: str,
-    on_mark: Callable[[dict[int, str | None]], None],
+    on_mark: Callable[[dict[int, Mark]], None],
 ) -> None:
-    """Draw ``tiles`` and the classes to choose from. ``on_mark`` gets labels, or None to take one away, by id.
+    """Draw ``tiles`` and the classes to choose from. ``on_mark`` gets the clicks that are new, by id.
 
     ``active``: the class that clicks give at first, and a number that changes when it is to be taken again.
     """
 
     def marked() -> None:
-        number, found = read(st.session_state[KEY]["mark"], {one["name"] for one in classes})
+        answered = st.session_state.get(ANSWERED, 0)
+        number, found = read(st.session_state[KEY]["mark"], {one["name"] for one in classes}, answered)
         on_mark(found)
-        st.session_state[ANSWERED] = number
+        st.session_state[ANSWERED] = max(answered, number)
 
     data = {
         "tiles": tiles,
@@ -79,15 +89,31 @@ def marks(
     _component(key=KEY, data=data, on_mark_change=marked)
 
 
-def read(value: object, classes: set[str]) -> tuple[int, dict[int, str | None]]:
-    """Number and marks of a message from the browser, which may send anything: of the marks those that make sense."""
+def read(value: object, classes: set[str], answered: int = 0) -> tuple[int, dict[int, Mark]]:
+    """Number and marks of a message from the browser, which may send anything: of the marks those that make sense.
+
+    Marks up to the number ``answered`` were dealt with before: they are not dealt with again, because another tab may
+    have given the image another label since.
+    """
     number = value.get("number") if isinstance(value, dict) else None
     given = value.get("marks") if isinstance(value, dict) else None
-    if not isinstance(number, int) or not isinstance(given, dict) or len(given) > MOST_MARKS:
+    if not _is_number(number) or not isinstance(given, dict) or len(given) > MOST_MARKS:
         return 0, {}
-    return number, {
-        int(id_): name
-        for id_, name in given.items()
-        if isinstance(id_, str) and id_.isascii() and id_.isdecimal() and len(id_) < 19
-        if name is None or (isinstance(name, str) and name in classes)
-    }
+    marks = {}
+    for id_, mark in given.items():
+        if not isinstance(id_, str) or not id_.isascii() or not id_.isdecimal() or len(id_) > 18:
+            continue
+        match mark:
+            case {"number": int(told), "name": str() | None as name, "content": str(content)}:
+                if told > answered and (name is None or name in classes):
+                    marks[int(id_)] = Mark(name, content)
+    return number, marks
+
+
+def content_of(source: str) -> str:
+    """What identifies a tile's image, from the address of its thumbnail."""
+    return hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and 0 <= value < 2**53

@@ -9,7 +9,8 @@ const HOVER = "simsiam-map-hover"; // window event: the point below the pointer,
 const FACES = "simsiam-map-faces"; // window event: images whose thumbnails are wanted
 const FACE = 54; // CSS pixels of a thumbnail on the map
 const FACES_FROM = 2.5; // zoom from which thumbnails take the place of dots
-const faces = new Map(); // id -> Image, of all maps
+const faces = new Map(); // id -> Image, of the map that was drawn last
+let facesOf = null; // its version: another collection has other images under the same ids
 let drawing = null; // the chart that thumbnails are for
 window.addEventListener("simsiam-map-faces-told", (event) => {
   for (const [id, source] of Object.entries(event.detail)) {
@@ -148,6 +149,10 @@ class Chart {
   update(data, tell) {
     this.tell = tell;
     this.sizes.observe(this.stage);
+    if (data.version !== facesOf) {
+      faces.clear();
+      facesOf = data.version;
+    }
     if (data.version !== this.data?.version) {
       this.places = new Uint16Array(bytes(data.points));
       this.ids = new Int32Array(bytes(data.ids));

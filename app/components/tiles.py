@@ -66,7 +66,6 @@ def _hit_tile(collection: Collection, hit: Hit, address: Address) -> Tile:
 
 
 def _tile(collection: Collection, item: Item, note: str, said: str, address: Address, weak: bool = False) -> Tile:
-    thumbnail = collection.thumbnail(item.id)
     name = shown(item.path.name)
     return Tile(
         id=item.id,
@@ -74,13 +73,18 @@ def _tile(collection: Collection, item: Item, note: str, said: str, address: Add
         path=shown(item.path),
         note=shown(note),
         label=name + said,
-        source=jpeg_address(thumbnail) if thumbnail else "",
+        source=source_of(collection.thumbnail(item.id)),
         link="?" + urlencode(address.of_image(item.id).parameters()),
         weak=weak,
         alike=0,
         opened=False,
         copy=False,
     )
+
+
+def source_of(thumbnail: bytes | None) -> str:
+    """Address of a thumbnail; empty when it is missing."""
+    return jpeg_address(thumbnail) if thumbnail else ""
 
 
 def small(thumbnail: bytes, side: int = SMALL_SIDE) -> bytes:

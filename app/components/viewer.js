@@ -3,6 +3,7 @@
 
 const MOST = 24; // large pictures that are kept
 const known = new Map(); // id -> what Python said of it
+let knownOf = null; // of which collection
 const viewers = new WeakMap();
 let current = null; // that of the page: Streamlit may have put another element in its place
 window.addEventListener("simsiam-view", (event) => {
@@ -28,7 +29,10 @@ class Viewer {
     this.list = null;
     this.image.addEventListener("load", () => this.enlarge());
     dialog.addEventListener("keydown", (event) => this.key(event));
-    dialog.addEventListener("close", () => { this.list = null; });
+    dialog.addEventListener("close", () => {
+      if (this.tile) window.dispatchEvent(new CustomEvent("simsiam-viewed", { detail: this.tile.id }));
+      this.list = null;
+    });
     dialog.querySelector(".room").addEventListener("click", (event) => {
       if (event.target.classList.contains("room")) dialog.close();
     });
@@ -83,8 +87,8 @@ class Viewer {
       this.acting("mark", tile.id);
       this.show();
     } else {
-      this.dialog.close();
       this.list = null;
+      this.dialog.close();
       this.acting(what, tile.id);
     }
   }
@@ -115,6 +119,8 @@ class Viewer {
     button.disabled = reached;
   }
   told(picture) {
+    if (picture.of !== knownOf) known.clear();
+    knownOf = picture.of;
     if (picture.id === null) return;
     if (known.size >= MOST) known.delete(known.keys().next().value);
     known.set(picture.id, picture);

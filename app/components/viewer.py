@@ -7,6 +7,7 @@ from typing import TypedDict
 import streamlit as st
 from streamlit.components.v2 import component
 
+from .. import settings
 from . import names
 
 HERE = Path(__file__).parent
@@ -70,5 +71,5 @@ def viewer(look_up: Callable[[int], Large], on_folder: Callable[[int], None] | N
 
     id_ = st.session_state.pop(ASKED, None)
     found = NOTHING if id_ is None else look_up(id_)
-    data = {**found, "folders": on_folder is not None}
+    data = {**found, "folders": on_folder is not None, "of": settings.token()}
     _component(key=KEY, data=data, on_ask_change=asked, on_folder_change=folder)

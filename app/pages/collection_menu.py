@@ -72,12 +72,17 @@ def _switcher(collection: Collection) -> None:
 
 
 def change_to(folder: Path) -> None:
-    """Show another collection; what was remembered by id is forgotten: there it means other images."""
+    """Show another collection."""
     settings.choose(folder)
+    forget_ids()
+    st.query_params.clear()
+
+
+def forget_ids() -> None:
+    """Forget what was remembered by id: in another collection it means other images."""
     selection.clear()
     for name in OF_COLLECTION:
         st.session_state.pop(name, None)
-    st.query_params.clear()
 
 
 # -- a folder for this one
@@ -154,6 +159,8 @@ def sentence(update: Update, folder: Path | None) -> str:
         parts.append(f"{update.changed:,} changed")
     if update.removed:
         parts.append(f"{update.removed:,} no longer there")
+    if update.damaged:
+        parts.append(f"{len(update.damaged):,} read again because what was stored of them was damaged")
     if update.failed:
         path, reason = update.failed[0]
         parts.append(f"{len(update.failed):,} cannot be used, such as {markup.shown(path.name)} ({reason})")

@@ -24,7 +24,7 @@ STEP = 0.001
 UNKNOWN = 0.99  # where the slider stands for an encoder whose threshold nobody has measured
 
 MEANING = """
-- The **best** file has most pixels, then most bytes.
+- The **best** file has most pixels, then most bytes; among equals the one whose path looks least like a backup or copy.
 - Every other file has the same bytes as the best one, or a cosine of at least the threshold **with the best one
   itself**: whoever keeps only the best files has, for every other file, a kept one that is as similar as asked.
 - No two best files reach the threshold with each other. Groups do not chain: where A is like B and B like C, C is in

@@ -29,10 +29,13 @@ def show() -> None:
     """Draw the page."""
     st.session_state.pop(LEAVING, None)
     try:
+        address = here()
+        _go_back_to_its_collection(address)
         collection = open_collection(settings.collection())
         images = len(collection)
-        address = here()
         _header(collection, images, address)
+        if (refused := uploads.refused()) is not None:
+            markup.notice(refused)
         collection_menu.progress(collection)
         if not images:
             markup.notice("This collection holds no images yet. Index a folder of photos:", INDEX, kind="info")
@@ -45,6 +48,18 @@ def show() -> None:
         show_large(collection)
     except UserError as error:
         markup.notice(str(error))
+
+
+def _go_back_to_its_collection(address: Address) -> None:
+    """Choose the collection again that an address with ids is of, as the browser's Back may lead to one from before."""
+    if not settings.own() or not (address.image is not None or address.more or address.less):
+        return
+    folder = settings.marked(st.query_params.get(settings.OF))
+    if folder is None:
+        raise UserError("This address is of a collection that is no longer known here. Choose it on the first page.")
+    if folder != settings.collection():
+        collection_menu.forget_ids()
+        settings.choose(folder)
 
 
 def go(address: Address) -> None:

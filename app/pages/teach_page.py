@@ -16,7 +16,7 @@ from ..collection_snapshot import Taught, Whole, taught, whole
 from ..components import paging, tiles
 from ..components.confusion_pictures import Matrix, confusion
 from ..components.downloads import as_csv, download
-from ..components.marks import Class, Markable, marks
+from ..components.marks import Class, Mark, Markable, content_of, marks
 from ..components.scatter import colours
 from ..open_collection import open_collection
 from ..search.address import Address
@@ -173,6 +173,19 @@ def _store(collection: Collection, wanted: Mapping[int, str | None]) -> None:
     st.session_state["teach undo"] = [*st.session_state.get("teach undo", []), undo][-UNDOS:]
 
 
+def _mark(collection: Collection, marked: Mapping[int, Mark]) -> None:
+    """Label the images that were clicked, where they are still those that the page showed under these ids."""
+    try:
+        thumbnails = {id_: collection.thumbnail(id_) for id_ in marked}
+    except UserError as error:
+        st.session_state["teach refused"] = str(error)
+        return
+    same = {id_ for id_, mark in marked.items() if content_of(tiles.source_of(thumbnails[id_])) == mark.content}
+    _store(collection, {id_: mark.label for id_, mark in marked.items() if id_ in same})
+    if len(same) < len(marked):
+        st.session_state["teach refused"] = "The page showed images of another collection. Click again."
+
+
 def _undo(collection: Collection) -> None:
     """Take the last change back, but for labels that another tab has changed since."""
     stack = st.session_state["teach undo"]
@@ -242,7 +255,7 @@ def _marking(
     shown = order[(page - 1) * SHOWN : page * SHOWN]
     found = _markables(collection, images, labels, lesson, shown, what)
     active = st.session_state.get("teach active", (None, 0))
-    marks(found, classes, active=active, label=what, on_mark=lambda marked: _store(collection, marked))
+    marks(found, classes, active=active, label=what, on_mark=lambda marked: _mark(collection, marked))
     if pages > 1:
         paging.turn("teach at", pages, page)
     if what in (NEXT, PREDICTED) and found:
@@ -380,6 +393,7 @@ def _markables(
                 path=tile["path"],
                 label=labels.get(item.id),
                 note=note,
+                content=content_of(tile["source"]),
                 source=tile["source"],
                 link="./" + tile["link"],
             )

@@ -12,6 +12,8 @@ from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter, Range
 from simsiam_retrieval.collection.search.search_options import SearchOptions
 from simsiam_retrieval.core.errors import UserError
 
+from .. import settings
+
 RESULTS = (12, 24, 48, 96)  # choices for the number of results
 DEFAULT_RESULTS = 24
 SORTS = ("newest", "oldest")  # by date, in place of the usual order
@@ -86,7 +88,8 @@ class Address:
             found["copies"] = "1"
         if self.sort:
             found["sort"] = self.sort
-        return found | _texts(self.only)
+        found |= _texts(self.only)
+        return found | settings.mark() if self.image is not None or self.more or self.less else found
 
     def search_options(self, k: int, unlike: Sequence[Item]) -> SearchOptions:
         """Return the options of the search that this address asks for.

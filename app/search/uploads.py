@@ -9,6 +9,8 @@ import streamlit as st
 from ..settings import MAX_UPLOAD
 
 UPLOADS, CAMERA, PASTED = "photos", "camera", "pasted"  # keys in the session
+REFUSED = "paste refused"
+MOST_BASE64 = -(-MAX_UPLOAD * 2**20 // 3) * 4
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,15 @@ def photos() -> list[Photo]:
 
 
 def paste(value: object) -> bool:
-    """Keep a pasted picture, base64 from the page; False for what is none or too large."""
-    if not isinstance(value, str) or len(value) > MAX_UPLOAD * 4_000_000 // 3:
+    """Keep a pasted picture, base64 from the page; False for what is none.
+
+    Of a picture that is too large, pasted or not, the page sends only its size in bytes; :func:`refused` says so then.
+    """
+    if isinstance(value, int):
+        size = f"{value / 2**20:,.0f} MB" if 0 < value < 2**50 else "too many bytes"
+        st.session_state[REFUSED] = f"The picture has {size}; the most is {MAX_UPLOAD} MB. Give a smaller one."
+        return False
+    if not isinstance(value, str) or len(value) > MOST_BASE64:
         return False
     try:
         content = base64.b64decode(value, validate=True)
@@ -38,6 +47,11 @@ def paste(value: object) -> bool:
         return False
     st.session_state[PASTED] = [Photo("pasted", content)]
     return True
+
+
+def refused() -> str | None:
+    """Why the last picture was not taken; None after it was asked for once."""
+    return st.session_state.pop(REFUSED, None)
 
 
 def forget_pasted() -> None:

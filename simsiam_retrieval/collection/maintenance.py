@@ -21,7 +21,7 @@ from .storage.parquet_reads import Shard
 from .storage.parquet_store import ParquetStore
 from .storage.shard_reader import footer_identity
 from .storage.store import Store
-from .storage.verification import damaged_items, index_problem
+from .storage.verification import CHANGED, REREAD, damaged_items, index_problem
 from .storage.writer_lock import writing
 
 
@@ -87,6 +87,8 @@ def verify(
         believed = sealed in (None, [generation, index_file.seal_of(folder, generation)])
         witness = index if problem is None else None
         found, wrong_copies = damaged_items(catalog, dim, witness, believed=believed)
+        known = {finding.subject for finding in found}
+        found += [Finding(path, CHANGED, REREAD) for path in catalog.damaged_rows().values() if path not in known]
         if wrong_copies:
             problem = f"{wrong_copies} of its vectors {'is' if wrong_copies == 1 else 'are'} not the catalog's"
         elif problem is None and not believed:

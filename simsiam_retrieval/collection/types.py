@@ -1,5 +1,6 @@
 """The data types of a collection: images and files, as store, update and search exchange them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -105,6 +106,7 @@ class Published:
     changed: bool  # anything at all
     new_images: int
     changed_images: int
+    damaged: Sequence[Path] = ()  # rows that do not fit their checksums and stay, because their files are not there
 
 
 class Hit(NamedTuple):

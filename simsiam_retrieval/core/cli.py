@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import gc
 import io
 import os
 import sys
@@ -40,8 +41,11 @@ def parse(
     """
     prog = f"python -m simsiam_retrieval.{prog}"
     _make_openmp_threads_sleep()
+    # typeguard, which tyro uses, would read the metadata of every installed package to look for plug-ins
+    os.environ.setdefault("TYPEGUARD_DISABLE_PLUGIN_AUTOLOAD", "1")
     _name_optional_values(arguments)
     asked = sys.argv[1:] if args is None else args
+    gc.disable()  # parsing makes many small objects, none of them in a large cycle: --help is 5 % faster
     try:
         if default is None:
             return tyro.cli(arguments, prog=prog, args=args)
@@ -50,6 +54,8 @@ def parse(
         if examples and not end.code and {"-h", "--help"} & set(asked):
             print(f"\n{examples}")
         raise
+    finally:
+        gc.enable()
 
 
 def _make_openmp_threads_sleep() -> None:

@@ -1,5 +1,6 @@
-"""Progress bars on stderr, drawn by rich. Nothing is drawn if stderr is no terminal."""
+"""Progress bars on stderr, drawn by rich. If stderr is no terminal, nothing is drawn; phases are lines then."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,13 +10,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def bar(label: str, total: int, *, show: bool = True) -> Iterator["Bar"]:
+def bar(label: str, total: int, *, show: bool = True, say: bool = False) -> Iterator["Bar"]:
     """Show a progress bar with the remaining time.
 
     Args:
         label: Text before the bar.
         total: Number of items.
         show: False draws nothing.
+        say: Whether to print the label as a line if stderr is no terminal.
 
     Yields:
         The bar.
@@ -29,15 +31,19 @@ def bar(label: str, total: int, *, show: bool = True) -> Iterator["Bar"]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not (show and console.is_terminal)) as progress:
-        yield Bar(progress, progress.add_task(label, total=total, note=""))
+    drawn = show and console.is_terminal
+    said = None if drawn or not (show and say) else label
+    if said is not None:
+        print(said, file=sys.stderr, flush=True)
+    with Progress(*columns, console=console, disable=not drawn) as progress:
+        yield Bar(progress, progress.add_task(label, total=total, note=""), said)
 
 
 class Bar:
     """A running progress bar."""
 
-    def __init__(self, progress: Progress, task) -> None:
-        self._progress, self._task = progress, task
+    def __init__(self, progress: Progress, task, said: str | None = None) -> None:
+        self._progress, self._task, self._said = progress, task, said
         self._began: tuple[float, int] | None = None
 
     def advance(self, count: int = 1) -> None:
@@ -97,3 +103,14 @@ class Bar:
             text: The text.
         """
         self._progress.update(self._task, note=text)
+
+    def phase(self, text: str) -> None:
+        """Show what begins now: after the bar, or as a line of its own if stderr is no terminal.
+
+        Args:
+            text: The text.
+        """
+        if self._said is None:
+            self.note(text)
+        else:
+            print(f"{self._said}: {text}", file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """The probe of one extractor: all measurements of its features on two labelled folders."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,12 @@ class Task:
 
 
 def probe(
-    extractor: Extractor, train: NDArray, test: NDArray, task: Task, backbone: nn.Module | None
+    extractor: Extractor,
+    train: NDArray,
+    test: NDArray,
+    task: Task,
+    backbone: nn.Module | None,
+    on_phase: Callable[[str], None] = lambda what: None,
 ) -> tuple[dict[str, Any], dict[str, Guesses]]:
     """Measure the features of one extractor.
 
@@ -71,6 +77,7 @@ def probe(
         test: Stored vectors of the test files (m, d).
         task: What to measure.
         backbone: The torch network of the extractor, for the paper's protocol; None leaves that out.
+        on_phase: Called with what begins.
 
     Returns:
         The extractor's part of the report, and the predictions of each classifier.
@@ -82,23 +89,30 @@ def probe(
         "encoder": extractor.identity,
         "about": extractor.about,
         "dim": extractor.dim,
-        "results": _classifiers(x, queries, task, guesses),
+        "results": _classifiers(x, queries, task, guesses, on_phase),
     }
     if task.options.shots:
+        on_phase("few labels")
         measured["few_shot"] = _few_shot(x, queries, task)
+    on_phase("retrieval and quality")
     measured["retrieval"] = _retrieval(queries, task.test.labels)
     measured["quality"] = _quality(queries)
     del x
     if task.options.views:
+        on_phase("random views")
         measured["quality"] |= _view_quality(extractor, task)
     if task.options.duplicates:
+        on_phase("near-duplicates")
         measured["duplicates"] = _duplicates(extractor, task)
     if task.options.paper and backbone is not None:
         measured["results"]["linear-paper"] = _paper(extractor, backbone, task, guesses)
     return measured, guesses
 
 
-def _classifiers(x: Tensor, queries: Tensor, task: Task, guesses: dict[str, Guesses]) -> dict[str, Any]:
+def _classifiers(
+    x: Tensor, queries: Tensor, task: Task, guesses: dict[str, Guesses], on_phase: Callable[[str], None]
+) -> dict[str, Any]:
+    on_phase("kNN")
     labels, truth, classes = task.train.labels, task.test.labels, len(task.classes)
     k = min(task.options.k, len(x))
     similarity, index = nearest(x, queries, max(k, SMALL_K, *SWEEP_K))
@@ -117,6 +131,7 @@ def _classifiers(x: Tensor, queries: Tensor, task: Task, guesses: dict[str, Gues
     components = whitening.projection.shape[1]
     whitened = knn("knn-whitened", similarity, labels[index], SMALL_K)
     results["knn-whitened"] = {**whitened, "components": components}
+    on_phase("linear probe")
     linear = fit(x, labels, classes, seed=task.options.seed)
     chosen = {"lr": linear.lr, "weight_decay": linear.weight_decay, "seed": task.options.seed}
     scores = linear.scores(queries)

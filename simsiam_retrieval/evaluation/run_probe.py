@@ -14,6 +14,7 @@ from ..core import cli
 from ..core.errors import UserError
 from ..core.progress import bar
 from ..core.text import printable
+from ..core.threads import bounded_threads, free_cores
 from ..encoder.device_remark import remark_device
 from ..methods.feature_description import Features as Description
 from ..methods.feature_description import described
@@ -79,6 +80,7 @@ def run_probe(
     """
     options = options or Options()
     options.check()
+    threads = free_cores()
     subjects = _subjects(encoder, against, device)
     if options.paper:
         for subject in subjects:  # first, so that missing weights are reported before the long measurements
@@ -90,7 +92,7 @@ def run_probe(
     for subject in subjects:
         found = []
         for side, what in zip(sides, ("training", "test"), strict=True):
-            with bar(f"{what} images, {subject.extractor.name}", 0) as shown:
+            with bar(f"embedding {len(side.files)} {what} images, {subject.extractor.name}", 0, say=True) as shown:
                 found.append(
                     extract(
                         subject.extractor,
@@ -121,8 +123,8 @@ def run_probe(
             prints = [fingerprint(rows, side.names) for rows, side in zip(stored, usable, strict=True)]
             data = dict(zip(("train_fingerprint", "test_fingerprint"), prints, strict=True))
         for extractor, rows in _variants(subject, stored):
-            with bar(f"measuring {extractor.name}", 1) as shown:
-                results, methods = probe(extractor, rows[0], rows[1], task, subject.backbone)
+            with bar(f"measuring {extractor.name}", 1, say=True) as shown, bounded_threads(threads):
+                results, methods = probe(extractor, rows[0], rows[1], task, subject.backbone, shown.phase)
                 measured.append(results)
                 guessed.append(Guessed(extractor.name, extractor.identity, methods))
                 shown.advance()

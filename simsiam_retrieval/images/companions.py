@@ -8,7 +8,27 @@ CLIPS = frozenset((".mov", ".mp4", ".m4v"))
 PICTURES = (".heic", ".HEIC", ".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG", ".dng", ".DNG", ".webp", ".avif")
 
 
-RAWS = frozenset((".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"))
+RAWS = frozenset(
+    [
+        *(
+            ".dng",
+            ".cr2",
+            ".cr3",
+            ".crw",
+            ".nef",
+            ".nrw",
+            ".arw",
+            ".sr2",
+            ".orf",
+            ".rw2",
+            ".rwl",
+            ".raf",
+            ".pef",
+            ".srw",
+        ),
+        *(".3fr", ".dcr", ".erf", ".kdc", ".mef", ".mrw", ".x3f"),
+    ]
+)
 DEVELOPED = (".jpg", ".JPG", ".jpeg", ".JPEG", ".heic", ".HEIC", ".hif", ".HIF")  # what cameras write beside a raw file
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import PIL
 from PIL import Image, UnidentifiedImageError
 
-from . import dicom, jxl, raw, tiff_pages
+from . import deep_jpegs, dicom, jxl, raw, tiff_pages
 from .centre_crop import LONG as LONG  # the first home of these names; others import them from here
 from .centre_crop import centre_planes as centre_planes
 from .centre_crop import centre_square as centre_square
@@ -25,24 +24,10 @@ from .image_error import ImageError as ImageError
 from .image_error import as_image_errors
 from .page_paths import file_and_page
 from .pillow_files import FORMATS as FORMATS
-from .pillow_files import decode_with_pillow, pi_heif
+from .pillow_files import decode_with_pillow
 from .reading import AS_THEY_ARE, Reading
 from .tiff import decode_tiff
 from .to_rgb import as_decoded, to_upright_rgb
-
-# versions of all decoders, stored with the verdict that a file is damaged: another version may read it
-DECODER = ", ".join(
-    f"{name} {version}"
-    for name, version in (
-        ("Pillow", PIL.__version__),
-        ("pi-heif", pi_heif and pi_heif.__version__),
-        ("imagecodecs", jxl.version()),
-        ("tifffile", tiff_pages.version()),
-        ("pydicom", dicom.version()),
-        ("rawpy", raw.version()),
-    )
-    if version
-)
 
 
 def decode(
@@ -139,11 +124,16 @@ def _read(file: BinaryIO, short_side: int | None, reading: Reading, page: int) -
     if raw.is_raw(head):
         return raw.decode_raw(file.read(), short_side)
     try:
-        return decode_with_pillow(file, short_side, head, reading.range)._replace(pages=pages)
+        decoded = decode_with_pillow(file, short_side, head, reading.range)
+        return decoded if pages == 1 else decoded._replace(pages=pages)
     except UnidentifiedImageError:
         if is_tiff and tiff_pages.tifffile is None:
             raise ImageError(f"a TIFF that Pillow does not read: {tiff_pages.EXTRA}", lasting=False) from None
-        raise
+        file.seek(start)
+        image = deep_jpegs.read(file.read(), reading.range) if head[:2] == b"\xff\xd8" else None
+        if image is None:
+            raise
+        return as_decoded(image, image.width, image.height, "JPEG", short_side)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

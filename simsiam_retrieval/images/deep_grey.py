@@ -7,7 +7,7 @@ from .metadata import exif
 from .pngs import declared_range
 from .ranges import to_eight_bits
 from .reading import AUTO, Range
-from .tiff_pages import MIN_IS_WHITE
+from .tiff_layout import MIN_IS_WHITE
 
 
 def is_deep_grey(image: Image.Image) -> bool:
@@ -30,7 +30,7 @@ def scale_grey(image: Image.Image, wanted: Range = AUTO) -> Image.Image:
         wanted: See ``ranges.to_eight_bits``.
 
     Returns:
-        Mode L; LA if some pixels have no measurement.
+        Mode L; LA if some pixels are transparent.
     """
     tags = getattr(image, "tag_v2", {})
     declared = None
@@ -49,7 +49,7 @@ def scale_grey(image: Image.Image, wanted: Range = AUTO) -> Image.Image:
     declared = declared or declared_range(values, image.info.get("significant_bits"))
     eight, valid = to_eight_bits(values, declared=declared, no_data=no_data, inverted=inverted, wanted=wanted)
     scaled = Image.fromarray(eight)
-    if valid is not None:
+    if valid is not None and isinstance(key, int):  # transparent, which is no lack of a measurement
         scaled = Image.merge("LA", (scaled, Image.fromarray(valid.astype(np.uint8) * np.uint8(255))))
     scaled.info.update({name: value for name, value in image.info.items() if name != "transparency"})
     if hasattr(image, "getexif"):

@@ -1,7 +1,6 @@
 """DICOM files, read by pydicom (extra ``medical``). Only pixels leave this module, no data about patients."""
 
 import functools
-import importlib.metadata
 import importlib.util
 import io
 import logging
@@ -28,7 +27,11 @@ def version() -> str | None:
     Returns:
         The version; None if it is not installed.
     """
-    return importlib.metadata.version("pydicom") if importlib.util.find_spec("pydicom") else None
+    if importlib.util.find_spec("pydicom") is None:
+        return None
+    from importlib import metadata  # late: every worker process imports this module
+
+    return metadata.version("pydicom")
 
 
 def read(content: bytes, wanted: Range = AUTO, page: int = 1) -> tuple[Image.Image, int, int, int]:
@@ -154,7 +157,7 @@ def _shown(data: Any, frame: int, wanted: Range) -> Image.Image:
     padding = None
     if data.get("PixelPaddingValue") is not None and data.get("PixelPaddingRangeLimit") is None:
         padding = values == int(data.PixelPaddingValue)
-    stored_values, values = values, apply_modality_lut(values, data)
+    stored_values, values = values, apply_modality_lut(values, data) if _is_rescaled(data) else values
     plain = values is stored_values and data.get("BitsStored") == 8 and not data.get("PixelRepresentation")
     wanted = AUTO if plain else wanted
     declared = _window(data) if wanted == AUTO else None
@@ -169,9 +172,18 @@ def _shown(data: Any, frame: int, wanted: Range) -> Image.Image:
         declared = (0.0, 255.0)
     inverted = photometric == "MONOCHROME1"
     eight, _ = to_eight_bits(
-        values, declared=declared, no_data=float("nan"), inverted=inverted, photo=False, wanted=wanted
+        values, declared=declared, no_data=float("nan"), inverted=inverted, photo=values is stored_values, wanted=wanted
     )
     return Image.fromarray(eight)
+
+
+def _is_rescaled(data: Any) -> bool:
+    """Whether the modality gives other values than those that are stored; many files have a slope of 1."""
+    try:
+        same = float(data.get("RescaleSlope") or 1) == 1 and float(data.get("RescaleIntercept") or 0) == 0
+    except (TypeError, ValueError):
+        return True
+    return bool(data.get("ModalityLUTSequence")) or not same
 
 
 def _window(data: Any) -> tuple[float, float] | None:
@@ -185,6 +197,8 @@ def _window(data: Any) -> tuple[float, float] | None:
     low, high = centre - width / 2, centre + width / 2
     if not exact:
         low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
+    if low == high:  # a width of 1: black up to here, white above
+        high = low + 1e-6
     return (float(low), float(high)) if np.isfinite([low, high]).all() and low < high else None
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..core.errors import UserError
 from ..core.paths import absolute
-from .companions import is_companion, is_raw_of_a_pair
+from .companions import RAWS, is_companion, is_raw_of_a_pair
 from .dicom_names import DICOM_SUFFIXES, is_unnamed_dicom
 from .mounts import mount_above
 from .system_folders import system_folder
@@ -23,7 +23,7 @@ SUFFIXES = frozenset(
         *(".avif", ".avifs", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".j2c", ".jpc", ".jpx", ".jxl"),
         *(".ppm", ".pgm", ".pbm", ".pnm", ".btf", ".tf8"),
         *DICOM_SUFFIXES,
-        *(".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+        *RAWS,
     ]
 )
 

@@ -1,6 +1,5 @@
 """JPEG XL files, read by imagecodecs and libjxl (extra ``jxl``)."""
 
-import importlib.metadata
 import importlib.util
 
 import numpy as np
@@ -22,7 +21,11 @@ def version() -> str | None:
     Returns:
         The version; None if it is not installed.
     """
-    return importlib.metadata.version("imagecodecs") if importlib.util.find_spec("imagecodecs") else None
+    if importlib.util.find_spec("imagecodecs") is None:
+        return None
+    from importlib import metadata  # late: every worker process imports this module
+
+    return metadata.version("imagecodecs")
 
 
 def is_jxl(head: bytes) -> bool:

@@ -40,6 +40,8 @@ def date(image: Image.Image) -> datetime | None:
         tags = exif(image).get_ifd(ExifTags.IFD.Exif)
     except Exception:  # noqa: BLE001
         return None
+    if not tags:
+        return None
     for tag in (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized):
         try:
             found = parse_date(str(tags.get(tag) or ""))

@@ -3,9 +3,9 @@
 import io
 from typing import BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from . import jpeg2000, portable_maps
+from . import jpeg2000, portable_maps, tiff_pages
 from .decoded_image import Decoded
 from .deep_grey import is_deep_grey, scale_grey
 from .image_error import ImageError
@@ -14,6 +14,7 @@ from .plain_images import first_not_plain
 from .pngs import PngHeader, significant_bits, sixteen_bit_colours
 from .reading import AUTO, Range
 from .size_limits import check_size
+from .tiff_layout import is_read_by_pillow
 from .to_rgb import SIDEWAYS, as_decoded, reduction, to_upright_rgb
 
 try:
@@ -28,6 +29,8 @@ FORMATS = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM"),
     *(("HEIF",) if pi_heif else ()),
 )
+
+BLOCK = 1 << 20  # bytes of a JPEG given to its decoder at once; with Pillow's 64 KiB it stops and starts again: 3 %
 
 
 def decode_with_pillow(file: BinaryIO, short_side: int | None, head: bytes, wanted: Range = AUTO) -> Decoded:
@@ -81,6 +84,11 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
     mode = image.mode  # before draft() and conversions
     file_format = image.format or "unknown"
     check_size(width, height)
+    is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+    if is_tiff and tiff_pages.tifffile is None and not is_read_by_pillow(image.tag_v2):
+        raise ImageError(f"a TIFF that Pillow does not read: {tiff_pages.EXTRA}", lasting=False)
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        image.decodermaxblock = BLOCK
     if short_side is not None and image.format in ("JPEG", "MPO"):
         # draft() keeps both sides at or above the given size, so give a size with the picture's proportions
         short = min(width, height)
@@ -93,9 +101,9 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
             found = as_decoded(deep, width, height, "PNG", short_side, turn, image.info.get("icc_profile"))
             return found._replace(taken=date(image))
         header.mend_key(image)
-        if header.is_deep and image.fp is not None:
+        if header.is_deep and isinstance(image, ImageFile.ImageFile) and image.fp is not None:
             image.info["significant_bits"] = significant_bits(image.fp)
-    elif file_format in ("JPEG2000", "PPM") and image.fp is not None:
+    elif file_format in ("JPEG2000", "PPM") and isinstance(image, ImageFile.ImageFile):
         deep = _deep_colours(image, wanted)
         if deep is not None:
             return as_decoded(deep, width, height, file_format, short_side, 1, image.info.get("icc_profile"))
@@ -110,7 +118,7 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
     return Decoded(to_upright_rgb(image, reduction(image, short_side)), width, height, file_format, taken, mode)
 
 
-def _deep_colours(image: Image.Image, wanted: Range) -> Image.Image | None:
+def _deep_colours(image: ImageFile.ImageFile, wanted: Range) -> Image.Image | None:
     """JPEG 2000 and PPM colours of more than 8 bits; of greys, the declared range is noted."""
     assert image.fp is not None
     if image.mode not in ("RGB", "RGBA", "I", "I;16"):

@@ -3,7 +3,7 @@
 import io
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ class PngHeader:
             image.info["transparency"] = key * (255 // (2**self.depth - 1))
 
 
-def significant_bits(file: BinaryIO) -> int | None:
+def significant_bits(file: IO[bytes]) -> int | None:
     """Read how many bits of a sample are significant (chunk sBIT, PNG 3rd edition, section 11.3.2.7).
 
     Args:
@@ -123,7 +123,7 @@ def sixteen_bit_colours(image: Image.Image, header: PngHeader, wanted: Range = A
         return image.copy()
     bits = significant_bits(file)
     grey = header.colour == 4
-    parts = []
+    again, parts = image, []
     for low in (True,) if grey else (False, True):
         file.seek(0)
         again = Image.open(file, formats=("PNG",))

@@ -1,13 +1,13 @@
 """PGM and PPM files of more than 8 bits: their largest value, and colours that Pillow would cut down to 8 bits."""
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from .ranges import to_eight_bits
 from .reading import AUTO, Range
 
 
-def largest_value(image: Image.Image) -> int:
+def largest_value(image: ImageFile.ImageFile) -> int:
     """Return the value of white that the header declares.
 
     Args:
@@ -20,7 +20,7 @@ def largest_value(image: Image.Image) -> int:
     return arguments[1] if isinstance(arguments, tuple) and len(arguments) == 2 else 65535
 
 
-def sixteen_bit_colours(image: Image.Image, content: bytes, wanted: Range = AUTO) -> Image.Image | None:
+def sixteen_bit_colours(image: ImageFile.ImageFile, content: bytes, wanted: Range = AUTO) -> Image.Image | None:
     """Read binary colours whose samples have 16 bits and no declared range.
 
     Args:

@@ -34,7 +34,8 @@ def to_eight_bits(
 
     Returns:
         A uint8 array of the same shape, and a (height, width) mask that is False for pixels without a measurement, or
-        None if there are none. Infinities become black or white.
+        None if there are none. Such pixels get the mean of the others: it changes a vector least (docs/instruments.md).
+        Infinities become black or white.
     """
     if values.dtype == bool:
         eight = values.astype(np.uint8) * np.uint8(255)
@@ -57,6 +58,8 @@ def to_eight_bits(
         eight[top : top + rows] = part.clip(0, 255).round()
     if inverted:
         np.subtract(255, eight, out=eight)
+    if valid is not None and valid.any():
+        eight[~valid] = eight[valid].mean(axis=0).round().astype(np.uint8)
     return eight, valid
 
 

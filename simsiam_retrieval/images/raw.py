@@ -1,6 +1,5 @@
 """Cameras' raw files, read by LibRaw (extra ``raw``): the embedded preview, otherwise the picture at half size."""
 
-import importlib.metadata
 import importlib.util
 import io
 from datetime import datetime
@@ -23,7 +22,11 @@ def version() -> str | None:
     Returns:
         The version; None if it is not installed.
     """
-    return importlib.metadata.version("rawpy") if importlib.util.find_spec("rawpy") else None
+    if importlib.util.find_spec("rawpy") is None:
+        return None
+    from importlib import metadata  # late: every worker process imports this module
+
+    return metadata.version("rawpy")
 
 
 def is_raw(head: bytes) -> bool:
@@ -42,6 +45,8 @@ def is_raw(head: bytes) -> bool:
         or head[:4] in (b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
         or head[4:12] == b"ftypcrx "
         or (head[:4] == b"II*\0" and head[8:10] == b"CR")
+        or head[6:14] == b"HEAPCCDR"
+        or head[:4] in (b"\0MRM", b"FOVb")
     )
 
 
@@ -117,7 +122,9 @@ def preview(content: bytes) -> Preview:
             half = Image.fromarray(file.postprocess(half_size=True, use_camera_wb=True))
             return Preview(half, width, height, taken)
     except rawpy.LibRawError as error:
-        raise ImageError(f"damaged: LibRaw says {' '.join(str(error).split())[:100]}") from None
+        text = error.args[0] if error.args else ""
+        text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+        raise ImageError(f"damaged: LibRaw says {' '.join(text.split())[:100]}") from None
 
 
 def _taken(file: Any) -> datetime | None:

@@ -1,6 +1,7 @@
 """The pages of a TIFF, listed by tifffile (extra ``scientific``): which one is the picture, and how many there are."""
 
-import importlib.metadata
+import importlib
+import importlib.util
 import io
 import logging
 from dataclasses import dataclass
@@ -10,21 +11,23 @@ from typing import Any
 
 from .metadata import parse_date
 from .page_paths import MOST_PAGES
+from .tiff_layout import MIN_IS_BLACK, is_plain
 
-try:
-    import tifffile
-except ImportError:
-    tifffile = None
-else:
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # the report gives the reason, once
+
+class _Tifffile:
+    """tifffile, imported when the first TIFF is opened: every worker process imports this module."""
+
+    def __getattr__(self, name: str) -> Any:
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)  # the report gives the reason, once
+        return getattr(importlib.import_module("tifffile"), name)
+
+
+tifffile = _Tifffile() if importlib.util.find_spec("tifffile") else None
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXTRA = "pip install 'simsiam-retrieval[scientific]'"
 PAGES = 64  # pages that are searched for the picture in full resolution
-MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, SEPARATED, CIELAB, ICCLAB = 0, 1, 2, 3, 5, 8, 9
 RAW_PHOTOMETRICS = (32803, 34892)  # a colour filter array, linear raw
-# compressions that Pillow reads: none, CCITT, LZW, JPEG, Deflate, PackBits, Zstandard
-_PILLOW_READS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 50000)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,11 @@ def version() -> str | None:
     Returns:
         The version; None if it is not installed.
     """
-    return importlib.metadata.version("tifffile") if tifffile is not None else None
+    if tifffile is None:
+        return None
+    from importlib import metadata
+
+    return metadata.version("tifffile")
 
 
 def find_page(content: bytes, wanted: int = 1) -> tuple[Any, Page] | None:
@@ -157,13 +164,13 @@ def _is_reduced(page: Any) -> bool:
 
 
 def _is_plain(page: Any) -> bool:
-    """Whether Pillow reads this page correctly: 1 to 8 unsigned bits, four samples or fewer."""
-    extras = tuple(int(kind) for kind in page.extrasamples or ())
-    samples = int(page.samplesperpixel or 1)
-    if int(page.bitspersample) > 8 or samples > 4 or int(page.sampleformat or 1) != 1 or 42113 in page.tags:
-        return False
-    if int(page.compression) not in _PILLOW_READS or (int(page.compression) == 7 and page.planarconfig == 2):
-        return False
-    if (photometric(page) == MIN_IS_BLACK and samples >= 3) or (photometric(page) == MIN_IS_WHITE and samples > 1):
-        return False
-    return not (samples == 2 and extras[:1] != (2,))  # of grey with alpha, Pillow reads only unassociated alpha
+    """Whether Pillow reads this page correctly."""
+    return 42113 not in page.tags and is_plain(
+        bits=int(page.bitspersample),
+        samples=int(page.samplesperpixel or 1),
+        kind=int(page.sampleformat or 1),
+        compression=int(page.compression),
+        planar=int(page.planarconfig or 1),
+        photometric=photometric(page),
+        extras=tuple(int(kind) for kind in page.extrasamples or ()),
+    )

@@ -12,7 +12,8 @@ from .image_error import ImageError
 from .ranges import to_eight_bits
 from .reading import AS_THEY_ARE, AUTO, Reading, band_text
 from .size_limits import check_size
-from .tiff_pages import CIELAB, EXTRA, ICCLAB, MIN_IS_WHITE, PALETTE, RGB, SEPARATED, photometric
+from .tiff_layout import CIELAB, ICCLAB, MIN_IS_WHITE, PALETTE, RGB, SEPARATED
+from .tiff_pages import EXTRA, photometric
 
 
 def read_page(page: Any, size: int, reading: Reading = AS_THEY_ARE) -> Image.Image:
@@ -119,6 +120,8 @@ def _samples(page: Any, size: int) -> NDArray:
         text = " ".join(str(error).split())
         if "imagecodecs" in text:
             raise ImageError(f"a TIFF compressed as {page.compression.name}: {EXTRA}", lasting=False) from None
+        if text.endswith("not supported"):
+            raise ImageError(f"a TIFF of a kind that is not supported ({text[:100]})") from None
         raise ImageError(f"damaged: {text[:150] or type(error).__name__}") from None
     if samples > 1 and page.planarconfig == 2:
         values = np.moveaxis(values.reshape(samples, height, width), 0, -1)
@@ -162,14 +165,10 @@ def _shown(values: NDArray, page: Any, reading: Reading) -> Image.Image:
         "wanted": AUTO if values.dtype == np.uint8 else reading.range,
     }
     if per_band:
-        parts = [to_eight_bits(values[:, :, band], photo=False, **options) for band in range(3)]
-        eight = np.stack([part for part, _ in parts], axis=2)
-        masks = [mask for _, mask in parts if mask is not None]
-        valid = np.logical_or.reduce(masks) if len(masks) == 3 else None
+        bands = [to_eight_bits(values[:, :, band], photo=False, **options)[0] for band in range(3)]
+        eight = np.stack(bands, axis=2)
     else:
-        eight, valid = to_eight_bits(values, **options)
-    if valid is not None:
-        alpha = valid.astype(np.float32) if alpha is None else alpha * valid
+        eight, _ = to_eight_bits(values, **options)
     return _over(Image.fromarray(eight), alpha)
 
 

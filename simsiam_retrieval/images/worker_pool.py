@@ -1,6 +1,7 @@
 """Running a function over many files in worker processes. A worker that hangs or crashes does not stop the run."""
 
 import contextlib
+import functools
 import itertools
 import os
 import signal
@@ -12,6 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.synchronize import RLock
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
@@ -115,7 +117,8 @@ class Workers:
 
     def __init__(self, count: int, *, initializer: Callable[..., None] | None = None, initargs: tuple = ()) -> None:
         self.count = count
-        self._pool = ProcessPool(count, initializer=initializer, initargs=initargs, context=_Context())
+        self._context = _Context()
+        self._pool = ProcessPool(count, initializer=initializer, initargs=initargs, context=self._context)
 
     def __enter__(self) -> "Workers":
         return self
@@ -123,6 +126,7 @@ class Workers:
     def __exit__(self, *exception: object) -> None:
         self._pool.stop()  # finished work is not affected; if the reader stops early, the rest ends at once
         self._pool.join()
+        self._context.locks.clear()
 
     def map_chunks(
         self,
@@ -159,9 +163,20 @@ class Workers:
 
 
 def _limited(function: Callable[[list[T]], list[R]], chunk: list[T]) -> list[R]:
-    """Run ``function`` in a worker process, which may use the memory that is free now, and no more."""
+    """Run ``function`` in a worker process, which may use the memory that is free now, and no more.
+
+    What C libraries print about damaged files is dropped: the report gives one reason for each.
+    """
     limit_memory()
+    _silence()
     return function(chunk)
+
+
+@functools.cache
+def _silence() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -192,6 +207,19 @@ class _Context(SpawnContext):
     """Spawn, not fork: forked children would inherit locks that other threads (ONNX Runtime, BLAS) hold."""
 
     Process = _Process
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.locks: list[RLock] = []
+
+    def RLock(self) -> RLock:
+        """Keep the lock until all workers have ended.
+
+        Pebble drops its locks before it ends the workers; one that is still starting would not find them by their names
+        and print a traceback.
+        """
+        self.locks.append(super().RLock())
+        return self.locks[-1]
 
 
 @contextlib.contextmanager

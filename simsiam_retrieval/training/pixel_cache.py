@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..core.atomic_files import replacing
 from ..core.errors import UserError
 from ..core.paths import absolute
-from ..images.decode import DECODER
+from ..images.decoder_versions import DECODER
 from ..images.files import ImageFile
 from ..images.reading import AS_THEY_ARE, Reading
 from .decode_squares import DIGEST_BYTES, decode_squares

@@ -10,7 +10,7 @@ from io import FileIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..images.decode import DECODER
+from ..images.decoder_versions import DECODER
 from ..images.files import Identity, ImageFile
 from .decode_squares import Refused, Square
 

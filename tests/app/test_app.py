@@ -14,6 +14,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import simsiam_retrieval.app as app_package  # pyright: ignore[reportMissingImports]
@@ -436,6 +437,32 @@ def test_another_collection_is_chosen_and_what_was_marked_in_the_first_is_forgot
     assert f"{images} images" in said(test)
     assert "marked" not in said(test)
     assert f"{images} images" in said(own_page(settings.first_collection()))  # for those who come later, too
+
+
+def test_the_browsers_back_leads_to_images_of_the_collection_that_they_are_of(
+    collection_dir: Path, own_collection: Path
+) -> None:
+    with Collection.open(own_collection) as collection:
+        collection.remove([collection.items()[0].path])
+        fewer, other = len(collection), collection.items()[3]
+    note_use(collection_dir, "holidays")
+    note_use(own_collection, "fewer")
+    test = own_page(collection_dir)
+    run(next(one for one in test.selectbox if one.label == "Collection").select(own_collection))
+    shown = [tile for data in components(test) for tile in data.get("tiles", [])]
+    link = next(tile["link"] for tile in shown if tile["id"] == other.id)
+    parameters = dict(parse_qsl(link.removeprefix("?")))
+    assert set(parameters) == {"image", "of"}
+    for key in ("image", "of"):
+        test.query_params[key] = parameters[key]
+    assert f"{fewer} images" in said(run(test)) and other.path.name in said(test)
+    del test.query_params["of"]  # Back, to an address from before
+    assert f"{fewer + 1} images" in said(run(test))
+    test.query_params["of"] = parameters["of"]  # Forward
+    assert f"{fewer} images" in said(run(test))
+    test.query_params["of"] = "0"
+    test.run()
+    assert any("no longer known" in one.value for one in test.html)
 
 
 def test_strangers_cannot_choose_a_collection_or_add_a_folder(collection_dir: Path, own_collection: Path) -> None:

@@ -354,6 +354,7 @@ def test_a_range_is_marked_and_looked_at_one_after_the_other(page: Page) -> None
     expect(viewer.locator(".name")).to_have_text(names[37])
     page.keyboard.press("Escape")
     expect(viewer).to_have_count(0)
+    expect(tiles(page).nth(37)).to_be_focused()
 
 
 def test_marked_images_can_be_taken_along(page: Page, collection: Path) -> None:

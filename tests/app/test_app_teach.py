@@ -129,24 +129,49 @@ def test_undo_and_rename_leave_what_another_tab_changed_meanwhile(own_collection
         assert sorted(collection.labels().values()) == ["fishes", "theirs", "theirs"]
 
 
+def mark(label: object, number: int = 7) -> dict[str, object]:
+    return {"number": number, "name": label, "content": "c"}
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"5": "cat", "6": None}, {5: "cat", 6: None}),
-        ({"5": "no class"}, {}),
-        ({"-5": "cat", "x": "cat", "": None, "9" * 30: "cat", "１": "cat"}, {}),
-        ({"5": 3, "6": ["cat"]}, {}),
+        ({"5": mark("cat"), "6": mark(None)}, {5: ("cat", "c"), 6: (None, "c")}),
+        ({"5": mark("no class")}, {}),
+        ({"-5": mark("cat"), "x": mark("cat"), "": mark(None), "9" * 30: mark("cat"), "１": mark("cat")}, {}),
+        ({"5": mark(3), "6": mark(["cat"]), "7": "cat", "8": ["cat"], "9": mark("cat") | {"content": 5}}, {}),
+        ({"5": mark("cat") | {"number": "7"}, "6": {"number": 7}, "7": mark("cat") | {"number": None}}, {}),
+        ({"5": mark("cat", 3), "6": mark("cat", 4)}, {6: ("cat", "c")}),
         (["5"], {}),
         (None, {}),
         ("x", {}),
-        ({str(number): "cat" for number in range(5000)}, {}),
+        ({str(number): mark("cat") for number in range(5000)}, {}),
     ],
 )
 def test_nonsense_from_a_browser_marks_nothing(value: object, expected: dict) -> None:
     number = 7 if isinstance(value, dict) and len(value) < 5000 else 0
-    assert marks.read({"number": 7, "marks": value}, {"cat"}) == (number, expected)
-    for message in (value, {"number": "7", "marks": {"5": "cat"}}, {"marks": {"5": "cat"}}):
+    assert marks.read({"number": 7, "marks": value}, {"cat"}, 3) == (number, expected)
+    for message in (value, {"number": "7", "marks": {"5": mark("cat")}}, {"marks": {"5": mark("cat")}}):
         assert marks.read(message, {"cat"}) == (0, {})
+
+
+def test_a_click_on_a_tile_of_another_image_labels_nothing(own_collection: Path) -> None:
+    """The page was drawn from another collection, which has other images under the same ids."""
+    test = page(own_collection)
+    [first, second, *_] = board(test)["tiles"]
+    with Collection.open(own_collection) as collection:
+        wrong = {second["id"]: marks.Mark("cat", second["content"]), first["id"]: marks.Mark("cat", second["content"])}
+        script = f"""
+from simsiam_retrieval.app.components.marks import Mark
+from simsiam_retrieval.app.open_collection import open_collection
+from simsiam_retrieval.app.pages import teach_page
+from pathlib import Path
+import streamlit as st
+teach_page._mark(open_collection(Path({str(own_collection)!r})), { {id_: tuple(one) for id_, one in wrong.items()} })
+"""
+        script = script.replace("('cat', ", "Mark('cat', ")
+        run(AppTest.from_string(script + PAGE, default_timeout=SECONDS))
+        assert collection.labels() == {second["id"]: "cat"}
 
 
 def test_labels_survive_a_process_that_is_killed(own_collection: Path) -> None:

@@ -9,16 +9,11 @@ import pytest
 import tyro
 
 from simsiam_retrieval import Encoder
-from simsiam_retrieval.collection.search.filters import Filter, Range
+from simsiam_retrieval.collection.search.filters import Filter
+from simsiam_retrieval.collection.search.measure_range import Range
 from simsiam_retrieval.collection.search.search_options import SearchOptions
-from simsiam_retrieval.collection.update.update_options import (
-    Hooks,
-    IndexKeywords,
-    IndexOptions,
-    UpdateKeywords,
-    UpdateOptions,
-    from_keywords,
-)
+from simsiam_retrieval.collection.update.update_keywords import IndexKeywords, UpdateKeywords, from_keywords
+from simsiam_retrieval.collection.update.update_options import Hooks, IndexOptions, UpdateOptions
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.distributed.cluster_options import Options
 

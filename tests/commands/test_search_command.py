@@ -68,6 +68,14 @@ def test_the_query_need_not_be_in_the_collection(run, made, folder, tmp_path):
     assert done.stdout == f"outside.jpg\n   1   1.000  {folder}/3.jpg\n"
 
 
+def test_a_collection_that_is_too_small_for_a_noise_level_says_so(run, made, folder):
+    query = sorted(folder.rglob("*.*"))[0]
+    done = run("search", query, "--collection", made, "--above-noise")
+    assert done.returncode == 0 and done.stdout.count("\n") > 1
+    assert "--above-noise left nothing out" in done.stderr
+    assert "left nothing out" not in run("search", query, "--collection", made).stderr
+
+
 def test_a_photo_of_the_collection_finds_itself_first(run, collection_dir, photos):
     queries = sorted(photos.glob("*/*.jpg"))[::5]
     done = run("search", *queries, "--collection", collection_dir, "--json", "-k", 200)

@@ -1,6 +1,7 @@
 """Significant and packed bits that a file declares, dates of TIFFs, and DICOM files that do not say what they are."""
 
 import io
+import os
 import struct
 import zlib
 from datetime import datetime
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from simsiam_retrieval.images.decode import decode, read_image
+from simsiam_retrieval.images.files import list_images
 from tests.images.test_instruments import SCENE, dicom_file, grey, off, sixteen_bit_png, tiff
 
 DARK = SCENE * 0.3  # uses less than half of any range
@@ -76,3 +78,15 @@ def test_the_date_of_a_tiff_that_tifffile_reads():
     tag = plain.index(struct.pack("<HHI", 34000, 4, 1))  # tifffile writes no tag of EXIF itself
     content = plain[:tag] + struct.pack("<HHII", 34665, 4, 1, ifd) + plain[tag + 12 :] + exif
     assert read_image(content).taken == datetime(2019, 7, 4, 10)
+
+
+@pytest.mark.parametrize("name", ["IM0001", "1.2.840.10008.5.1.4.78", "image.dcm"])
+def test_dicom_files_are_found_whatever_their_name(tmp_path, name):
+    content = dicom_file((SCENE * 255).round().astype(np.uint8))
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "DICOMDIR").write_bytes(content)  # the list of a medium's files
+    (tmp_path / "README").write_text("no picture " * 30)
+    os.mkfifo(tmp_path / "pipe")
+    listing = list_images([tmp_path])
+    assert [image.path.name for image in listing.images] == [name]
+    assert listing.kinds[""] == 3

@@ -376,6 +376,8 @@ def test_all_frames_are_images_of_their_own(tmp_path, encoder):
     assert (first.images, first.pages_left_out, first.paged_files) == (3, 4, 2)
     update = index_folders([folder], target, pages="all", workers=0)
     assert (update.images, update.added, update.failed, update.pages_left_out) == (7, 4, [], 0)
+    stored = b"".join(file.read_bytes() for file in target.iterdir() if file.is_file())
+    assert b"Secret" not in stored and b"4711" not in stored and b"Secret" in heart.read_bytes()
     with Collection.open(target) as collection:
         assert [str(item.path.relative_to(folder)) for item in collection] == [
             *("heart.dcm", "heart.dcm/page 1", "heart.dcm/page 2", "heart.dcm/page 4"),

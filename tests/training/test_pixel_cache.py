@@ -23,7 +23,7 @@ from PIL import Image
 
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.images.files import ImageFile, list_images
-from simsiam_retrieval.training import decode_squares, pixel_cache
+from simsiam_retrieval.training import decode_squares, pixel_cache, pixel_cache_rows
 from simsiam_retrieval.training.pixel_store import ImageStore, OrderedRows, load_store, open_store
 
 SIDE = 16
@@ -187,7 +187,8 @@ def test_bad_files_are_tried_again_only_when_they_or_the_decoder_change(data, ca
     os.utime(data / "07-broken.jpg", ns=(0, 1))
     assert [reason for _, reason in load(data, cache).rejected] == [reason for _, reason in first.rejected]
     assert reads == ["07-broken.jpg"]
-    monkeypatch.setattr(pixel_cache, "DECODER", "Pillow of tomorrow")
+    for module in (pixel_cache, pixel_cache_rows):  # one reads it, the other writes it
+        monkeypatch.setattr(module, "DECODER", "Pillow of tomorrow")
     load(data, cache)
     load(data, cache)
     assert sorted(reads[1:]) == ["07-broken.jpg", "33-empty.png"]

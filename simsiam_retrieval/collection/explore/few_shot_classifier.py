@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.threads import bounded_threads
+
 # chosen from 1e-4 ... 1: between the best two values for 20 to 1,000 labels of ten classes (shipped encoder)
 INVERSE_PENALTY = 0.05
 ITERATIONS = 500
@@ -137,7 +139,8 @@ def train(vectors: NDArray[np.float32], labels: Sequence[str], scaling: Scaling)
     from sklearn.linear_model import LogisticRegression  # its import takes most of a second
 
     solver = LogisticRegression(C=INVERSE_PENALTY, max_iter=ITERATIONS)
-    solver.fit(scaling.applied(vectors), np.array(labels, dtype=object).astype(str))
+    with bounded_threads(1):  # the products are small: threads would only wait for each other
+        solver.fit(scaling.applied(vectors), np.array(labels, dtype=object).astype(str))
     weight, bias = np.asarray(solver.coef_), np.asarray(solver.intercept_)
     if len(weight) == 1:  # two classes share one score; its sign decides
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 SAMPLE = 2_000  # images in the sample; they have two million pairs
 QUANTILE = 0.999  # one random pair in a thousand has a higher cosine
 FEWEST = 46  # images with a thousand pairs; with fewer, the quantile has no meaning
+FEW = 500  # images; with fewer, copies that fall short of ``alike`` can be a thousandth of all pairs
+TAIL = (0.95, 0.985)  # quantiles that the tail is continued from then; benchmarks/noise_small.py
 OWN = 0.95  # quantile of an image's own cosines; high if it is similar to everything (a white background)
 SHARE = 0.5  # weight of that quantile in the level; measured by benchmarks/noise_level.py
 COPY = 1 - 1e-4  # cosine of copies, for an encoder whose near-duplicates are not calibrated
@@ -80,7 +82,16 @@ def measure_noise(vectors: NDArray[np.float32], alike: float = COPY) -> Noise | 
     if len(stands_out) < FEWEST * (FEWEST - 1):  # each pair occurs twice
         return None
     base = float(np.quantile(stands_out, QUANTILE))
+    if count < FEW:
+        base = min(base, _continued(stands_out))
     return Noise(base, min(base + SHARE * float(np.nanmedian(own)), alike), alike)
+
+
+def _continued(values: NDArray[np.floating]) -> float:
+    """The quantile ``QUANTILE`` of (n,), if the tail beyond ``TAIL`` were exponential: outliers do not move it."""
+    low, high = np.quantile(values, TAIL)
+    scale = (high - low) / np.log((1 - TAIL[0]) / (1 - TAIL[1]))
+    return float(high + scale * np.log((1 - TAIL[1]) / (1 - QUANTILE)))
 
 
 def _own(cosines: NDArray[np.float32], alike: float) -> NDArray[np.float32]:

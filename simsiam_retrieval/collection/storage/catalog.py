@@ -6,6 +6,7 @@ see the old state or the new one, and an update that was killed leaves its finis
 """
 
 import contextlib
+import itertools
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from ...core.atomic_files import replacing
 from ...images.measures import Measures
+from ..duplicates.backup_names import backup_parts
 from ..types import Item, Record
 from . import label_copy, measure_table, schema, sealing
 from .catalog_file import FILE, PUBLISHED, VISIBLE, connect, path_of, stored_path
@@ -214,16 +216,23 @@ class Catalog:
         rows = self._db.execute(f"SELECT id FROM items WHERE {VISIBLE} ORDER BY id")
         return np.fromiter((id_ for (id_,) in rows), np.int64)
 
-    def failures(self) -> list[tuple[Path, str]]:
-        """Files that could not be used, with the reason, sorted by path."""
+    def failures(self, *, checked: bool = True) -> list[tuple[Path, str]]:
+        """Files that could not be used, with the reason, sorted by path; ``checked``: see ``_check_facts``."""
+        if checked:
+            self._check_facts()
         query = f"SELECT path, error FROM items WHERE error IS NOT NULL AND {PUBLISHED} ORDER BY path"
         return [(path_of(path), error) for path, error in self._db.execute(query)]
 
     def by_quality(self) -> Iterator[tuple[int, Path, int, int, bytes | None]]:
-        """Id, path, size, mtime_ns and digest of usable images: most pixels first, then most bytes, then by path."""
-        query = f"SELECT id, path, size, mtime_ns, digest FROM items WHERE {VISIBLE}"
-        for id_, path, *rest in self._db.execute(f"{query} ORDER BY width * height DESC, size DESC, path"):
-            yield id_, path_of(path), *rest
+        """Id, path, size, mtime_ns and digest of usable images: most pixels first, then most bytes; then those whose
+        path looks least like a backup or copy; then by path.
+        """
+        self._check_facts()
+        query = f"SELECT width * height, size, id, path, mtime_ns, digest FROM items WHERE {VISIBLE}"
+        rows = self._db.execute(f"{query} ORDER BY width * height DESC, size DESC, path")
+        for (_, size), alike in itertools.groupby(rows, key=lambda row: row[:2]):
+            found = [(id_, path_of(path), size, *rest) for _, _, id_, path, *rest in alike]
+            yield from found if len(found) == 1 else sorted(found, key=lambda row: backup_parts(row[1]))
 
     def labels(self) -> dict[int, str]:
         """Id -> label of the usable images that have one."""
@@ -239,6 +248,9 @@ class Catalog:
         if found:
             found = {id_: found[id_] for id_ in self.ids().tolist() if id_ in found}
         return found
+
+    def _check_facts(self) -> None:
+        """Raise ``DatabaseError`` where what lists show is not what was written; see each kind of store."""
 
     def _check_labels(self) -> None:
         """Compare the labels with their checksums, once for each state of the file."""

@@ -19,6 +19,7 @@ _MADE_AGAIN = {
     "index made with",
     "index seal",
     "digests seal",
+    "facts seal",
     "lists seal",
     "shards seal",
     "trained",

@@ -12,7 +12,7 @@ from ..index.noise_level import sample
 from ..search.filters import Filter
 from ..types import Content, Item, Known
 from ..update.patterns import Selection
-from . import checksums, sealing
+from . import checksums, listing_seal, sealing
 from .catalog import Catalog
 from .catalog_file import PUBLISHED, VISIBLE, path_of
 
@@ -25,17 +25,28 @@ class SqliteReads(Catalog):
     """The reading half of ``sqlite_store.SqliteStore``."""
 
     _digests_checked = -1  # the generation whose digests were compared with their checksum
+    _facts_checked = -1  # the generation of which what lists show was
 
     def _check_labels(self) -> None:
         """Compare the digests, too, by which the labels are found; once for each generation."""
         super()._check_labels()
         generation = self.generation()
-        if generation == self._digests_checked:
-            return
-        if sealing.digests_fit(self._db, generation):
-            self._digests_checked = generation
-        elif generation == self.generation():  # else an update was published meanwhile
-            raise sqlite3.DatabaseError("hashes of its images do not fit their checksum")
+        if generation != self._digests_checked:
+            if sealing.digests_fit(self._db, generation):
+                self._digests_checked = generation
+            elif generation == self.generation():  # else an update was published meanwhile
+                raise sqlite3.DatabaseError("hashes of its images do not fit their checksum")
+        self._check_facts()
+
+    def _check_facts(self) -> None:
+        """Compare what lists show of all images with its checksum, once for each generation."""
+        with self.one_state():
+            generation = self.generation()
+            if generation == self._facts_checked:
+                return
+            if listing_seal.fits(self._db, generation) is False:
+                raise sqlite3.DatabaseError("what is stored of its images does not fit its checksum")
+            self._facts_checked = generation
 
     def count(self) -> int:
         """Usable images."""
@@ -43,6 +54,7 @@ class SqliteReads(Catalog):
 
     def items(self, limit: int = -1, offset: int = 0) -> Iterator[Item]:
         """Usable images, sorted by path."""
+        self._check_facts()
         query = f"SELECT {self._columns()} FROM items WHERE {VISIBLE} ORDER BY path LIMIT ? OFFSET ?"
         yield from map(self.item_of_row, self._db.execute(query, [limit, offset]))
 

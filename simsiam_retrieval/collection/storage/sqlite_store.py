@@ -12,10 +12,10 @@ from ...images.measures import Measures
 from ..index.index_types import KINDS
 from ..types import Content, Entry, Published
 from ..update.patterns import Selection
-from . import checksums, measure_table, schema, sealing
+from . import checksums, listing_seal, measure_table, schema, sealing
 from .capabilities import EVERYTHING, Capability
 from .catalog_file import PUBLISHED, path_of, stored_path
-from .sqlite_reads import SqliteReads
+from .sqlite_reads import CHECKSUM_SCHEMA, SqliteReads
 
 SEAL = f"UPDATE items SET checksum = {checksums.OF_ROW}"
 
@@ -92,12 +92,16 @@ class SqliteStore(SqliteReads):
             files: The files, and their contents.
 
         Returns:
-            Files that cannot be stored: the row they would be copied from is the one that they replace.
+            Files that cannot be stored: the row they would be copied from is damaged, or is the one that they replace.
         """
         refused = []
+        sound = f"SELECT checksum IS NULL OR checksum = {checksums.OF_ROW} FROM items WHERE id = ?"
         with self._db:
             generation = self.generation() + 1
             for file, content in files:
+                if self._db.execute(sound, [content.id]).fetchone() != (1,):
+                    refused.append(file)
+                    continue
                 path = stored_path(file.path)
                 self._db.execute(
                     "DELETE FROM items WHERE path = ? AND generation = ? AND id <> ?", [path, generation, content.id]
@@ -132,6 +136,7 @@ class SqliteStore(SqliteReads):
             return new / path.relative_to(old) if old in (path, *path.parents) else path
 
         with self._db:
+            listed = listing_seal.fits(self._db, self.generation())
             rows = self._db.execute(f"SELECT id, path, checksum = {checksums.OF_ROW} FROM items").fetchall()
             for id_, stored, fits in rows:
                 path = path_of(stored)
@@ -150,12 +155,47 @@ class SqliteStore(SqliteReads):
             sealing.seal_roots(self._db)
             sealing.put(self._db, "patterns", selection.to_json())
             sealing.put(self._db, "mounts", mounts)
+            if listed:
+                listing_seal.put(self._db, self.generation())
 
     def seal(self) -> None:
-        """Give rows of older versions, which have none, a checksum of what they hold now; and all digests one."""
+        """Give rows of older versions a checksum of what they hold now; and all digests and facts one.
+
+        Only after all rows were compared with the checksums that they have.
+        """
         with self._db:
             self._db.execute(SEAL + " WHERE checksum IS NULL")
             sealing.seal_digests(self._db, self.generation())
+            listing_seal.put(self._db, self.generation())
+
+    def damaged_rows(self, *, pending: bool = True) -> dict[int, Path]:
+        """Find rows that do not fit their checksums.
+
+        Args:
+            pending: Whether to look at rows that are not published, too.
+
+        Returns:
+            Row id -> path.
+        """
+        if self.schema() < CHECKSUM_SCHEMA:
+            return {}
+        with self.one_state():
+            generation = self.generation()
+            fitting = self._facts_checked == generation or listing_seal.fits(self._db, generation)
+            if fitting is None and not sealing.digests_fit(self._db, generation):
+                fitting = False
+            if fitting:
+                self._facts_checked = generation
+            return listing_seal.damaged_rows(self._db, fitting, pending=pending)
+
+    def discard_pending(self, ids: Iterable[int]) -> None:
+        """Delete those of these rows that are not published: of a later generation they would hide the new ones.
+
+        Args:
+            ids: Row ids.
+        """
+        with self._db:
+            self._db.executemany(f"DELETE FROM items WHERE id = ? AND NOT {PUBLISHED}", [[id_] for id_ in ids])
 
     def publish(
         self,
@@ -168,6 +208,8 @@ class SqliteStore(SqliteReads):
     ) -> Published:
         """Show the next generation to readers, without files that are gone and rows that newer ones replace.
 
+        Damaged rows that stay are not sealed: lists refuse them until they are mended.
+
         Args:
             gone: The files that are gone.
             roots: Roots to record.
@@ -179,6 +221,8 @@ class SqliteStore(SqliteReads):
             What changed.
         """
         with self._db:
+            damaged = self.damaged_rows(pending=False)
+            is_sealed = self._facts_checked == self.generation()
             before = self._db.total_changes
             self._db.executemany("DELETE FROM items WHERE path = ?", [[stored_path(path)] for path in gone])
             usable, known = self._db.execute(
@@ -195,6 +239,10 @@ class SqliteStore(SqliteReads):
             if changed:
                 sealing.put(self._db, "generation", str(self.generation() + 1))
                 sealing.seal_digests(self._db, self.generation())
+            there = "SELECT 1 FROM items WHERE id = ?"
+            left = [path for id_, path in damaged.items() if self._db.execute(there, [id_]).fetchone()]
+            if changed or not is_sealed:
+                listing_seal.put(self._db, self.generation(), sound=not left)
             self._db.executemany("INSERT OR IGNORE INTO roots VALUES (?)", [[stored_path(root)] for root in roots])
             self._db.executemany("DELETE FROM roots WHERE path = ?", [[stored_path(root)] for root in lost_roots])
             sealing.seal_roots(self._db)
@@ -202,4 +250,4 @@ class SqliteStore(SqliteReads):
                 sealing.put(self._db, "patterns", selection.to_json())
             if mounts is not None and mounts != self.mounts():
                 sealing.put(self._db, "mounts", json.dumps(sorted(map(str, mounts))))
-        return Published(changed, usable - known, known)
+        return Published(changed, usable - known, known, left)

@@ -14,7 +14,8 @@ from ..collection import AlreadyThere, Collection, Preview, Update, remove_colle
 from ..index.index_types import check_kind
 from ..storage.finding import Finding
 from .patterns import Selection
-from .update_options import Hooks, IndexKeywords, IndexOptions, UpdateOptions, from_keywords
+from .update_keywords import IndexKeywords, from_keywords
+from .update_options import Hooks, IndexOptions, UpdateOptions
 
 
 def index_folders(

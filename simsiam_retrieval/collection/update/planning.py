@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Plan:
     known: dict[Path, Known] = field(default_factory=dict)  # what the catalog has below the roots
     present: set[Path] = field(default_factory=set)  # image files below the roots that belong to the collection
     gone: list[Path] = field(default_factory=list)  # to be forgotten
+    stray: list[Path] = field(default_factory=list)  # likewise: damaged rows below no root
     # roots without images now and mount points where nothing is mounted, and how many images of each are kept
     held: list[tuple[Path, int]] = field(default_factory=list)
     mounts: set[Path] = field(default_factory=set)  # where other file systems hold images of the collection
@@ -70,6 +71,7 @@ def make_plan(
     *,
     prune: bool = False,
     reread: bool = False,
+    damaged: Collection[Path] = (),
 ) -> Plan:
     """Compare the catalog with the files that are there; roots that are not on the disk have no file.
 
@@ -85,6 +87,8 @@ def make_plan(
         patterns: The patterns that were given with this update; they are in ``selection``.
         prune: See ``Collection.update``.
         reread: See ``Collection.update``.
+        damaged: Files whose row does not fit its checksum. They are read again; those below no root are forgotten,
+            because their path itself must be damaged.
 
     Returns:
         The plan.
@@ -115,11 +119,13 @@ def make_plan(
     _check_patterns(roots, listing, plan, patterns, prune=prune)
     for file in images:
         row = known.get(file.path)
-        if not _same(file, row):
+        if file.path in damaged or not _same(file, row):
             plan.todo.append(file)
         elif row is not None and (reread or row.ctime_ns not in (None, file.ctime_ns)):
             plan.touched.append(file)
     plan.gone = [path for path in known if path not in present and not _is_below(path, kept)]
+    folders = {*roots, *catalog.roots()}
+    plan.stray = [path for path in damaged if path not in known and not _is_below(path, folders)]
     if not prune and (lost := _lost(plan)) > max(FEW, len(known) // 2):
         if patterns:
             raise UserError(

@@ -18,7 +18,7 @@ EXTRA = ": pip install 'simsiam-retrieval["  # in the reason of a file whose kin
 # suffixes of pictures and clips that this package does not read; the report mentions only these
 UNREAD = frozenset(
     (
-        *(".srf", ".sr2", ".x3f"),
+        *(".srf", ".iiq", ".mos", ".fff"),
         *(".psd", ".psb", ".xcf", ".kra", ".ai", ".eps", ".svg", ".pdf", ".jxr", ".tga"),
         *(".exr", ".hdr", ".ico", ".nii", ".svs", ".ndpi", ".heics"),
         *(".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".3gp", ".mts", ".m2ts", ".mpg", ".mpeg", ".wmv", ".insv"),
@@ -111,6 +111,32 @@ def failure_lines(failed: Sequence[tuple[Path, str]]) -> Iterator[str]:
     for kind, count in kinds.most_common(SHOWN_FAILURES):
         if kind in summed:
             yield f"left out: {count} more: {printable(kind)}"
+
+
+def damaged_lines(update: "Update") -> Iterator[str]:
+    """Name the files whose rows did not fit their checksums.
+
+    Args:
+        update: What an update did.
+
+    Yields:
+        Lines.
+    """
+    left = set(update.still_damaged)
+    if again := [path for path in update.damaged if path not in left]:
+        yield (
+            f"what was stored of {_first(again)} did not fit its checksum; read again; "
+            "--verify checks vectors, thumbnails and the index, too"
+        )
+    if left:
+        yield (
+            f"what is stored of {_first(update.still_damaged)} does not fit its checksum, and was not read again; "
+            "update its folder, or forget it with --verify"
+        )
+
+
+def _first(paths: Sequence[Path]) -> str:
+    return printable(paths[0]) + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
 
 
 def held_lines(held: Sequence[tuple[Path, int]]) -> Iterator[str]:

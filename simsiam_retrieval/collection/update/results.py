@@ -26,6 +26,8 @@ class Update:
     rebuilt: bool = False  # whether the FAISS index was made anew
     pages_left_out: int = 0  # of the files that were read now, beyond those that are items
     paged_files: int = 0  # how many of these files have such pages
+    damaged: list[Path] = field(default_factory=list)  # what was stored of them did not fit its checksum
+    still_damaged: list[Path] = field(default_factory=list)  # those of them whose files were not there to be read again
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...core.errors import UserError
@@ -110,8 +110,12 @@ def run_update(
             catalog.note("pages", check_pages(options.pages))
         pages = options.pages or recorded
         listing = with_pages(listing, pages, workers=options.workers)
-        plan, selection = _planned(catalog, roots, listing, options)
-        return _update(catalog, dim, roots, listing, plan, selection, options, hooks, embedder, pages)
+        damaged = catalog.damaged_rows()
+        plan, selection = _planned(catalog, roots, listing, options, damaged.values())
+        catalog.discard_pending(id_ for id_, path in damaged.items() if path in plan.present)
+        update, index = _update(catalog, dim, roots, listing, plan, selection, options, hooks, embedder, pages)
+        update.damaged = sorted(set(damaged.values()))
+        return update, index
 
 
 def preview(folder: Path, roots: Sequence[Path], listing: Listing, options: UpdateOptions) -> Preview:
@@ -132,7 +136,7 @@ def preview(folder: Path, roots: Sequence[Path], listing: Listing, options: Upda
     with explained(folder), contextlib.closing(open_store(folder)) as catalog:
         assert isinstance(catalog, SqliteStore)
         listing = with_pages(listing, catalog.noted("pages") or FIRST)
-        plan, selection = _planned(catalog, roots, listing, options)
+        plan, selection = _planned(catalog, roots, listing, options, catalog.damaged_rows().values())
         contents = KnownContent(catalog, plan.todo)
     new = [file for file in plan.todo if file.path not in plan.known]
     found = {file.path: content.digest for file in new if (content := contents.of(file))}
@@ -150,11 +154,20 @@ def preview(folder: Path, roots: Sequence[Path], listing: Listing, options: Upda
 
 
 def _planned(
-    catalog: SqliteStore, roots: Sequence[Path], listing: Listing, options: UpdateOptions
+    catalog: SqliteStore, roots: Sequence[Path], listing: Listing, options: UpdateOptions, damaged: Iterable[Path]
 ) -> tuple[Plan, Selection]:
     """What is to do, after a look into the files that may have changed; and the patterns that decided it."""
     selection = catalog.selection().with_asked(roots, options.patterns)
-    plan = make_plan(catalog, roots, listing, selection, options.patterns, prune=options.prune, reread=options.reread)
+    plan = make_plan(
+        catalog,
+        roots,
+        listing,
+        selection,
+        options.patterns,
+        prune=options.prune,
+        reread=options.reread,
+        damaged=frozenset(damaged),
+    )
     changed = [file for file in plan.touched if changed_inside(file, plan.known[file.path])]
     plan.todo = sorted([*plan.todo, *changed], key=lambda file: os.fsencode(file.path))
     return plan, selection
@@ -201,19 +214,19 @@ def _update(
         report.finished, gone, lost = False, [], []
     recorded = selection.without(lost) if lost or selection.by_root != catalog.selection().by_root else None
     kept = [root for root in roots if root not in lost]
-    published = catalog.publish(gone, kept, lost_roots=lost, selection=recorded, mounts=plan.mounts)
+    published = catalog.publish([*gone, *plan.stray], kept, lost_roots=lost, selection=recorded, mounts=plan.mounts)
     noted = plan.to_note(listing.images)
     if report.finished and noted:
         catalog.note_change_times(noted)
     report.added, report.changed, report.removed = published.new_images, published.changed_images, len(gone)
-    report.reused = len(found)
+    report.reused, report.still_damaged = len(found), list(published.damaged)
     arrived = {path: digest for path, digest in found.items() if path not in plan.known}
     report.moved = len(moves(gone, plan.known, arrived))
     saved = index_file.path_of(catalog.folder, catalog.generation()).exists()
     if published.changed or not saved or is_outdated(catalog):
         index = make_index(catalog, dim)
         report.rebuilt = True
-    report.failed += [failure for failure in catalog.failures() if failure[0] in plan.present]
+    report.failed += [failure for failure in catalog.failures(checked=False) if failure[0] in plan.present]
     report.images = catalog.count()
     return report, index
 

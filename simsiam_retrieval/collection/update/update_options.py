@@ -4,18 +4,15 @@
 ``Collection.update`` and ``index_folders`` take the same names as keywords.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Fixed, Suppress, UseAppendAction, arg
 
-from .patterns import Patterns
-
 if TYPE_CHECKING:  # nothing heavy: `index --help` needs this module
     from ...encoder.onnx_encoder import Encoder
-
-T = TypeVar("T", bound="UpdateOptions")
+    from .patterns import Patterns
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,10 @@ class UpdateOptions:
             check_pages(self.pages)
 
     @property
-    def patterns(self) -> Patterns:
+    def patterns(self) -> "Patterns":
         """``include`` and ``exclude``; if there are any, they replace those recorded with the roots."""
+        from .patterns import Patterns
+
         return Patterns(self.include, self.exclude)
 
 
@@ -119,48 +118,3 @@ class Hooks:
 
 
 UPDATE, NO_HOOKS = UpdateOptions(), Hooks()
-
-
-class UpdateKeywords(TypedDict, total=False):
-    """The fields of ``UpdateOptions`` and the first of ``Hooks`` as keywords, for type checkers; a test compares."""
-
-    include: Sequence[str]
-    exclude: Sequence[str]
-    prune: bool
-    reread: bool
-    follow_links: bool | None
-    pages: str | None
-    workers: int | None
-    on_wait: Callable[[str], None] | None
-    on_start: Callable[[int], None]
-    on_progress: Callable[[int], None]
-
-
-class IndexKeywords(UpdateKeywords, total=False):
-    """The fields of ``IndexOptions`` that ``index_folders`` takes as keywords."""
-
-    index: str | None
-    recall: float | None
-    value_range: str | None
-    bands: str | None
-    device: str | None
-    on_device: Callable[["Encoder"], None]
-
-
-def from_keywords(kind: type[T], keywords: Mapping[str, Any]) -> tuple[T, Hooks]:
-    """Make options and hooks from keywords.
-
-    Args:
-        kind: Class of the options.
-        keywords: Name -> value, of either.
-
-    Returns:
-        The options and the hooks.
-
-    Raises:
-        UserError: A value cannot work.
-        TypeError: A name is neither.
-    """
-    names = {field.name for field in fields(Hooks)}
-    hooks = Hooks(**{name: value for name, value in keywords.items() if name in names})
-    return kind(**{name: value for name, value in keywords.items() if name not in names}), hooks

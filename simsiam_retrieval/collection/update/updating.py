@@ -21,7 +21,8 @@ from .edit import move, remove
 from .patterns import EMPTY, Patterns
 from .results import Preview, Update
 from .run_update import listed, preview, run_update
-from .update_options import NO_HOOKS, Hooks, UpdateKeywords, UpdateOptions, from_keywords
+from .update_keywords import UpdateKeywords, from_keywords
+from .update_options import NO_HOOKS, Hooks, UpdateOptions
 
 
 class CollectionUpdates(CollectionState):

@@ -9,7 +9,8 @@ from PIL import Image
 
 from simsiam_retrieval import Collection
 from simsiam_retrieval.collection.check.measure_thumbnails import measure_thumbnails
-from simsiam_retrieval.collection.search.filters import Filter, Range
+from simsiam_retrieval.collection.search.filters import Filter
+from simsiam_retrieval.collection.search.measure_range import Range
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.images.measures import measure
 from tests.support.small_encoder import paint, small_encoder

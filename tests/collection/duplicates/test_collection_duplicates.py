@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from simsiam_retrieval import Collection, UserError, load_encoder
+from simsiam_retrieval.collection.duplicates.backup_names import backup_parts
 from simsiam_retrieval.collection.duplicates.thresholds import CALIBRATED, SURE, split_possible
 from tests.support.commands import refused
 from tests.support.small_encoder import expected_vector, paint, small_encoder
@@ -103,6 +104,37 @@ def test_the_best_is_the_largest_picture_then_the_largest_file(collection, folde
     collection.update([folder], workers=0)
     assert (folder / "b.bmp").stat().st_size > (folder / "b.png").stat().st_size > (folder / "b.jpg").stat().st_size
     assert ["b large.jpg", "b.bmp", "b.png", "b.jpg"] in named(collection.duplicates(NEAR))
+
+
+def test_among_equals_the_best_is_no_backup(collection, folder, tmp_path):
+    """Sorted by path, the first four would come before the original."""
+    original = folder / "c.png"
+    for copy in ("Backup of photos/c.png", "#recycle/c.png", "b/c (1).png", "a - Kopie.png"):
+        (folder / copy).parent.mkdir(exist_ok=True)
+        shutil.copy(original, folder / copy)
+    collection.update([folder, folder / "#recycle"], workers=0)
+    [group] = [group for group in collection.duplicates(exact=True) if len(group) == 5]
+    assert group[0].path == original
+    with Image.open(original) as image:  # more pixels outweigh the place
+        image.resize((240, 180), Image.Resampling.BICUBIC).save(folder / "Backup of photos" / "large.png")
+    collection.update([folder], workers=0)
+    assert next(group for group in named(collection.duplicates(NEAR)) if "c.png" in group)[:2] == ["large.png", "c.png"]
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        ("/photos/Paris/backyard.jpg", 0),
+        ("/photos/copyright/xerocopy.jpg", 0),
+        ("/photos/backup_2020/a copy.jpg", 2),
+        ("/Sicherungskopien/Été/cópia.jpg", 2),
+        ("/Gelo\u0308scht/a.jpg", 1),  # decomposed, as macOS stores it
+        ("/mnt/.Trash-1000/files/a (12).jpg", 2),
+        ("/photos/concert (2019).jpg", 0),
+    ],
+)
+def test_paths_that_look_like_copies(path, parts):
+    assert backup_parts(Path(path)) == parts
 
 
 def test_files_that_are_gone_or_changed_are_marked_and_never_the_best(collection, folder):

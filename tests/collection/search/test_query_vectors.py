@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from simsiam_retrieval import Collection, UserError
+from simsiam_retrieval.collection.index import noise_level
 from simsiam_retrieval.collection.index.noise_level import measure_noise
 from simsiam_retrieval.collection.search.query_vectors import combine
 from tests.support.commands import refused
@@ -106,6 +107,26 @@ def test_copies_and_bursts_do_not_change_the_noise_level() -> None:
     assert alone is not None and copied is not None and shot is not None
     assert copied.typical == pytest.approx(alone.typical, abs=0.01)
     assert shot.typical == pytest.approx(alone.typical, abs=0.05)  # twenty pictures weigh more now, nothing else
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_copies_that_fall_short_of_near_duplicates_do_not_raise_the_level_of_a_small_collection(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trimmed copies of a third of the images: their cosines are the highest, and more than a thousandth of all."""
+    vectors = unit_rows(72, 64, seed)
+    trimmed = vectors[:22] + 0.055 * np.random.default_rng(seed + 100).standard_normal((22, 64)).astype(np.float32)
+    trimmed /= np.linalg.norm(trimmed, axis=1, keepdims=True)
+    assert 0.88 < (trimmed * vectors[:22]).sum(axis=1).mean() < 0.93
+    both = np.concatenate([vectors, trimmed])
+    alone, copied = measure_noise(vectors, 0.95), measure_noise(both, 0.95)
+    monkeypatch.setattr(noise_level, "FEW", 0)
+    by_quantile = measure_noise(both, 0.95)
+    assert alone is not None and copied is not None and by_quantile is not None
+    assert by_quantile.typical > 0.8
+    assert copied.typical == pytest.approx(alone.typical, abs=0.15)
+    without = measure_noise(vectors, 0.95)
+    assert without is not None and without.typical == pytest.approx(alone.typical, abs=0.03)
 
 
 def test_a_query_that_resembles_everything_has_a_higher_level() -> None:

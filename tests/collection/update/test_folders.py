@@ -90,13 +90,13 @@ def test_a_folder_that_two_links_lead_to_is_entered_once(folder: Path, tmp_path:
 
 
 def test_the_report_names_what_is_not_read(collection: Collection, folder: Path, run) -> None:
-    for name in ("a.SR2", "b.sr2", "c.mov", "notes.txt", "0.mov", "0.png.xmp", "1.aae", "README"):
+    for name in ("a.PSD", "b.psd", "c.mov", "notes.txt", "0.mov", "0.png.xmp", "1.aae", "README"):
         (folder / name).write_text("x")
     (folder / "@eaDir").mkdir()
     done = run("index", "--collection", collection.folder)
     assert done.returncode == 0
-    assert "3 sidecars, clips and raw files of pictures, 5 other files passed over: 2 .sr2, 1 " in done.stdout
-    assert "pictures and clips of kinds that are not read: 2 .sr2, 1 .mov\n" in done.stderr
+    assert "3 sidecars, clips and raw files of pictures, 5 other files passed over: 2 .psd, 1 " in done.stdout
+    assert "pictures and clips of kinds that are not read: 2 .psd, 1 .mov\n" in done.stderr
     assert "passed over 1 trash or system folder (1 @eaDir); name it" in done.stderr
 
 
