@@ -60,7 +60,7 @@ def control(collection: Collection, unlabelled: int, on_select: Callable[[], Non
         st.number_input("Images", 1, MOST, min(COUNT, max(unlabelled, 1)), key="select count")
         strategy = st.selectbox("Strategy", tuple(STRATEGIES), key="select strategy", format_func=NAMES.__getitem__)
         what = STRATEGIES[strategy]
-        markup.faint(f"{what[:1].upper()}{what[1:]}. Labelled images are not chosen again.")
+        markup.faint(f"{what[:1].upper()}{what[1:]}. Images with a label are left out.")
         st.button("Select", type="primary", on_click=choose)
         if (refused := st.session_state.pop("select refused", None)) is not None:
             markup.notice(refused)
