@@ -44,12 +44,26 @@ def _spans(_collection: Collection, folder: str, generation: int) -> dict[str, t
 
 
 def matching(collection: Collection, only: Filter) -> list[Item] | None:
-    """The images that meet the conditions, sorted by path; None where there are no conditions."""
+    """Find the images that meet the conditions.
+
+    Args:
+        collection: The collection.
+        only: The conditions.
+
+    Returns:
+        The images, sorted by path; None if there are no conditions.
+    """
     return collection.matching(only) if only else None
 
 
 def conditions(collection: Collection, address: Address, go: Callable[[Address], None]) -> None:
-    """A button that opens the filter, and says how many conditions there are."""
+    """Draw the button that opens the filter and says how many conditions there are.
+
+    Args:
+        collection: The collection.
+        address: What the page shows.
+        go: Makes another address what the page shows.
+    """
     number = count(address.only)
     with st.popover(f"Filter ({number})" if number else "Filter", icon=":material/filter_list:"):
         folders, formats = _choices(collection, str(collection.folder), collection.generation)
