@@ -38,6 +38,7 @@ class Arguments:
 
 
 def main() -> None:
+    """Start the app for the options on the command line."""
     arguments = cli.parse(Arguments, "app", examples=EXAMPLES)
     # imported here, so that --help is fast
     from simsiam_retrieval.collection import Collection

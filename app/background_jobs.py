@@ -25,6 +25,7 @@ class Job:
 
     @property
     def running(self) -> bool:
+        """Whether the work has not ended yet."""
         return self._thread.is_alive()
 
     def stop(self) -> None:
@@ -57,12 +58,27 @@ _lock = threading.Lock()
 
 
 def job(key: Hashable) -> Job | None:
-    """The work that was started last for ``key``, running or ended."""
+    """Return the work that was started last for a key, running or ended.
+
+    Args:
+        key: What the work is about.
+
+    Returns:
+        The job; None if there was none.
+    """
     return _jobs.get(key)
 
 
 def start(key: Hashable, work: Callable[[Callable[[float], None]], str | None]) -> Job:
-    """Start ``work(on_progress)`` unless it is running for ``key`` already, by another visitor."""
+    """Start work in a thread, unless another visitor has started it for the same key and it is still running.
+
+    Args:
+        key: What the work is about.
+        work: Called with a function that takes the finished fraction; returns a message for people, or None.
+
+    Returns:
+        The running job.
+    """
     with _lock:
         found = _jobs.get(key)
         if found is None or not found.running:
@@ -71,7 +87,11 @@ def start(key: Hashable, work: Callable[[Callable[[float], None]], str | None]) 
 
 
 def forget(key: Hashable) -> None:
-    """Drop work that has ended."""
+    """Drop work that has ended.
+
+    Args:
+        key: What the work is about.
+    """
     with _lock:
         if (found := _jobs.get(key)) is not None and not found.running:
             del _jobs[key]

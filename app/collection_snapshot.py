@@ -1,5 +1,6 @@
 """What Map and Teach need of all images at once, read once a generation and shared by all visitors."""
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from simsiam_retrieval.collection.explore.few_shot_classifier import (
     LinearProbe,
     Scaling,
     cross_validate,
+    load_solver,
     train,
 )
 from simsiam_retrieval.collection.storage.catalog_file import FILE
@@ -32,10 +34,18 @@ class Whole:
 
     @property
     def generation(self) -> int:
+        """Generation of the collection that these images are of."""
         return self.key[-1]
 
     def rows(self, ids: Iterable[int]) -> NDArray[np.int64]:
-        """Where ``ids`` stand, in their order; those that are not there are left out."""
+        """Find the rows of images.
+
+        Args:
+            ids: Ids of images.
+
+        Returns:
+            int64 (n,), in the order of ``ids``; ids that are not there are left out.
+        """
         wanted = np.fromiter(ids, np.int64)
         if not len(self.ids):
             return wanted[:0]
@@ -60,7 +70,14 @@ class Taught:
 
 
 def whole(collection: Collection) -> Whole:
-    """All of ``collection`` as it is now; it must hold an image."""
+    """Read all images of a collection as they are now.
+
+    Args:
+        collection: It must hold at least one image.
+
+    Returns:
+        The images, cached for its generation.
+    """
     try:
         status = (collection.folder / FILE).stat()
     except OSError:
@@ -70,6 +87,7 @@ def whole(collection: Collection) -> Whole:
 
 @st.cache_resource(show_spinner="Reading all vectors …", max_entries=1)
 def _whole(_collection: Collection, file: tuple[str, int, int], generation: int) -> Whole:
+    threading.Thread(target=load_solver, daemon=True).start()  # so that the first click on Teach need not wait for it
     while True:
         before = _collection.generation
         ids, vectors = _collection.vectors()
@@ -80,7 +98,15 @@ def _whole(_collection: Collection, file: tuple[str, int, int], generation: int)
 
 
 def taught(images: Whole, labels: dict[int, str]) -> Taught | None:
-    """Train on ``labels`` (item id -> label); None for fewer than two classes among the images."""
+    """Train the few-shot classifier.
+
+    Args:
+        images: All images of the collection.
+        labels: Item id -> label.
+
+    Returns:
+        Predictions for all images; None for fewer than two classes among them.
+    """
     rows = images.rows(labels)
     known = [(row, labels[id_]) for row, id_ in zip(rows.tolist(), images.ids[rows].tolist(), strict=True)]
     known.sort()

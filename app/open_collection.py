@@ -9,7 +9,17 @@ from simsiam_retrieval.collection.storage.catalog_file import FILE
 
 
 def open_collection(folder: Path) -> Collection:
-    """The collection in ``folder``; raises :class:`UserError` when it is gone or damaged."""
+    """Open a collection; all visitors share it.
+
+    Args:
+        folder: Its folder.
+
+    Returns:
+        The collection.
+
+    Raises:
+        UserError: It is gone or damaged.
+    """
     try:
         status = (folder / FILE).stat()
         identity = (status.st_dev, status.st_ino)

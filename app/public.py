@@ -26,13 +26,22 @@ class Public:
 
     @property
     def url(self) -> str:
+        """The address as people type it."""
         return f"{self.origin}{self.base}/"
 
 
 def read_public(url: str | None, base: str | None = None) -> Public | None:
-    """The address that ``--public-url`` and ``--base-path`` name together; None without the first.
+    """Read the address that ``--public-url`` and ``--base-path`` name together.
 
-    Raises :class:`UserError` for what is no address of a page.
+    Args:
+        url: Value of ``--public-url``.
+        base: Value of ``--base-path``.
+
+    Returns:
+        The address; None without ``url``.
+
+    Raises:
+        UserError: It is no address of a page.
     """
     if url is None:
         return None
@@ -50,7 +59,17 @@ def read_public(url: str | None, base: str | None = None) -> Public | None:
 
 
 def read_base(path: str) -> str:
-    """A path without a slash at its end; raises :class:`UserError` for one that is none."""
+    """Read ``--base-path``.
+
+    Args:
+        path: The value.
+
+    Returns:
+        The path without a slash at its end.
+
+    Raises:
+        UserError: It is no path.
+    """
     names = [name for name in path.split("/") if name]
     if not path.isascii() or any(name in (".", "..") or not name.replace("-", "").replace("_", "").isalnum()
                                  for name in names):  # fmt: skip

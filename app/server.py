@@ -54,16 +54,22 @@ def serve(
     base: str = "",
     proxy: str | None = None,
 ) -> None:
-    """Serve the pages until Ctrl-C, which arrives as :class:`KeyboardInterrupt`.
-
-    To this machine only, or ``everywhere``: to every machine that can reach it (None: where there is a password). With
-    a ``password`` to nobody who does not know it. ``public``: the address at which a proxy shows the page; without
-    one, ``base`` is the path below which it is served. ``proxy``: the address of a proxy in front, which is believed
-    when it says who asks; nobody else is.
+    """Serve the pages until Ctrl-C, which arrives as ``KeyboardInterrupt``.
 
     Prints the address to stdout as soon as the server answers there.
 
-    Raises :class:`UserError` when the port cannot be had, or for a proxy that is no address.
+    Args:
+        settings: The collection and the folder of runs that the pages show.
+        port: Port; 0 for any free one.
+        open_browser: Whether to open a browser.
+        password: Password that visitors must know; None for none.
+        everywhere: Whether other machines may reach it; None if there is a password.
+        public: Address at which a proxy shows the page.
+        base: Path below which it is served, without ``public``.
+        proxy: Address of the proxy that is believed when it says who asks; no other is.
+
+    Raises:
+        UserError: The port is in use, or ``proxy`` is no address.
     """
     # uvicorn would believe every process of this machine, so that one could try passwords under any name
     os.environ["FORWARDED_ALLOW_IPS"] = "" if proxy is None else check_proxy(proxy)
@@ -92,7 +98,17 @@ def serve(
 
 
 def check_proxy(address: str) -> str:
-    """``address`` where it is an IP address; raises :class:`UserError` for anything else."""
+    """Check the value of ``--proxy``.
+
+    Args:
+        address: The value.
+
+    Returns:
+        The value.
+
+    Raises:
+        UserError: It is no IP address.
+    """
     try:
         return str(ipaddress.ip_address(address))
     except ValueError:
@@ -100,7 +116,14 @@ def check_proxy(address: str) -> str:
 
 
 def reachable_at(port: int) -> list[str]:
-    """Addresses at which others may reach a port of this machine; as far as it knows them itself."""
+    """Return the addresses at which other machines may reach a port, as far as this machine knows them.
+
+    Args:
+        port: The port.
+
+    Returns:
+        Addresses.
+    """
     names = [socket.gethostname()]
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))  # nothing is sent: it only chooses the network that others are in
@@ -109,7 +132,18 @@ def reachable_at(port: int) -> list[str]:
 
 
 def free_port(port: int, host: str = HOST) -> int:
-    """``port`` of ``host``, or any free one for 0; raises :class:`UserError` when it cannot be had."""
+    """Check that a port is free.
+
+    Args:
+        port: The port; 0 for any free one.
+        host: The address to listen on.
+
+    Returns:
+        The port.
+
+    Raises:
+        UserError: It is in use.
+    """
     if not 0 <= port <= 65535:
         raise UserError(f"--port {port}: ports go from 1 to 65535")
     with socket.socket() as probe:
@@ -147,7 +181,7 @@ def _warm_up() -> None:
     from simsiam_retrieval.images.apart import start
 
     from . import open_collection
-    from .pages import duplicates_page, probe_page, search_page, training_page  # noqa: F401
+    from .pages import check_page, duplicates_page, probe_page, search_page, training_page  # noqa: F401
 
     threading.Thread(target=start, daemon=True).start()
     with contextlib.suppress(UserError):  # whoever comes is told

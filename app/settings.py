@@ -25,22 +25,37 @@ _begun_with: Path | None = None
 
 
 def use(settings: Settings | None) -> None:
-    """Make ``settings`` those of all pages."""
+    """Set the settings of all pages.
+
+    Args:
+        settings: The settings.
+    """
     global _current, _begun_with
     _current = settings
     _begun_with = None if settings is None else settings.collection
 
 
 def first_collection() -> Path:
-    """The folder that new visitors see; the one indexed last where Streamlit was started by hand.
+    """Return the collection that new visitors see; the one indexed last if Streamlit was started by hand.
 
-    Raises :class:`UserError` when nothing is indexed yet.
+    Returns:
+        Its folder.
+
+    Raises:
+        UserError: Nothing is indexed yet.
     """
     return _current.collection if _current is not None else find_collection(None)
 
 
 def collection() -> Path:
-    """The folder that this visitor looks at; raises as :func:`first_collection` does."""
+    """Return the collection that this visitor looks at.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        UserError: Nothing is indexed yet.
+    """
     if not own():
         return first_collection()
     import streamlit as st  # late: the server reads settings before it has loaded Streamlit
@@ -49,7 +64,11 @@ def collection() -> Path:
 
 
 def choose(folder: Path) -> None:
-    """Show this visitor another collection, and those who come later."""
+    """Show this visitor, and those who come later, another collection.
+
+    Args:
+        folder: Its folder.
+    """
     global _current
     import streamlit as st
 
@@ -59,28 +78,54 @@ def choose(folder: Path) -> None:
 
 
 def mark() -> dict[str, str]:
-    """What addresses with ids need besides, so that the browser's Back leads to images of the same collection."""
+    """Return what addresses with ids need besides, so that Back leads to images of the same collection.
+
+    Returns:
+        Query parameters; empty for the collection that the app began with.
+    """
     return {} if not own() or collection() == _begun_with else {OF: token()}
 
 
 def marked(given: str | None) -> Path | None:
-    """The folder of the collection that an address is of; None where that cannot be told."""
+    """Find the collection that an address is of.
+
+    Args:
+        given: Value of the parameter ``OF``; None without one.
+
+    Returns:
+        Its folder; None if that cannot be told.
+    """
     if given is None:
         return _begun_with
     return next((one.path for one in known_collections() if token(one.path) == given), None)
 
 
 def token(folder: Path | None = None) -> str:
-    """A short name of a collection for browsers, which is not its path; None: the one that this visitor looks at."""
+    """Return a short name of a collection for browsers, which is not its path.
+
+    Args:
+        folder: Its folder; None for the collection that this visitor looks at.
+
+    Returns:
+        Eight hexadecimal digits.
+    """
     folder = collection() if folder is None else folder
     return hashlib.blake2b(bytes(folder), digest_size=4).hexdigest()
 
 
 def own() -> bool:
-    """Whether only people at this machine see the pages."""
+    """Return whether only people at this machine see the pages.
+
+    Returns:
+        True if they do.
+    """
     return _current is not None and _current.own
 
 
 def runs() -> Path:
-    """The folder of training runs."""
+    """Return the folder of training runs.
+
+    Returns:
+        The folder.
+    """
     return _current.runs if _current is not None else Path("runs").absolute()

@@ -16,7 +16,11 @@ SHORTEST = 8  # characters of a password that somebody thought of
 def say_what_opens(collection: Collection, runs: Path, *, shared: bool = True, public: str | None = None) -> None:
     """Say on stderr what everybody with the password will be able to see and to do.
 
-    ``shared``: machines reach this one themselves. ``public``: the address of the proxy in front, if there is one.
+    Args:
+        collection: The collection.
+        runs: The folder of training runs.
+        shared: Whether other machines reach this one directly.
+        public: Address of the proxy in front, if there is one.
     """
     who = "--share lets every machine that can reach this one in" if shared else f"Whoever reaches {public} gets in"
     encrypted = "" if public and public.startswith("https:") and not shared else (
@@ -30,9 +34,13 @@ def say_what_opens(collection: Collection, runs: Path, *, shared: bool = True, p
 
 
 def ask_password() -> str:
-    """The password that is typed, twice; a random one for an empty answer, or where there is no terminal.
+    """Ask for a password twice. Without a terminal, or for an empty answer, generate one and print it to stderr.
 
-    A random one is told on stderr. Raises :class:`UserError` for one that is too short or typed differently.
+    Returns:
+        The password.
+
+    Raises:
+        UserError: It is too short, or was typed differently.
     """
     typed = ""
     if sys.stdin is not None and sys.stdin.isatty():
@@ -52,5 +60,9 @@ def ask_password() -> str:
 
 
 def random_password() -> str:
-    """A password of 59 random bits that can be read out to somebody."""
+    """Generate a password of 59 random bits that can be read out to somebody.
+
+    Returns:
+        The password.
+    """
     return "-".join("".join(secrets.choice(LETTERS) for _ in range(4)) for _ in range(3))

@@ -10,7 +10,11 @@ from simsiam_retrieval.core.errors import UserError
 
 
 def can_show() -> bool:
-    """Whether this machine has a screen and a file manager that can be asked."""
+    """Return whether this machine has a screen and a file manager.
+
+    Returns:
+        True if it has.
+    """
     if sys.platform in ("win32", "darwin"):
         return True
     screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
@@ -18,9 +22,13 @@ def can_show() -> bool:
 
 
 def show_folder(file: Path) -> None:
-    """Open the folder that ``file`` lies in, with the file selected where the file manager can.
+    """Open the folder of a file, with the file selected if the file manager can do that.
 
-    Raises :class:`UserError` where the folder is gone or nothing opens it.
+    Args:
+        file: The file.
+
+    Raises:
+        UserError: The folder is gone, or nothing opens it.
     """
     if not file.parent.is_dir():
         raise UserError(f"{file.parent}: no longer there")
@@ -37,7 +45,15 @@ def show_folder(file: Path) -> None:
 
 
 def command(file: Path, platform: str) -> list[str]:
-    """What opens the folder of an absolute path on a platform, as ``sys.platform`` names it."""
+    """Return the command that opens the folder of a file.
+
+    Args:
+        file: An absolute path.
+        platform: As ``sys.platform`` names it.
+
+    Returns:
+        The words of the command.
+    """
     if platform == "win32":
         return ["explorer", f"/select,{file}"]
     if platform == "darwin":

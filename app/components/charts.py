@@ -15,8 +15,16 @@ INK = PALETTE[0]
 def curves(
     series: Sequence[tuple[str, list[dict[str, float]]]], key: str, *, marks: Sequence[float] = ()
 ) -> alt.LayerChart:
-    """``key`` over epochs, a line for each name. ``marks`` are values that the axis shows in any case, with a faint
-    line at each."""
+    """Draw a value over epochs, with a line for each run.
+
+    Args:
+        series: Name and rows of each run.
+        key: Which value of the rows.
+        marks: Values that the axis always includes, each with a faint line.
+
+    Returns:
+        The chart.
+    """
     drawn = [(name, row["epoch"], row[key]) for name, rows in series for row in rows if key in row]
     values = [value for _, _, value in drawn] + [0.0, *marks]
     scale = alt.Scale(domain=[min(values), max(values)], nice=not marks)
@@ -37,7 +45,14 @@ def curves(
 
 
 def few_shot(rows: Sequence[tuple[str, Sequence[tuple[int, float, float, float]]]]) -> alt.LayerChart:
-    """Top-1 with its interval by images per class, a line for each name."""
+    """Draw top-1 accuracy and its interval by images per class, with a line for each name.
+
+    Args:
+        rows: Name, and (images per class, top-1, lower bound, upper bound) of each point.
+
+    Returns:
+        The chart.
+    """
     table = pd.DataFrame(
         [(name, shots, 100 * top, 100 * low, 100 * high) for name, points in rows for shots, top, low, high in points],
         columns=["name", "shots", "top1", "low", "high"],

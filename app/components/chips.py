@@ -72,7 +72,12 @@ class Chip(TypedDict):
 
 
 def chips(rows: list[tuple[str, list[Chip]]], *, on_out: Callable[[int], None]) -> None:
-    """Draw rows of a title and its pictures. ``on_out`` gets the id of one that is to be taken out."""
+    """Draw rows of a title and its pictures.
+
+    Args:
+        rows: Title and pictures of each row.
+        on_out: Called with the id of a picture that is to be taken out.
+    """
 
     def out() -> None:
         id_ = st.session_state[KEY]["out"]

@@ -18,9 +18,16 @@ SLOW_PIXELS = 40_000_000  # JPEGs are decoded at reduced size; other formats thi
 def item_picture(
     item: Item, thumbnail: bytes | None, reading: Reading = AS_THEY_ARE, side: int = SIDE
 ) -> tuple[bytes | None, str]:
-    """JPEG bytes of an image of a collection, and a remark where it is not its file that is shown.
+    """Return a large picture of an image of a collection.
 
-    ``side``: pixels that its longer side has at most.
+    Args:
+        item: The image.
+        thumbnail: Its thumbnail, which is shown if the file is gone.
+        reading: How files of the collection become pixels.
+        side: Largest longer side in pixels.
+
+    Returns:
+        JPEG, and a remark if it is not the file that is shown.
     """
     try:
         status = file_and_page(item.path)[0].stat()
@@ -37,9 +44,17 @@ def item_picture(
 
 
 def uploaded_picture(content: bytes, reading: Reading = AS_THEY_ARE) -> tuple[bytes, str]:
-    """JPEG bytes of an uploaded photo, and its size in pixels as text.
+    """Return a large picture of an uploaded photo.
 
-    Raises :class:`ImageError` when it cannot be decoded, or would take too much memory.
+    Args:
+        content: The uploaded file.
+        reading: How files of the collection become pixels.
+
+    Returns:
+        JPEG, and the photo's size in pixels as text.
+
+    Raises:
+        ImageError: It cannot be decoded, or would take too much memory.
     """
     check_upload(content)
     decoded = read_image_apart(content, SIDE // 2, reading)
@@ -47,9 +62,15 @@ def uploaded_picture(content: bytes, reading: Reading = AS_THEY_ARE) -> tuple[by
 
 
 def check_upload(content: bytes) -> None:
-    """Raise :class:`ImageError` for an upload whose pixels are more than strangers may make us hold.
+    """Refuse an upload with more pixels than a visitor may make the server hold.
 
-    JPEGs are decoded at reduced size, so that for them the decoder's own limit is enough.
+    JPEGs are decoded at reduced size, so the decoder's own limit is enough for them.
+
+    Args:
+        content: The uploaded file.
+
+    Raises:
+        ImageError: It is too large.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -63,7 +84,15 @@ def check_upload(content: bytes) -> None:
 
 
 def as_jpeg(image: Image.Image, side: int = SIDE) -> bytes:
-    """JPEG bytes of an RGB image, its longer side reduced to ``side`` pixels."""
+    """Encode an image, reduced if it is large.
+
+    Args:
+        image: RGB.
+        side: Largest longer side in pixels.
+
+    Returns:
+        JPEG.
+    """
     image.thumbnail((side, side), Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)

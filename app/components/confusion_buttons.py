@@ -81,7 +81,17 @@ _component = component("simsiam_retrieval_result_matrix", html=HTML, css=CSS, js
 def confusion(
     classes: Sequence[str], counts: NDArray[np.int64], chosen: tuple[int, int] | None, *, key: str
 ) -> tuple[int, int] | None:
-    """Draw a matrix (classes, classes), true classes in rows; returns the cell that was just clicked."""
+    """Draw a confusion matrix of buttons.
+
+    Args:
+        classes: Names.
+        counts: int64 (classes, classes), true classes in rows.
+        chosen: Row and column of the chosen cell.
+        key: Key of the widget.
+
+    Returns:
+        Row and column of the cell that was just clicked; None if none was.
+    """
     data = {
         "classes": list(classes),
         "counts": counts.tolist(),
@@ -97,7 +107,16 @@ def confusion(
 
 
 def counted(truth: NDArray[np.int32], predicted: NDArray[np.int32], classes: int) -> NDArray[np.int64]:
-    """How many images of each true class (row) were taken for each class (column)."""
+    """Count how many images of each true class were taken for each class.
+
+    Args:
+        truth: (n,), true classes.
+        predicted: (n,), predicted classes.
+        classes: Number of classes.
+
+    Returns:
+        int64 (classes, classes), true classes in rows.
+    """
     return np.bincount(truth.astype(np.int64) * classes + predicted, minlength=classes * classes).reshape(
         classes, classes
     )

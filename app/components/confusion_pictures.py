@@ -110,7 +110,12 @@ class Matrix(TypedDict):
 
 
 def confusion(matrix: Matrix, *, on_cell: Callable[[tuple[int, int]], None]) -> None:
-    """Draw ``matrix``; ``on_cell`` gets row and column of a cell that is clicked."""
+    """Draw a confusion matrix of pictures.
+
+    Args:
+        matrix: The matrix.
+        on_cell: Called with row and column of a cell that is clicked.
+    """
 
     def clicked() -> None:
         size = len(matrix["classes"])

@@ -114,21 +114,43 @@ _component = component("simsiam_retrieval_gallery", html=HTML, css=names.CSS + C
 
 
 def gallery(sections: Sequence[Section], *, key: str) -> None:
-    """Draw ``sections``."""
+    """Draw sections of pictures.
+
+    Args:
+        sections: The sections.
+        key: Key of the widget.
+    """
     _component(key=key, data={"sections": list(sections)})
 
 
 def link_to(item: Item) -> str:
-    """Address of the page of an image's neighbours.
+    """Return the address of the page with an image's neighbours.
 
-    A link that the browser follows by itself: ``st.switch_page`` leaves an address in its history that never was, and
-    Back would lead there.
+    The browser follows this link by itself. ``st.switch_page`` would leave a wrong address in its history, and Back
+    would lead there.
+
+    Args:
+        item: The image.
+
+    Returns:
+        The address.
     """
     return "./?" + urlencode({"image": item.id} | settings.mark())
 
 
 def picture(item: Item, source: str, *, badge: str = "", best: bool = False, notes: Sequence[str] = ()) -> Picture:
-    """An image of the collection, as a link to its neighbours."""
+    """Make a picture of the gallery that links to the image's neighbours.
+
+    Args:
+        item: The image.
+        source: Address of the picture's pixels.
+        badge: Text on the picture.
+        best: Whether it is marked as the best of its group.
+        notes: Lines below the picture.
+
+    Returns:
+        The picture.
+    """
     name = shown(item.path.name)
     said = ", ".join(part for part in (name, badge, *notes) if part)
     return Picture(

@@ -104,7 +104,11 @@ NOTHING = Card(id=None, name="", source="")
 
 @st.fragment
 def hover(look_up: Callable[[int], Card]) -> None:
-    """Show ``look_up(id)`` beside whatever point of the map the pointer rests on."""
+    """Show a card beside the point of the map that the pointer rests on.
+
+    Args:
+        look_up: Returns the card of an id.
+    """
 
     def asked() -> None:
         id_ = st.session_state[KEY]["ask"]

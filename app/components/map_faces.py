@@ -26,7 +26,11 @@ _component = component("simsiam_retrieval_map_faces", html="<span></span>", js=J
 
 @st.fragment
 def map_faces(look_up: Callable[[Sequence[int]], dict[int, str]]) -> None:
-    """Answer the map with ``look_up(ids)``: addresses of small pictures."""
+    """Send the map the small pictures that it asks for.
+
+    Args:
+        look_up: Returns id -> address of a picture, for ids.
+    """
 
     def asked() -> None:
         ids = st.session_state[KEY]["ask"]

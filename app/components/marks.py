@@ -67,9 +67,14 @@ def marks(
     label: str,
     on_mark: Callable[[dict[int, Mark]], None],
 ) -> None:
-    """Draw ``tiles`` and the classes to choose from. ``on_mark`` gets the clicks that are new, by id.
+    """Draw tiles and the classes to label them with.
 
-    ``active``: the class that clicks give at first, and a number that changes when it is to be taken again.
+    Args:
+        tiles: The tiles.
+        classes: The classes.
+        active: The class that clicks give at first, and a number that changes when it is to be taken again.
+        label: Description for screen readers.
+        on_mark: Called with the new clicks, by id.
     """
 
     def marked() -> None:
@@ -90,10 +95,18 @@ def marks(
 
 
 def read(value: object, classes: set[str], answered: int = 0) -> tuple[int, dict[int, Mark]]:
-    """Number and marks of a message from the browser, which may send anything: of the marks those that make sense.
+    """Read a message from the browser, which may send anything.
 
-    Marks up to the number ``answered`` were dealt with before: they are not dealt with again, because another tab may
+    Marks up to the number ``answered`` were dealt with before. They are not dealt with again, because another tab may
     have given the image another label since.
+
+    Args:
+        value: The message.
+        classes: Names of the classes.
+        answered: Number of the last message that was dealt with.
+
+    Returns:
+        Its number, and the marks that make sense.
     """
     number = value.get("number") if isinstance(value, dict) else None
     given = value.get("marks") if isinstance(value, dict) else None
@@ -111,7 +124,14 @@ def read(value: object, classes: set[str], answered: int = 0) -> tuple[int, dict
 
 
 def content_of(source: str) -> str:
-    """What identifies a tile's image, from the address of its thumbnail."""
+    """Return what identifies a tile's image.
+
+    Args:
+        source: Address of its thumbnail.
+
+    Returns:
+        The text.
+    """
     return hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
 
 

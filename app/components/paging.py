@@ -4,7 +4,13 @@ import streamlit as st
 
 
 def turn(name: str, pages: int, page: int) -> None:
-    """The control that turns pages; the page is kept in the session as ``name``."""
+    """Draw the control that turns pages.
+
+    Args:
+        name: Key in the session under which the page is kept.
+        pages: Number of pages.
+        page: The current page.
+    """
     key = f"{name} {page} of {pages}"  # a new key for each page, so that others may turn it, too
 
     def turned() -> None:

@@ -75,7 +75,14 @@ class Choice:
 
     @classmethod
     def read(cls, value: object) -> "Choice | None":
-        """From the browser, which may send anything; None for nothing chosen or nonsense."""
+        """Read a choice from the browser, which may send anything.
+
+        Args:
+            value: The message.
+
+        Returns:
+            The choice; None if nothing is chosen or the message makes no sense.
+        """
         if not isinstance(value, dict):
             return None
         try:
@@ -91,7 +98,15 @@ class Choice:
 
 
 def inside(points: NDArray[np.float32], area: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
-    """Which of ``points`` (n, 2) lie in a polygon, by the even-odd rule."""
+    """Find points inside a polygon, by the even-odd rule.
+
+    Args:
+        points: float32 (n, 2).
+        area: Corners of the polygon.
+
+    Returns:
+        bool (n,).
+    """
     corners = np.asarray(area, float)
     low, high = corners.min(axis=0), corners.max(axis=0)
     rows = np.flatnonzero(((points >= low) & (points <= high)).all(axis=1))
@@ -107,7 +122,14 @@ def inside(points: NDArray[np.float32], area: Sequence[tuple[float, float]]) -> 
 
 
 def colours(count: int) -> list[str]:
-    """``count`` colours that can be told apart; the first ones are always the same, so that a class keeps its own."""
+    """Return colours that can be told apart. The first ones are always the same, so that a class keeps its colour.
+
+    Args:
+        count: Number of colours.
+
+    Returns:
+        Hexadecimal sRGB colours.
+    """
     palette = _palette()
     return [palette[number % len(palette)] for number in range(count)]
 
@@ -137,7 +159,14 @@ def _palette() -> list[str]:
 
 
 def oklab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
-    """sRGB colours (n, 3), from 0 to 1, in OKLab."""
+    """Convert sRGB colours to OKLab.
+
+    Args:
+        colours: (n, 3) in [0, 1].
+
+    Returns:
+        (n, 3).
+    """
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     cones = np.cbrt(linear @ np.array(
         [[0.4122214708, 0.5363325363, 0.0514459929],
@@ -150,7 +179,14 @@ def oklab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def without_green_receptors(colours: NDArray[np.float64]) -> NDArray[np.float64]:
-    """sRGB colours (n, 3) as they look to people with deuteranopia (Machado et al. 2009, severity 1)."""
+    """Simulate deuteranopia (Machado et al. 2009, severity 1).
+
+    Args:
+        colours: sRGB, (n, 3) in [0, 1].
+
+    Returns:
+        sRGB as people with deuteranopia see it, (n, 3).
+    """
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     seen = (linear @ np.array(
         [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
@@ -176,7 +212,19 @@ def plot(
     colouring: str,
     label: str,
 ) -> Plot:
-    """Pack points for the browser: 16 bits a coordinate, in an order that favours no group."""
+    """Pack points for the browser: 16 bits a coordinate, in an order that favours no group.
+
+    Args:
+        ids: int64 (n,).
+        points: float32 (n, 2).
+        groups: uint8 (n,), the group of each point.
+        legend: An entry for each group.
+        colouring: Name of what the colours mean.
+        label: Description for screen readers.
+
+    Returns:
+        The plot.
+    """
     order = np.random.default_rng(0).permutation(len(ids))  # else the last group would lie on top of all others
     places = np.round((points[order].astype(float) + 1) * 32767.5).clip(0, 65535).astype("<u2")
     marks = hashlib.sha256(places.tobytes() + ids[order].astype("<i4").tobytes()).hexdigest()[:16]
@@ -197,7 +245,15 @@ def _packed(values: NDArray) -> str:
 
 
 def chosen(drawn: Plot, choice: Choice | None) -> NDArray[np.int64]:
-    """Rows of the images that were chosen; none where nothing is."""
+    """Find the images of a choice.
+
+    Args:
+        drawn: The plot.
+        choice: What is chosen.
+
+    Returns:
+        int64 rows; empty if nothing is chosen.
+    """
     if choice is None:
         return np.zeros(0, np.int64)
     mask = np.ones(len(drawn.ids), bool)
@@ -212,7 +268,13 @@ def chosen(drawn: Plot, choice: Choice | None) -> NDArray[np.int64]:
 
 
 def scatter(drawn: Plot, *, on_choice: Callable[[Choice | None], None], on_pick: Callable[[int], None]) -> None:
-    """Draw the map. ``on_choice`` gets what is chosen, ``on_pick`` the id of a point that is clicked."""
+    """Draw the map.
+
+    Args:
+        drawn: The plot.
+        on_choice: Called with what is chosen.
+        on_pick: Called with the id of a point that is clicked.
+    """
 
     def choice_changed() -> None:
         on_choice(Choice.read(st.session_state[KEY]["choice"]))

@@ -17,12 +17,28 @@ HEIGHT = 170  # pixels, with its axis
 
 @st.cache_resource(show_spinner=False, max_entries=2)
 def sampled(_collection: Collection, folder: str, generation: int) -> NDArray[np.float32]:
-    """Vectors (m, dim) of up to ``SAMPLE`` images drawn at random."""
+    """Read the vectors of a random sample.
+
+    Args:
+        _collection: The collection.
+        folder: Its folder, for the cache.
+        generation: Its generation, for the cache.
+
+    Returns:
+        float32 (m, dim), of up to ``SAMPLE`` images.
+    """
     return _collection.sample(SAMPLE)
 
 
 def spread(collection: Collection, query: NDArray[np.float32], noise: float | None, cut: float) -> None:
-    """Draw how similar the images of the collection are to ``query`` (dim,), with its noise level and the cut-off."""
+    """Draw how similar the images of the collection are to a query, with noise level and cut-off.
+
+    Args:
+        collection: The collection.
+        query: float32 (dim,).
+        noise: The query's noise level.
+        cut: The cut-off.
+    """
     cosines = sampled(collection, str(collection.folder), collection.generation) @ query
     if len(cosines) < 2:
         return

@@ -33,16 +33,32 @@ class Tile(TypedDict):
 
 
 def photo_tiles(collection: Collection, items: Iterable[Item], address: Address) -> list[Tile]:
-    """Tiles of images as they lie in their folders."""
+    """Make tiles of images as they lie in their folders.
+
+    Args:
+        collection: The collection.
+        items: The images.
+        address: What the page shows.
+
+    Returns:
+        The tiles.
+    """
     return [_tile(collection, item, item.path.parent.name, "", address) for item in items]
 
 
 def hit_tiles(
     collection: Collection, stacks: Sequence[Sequence[Hit]], address: Address, opened: Container[int] = ()
 ) -> list[Tile]:
-    """Tiles of search results, with their scores; one for a stack of near-duplicates, or all of it where it is open.
+    """Make tiles of search results with their scores. A stack of near-duplicates is one tile, or several if it is open.
 
-    ``opened``: ids of first images of open stacks.
+    Args:
+        collection: The collection.
+        stacks: The results.
+        address: What the page shows.
+        opened: Ids of the first images of open stacks.
+
+    Returns:
+        The tiles.
     """
     found = []
     for first, *copies in stacks:
@@ -83,12 +99,27 @@ def _tile(collection: Collection, item: Item, note: str, said: str, address: Add
 
 
 def source_of(thumbnail: bytes | None) -> str:
-    """Address of a thumbnail; empty when it is missing."""
+    """Return the address of a thumbnail.
+
+    Args:
+        thumbnail: JPEG.
+
+    Returns:
+        The address; empty if the thumbnail is missing.
+    """
     return jpeg_address(thumbnail) if thumbnail else ""
 
 
 def small(thumbnail: bytes, side: int = SMALL_SIDE) -> bytes:
-    """A thumbnail for places where many stand side by side, JPEG; what cannot be read stays as it is."""
+    """Reduce a thumbnail for places where many pictures are side by side.
+
+    Args:
+        thumbnail: JPEG.
+        side: Largest longer side in pixels.
+
+    Returns:
+        JPEG; a thumbnail that cannot be read is returned as it is.
+    """
     try:
         with Image.open(io.BytesIO(thumbnail)) as image:
             image.draft("RGB", (side, side))
@@ -101,12 +132,26 @@ def small(thumbnail: bytes, side: int = SMALL_SIDE) -> bytes:
 
 
 def page_count(images: int) -> int:
-    """Pages that all photos take."""
+    """Return the number of pages that all photos take.
+
+    Args:
+        images: Number of photos.
+
+    Returns:
+        The number.
+    """
     return max(1, -(-images // PAGE))
 
 
 def size_text(size: int) -> str:
-    """A file size for people, in decimal units."""
+    """Format a file size in decimal units.
+
+    Args:
+        size: Bytes.
+
+    Returns:
+        For example "1.2 MB".
+    """
     value = float(size)
     for unit in ("bytes", "kB", "MB", "GB"):
         if value < 1000 or unit == "GB":

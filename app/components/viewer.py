@@ -55,9 +55,11 @@ NOTHING = Large(id=None, source="", facts="")
 
 @st.fragment
 def viewer(look_up: Callable[[int], Large], on_folder: Callable[[int], None] | None) -> None:
-    """The place of the viewer; ``look_up(id)`` gives a picture when it is asked for.
+    """Draw the place of the viewer, which shows one picture at a time.
 
-    ``on_folder`` is told whose folder to open; None where the visitor is not at this machine.
+    Args:
+        look_up: Returns the picture of an id when it is asked for.
+        on_folder: Called with the id whose folder is to be opened; None if the visitor is not at this machine.
     """
 
     def asked() -> None:

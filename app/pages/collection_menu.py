@@ -21,7 +21,11 @@ REFUSED = "folder refused"
 
 
 def menu(collection: Collection) -> None:
-    """The button, where this visitor may use it; and how far an added folder has come."""
+    """Draw the button of the menu, if this visitor may use it, and how far an added folder has come.
+
+    Args:
+        collection: The collection.
+    """
     if not settings.own():
         return
     with st.popover("Collections", icon=":material/folder_open:"):
@@ -31,7 +35,11 @@ def menu(collection: Collection) -> None:
 
 
 def progress(collection: Collection) -> None:
-    """How far the folder that is being added has come, or what became of it; nothing where none is."""
+    """Draw how far the folder that is being added has come, or the result; nothing if none is.
+
+    Args:
+        collection: The collection.
+    """
     if not settings.own():
         return
     if (refused := st.session_state.pop(REFUSED, None)) is not None:
@@ -72,7 +80,11 @@ def _switcher(collection: Collection) -> None:
 
 
 def change_to(folder: Path) -> None:
-    """Show another collection."""
+    """Show another collection.
+
+    Args:
+        folder: Its folder.
+    """
     settings.choose(folder)
     forget_ids()
     st.query_params.clear()
@@ -114,7 +126,17 @@ def _add(collection: Collection, given: str) -> None:
 
 
 def check_folder(given: str) -> Path:
-    """The folder that somebody typed; raises :class:`UserError` with what is wrong with it."""
+    """Check a folder that somebody typed.
+
+    Args:
+        given: The text.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: It cannot be indexed; the message says why.
+    """
     if not given.strip():
         raise UserError("Type the path of a folder, such as " + str(Path.home() / "Pictures"))
     folder = absolute(Path(given.strip().strip('"')).expanduser())
@@ -128,7 +150,15 @@ def _start(collection: Collection, folder: Path | None) -> None:
 
 
 def update_in_background(collection: Collection, folder: Path | None) -> Callable[[Callable[[float], None]], str]:
-    """Work for a background job: index a folder, or look for what is new in all of them (None)."""
+    """Make work for a background job: index a folder, or look for what is new in all folders.
+
+    Args:
+        collection: The collection.
+        folder: The folder; None for all.
+
+    Returns:
+        A function that takes a callback for the finished fraction and returns a sentence.
+    """
 
     def work(on_progress: Callable[[float], None]) -> str:
         total, done = 0, 0
@@ -152,7 +182,15 @@ def update_in_background(collection: Collection, folder: Path | None) -> Callabl
 
 
 def sentence(update: Update, folder: Path | None) -> str:
-    """What an update did, in a line."""
+    """Say what an update did.
+
+    Args:
+        update: Its result.
+        folder: The folder that was added; None for all.
+
+    Returns:
+        One line.
+    """
     where = "" if folder is None else f" from {markup.shown(folder)}"
     parts = [f"{update.added:,} image{'' if update.added == 1 else 's'} added{where}"]
     if update.changed:

@@ -20,9 +20,16 @@ class _Shelf:
 
 
 def comparison(collection: Collection) -> Comparison:
-    """The near pairs of ``collection`` as it is now; shows progress where they have yet to be found.
+    """Return the near-duplicate pairs of a collection as it is now. Shows progress while they are computed.
 
-    Raises :class:`UserError` when the collection is gone or damaged.
+    Args:
+        collection: The collection.
+
+    Returns:
+        The comparison, cached for its generation.
+
+    Raises:
+        UserError: The collection is gone or damaged.
     """
     shelf = _shelf(str(collection.folder), id(collection), collection.generation)
     place = st.empty()  # in any case: what follows keeps its position on the page

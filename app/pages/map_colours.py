@@ -29,7 +29,16 @@ class Colouring:
 
 
 def by_name(key: str, names: Sequence[str | None], nothing: str = "") -> Colouring:
-    """Groups of equal names, the largest first. ``nothing`` is what None is called; rare names share a group."""
+    """Make groups of equal names, the largest first. Rare names share a group.
+
+    Args:
+        key: Name of the colouring.
+        names: Name of each image, or None.
+        nothing: What None is called.
+
+    Returns:
+        The colouring.
+    """
     counts = Counter(name for name in names if name is not None)
     ranked = sorted(counts, key=lambda name: (-counts[name], name))
     spare = len(ranked) > MOST_GROUPS
@@ -47,19 +56,52 @@ def by_name(key: str, names: Sequence[str | None], nothing: str = "") -> Colouri
 
 
 def by_folder(images: Whole) -> Colouring:
-    """The folder that each image lies in, by its name: ``train/cat`` and ``val/cat`` are one."""
+    """Colour by the name of the folder that an image is in: ``train/cat`` and ``val/cat`` are one group.
+
+    Args:
+        images: The images.
+
+    Returns:
+        The colouring.
+    """
     return by_name("folder", [path.parent.name or "/" for path in images.paths])
 
 
 def by_label(images: Whole, labels: dict[int, str]) -> Colouring:
-    """The labels that people gave."""
+    """Colour by the labels that people gave.
+
+    Args:
+        images: The images.
+        labels: Item id -> label.
+
+    Returns:
+        The colouring.
+    """
     return by_name(
         f"label {hash(frozenset(labels.items()))}", [labels.get(id_) for id_ in images.ids.tolist()], "No label"
     )
 
 
+def by_selection(images: Whole, ids: Sequence[int]) -> Colouring:
+    """What was selected to label, the most useful first."""
+    ranks = {id_: rank for rank, id_ in enumerate(ids)}
+    names = ["Selected" if id_ in ranks else None for id_ in images.ids.tolist()]
+    found = by_name(f"selection {hash(tuple(ids))}", names, "Others")
+    order = np.array([-ranks.get(id_, len(ranks)) for id_ in images.ids.tolist()], np.float32)
+    return Colouring(found.key, found.groups, found.legend, order)
+
+
 def by_prediction(images: Whole, labels: dict[int, str], taught: Taught) -> Colouring:
-    """What the probe takes each image for, the surest first."""
+    """Colour by the predicted class.
+
+    Args:
+        images: The images.
+        labels: Item id -> label.
+        taught: The predictions.
+
+    Returns:
+        The colouring.
+    """
     predicted = taught.predicted
     names = [taught.probe.classes[number] for number in predicted.tolist()]
     found = by_name(f"prediction {hash(frozenset(labels.items()))}", names)
@@ -67,7 +109,15 @@ def by_prediction(images: Whole, labels: dict[int, str], taught: Taught) -> Colo
 
 
 def by_cluster(collection: Collection, clusters: Clusters) -> Colouring:
-    """Clusters, with a few of their most typical images."""
+    """Colour by cluster, with a few typical images of each.
+
+    Args:
+        collection: The collection.
+        clusters: The clusters.
+
+    Returns:
+        The colouring.
+    """
     sizes = clusters.sizes.tolist()
     legend = []
     for number, (size, colour) in enumerate(zip(sizes, colours(len(sizes)), strict=True)):

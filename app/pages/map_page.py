@@ -1,4 +1,7 @@
-"""The Map page: all images as points, lookalikes beside each other; draw round some to see them."""
+"""The Map page: all images as points, lookalikes beside each other; draw round some to see them.
+
+Over 300 lines, because the map, its colours and what is chosen on it share the keys of one session.
+"""
 
 import contextlib
 from collections import Counter
@@ -27,10 +30,10 @@ from ..components.scatter import MOST_GROUPS, Choice, Plot, chosen, plot, scatte
 from ..open_collection import open_collection
 from ..search import selection
 from ..search.address import LEAVING, MOST_IMAGES, Address
-from . import map_colours, search_page
+from . import map_colours, search_page, selecting
 from .map_colours import Colouring
 
-FOLDER, LABEL, CLUSTER, PREDICTION = "Folder", "Label", "Cluster", "Prediction"
+FOLDER, LABEL, CLUSTER, PREDICTION, SELECTION = "Folder", "Label", "Cluster", "Prediction", "Selection"
 CLUSTERS = 12  # at first
 POLL = 1.0  # seconds between two looks at the progress
 CHOICE, PICKED = "map choice", "map picked"  # in the session
@@ -148,6 +151,8 @@ def _map(collection: Collection, images: Whole, found: Projection) -> None:
     held, choice = st.session_state.get(CHOICE, (None, None))
     if choice is not None and held == version and (choice.area is not None or choice.colouring == by.key):
         _chosen(collection, images, drawn, by, chosen(drawn, choice))
+    elif by.key.startswith("selection"):
+        _selected(collection)
     else:  # nothing, or what was chosen on another map or by other colours
         markup.faint(
             "Drag a line round points to see their images. Rest on a point for its picture, click it for more. "
@@ -180,21 +185,32 @@ def _faces(collection: Collection, ids: Sequence[int]) -> dict[int, str]:
     return {id_: markup.jpeg_address(tiles.small(jpeg)) for id_, jpeg in found.items() if jpeg}
 
 
+def _show_selected() -> None:
+    st.session_state["map colour"] = SELECTION
+    st.session_state.pop(CHOICE, None)
+    st.session_state["map at"] = 1
+
+
 def _colouring(collection: Collection, images: Whole) -> Colouring | None:
     """The control that says what colours mean, and the colours; None where there is nothing to show yet."""
     with st.container(horizontal=True, vertical_alignment="top", gap="large"):
-        what = st.segmented_control(
-            "Colour by", (FOLDER, LABEL, CLUSTER, PREDICTION), default=FOLDER, required=True, key="map colour"
-        )
+        found = selecting.selected(collection)
+        if not found and st.session_state.get("map colour") == SELECTION:
+            st.session_state["map colour"] = FOLDER
+        ways = (FOLDER, LABEL, CLUSTER, PREDICTION, *((SELECTION,) if found else ()))
+        what = st.segmented_control("Colour by", ways, default=FOLDER, required=True, key="map colour")
         most = min(MOST_GROUPS, len(images.ids))
         clusters = min(CLUSTERS, most)
         if what == CLUSTER and most > 2:
             clusters = st.slider("Number of clusters", 2, most, clusters, key="map clusters", width=320)
+        labels = collection.labels()
+        selecting.control(collection, len(images.ids) - len(images.rows(labels)), _show_selected)
+    if what == SELECTION:
+        return map_colours.by_selection(images, [one.item.id for one in found])
     if what == FOLDER:
         return _folders(images, images.key)
     if what == CLUSTER:
         return _clusters(collection, images, images.key, clusters)
-    labels = collection.labels()
     if what == LABEL:
         if not labels:
             markup.notice(
@@ -263,9 +279,30 @@ def _chosen(collection: Collection, images: Whole, drawn: Plot, by: Colouring, r
     if not len(rows):
         markup.faint("No image lies there.")
         return
-    pages = tiles.page_count(len(rows))
+    _pictures(collection, images.ids[rows].tolist(), "Chosen images")
+
+
+def _selected(collection: Collection) -> None:
+    """What the button selected, to label or to take away."""
+    found = selecting.selected(collection)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        markup.section(f"{len(found):,} selected to label", "The most useful first", width="content")
+        if st.button("Label them here", type="primary"):
+            st.session_state["teach list"] = "Selected"
+            st.session_state.pop("teach order", None)
+            from . import teach_page
+
+            st.switch_page(st.Page(teach_page.show, title="Teach", url_path="teach"))
+        selecting.downloads(collection, found)
+        st.button("Forget the selection", on_click=selecting.forget)
+    _pictures(collection, [one.item.id for one in found], "Selected images")
+
+
+def _pictures(collection: Collection, every: list[int], label: str) -> None:
+    """A page of images."""
+    pages = tiles.page_count(len(every))
     page = min(st.session_state.get("map at", 1), pages)
-    ids = images.ids[rows[(page - 1) * tiles.PAGE : page * tiles.PAGE]].tolist()
+    ids = every[(page - 1) * tiles.PAGE : page * tiles.PAGE]
     items = [item for id_ in ids if (item := collection.item(id_)) is not None]
     found = tiles.photo_tiles(collection, items, Address())
     for tile in found:
@@ -280,7 +317,7 @@ def _chosen(collection: Collection, images: Whole, drawn: Plot, by: Colouring, r
     selection.bar(collection, on_similar=similar)
     grid(
         found,
-        label="Chosen images",
+        label=label,
         view="map",
         marked=selection.selected(),
         refining=False,
@@ -290,6 +327,7 @@ def _chosen(collection: Collection, images: Whole, drawn: Plot, by: Colouring, r
         on_less=leave,
         on_paste=lambda picture: None,  # photos are given on the Search page
     )
+    search_page.show_large(collection)
     if pages > 1:
         paging.turn("map at", pages, page)
 

@@ -27,7 +27,14 @@ class TableOfRuns:
 
 
 def find_tables(root: Path) -> list[Path]:
-    """Files of results at or below ``root``, as deep as runs are looked for, by path."""
+    """Find files of results at or below a folder, as deep as runs are looked for.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The files, sorted by path.
+    """
     folders, found = [root], []
     for _ in range(DEPTH):
         found += [file for folder in folders for file in sorted(_json_files(folder)) if _is_table(file)]
@@ -62,7 +69,17 @@ def _is_table(file: Path) -> bool:
 
 
 def read_table(file: Path) -> TableOfRuns:
-    """What a file of results says; raises :class:`UserError` when it cannot be read or is damaged."""
+    """Read a file of results.
+
+    Args:
+        file: The file.
+
+    Returns:
+        The table.
+
+    Raises:
+        UserError: It cannot be read or is damaged.
+    """
     content = load(file)
     try:
         head, body = cells(content)

@@ -7,29 +7,22 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from simsiam_retrieval.collection import Collection
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.core.text import printable
 from simsiam_retrieval.evaluation.probe_table import NONE
 from simsiam_retrieval.evaluation.stored_predictions import Guesses, Predictions, load_predictions
-from simsiam_retrieval.images.apart import read_image_apart
-from simsiam_retrieval.images.decode import ImageError
 from simsiam_retrieval.metrics.intervals import wilson
 
 from .. import markup, settings
-from ..components import chosen_image
 from ..components.confusion_buttons import confusion, counted
-from ..components.gallery import Picture, Section, gallery, link_to
-from ..open_collection import open_collection
 from ..search.address import as_number
 from . import probe_results
+from .probe_images import cell_images
 from .probe_results import Measured, Question
 
 MATRIX = 40  # classes of a matrix that can be read; of more, the pairs that are confused most are listed
 PAIRS = 100  # of those
 BESIDE = 12  # classes of a matrix that leaves room for images at its side
-IMAGES = 24  # of a cell on a page
-SIDE = 256  # pixels of a preview that the collection does not have
 
 PROBE = "python -m simsiam_retrieval.probe RUN --train DIR --test DIR"
 
@@ -160,7 +153,7 @@ def _images(question: Question, measured: list[Measured]) -> None:
         if cell is None:
             markup.faint("Every test image got its class.")
         else:
-            _cell_images(found, guesses, cell, key)
+            cell_images(found, guesses, cell, key)
 
 
 def _predictions(one: Measured) -> Predictions | None:
@@ -239,73 +232,3 @@ def _cell_in_address(classes: int) -> tuple[int, int] | None:
     if cell[0] is None or cell[1] is None or max(cell[0], cell[1]) >= classes:
         return None
     return cell[0], cell[1]
-
-
-def _cell_images(found: Predictions, guesses: Guesses, cell: tuple[int, int], key: str) -> None:
-    truth, guess = cell
-    rows = np.flatnonzero((found.truth == truth) & (guesses.predicted == guess))
-    rows = rows[np.argsort(-guesses.confidence[rows].astype(np.float32), kind="stable")]
-    page = 1
-    place = st.container()
-    if len(rows) > IMAGES:
-        page = st.pagination(-(-len(rows) // IMAGES), key=f"page {key} {truth} {guess}", width="stretch")
-    shown = rows[(page - 1) * IMAGES : page * IMAGES].tolist()
-    collection = _collection()
-    verdict = "recognised" if truth == guess else f"taken for {found.classes[guess]}"
-    images = f"{len(rows):,} image{'' if len(rows) == 1 else 's'}"
-    pictures = [_picture(collection, found, row, float(guesses.confidence[row])) for row in shown]
-    linked = "A click shows an image's neighbours in the collection." if any(one["link"] for one in pictures) else ""
-    section = Section(
-        heading=markup.shown(f"{found.classes[truth]}, {verdict}: {images}"),
-        about=f"the surest first. {linked}".strip(),
-        pictures=pictures,
-        more="",
-    )
-    with place:
-        gallery([section], key="images")
-
-
-def _collection() -> Collection | None:
-    try:
-        return open_collection(settings.collection())
-    except UserError:  # none is indexed: the results are there all the same
-        return None
-
-
-def _picture(collection: Collection | None, found: Predictions, row: int, confidence: float) -> Picture:
-    path = found.paths[row]
-    try:
-        item = None if collection is None else collection.item_at(path)
-        thumbnail = collection.thumbnail(item.id) if collection is not None and item is not None else _preview(path)
-    except UserError:
-        item, thumbnail = None, _preview(path)
-    name = markup.shown(path.name)
-    sure = f"{100 * confidence:.0f} % sure"
-    return Picture(
-        name=name,
-        path=markup.shown(path),
-        badge=f"{100 * confidence:.0f} %",
-        best=False,
-        notes=[] if thumbnail else ["gone, or cannot be shown"],
-        label=f"{name}, {sure}",
-        source=markup.jpeg_address(thumbnail) if thumbnail else "",
-        link=link_to(item) if item is not None else "",
-    )
-
-
-def _preview(path: Path) -> bytes | None:
-    """A small JPEG of a file outside the collection; None where there is none any more."""
-    try:
-        return _previewed(path, path.stat().st_mtime_ns)
-    except OSError:
-        return None
-
-
-@st.cache_data(show_spinner=False, max_entries=2000)
-def _previewed(path: Path, stamp: int) -> bytes | None:
-    try:
-        image = read_image_apart(path, SIDE).image
-    except ImageError:
-        return None
-    image.thumbnail((SIDE, SIDE))
-    return chosen_image.as_jpeg(image)

@@ -47,10 +47,16 @@ class Question:
 
 
 def find_questions(root: Path) -> list[Question]:
-    """What the reports in and below ``root`` answer, newest first; of one encoder on equal data the newest counts.
+    """Find what the reports in and below a folder answer, newest first.
 
-    Reports are ``RUN/eval/*.json``, and JSON files in ``root`` or ``root/eval``. What is no report of this version, or
-    damaged, is passed over.
+    Reports are ``RUN/eval/*.json``, and JSON files in the folder or in its ``eval``. Of several reports on one encoder
+    and equal data, the newest counts. Files that are damaged or no report of this version are skipped.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The questions.
     """
     files = {file for run in training_runs.find_runs(root) for file in (run / "eval").glob("*.json")}
     files |= {*root.glob("*.json"), *(root / "eval").glob("*.json")}
@@ -122,5 +128,13 @@ def _shots(row: dict[str, Any]) -> list[Shot]:
 
 
 def best_of(measured: Sequence[Measured], method: str) -> float:
-    """The highest top-1 of a method."""
+    """Return the highest top-1 accuracy of a method.
+
+    Args:
+        measured: Results.
+        method: The method.
+
+    Returns:
+        Top-1 accuracy.
+    """
     return max((float(one.results[method]["top1"]) for one in measured if method in one.results), default=0.0)

@@ -45,7 +45,7 @@ def show() -> None:
             search_results.show(collection, address, go, draw_grid)
         else:
             _all_photos(collection, images, address)
-        viewer(lambda id_: _large(collection, id_), _folder_opener(collection))
+        show_large(collection)
     except UserError as error:
         markup.notice(str(error))
 
@@ -63,12 +63,20 @@ def _go_back_to_its_collection(address: Address) -> None:
 
 
 def go(address: Address) -> None:
-    """Make ``address`` what the page shows."""
+    """Make an address what the page shows.
+
+    Args:
+        address: The address.
+    """
     st.query_params.from_dict(address.parameters())
 
 
 def here() -> Address:
-    """Where the visitor is now: after the browser's Back, a button may still be there that an older address made."""
+    """Return what the visitor sees now. After Back, buttons of an older address may still be there.
+
+    Returns:
+        The address.
+    """
     return Address.read(st.query_params)
 
 
@@ -188,7 +196,14 @@ def _all_photos(collection: Collection, images: int, address: Address) -> None:
 
 
 def draw_grid(found: list[tiles.Tile], label: str, view: str, address: Address) -> None:
-    """Draw tiles, with all that can be done with them; ``view`` names what they are."""
+    """Draw tiles with all that can be done with them.
+
+    Args:
+        found: The tiles.
+        label: Description for screen readers.
+        view: Name of what the tiles are.
+        address: What the page shows.
+    """
 
     def more(id_: int) -> None:
         now = here()
@@ -223,6 +238,11 @@ def draw_grid(found: list[tiles.Tile], label: str, view: str, address: Address) 
             args=(every,),
             help="With Shift, a click on ✓ marks all from the last marked one",
         )
+
+
+def show_large(collection: Collection) -> None:
+    """The place where a grid's "Show large" opens a picture; once on a page."""
+    viewer(lambda id_: _large(collection, id_), _folder_opener(collection))
 
 
 def _large(collection: Collection, id_: int) -> Large:

@@ -38,7 +38,14 @@ class Query:
 
 
 def show(collection: Collection, address: Address, go: Go, draw_grid: DrawGrid) -> None:
-    """Draw the search that ``address`` asks for."""
+    """Draw the search that an address asks for.
+
+    Args:
+        collection: The collection.
+        address: The address.
+        go: Makes another address what the page shows.
+        draw_grid: Draws tiles.
+    """
     query = _query(collection, address)
     if query is None:
         draw_grid([], "No images", "nothing", address)  # the page listens for a pasted picture
@@ -152,7 +159,11 @@ def _refinement(collection: Collection, query: Query, address: Address, go: Go) 
 
 
 def toggle_stack(id_: int) -> None:
-    """Show the near-duplicates of an image one by one, or hide them again."""
+    """Show the near-duplicates of an image one by one, or hide them again.
+
+    Args:
+        id_: Id of the first image of the stack.
+    """
     st.session_state[OPENED] = st.session_state.get(OPENED, frozenset()) ^ {id_}
 
 
@@ -201,7 +212,14 @@ def _found(collection: Collection, query: Query, address: Address, wanted: int) 
 
 
 def turn_pages(pages: int, page: int, address: Address, go: Go) -> None:
-    """The control that turns pages, where there are several."""
+    """Draw the control that turns pages, if there are several.
+
+    Args:
+        pages: Number of pages.
+        page: The current page.
+        address: What the page shows.
+        go: Makes another address what the page shows.
+    """
     if pages < 2:
         return
     key = f"page {page} of {pages}"  # a new key for each page, so that Back moves the control, too

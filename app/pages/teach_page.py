@@ -1,4 +1,7 @@
-"""The Teach page: mark images as belonging to classes; a probe learns from them and says what to mark next."""
+"""The Teach page: mark images as belonging to classes; a probe learns from them and says what to mark next.
+
+Over 300 lines, because its classes, lists and results share the keys of one session.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,9 +23,10 @@ from ..components.marks import Class, Mark, Markable, content_of, marks
 from ..components.scatter import colours
 from ..open_collection import open_collection
 from ..search.address import Address
-from . import search_page, teach_ranking
+from . import search_page, selecting, teach_ranking
 
 NEXT, PREDICTED, MISREAD, LABELLED = "Next", "Predicted", "Likely mistakes", "Labelled"
+SELECTED = "Selected"  # by the button that selects what to label; listed once it was used
 SHOWN = 30  # images at a time
 VARIETY = 30  # clusters that the first images come from
 NAME = 80  # characters of a class's name, at most
@@ -113,8 +117,15 @@ def _class_controls(collection: Collection, images: Whole, labels: dict[int, str
         if classes:
             with st.popover("Edit classes"):
                 _edit(collection, labels, classes)
+        selecting.control(collection, len(images.ids) - len(images.rows(labels)), _show_selected)
         undos = st.session_state.get("teach undo", [])
         st.button("Undo", on_click=_undo, args=(collection,), disabled=not undos)
+
+
+def _show_selected() -> None:
+    st.session_state["teach list"] = SELECTED
+    st.session_state["teach cell"] = None
+    st.session_state.pop("teach order", None)
 
 
 def _from_folders(collection: Collection, images: Whole, labels: dict[int, str]) -> None:
@@ -213,12 +224,16 @@ def _marking(
             "Name a class above, then click the images that belong to it; do so for two classes or more.", kind="info"
         )
 
+    chosen = selecting.selected(collection)
+    if not chosen and st.session_state.get("teach list") == SELECTED:
+        st.session_state["teach list"] = NEXT
+
     def switched() -> None:
         st.session_state["teach cell"] = None
 
     what = st.segmented_control(
         "Show",
-        (NEXT, PREDICTED, MISREAD, LABELLED),
+        (NEXT, PREDICTED, MISREAD, LABELLED, *((SELECTED,) if chosen else ())),
         default=NEXT,
         required=True,
         key="teach list",
@@ -231,11 +246,14 @@ def _marking(
         name = st.selectbox("Taken for", lesson.probe.classes, key="teach class", width=320)
     if what == LABELLED and labels:
         every = "all classes"
-        chosen = st.selectbox("Class", [every, *sorted(set(labels.values()))], key="teach labelled", width=320)
-        name = None if chosen == every else chosen
+        of = st.selectbox("Class", [every, *sorted(set(labels.values()))], key="teach labelled", width=320)
+        name = None if of == every else of
     order = _order(collection, images, labels, lesson, what, name)
     _explained(what, labels, lesson, order)
-    pages = max(1, -(-len(order) // SHOWN)) if what in (MISREAD, LABELLED) else 1
+    if what == SELECTED:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            selecting.downloads(collection, chosen)
+    pages = max(1, -(-len(order) // SHOWN)) if what in (MISREAD, LABELLED, SELECTED) else 1
     page = min(st.session_state.get("teach at", 1), pages)
     shown = order[(page - 1) * SHOWN : page * SHOWN]
     found = _markables(collection, images, labels, lesson, shown, what)
@@ -268,7 +286,7 @@ def _order(
 ) -> list[int]:
     """Ids to show. It stays while labels are given, so that nothing moves below the pointer."""
     cell = st.session_state.get("teach cell")
-    key = (images.key, what, name, cell, lesson is None if what != NEXT else None)
+    key = (images.key, what, name, cell, lesson is None if what not in (NEXT, SELECTED) else None)
     held = st.session_state.get("teach order")
     if held is None or held[0] != key:
         held = (key, _ranked(collection, images, labels, lesson, what, name, cell))
@@ -287,6 +305,8 @@ def _ranked(
     cell: tuple[str, str] | None,
 ) -> list[int]:
     seen = st.session_state.get("teach seen", set())
+    if what == SELECTED:
+        return [one.item.id for one in selecting.selected(collection)]
     if what == LABELLED:
         rows = images.rows(labels)
         return images.ids[
@@ -338,6 +358,9 @@ def _explained(what: str, labels: dict[int, str], lesson: Taught | None, order: 
         markup.faint(
             nothing[what] if checked or what != MISREAD else "Two classes need two labelled images each first."
         )
+    elif what == SELECTED:
+        left = sum(id_ not in labels for id_ in order)
+        markup.faint(f"{len(order):,} images selected, the most useful first; {left:,} without a label.")
     elif what == NEXT:
         markup.faint("Where the probe is least sure: a label here teaches most.")
     elif what == PREDICTED:

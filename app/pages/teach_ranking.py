@@ -12,7 +12,14 @@ from ..collection_snapshot import Taught
 
 
 def varied(clusters: Clusters) -> list[int]:
-    """Ids of all images: the most typical one of each cluster, then the second ones, and so on."""
+    """Sort images so that the first ones differ: the most typical one of each cluster, then the second ones, ...
+
+    Args:
+        clusters: The clusters.
+
+    Returns:
+        Ids of all images.
+    """
     turns = np.empty(len(clusters.ids), np.int64)
     for number in range(len(clusters.sizes)):
         rows = np.flatnonzero(clusters.numbers == number)
@@ -21,20 +28,45 @@ def varied(clusters: Clusters) -> list[int]:
 
 
 def least_sure(taught: Taught, unlabelled: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Rows of unlabelled images, those first whose two best classes are closest (margin sampling)."""
+    """Sort unlabelled images by how close their two best classes are (margin sampling).
+
+    Args:
+        taught: The predictions.
+        unlabelled: bool (n,).
+
+    Returns:
+        int64 rows, the least sure first.
+    """
     rows = np.flatnonzero(unlabelled)
     return rows[np.argsort(margins(taught.probabilities[rows]), kind="stable")]
 
 
 def taken_for(taught: Taught, name: str, unlabelled: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Rows of unlabelled images that the probe takes for ``name``, the surest first."""
+    """Find unlabelled images that are predicted to be of a class.
+
+    Args:
+        taught: The predictions.
+        name: The class.
+        unlabelled: bool (n,).
+
+    Returns:
+        int64 rows, the surest first.
+    """
     number = taught.probe.classes.index(name)
     rows = np.flatnonzero(unlabelled & (taught.predicted == number))
     return rows[np.argsort(-taught.probabilities[rows, number], kind="stable")]
 
 
 def misread(taught: Taught, cell: tuple[int, int] | None = None) -> NDArray[np.int64]:
-    """Rows of labelled images that cross-validation read wrongly, or of those in one ``cell`` of the matrix."""
+    """Find labelled images that cross-validation predicted wrongly.
+
+    Args:
+        taught: The predictions.
+        cell: Row and column of the confusion matrix; None for all.
+
+    Returns:
+        int64 rows.
+    """
     checked = taught.checked
     if checked is None:
         return np.zeros(0, np.int64)
@@ -46,6 +78,15 @@ def misread(taught: Taught, cell: tuple[int, int] | None = None) -> NDArray[np.i
 
 
 def labelled(taught_rows: Sequence[int], labels: Sequence[str], name: str | None) -> list[int]:
-    """Rows of labelled images, of one class or of all, class by class."""
+    """Find labelled images, class by class.
+
+    Args:
+        taught_rows: Rows of the labelled images.
+        labels: Their labels.
+        name: A class; None for all.
+
+    Returns:
+        The rows.
+    """
     pairs = sorted(zip(labels, taught_rows, strict=True))
     return [row for label, row in pairs if name is None or label == name]

@@ -1,6 +1,5 @@
 """The Training page: runs side by side while they are being written, and what the network sees of the images."""
 
-import io
 import shlex
 from pathlib import Path
 
@@ -8,43 +7,24 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.images.apart import read_image_apart
-from simsiam_retrieval.images.decode import ImageError
-from simsiam_retrieval.training.run_files import VIEWS, VIEWS_FILE
 
 from .. import markup, settings
-from . import paper_tables
-from . import training_runs as runs
+from . import paper_tables, training_runs
+from .training_curves import draw_curves
+from .training_probe import newest_probe
 from .training_runs import Run
+from .training_settings import settings_of
+from .training_views import views
 
 REFRESH_SECONDS = 3
 MOST = 8  # runs side by side
-TILE = 160  # pixels of a view on the page
 PRETRAIN = "python -m simsiam_retrieval.pretrain FOLDER"
-
-# key, name, what is worth knowing, values that the axis shows in any case
-CHARTS = (
-    ("loss", "Loss", "-1 is perfect agreement of two views, and no measure of success", (-1.0, 0.0)),
-    ("std", "Spread", "1 is healthy, 0 is collapse: standard deviation of the outputs × √dim", (0.0, 1.0)),
-    ("rankme", "Variety of features", "RankMe: directions that outputs of held-out images use", ()),
-    ("view_retrieval", "View retrieval", "views that find the other view of their image, by features", ()),
-    ("knn", "kNN accuracy", "held-out images whose neighbours share their folder", ()),
-    ("lr", "Learning rate", "of the encoder", ()),
-    ("images_per_second", "Images per second", "while training", ()),
-)
-MORE = (
-    ("rankme_features", "RankMe of the features", "of the backbone, which is what is kept", ()),
-    ("variance_auc", "Variance AUC", "1 is a single direction", ()),
-    ("alignment", "Alignment", "squared distance of two views' features; 0 when they agree", ()),
-    ("uniformity", "Uniformity", "0 is one point, about -4 a full sphere", ()),
-)
-VIEW_NAMES = ("image", *(f"view {number}" for number in range(1, VIEWS + 1)))
 
 
 def show() -> None:
     """Draw the page."""
     root = settings.runs()
-    found = runs.find_runs(root)
+    found = training_runs.find_runs(root)
     if not found:
         markup.title("Training")
         _wait(root)
@@ -67,14 +47,14 @@ def show() -> None:
         markup.notice("Choose a run, or several to compare them.", kind="info")
         return
     _runs({name: names[name] for name in chosen})
-    _views(names[chosen[0]], chosen[0] if len(chosen) > 1 else "")
+    views(names[chosen[0]], chosen[0] if len(chosen) > 1 else "")
     if len(chosen) == 1:
         _probe(names[chosen[0]])
 
 
 @st.fragment(run_every=REFRESH_SECONDS)
 def _wait(root: Path) -> None:
-    if runs.find_runs(root):
+    if training_runs.find_runs(root):
         st.rerun()
     text = f"There is no training run in {root} yet. Start one, and it shows here by itself:"
     markup.notice(text, PRETRAIN, kind="info")
@@ -147,7 +127,7 @@ def _runs(paths: dict[str, Path]) -> None:
     found: dict[str, Run] = {}
     for name, path in paths.items():
         try:
-            found[name] = runs.read_run(path)
+            found[name] = training_runs.read_run(path)
         except UserError as error:
             markup.notice(str(error))
     if len(paths) == 1:
@@ -155,10 +135,10 @@ def _runs(paths: dict[str, Path]) -> None:
             _one(run)
     elif found:
         _table(found)
-    _curves(found)
+    draw_curves(found)
     if len(found) == 1:
         with st.expander("Settings"):
-            markup.facts(runs.settings_of(next(iter(found.values())).description))
+            markup.facts(settings_of(next(iter(found.values())).description))
     elif found:
         _differences(found)
 
@@ -168,7 +148,7 @@ def _one(run: Run) -> None:
         markup.notice("These weights were converted from a file: they were not trained here, so there are no curves.")
         markup.facts(run.converted, "Converted from")
         return
-    text, kind = runs.verdict_text(run)
+    text, kind = training_runs.verdict_text(run)
     if run.rows:
         knn = run.newest("knn")
         pairs = [
@@ -210,13 +190,13 @@ def _table(found: dict[str, Run]) -> None:
     head = ["", "epoch", "loss", "spread", "variety", "kNN", "images/s", "state", "verdict"]
     markup.wide_table(head, rows)
     for name, run in found.items():
-        if run.standing in (runs.COLLAPSE, runs.WATCH):
-            markup.notice(f"{name}: {runs.verdict_text(run)[0]}")
+        if run.standing in (training_runs.COLLAPSE, training_runs.WATCH):
+            markup.notice(f"{name}: {training_runs.verdict_text(run)[0]}")
 
 
 def _differences(found: dict[str, Run]) -> None:
     with st.expander("Settings that differ"):
-        rows = runs.differing_settings(list(found.values()))
+        rows = training_runs.differing_settings(list(found.values()))
         if not rows:
             markup.faint("None.")
             return
@@ -242,75 +222,9 @@ def _text(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def _curves(found: dict[str, Run]) -> None:
-    series = {name: run for name, run in found.items() if run.rows}
-    if not series:
-        return
-    from ..components.charts import curves
-
-    more = st.toggle("All that the monitor measures", key="more")
-    drawn = [
-        chart
-        for chart in (*CHARTS, *(MORE if more else ()))
-        if any(run.newest(chart[0]) is not None for run in series.values())
-    ]
-    for start in range(0, len(drawn), 2):
-        for place, (key, name, about, marks) in zip(st.columns(2, gap="large"), drawn[start : start + 2], strict=False):
-            with place:
-                markup.section(name, about)
-                lines = [
-                    (run_name, runs.thinned([row for row in run.rows if key in row]))
-                    for run_name, run in series.items()
-                ]
-                st.altair_chart(curves(lines, key, marks=marks), alt=f"{name} over epochs")
-
-
-def _views(run: Path, name: str) -> None:
-    """Views of the user's own images, as the run's first step saw them."""
-    tiles = _view_tiles(run)
-    if not tiles:
-        return
-    of = f", {name}" if name else ""
-    markup.section(f"What the network sees{of}", "each image, then views of it as they are drawn anew in every epoch")
-    cells = [
-        f'<figure><img src="{markup.jpeg_address(tile)}" alt="{VIEW_NAMES[number % len(VIEW_NAMES)]} of image '
-        f'{number // len(VIEW_NAMES) + 1}"></figure>'
-        for number, tile in enumerate(tiles)
-    ]
-    heads = "".join(f"<span>{head}</span>" for head in VIEW_NAMES)
-    st.html(f'<div class="sr-views">{heads}{"".join(cells)}</div>')
-
-
-def _view_tiles(run: Path) -> list[bytes]:
-    """The squares of a run's sheet, line by line, as JPEG; none for a run that has no sheet."""
-    file = run / VIEWS_FILE
-    try:
-        return _cut(file, file.stat().st_mtime_ns)
-    except OSError:
-        return []
-
-
-@st.cache_data(show_spinner=False, max_entries=32)
-def _cut(file: Path, stamp: int) -> list[bytes]:
-    try:
-        sheet = read_image_apart(file).image
-    except ImageError:
-        return []
-    side = sheet.width // len(VIEW_NAMES)
-    tiles = []
-    for top in range(0, sheet.height - side + 1, max(side, 1)):
-        for column in range(len(VIEW_NAMES)):
-            tile = sheet.crop((column * side, top, (column + 1) * side, top + side))
-            tile.thumbnail((TILE, TILE))
-            buffer = io.BytesIO()
-            tile.save(buffer, "JPEG", quality=90)
-            tiles.append(buffer.getvalue())
-    return tiles
-
-
 def _probe(run: Path) -> None:
     markup.section("Probe")
-    probe = runs.newest_probe(run)
+    probe = newest_probe(run)
     if probe is None:
         markup.notice(
             "Nothing has been measured yet. With labelled images in one folder per class:",

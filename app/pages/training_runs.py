@@ -1,7 +1,6 @@
 """Training runs on disk, as the Training page shows them."""
 
 import functools
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -12,11 +11,11 @@ from typing import Any, NamedTuple
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.training.run_files import read_description, read_metrics
 
+from .training_settings import conversion_of, epochs_of, part, settings_of
+
 DEPTH = 2  # folders below the runs folder that are looked into
 POINTS = 1000  # rows that a curve is drawn of
 COLLAPSED = 0.1  # a std below this is collapse, not noise
-METHODS = ("knn", "knn-20", "knn-whitened", "linear", "linear-paper")
-COMPARED = ("knn-20", "linear")  # what is shown of the baselines
 CURVES = (
     "loss",
     "std",
@@ -35,11 +34,17 @@ COLLAPSE, WATCH, FINE = "collapse", "watch it", "no alarm"
 # docs/pretraining.md: both together come before an alarm, and a healthy run's RankMe alone falls to 0.6 of its best
 STD_LOWER, RANK_LOWER = 0.95, 0.8
 SILENT_SECONDS = 120  # without a row: the run is taken for stopped
-CONVERSION = ("file", "sha256", "layout", "heads", "licence")  # of what config.json says of converted weights
 
 
 def find_runs(root: Path) -> list[Path]:
-    """Run folders at or below ``root``, the one written last first."""
+    """Find run folders at or below a folder.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        Run folders, the one written last first.
+    """
     found: list[tuple[float, Path]] = []
     _look(root, DEPTH, found)
     return [path for _, path in sorted(found, key=lambda pair: (-pair[0], str(pair[1])))]
@@ -103,12 +108,29 @@ class Run:
         return WATCH if fallen else FINE
 
     def newest(self, key: str) -> float | None:
-        """The last value there is."""
+        """Return the last value of a metric.
+
+        Args:
+            key: Its name.
+
+        Returns:
+            The value; None if there is none.
+        """
         return next((row[key] for row in reversed(self.rows) if key in row), None)
 
 
 def read_run(path: Path) -> Run:
-    """What is in a run folder; raises :class:`UserError` when ``config.json`` or the numbers cannot be read."""
+    """Read a run folder.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        What is in it.
+
+    Raises:
+        UserError: ``config.json`` or the metrics cannot be read.
+    """
     description = read_description(path)
     file = path / "metrics.jsonl"
     silent, read = None, _Rows([], None, False)
@@ -155,13 +177,28 @@ def _is_number(row: Any, key: str) -> bool:
 
 
 def thinned(rows: list[dict[str, float]], points: int = POINTS) -> list[dict[str, float]]:
-    """At most ``points`` rows, evenly spaced, the last one among them."""
+    """Select evenly spaced rows, the last one among them.
+
+    Args:
+        rows: The rows.
+        points: Largest number of rows.
+
+    Returns:
+        The selected rows.
+    """
     stride = -(-len(rows) // points) or 1
     return rows[::-1][::stride][::-1]
 
 
 def verdict_text(run: Run) -> tuple[str, str]:
-    """Whether a run collapses, in words, and what kind of notice that is: "warning", "info", or "" for a remark."""
+    """Say whether a run collapses.
+
+    Args:
+        run: The run.
+
+    Returns:
+        The sentence, and the kind of notice: "warning", "info", or "" for a remark.
+    """
     if not run.rows:
         return "This run has not written its first numbers yet; they will show here by themselves.", "info"
     std, rank, recognised = run.newest("std"), run.newest("rankme"), run.newest("view_retrieval")
@@ -194,113 +231,19 @@ def verdict_text(run: Run) -> tuple[str, str]:
 
 def _remedy(run: Run) -> str:
     usual = "with half the learning rate (--base-lr) or larger batches (--batch-size)"
-    return usual if _part(run.description, "config").get("stop_gradient", True) else "without --no-stop-gradient"
+    return usual if part(run.description, "config").get("stop_gradient", True) else "without --no-stop-gradient"
 
 
 def differing_settings(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Settings in which runs differ: the name, and the value of each."""
+    """Find the settings in which runs differ.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        Name, and the value of each run.
+    """
     tables = [dict(settings_of(run.description)) for run in runs]
     names = dict.fromkeys(name for table in tables for name in table)
     rows = [(name, [table.get(name, "–") for table in tables]) for name in names]
     return [(name, values) for name, values in rows if len(set(values)) > 1]
-
-
-def settings_of(description: dict[str, Any]) -> list[tuple[str, str]]:
-    """What ``config.json`` says of a run, as names and values to show."""
-    config, data = _part(description, "config"), _part(description, "data")
-    device, versions = _part(description, "device"), _part(description, "versions")
-    roots, started = data.get("roots"), description.get("started") if isinstance(description, dict) else None
-    pairs = [
-        ("Images", _number(data.get("images"))),
-        ("From", ", ".join(map(str, roots)) if isinstance(roots, list) else None),
-        ("Device", device.get("name") or device.get("type")),
-        ("Started", _moment(started)),
-        *((name.replace("_", " ").capitalize(), _number(value)) for name, value in config.items()),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
-    ]
-    return [(name, str(value)) for name, value in pairs if value not in (None, "")]
-
-
-def conversion_of(description: dict[str, Any]) -> list[tuple[str, str]]:
-    """Where the weights of a converted run are from, as names and values to show; empty for any other run."""
-    facts = _part(description, "converted")
-    return [(name.capitalize(), str(facts[name])) for name in CONVERSION if facts.get(name)]
-
-
-def epochs_of(description: dict[str, Any]) -> int | None:
-    """The number of epochs that a run was started for."""
-    epochs = _part(description, "config").get("epochs")
-    return epochs if isinstance(epochs, int) else None
-
-
-def _part(description: dict[str, Any], key: str) -> dict[str, Any]:
-    value = description.get(key) if isinstance(description, dict) else None
-    return value if isinstance(value, dict) else {}
-
-
-def _number(value: Any) -> str | None:
-    if value is None:
-        return None
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _moment(text: Any) -> str | None:
-    return str(text)[:16].replace("T", " ") if text else None
-
-
-@dataclass(frozen=True)
-class Probe:
-    """The results of one evaluation of a run's features."""
-
-    rows: list[tuple[str, str, str]]  # method, top-1, top-5
-    about: str  # on what
-
-
-def newest_probe(run: Path) -> Probe | None:
-    """The newest readable result below ``RUN/eval``, or None."""
-    found = []
-    for file in sorted((run / "eval").glob("*.json")):
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            results = content["results"]
-            rows = [(_method(name, results[name]), *_percents(results[name])) for name in METHODS if name in results]
-            for baseline in content.get("baselines", ()):
-                others = baseline["results"]
-                rows += [
-                    (f"{_method(name, others[name])}, {baseline['name']}", *_percents(others[name]))
-                    for name in COMPARED
-                    if name in others
-                ]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue  # being written, or not ours
-        if rows:
-            found.append((str(content.get("created", "")), file.name, Probe(rows, _about(content))))
-    return max(found)[2] if found else None
-
-
-def _method(name: str, result: dict[str, Any]) -> str:
-    if name in ("linear", "linear-paper"):
-        return "Linear probe" if name == "linear" else "Linear, the paper's protocol"
-    kind = "Whitened kNN" if name == "knn-whitened" else "kNN"
-    return f"{kind} (k = {result['k']})" if "k" in result else kind
-
-
-def _percents(result: dict[str, Any]) -> tuple[str, str]:
-    return _percent(result.get("top1")), _percent(result.get("top5"))
-
-
-def _percent(part: float | None) -> str:
-    return "–" if part is None else f"{100 * part:.1f} %"
-
-
-def _about(content: dict[str, Any]) -> str:
-    parts = []
-    for side in ("train", "test"):
-        if content.get(side):
-            count = _number(content.get(f"{side}_images"))
-            parts.append(f"{side} {content[side]}" + (f" ({count} images)" if count else ""))
-    if content.get("classes"):
-        parts.append(f"{content['classes']} classes")
-    if content.get("created"):
-        parts.append(str(_moment(content["created"])))
-    return ", ".join(parts)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simsiam_retrieval.collection import Item
-from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter
+from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter, Range
 from simsiam_retrieval.collection.search.search_options import SearchOptions
 from simsiam_retrieval.core.errors import UserError
 
@@ -31,6 +31,7 @@ CONDITIONS = {
     "since": "since",
     "until": "until",
     "side": "min_side",
+    "measure": "measures",
 }
 
 
@@ -51,7 +52,14 @@ class Address:
 
     @classmethod
     def read(cls, parameters: Mapping[str, str]) -> "Address":
-        """Read it back; what makes no sense falls back to the default."""
+        """Read an address; parameters that make no sense fall back to the default.
+
+        Args:
+            parameters: Query parameters.
+
+        Returns:
+            The address.
+        """
         results = as_number(parameters.get("results"))
         sort = parameters.get("sort", "")
         return cls(
@@ -68,7 +76,11 @@ class Address:
         )
 
     def parameters(self) -> dict[str, str]:
-        """The query parameters; defaults are left out."""
+        """Return the query parameters; defaults are left out.
+
+        Returns:
+            Name -> value.
+        """
         found = {}
         if self.image is not None:
             found["image"] = self.image
@@ -108,28 +120,60 @@ class Address:
         return self.image is not None or self.upload or bool(self.more)
 
     def of_image(self, id_: int) -> "Address":
-        """The neighbours of one image, under the same conditions."""
+        """Return the address of an image's neighbours, under the same conditions.
+
+        Args:
+            id_: Id of the image.
+
+        Returns:
+            The address.
+        """
         return Address(image=str(id_), results=self.results, cut=self.cut, copies=self.copies, only=self.only)
 
     def everything(self) -> "Address":
-        """All photos, under the same conditions."""
+        """Return the address of all photos, under the same conditions.
+
+        Returns:
+            The address.
+        """
         return Address(results=self.results, copies=self.copies, sort=self.sort, only=self.only)
 
     def with_more(self, id_: int) -> "Address":
-        """The same query, and this image, too."""
+        """Add an image to the query.
+
+        Args:
+            id_: Id of the image.
+
+        Returns:
+            The new address.
+        """
         less = tuple(other for other in self.less if other != id_)
         if self.image == str(id_) or id_ in self.more:
             return replace(self, less=less, page=1)
         return replace(self, more=(*self.more, id_)[:MOST_IMAGES], less=less, page=1)
 
     def with_less(self, id_: int) -> "Address":
-        """The same query, away from this image."""
+        """Lead the query away from an image.
+
+        Args:
+            id_: Id of the image.
+
+        Returns:
+            The new address.
+        """
         more = tuple(other for other in self.more if other != id_)
         less = (*(other for other in self.less if other != id_), id_)[:MOST_IMAGES]
         return replace(self, more=more, less=less, page=1)
 
     def without(self, id_: int) -> "Address":
-        """The same query, as if this image had never been added."""
+        """Remove an image from the query.
+
+        Args:
+            id_: Id of the image.
+
+        Returns:
+            The new address.
+        """
         return replace(
             self,
             more=tuple(other for other in self.more if other != id_),
@@ -139,14 +183,28 @@ class Address:
 
 
 def as_number(text: str | None) -> int | None:
-    """A whole number that SQLite can hold, or None."""
+    """Parse a whole number that SQLite can hold.
+
+    Args:
+        text: The text.
+
+    Returns:
+        The number, or None.
+    """
     if text is None or not (text.isascii() and text.isdecimal()) or len(text) > 18:
         return None
     return int(text)
 
 
 def as_date(text: str) -> date | None:
-    """A day written YYYY-MM-DD, or None."""
+    """Parse a day.
+
+    Args:
+        text: YYYY-MM-DD.
+
+    Returns:
+        The day, or None.
+    """
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -187,6 +245,9 @@ def _conditions(parameters: Mapping[str, str]) -> Filter:
     dates: dict[str, Any] = {
         name: as_date(values[name]) for name in ("since", "until") if _is_shown(values.get(name, ""))
     }
+    if values.get("measures"):
+        with contextlib.suppress(UserError):  # no such measure, or no range
+            found["measures"] = Filter(measures=(Range.parse(values["measures"]),)).measures
     found["min_side"] = as_number(values.get("min_side")) or None
     with contextlib.suppress(UserError):  # dates that are the wrong way round
         return Filter(**found, **dates)

@@ -10,12 +10,30 @@ NEWEST, OLDEST = "newest", "oldest"
 
 
 def by_date(items: Sequence[Item], sort: str) -> list[Item]:
-    """``items`` sorted by the day and time they were taken (or else changed), then by path."""
+    """Sort images by the time they were taken (otherwise changed), then by path.
+
+    Args:
+        items: The images.
+        sort: The order that the address asks for.
+
+    Returns:
+        The sorted images.
+    """
     return sorted(items, key=lambda item: (item.date, str(item.path)), reverse=sort == NEWEST)
 
 
 def page_by_date(collection: Collection, sort: str, limit: int, offset: int) -> list[Item]:
-    """A page of all images of a collection that is not sharded."""
+    """Return a page of all images of a collection that is not sharded.
+
+    Args:
+        collection: The collection.
+        sort: The order that the address asks for.
+        limit: Images on the page.
+        offset: Images before the page.
+
+    Returns:
+        The images.
+    """
     ids = _ids(collection, str(collection.folder), collection.generation)
     if sort == NEWEST:
         ids = ids[::-1]

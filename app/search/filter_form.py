@@ -8,7 +8,8 @@ from pathlib import Path
 import streamlit as st
 
 from simsiam_retrieval.collection import Collection, Item
-from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter
+from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter, Range
+from simsiam_retrieval.images.measures import NUMBERS
 
 from ..markup import shown
 from .address import EARLIEST, LATEST, Address, count
@@ -34,13 +35,35 @@ def _choices(_collection: Collection, folder: str, generation: int) -> tuple[lis
     return sorted(map(str, largest)), sorted(formats)
 
 
+@st.cache_data(show_spinner=False, max_entries=8)
+def _spans(_collection: Collection, folder: str, generation: int) -> dict[str, tuple[float, float]]:
+    """The lowest and the highest value of each quality measure; empty where nothing was measured."""
+    found = _collection.measures().values()
+    values = {name: [getattr(one, name) for one in found] for name in NUMBERS} if found else {}
+    return {name: (min(of), max(of)) for name, of in values.items() if min(of) < max(of)}
+
+
 def matching(collection: Collection, only: Filter) -> list[Item] | None:
-    """The images that meet the conditions, sorted by path; None where there are no conditions."""
+    """Find the images that meet the conditions.
+
+    Args:
+        collection: The collection.
+        only: The conditions.
+
+    Returns:
+        The images, sorted by path; None if there are no conditions.
+    """
     return collection.matching(only) if only else None
 
 
 def conditions(collection: Collection, address: Address, go: Callable[[Address], None]) -> None:
-    """A button that opens the filter, and says how many conditions there are."""
+    """Draw the button that opens the filter and says how many conditions there are.
+
+    Args:
+        collection: The collection.
+        address: What the page shows.
+        go: Makes another address what the page shows.
+    """
     number = count(address.only)
     with st.popover(f"Filter ({number})" if number else "Filter", icon=":material/filter_list:"):
         folders, formats = _choices(collection, str(collection.folder), collection.generation)
@@ -62,6 +85,7 @@ def conditions(collection: Collection, address: Address, go: Callable[[Address],
                 since=since,
                 until=None if since and until and until < since else until,
                 min_side=value("side") or None,
+                measures=_measures(only, version, _spans(collection, str(collection.folder), collection.generation)),
             )
             go(replace(address, only=chosen, page=1))
 
@@ -102,8 +126,52 @@ def conditions(collection: Collection, address: Address, go: Callable[[Address],
             key=f"only side {version}",
             on_change=changed,
         )
+        _quality(_spans(collection, str(collection.folder), collection.generation), only, version, changed)
         if number:
             st.button("Clear the filter", on_click=go, args=(replace(address, only=NO_FILTER, page=1),))
+
+
+def _quality(spans: dict[str, tuple[float, float]], only: Filter, version: str, changed: Callable[[], None]) -> None:
+    """The range of a quality measure; nothing where nothing was measured."""
+    if not spans:
+        return
+    current = only.measures[0] if only.measures else None
+    known = current if current is not None and current.name in spans else None
+    options = [ANY, *spans]
+    st.selectbox(
+        "Quality measure",
+        options,
+        options.index(known.name) if known else 0,
+        key=f"only measure {version}",
+        on_change=changed,
+        format_func=str.capitalize,
+        help="Sharpness, brightness and so on, as they were measured when the images were indexed",
+    )
+    if known is not None:
+        low, high = spans[known.name]
+        values = (low if known.low is None else known.low, high if known.high is None else known.high)
+        st.slider(
+            known.name.capitalize(),
+            low,
+            high,
+            (min(max(values[0], low), high), max(min(values[1], high), low)),
+            (high - low) / 200,
+            format="%.3f",
+            key=f"only range {version}",
+            on_change=changed,
+        )
+
+
+def _measures(only: Filter, version: str, spans: dict[str, tuple[float, float]]) -> tuple[Range, ...]:
+    """What the widgets of ``_quality`` say."""
+    name = st.session_state.get(f"only measure {version}", ANY)
+    if name == ANY:
+        return only.measures if not spans else ()
+    chosen = st.session_state.get(f"only range {version}")
+    if chosen is None or not only.measures or only.measures[0].name != name:
+        return (Range(name, spans[name][0]),)  # another measure: all its values at first
+    low, high = chosen
+    return (Range(name, low, None if high >= spans[name][1] else high),)
 
 
 def _day(title: str, name: str, current: date | None, version: str, changed: Callable[[], None]) -> None:

@@ -21,12 +21,20 @@ COLUMNS = ("id", "path", "width", "height", "bytes", "format", "date", "label")
 
 
 def selected() -> list[int]:
-    """Ids of the marked images, in the order in which they were marked."""
+    """Return the marked images.
+
+    Returns:
+        Ids, in the order in which they were marked.
+    """
     return list(st.session_state.get(SELECTED, {}))
 
 
 def toggle(id_: int) -> None:
-    """Mark an image, or take its mark away."""
+    """Mark an image, or remove its mark.
+
+    Args:
+        id_: Id of the image.
+    """
     marks = st.session_state.setdefault(SELECTED, {})
     if id_ in marks:
         del marks[id_]
@@ -35,7 +43,11 @@ def toggle(id_: int) -> None:
 
 
 def mark(ids: Iterable[int]) -> None:
-    """Mark images, besides those that are marked."""
+    """Mark images in addition to those that are marked.
+
+    Args:
+        ids: Ids of the images.
+    """
     st.session_state[SELECTED] = {**st.session_state.get(SELECTED, {}), **dict.fromkeys(ids, True)}
 
 
@@ -45,7 +57,12 @@ def clear() -> None:
 
 
 def bar(collection: Collection, *, on_similar: Callable[[list[int]], None]) -> None:
-    """A line of actions for the marked images; nothing where none is marked."""
+    """Draw a line of actions for the marked images; nothing if none is marked.
+
+    Args:
+        collection: The collection.
+        on_similar: Called with ids for a search by several images.
+    """
     found = [item for id_ in selected() if (item := collection.item(id_)) is not None]
     if not found:
         return
@@ -71,7 +88,15 @@ def bar(collection: Collection, *, on_similar: Callable[[list[int]], None]) -> N
 
 
 def rows(items: Sequence[Item], labels: dict[int, str]) -> list[dict[str, object]]:
-    """What the exports say of each image."""
+    """Return what the exports say about each image.
+
+    Args:
+        items: The images.
+        labels: Item id -> label.
+
+    Returns:
+        A dictionary for each image.
+    """
     values = (
         (
             item.id,
@@ -89,7 +114,15 @@ def rows(items: Sequence[Item], labels: dict[int, str]) -> list[dict[str, object
 
 
 def as_csv(items: Sequence[Item], labels: dict[int, str]) -> bytes:
-    """A table with a heading, UTF-8."""
+    """Write a table with a heading.
+
+    Args:
+        items: The images.
+        labels: Item id -> label.
+
+    Returns:
+        CSV, UTF-8.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -98,12 +131,27 @@ def as_csv(items: Sequence[Item], labels: dict[int, str]) -> bytes:
 
 
 def as_json(items: Sequence[Item], labels: dict[int, str]) -> bytes:
-    """A list with one object per image."""
+    """Write a list with one object for each image.
+
+    Args:
+        items: The images.
+        labels: Item id -> label.
+
+    Returns:
+        JSON, UTF-8.
+    """
     return json.dumps(rows(items, labels), indent=2).encode()
 
 
 def as_zip(items: Sequence[Item]) -> bytes:
-    """The files themselves, numbered so that equal names do not meet; those that are gone are named in MISSING.txt."""
+    """Pack the files, numbered so that equal names do not collide. MISSING.txt names files that are gone.
+
+    Args:
+        items: The images.
+
+    Returns:
+        A ZIP file.
+    """
     content = io.BytesIO()
     missing = []
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already

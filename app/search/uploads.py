@@ -22,7 +22,11 @@ class Photo:
 
 
 def photos() -> list[Photo]:
-    """All that this visitor gave."""
+    """Return all photos that this visitor uploaded or pasted.
+
+    Returns:
+        The photos.
+    """
     found = [Photo(file.name, file.getvalue()) for file in st.session_state.get(UPLOADS) or []]
     taken = st.session_state.get(CAMERA)
     if taken is not None:
@@ -31,9 +35,13 @@ def photos() -> list[Photo]:
 
 
 def paste(value: object) -> bool:
-    """Keep a pasted picture, base64 from the page; False for what is none.
+    """Keep a pasted picture.
 
-    Of a picture that is too large, pasted or not, the page sends only its size in bytes; :func:`refused` says so then.
+    Args:
+        value: Base64 from the page, which may send anything.
+
+    Returns:
+        False if it is no picture or too large.
     """
     if isinstance(value, int):
         size = f"{value / 2**20:,.0f} MB" if 0 < value < 2**50 else "too many bytes"
@@ -50,7 +58,11 @@ def paste(value: object) -> bool:
 
 
 def refused() -> str | None:
-    """Why the last picture was not taken; None after it was asked for once."""
+    """Return why the last pasted picture was refused, once.
+
+    Returns:
+        The reason; None if none was.
+    """
     return st.session_state.pop(REFUSED, None)
 
 

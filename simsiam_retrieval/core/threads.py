@@ -28,6 +28,9 @@ def bounded_threads(most: int) -> Iterator[None]:
 
     Args:
         most: Number of threads; a lower number that is set already stays.
+
+    Yields:
+        Nothing.
     """
     from threadpoolctl import ThreadpoolController
 

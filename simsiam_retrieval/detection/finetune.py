@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 
-from ..core.atomic_files import replacing, write_json
+from ..core.atomic_files import write_json
 from ..core.errors import UserError
-from ..training.checkpoint_times import checkpoint_clock
+from ..training.checkpoint import checkpoint_clock, save_checkpoint
 from ..training.data_split import generator
 from .annotations import DetectionSet
 from .detection_batches import Sample, batches, draws
@@ -256,11 +256,4 @@ def _begin(
 
 def _save(fit: Fit, step: int, detector: nn.Module, optimizer: torch.optim.Optimizer | None) -> None:
     state = {"step": step, "model": detector.state_dict(), "optimizer": optimizer and optimizer.state_dict()}
-    file = fit.folder / CHECKPOINT
-    try:
-        with replacing(file) as temporary:
-            torch.save(state, temporary)
-    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
-        if isinstance(error, RuntimeError) and "write" not in str(error):
-            raise
-        raise UserError(f"{file}: cannot write the checkpoint (disk full?); the one before is still there") from None
+    save_checkpoint(fit.folder / CHECKPOINT, state)

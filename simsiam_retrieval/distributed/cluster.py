@@ -19,6 +19,7 @@ from ..core.errors import UserError
 from ..core.version import __version__
 from ..images.worker_pool import available_cpus
 from .actor import Counter, Embedder, EncoderCopy, packed
+from .cluster_errors import cause, explained
 from .pieces import Piece
 
 OBJECT_STORE = 512 << 20  # bytes of shared memory for a cluster on this machine
@@ -52,7 +53,7 @@ class Cluster:
         task = self._ray.remote(_call)
         shared = self._ray.put(function)
         ahead: deque[Any] = deque()
-        with _explained():
+        with explained():
             for item in items:
                 ahead.append(task.remote(shared, item))
                 if len(ahead) >= 2 * self.cpus:
@@ -74,7 +75,7 @@ class Cluster:
         there = self._ray.remote(_exists)
         machines = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
         pinned = [NodeAffinitySchedulingStrategy(machine, soft=False) for machine in machines]
-        with _explained():
+        with explained():
             return all(
                 self._ray.get([there.options(num_cpus=0, scheduling_strategy=one).remote(str(file)) for one in pinned])
             )
@@ -118,7 +119,7 @@ class Cluster:
         counter = self._ray.remote(Counter).options(num_cpus=0, max_restarts=-1).remote()
         arguments = (__version__, EncoderCopy(collection, encoder, content), device, each, counter)
         resources: dict[str, Any] = {"num_cpus": each} | ({"num_gpus": num_gpus} if num_gpus else {})
-        with _watched(self._ray, counter, on_progress), _explained():
+        with _watched(self._ray, counter, on_progress), explained():
             for start in range(0, len(pieces), ROUND):
                 numbers = range(start, min(start + ROUND, len(pieces)))
                 rows = [{"number": number, "piece": packed(pieces[number])} for number in numbers]
@@ -143,7 +144,11 @@ class Cluster:
 
 
 def remove_leftovers(above: Path) -> None:
-    """Remove the folders that Ray had for processes which were killed: nobody holds their lock any more."""
+    """Remove the folders that Ray had for processes which were killed: nobody holds their lock any more.
+
+    Args:
+        above: The folder that they are in.
+    """
     for lock in above.glob(f"ray-*/{OWNER_FILE}"):
         with contextlib.suppress(OSError, Timeout):
             with FileLock(lock, timeout=0):
@@ -213,7 +218,7 @@ def connected(address: str | None = None, cpus: int | None = None) -> Iterator[C
         # for a wrong address or version Ray raises ConnectionError, RuntimeError or ValueError
         except Exception as error:  # noqa: BLE001
             where = f"--address {address}: cannot join this Ray cluster" if address else "cannot start Ray here"
-            raise UserError(f"{where} ({_cause(error)})") from None
+            raise UserError(f"{where} ({cause(error)})") from None
         settings = ray.data.DataContext.get_current()
         settings.enable_progress_bars = False
         settings.print_on_execution_start = False
@@ -268,33 +273,3 @@ def _watched(ray: Any, counter: Any, on_progress: Callable[[int], None]) -> Iter
     finally:
         over.set()
         thread.join()
-
-
-@contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Turn Ray's exceptions for a lost cluster into one line; exceptions of this package are not changed."""
-    from ray.exceptions import RayError, RayTaskError
-
-    try:
-        yield
-    except RayTaskError as error:
-        if isinstance(error.cause, ModuleNotFoundError):
-            missing = f"a machine of the cluster lacks {error.cause.name}"
-            raise UserError(f"{missing}; install simsiam-retrieval[distributed] {__version__} there") from None
-        raise
-    except RayError as error:
-        raise UserError(f"the cluster failed ({_one_line(error)}); run it again to go on") from None
-
-
-def _cause(error: BaseException | None) -> str:
-    """Why a cluster cannot be joined; Ray's own exception does not say it."""
-    said = _one_line(error) if error else ""
-    while error is not None:
-        if "InvalidAuthToken" in str(error):
-            return "it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
-        error = error.__cause__
-    return said
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

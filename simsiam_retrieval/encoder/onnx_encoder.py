@@ -17,10 +17,7 @@ from ..images.decode import Decoded, ImageError, centre_planes, centre_square, r
 from ..images.reading import Reading
 from .find_encoder import check_shipped, find_encoder
 from .find_encoder import default_encoder_file as default_encoder_file  # docs/onnx.md names it here
-from .find_encoder import stored_features as stored_features
 from .onnx_session import DEVICES, open_session, return_freed_memory
-from .onnx_session import check_device as check_device
-from .onnx_session import gpu_present as gpu_present
 
 FORMAT = "simsiam-retrieval-encoder/1"  # metadata key "format" of every ONNX file this package writes
 

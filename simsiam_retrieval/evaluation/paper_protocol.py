@@ -12,9 +12,8 @@ from ..core.errors import UserError
 from ..images.files import ImageFile
 from ..images.reading import AS_THEY_ARE, Reading
 from ..training.augmentation import Augmentation, Parameters, apply, draw
-from ..training.lars import LARS
+from ..training.optimizer import LARS, cosine
 from ..training.pixel_store import ImageStore, load_store
-from ..training.schedule import cosine
 from .centre_squares import read_squares
 from .extractors import normalisation_of, normalised, weights_hash
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,14 @@ from torch import Tensor, nn
 from ..core import cli
 from ..core.errors import UserError
 from ..core.progress import bar
-from ..encoder.onnx_encoder import Encoder
 from ..images.files import ImageFile
-from ..methods.feature_description import described
 from ..metrics.accuracy import top_1_and_5
 from ..metrics.knn import nearest, sweep, vote
 from ..metrics.retrieval import retrieve
 from ..metrics.spectrum import alignment, alpha_req, explained_variance_auc, lidar, rankme, uniformity
-from ..metrics.whitening import Whitening, fit_whitening
+from ..metrics.whitening import fit_whitening
 from ..training.pixel_store import load_store
-from .extractors import EncoderExtractor, Extractor, NetworkExtractor, unit_rows
+from .extractors import Extractor, unit_rows
 from .fewshot import few_shot
 from .linear_probe import common_scale, fit
 from .near_duplicates import detect, embed_bytes, make_pairs
@@ -253,50 +250,3 @@ def _paper(extractor: Extractor, backbone: nn.Module, task: Task, guesses: dict[
     settings = {"epochs": options.epochs, "batch": trained.batch, "lr": trained.lr, "seed": options.seed}
     guesses["linear-paper"] = _guesses(scores.softmax(dim=1))
     return {**top_1_and_5(scores, task.test.labels), **settings, "loss": trained.losses[-1]}
-
-
-def network_behind(extractor: Extractor, encoder: str | Path | None) -> nn.Module | None:
-    """Load the torch backbone of an extractor.
-
-    Args:
-        extractor: The extractor.
-        encoder: The ENCODER argument that it was opened with.
-
-    Returns:
-        The backbone; None if there is none.
-
-    Raises:
-        UserError: The encoder's weights are not available, or are not those of its run's checkpoint.
-    """
-    if isinstance(extractor, NetworkExtractor):
-        return extractor.network
-    if not isinstance(extractor, EncoderExtractor):
-        return None
-    from ..methods.bn_folding import backbone_from_onnx
-    from ..methods.pooling import PooledStages
-    from ..training.run_folder import load_backbone
-
-    run = None if encoder is None else Path(encoder).expanduser()
-    if run is not None and (run / "checkpoint.pt").exists():
-        backbone = load_backbone(run)[0]
-    else:
-        backbone = backbone_from_onnx(extractor.encoder.file).eval()
-    features = described(extractor.encoder.metadata)
-    if features is not None and not features.plain:
-        backbone = PooledStages(backbone, features, extractor.encoder.image_size)
-    _same_network(backbone, extractor.encoder)
-    return backbone
-
-
-def _same_network(backbone: nn.Module, encoder: Encoder) -> None:
-    from ..methods.bn_folding import reduction_from_onnx
-
-    shape = (4, encoder.image_size, encoder.image_size, encoder.channels)
-    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    features = unit_rows(NetworkExtractor(backbone, encoder.image_size, "", "").embed_squares(noise))
-    reduction = reduction_from_onnx(encoder.file)
-    if reduction is not None and len(reduction[0]) == features.shape[1]:
-        features = Whitening(*reduction)(features)
-    vectors = torch.from_numpy(encoder.embed_pixels(noise))
-    if features.shape != vectors.shape or float((features * vectors).sum(dim=1).min()) < 0.999:
-        raise UserError(f"{encoder.file}: not the network of this run's checkpoint; run export again")

@@ -22,7 +22,8 @@ from ..metrics.whitening import COMPONENTS, fit_whitening
 from .extractors import Extractor, PixelExtractor, ReducedExtractor, open_extractor, random_weights, unit_rows
 from .features import Features, extract
 from .labelled import LabelledFiles, common_classes, thin_classes
-from .probe_extractor import Split, Task, network_behind, probe
+from .network_behind import network_behind
+from .probe_extractor import Split, Task, probe
 from .probe_options import Options
 from .probe_reports import build, fingerprint
 from .protocols import PROTOCOLS

@@ -27,7 +27,7 @@ from .pillow_files import FORMATS as FORMATS
 from .pillow_files import decode_with_pillow
 from .reading import AS_THEY_ARE, Reading
 from .tiff import decode_tiff
-from .to_rgb import as_decoded, to_upright_rgb
+from .upright_rgb import as_decoded, to_upright_rgb
 
 
 def decode(

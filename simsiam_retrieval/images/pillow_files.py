@@ -15,7 +15,7 @@ from .pngs import PngHeader, significant_bits, sixteen_bit_colours
 from .reading import AUTO, Range
 from .size_limits import check_size
 from .tiff_layout import is_read_by_pillow
-from .to_rgb import SIDEWAYS, as_decoded, reduction, to_upright_rgb
+from .upright_rgb import SIDEWAYS, as_decoded, reduction, to_upright_rgb
 
 try:
     import pi_heif

@@ -11,7 +11,7 @@ from .decoded_image import Decoded
 from .image_error import ImageError
 from .pillow_files import decode_opened
 from .size_limits import check_size
-from .to_rgb import as_decoded
+from .upright_rgb import as_decoded
 
 EXTRA = "pip install 'simsiam-retrieval[raw]'"
 

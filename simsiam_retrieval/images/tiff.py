@@ -13,7 +13,7 @@ from .raw import decode_raw
 from .reading import Reading
 from .tiff_pages import find_page, taken
 from .tiff_samples import read_bands, read_page
-from .to_rgb import as_decoded
+from .upright_rgb import as_decoded
 
 
 def decode_tiff(

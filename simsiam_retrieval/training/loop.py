@@ -15,17 +15,16 @@ from ..methods.small_map_layers import SmallMapConv2d
 from . import augmentation
 from .batches import Batches
 from .build_model import build_model
-from .checkpoint_times import checkpoint_clock
+from .checkpoint import checkpoint_clock
 from .config import Config
 from .data_split import make_plan
 from .knn_monitor import KnnCheck
 from .monitor import Monitor
-from .optimizer import build_optimizer
+from .optimizer import build_optimizer, constant, cosine
 from .passes import learn
 from .pixel_store import ImageStore
 from .run_folder import Run
 from .run_options import USUAL, Options
-from .schedule import constant, cosine
 from .stop_signals import stop_signals
 from .torchrun_processes import ALONE, Processes
 from .training_report import NotFinite, Progress, Report

@@ -17,11 +17,9 @@ from ..core.errors import UserError
 from ..images.files import Identity, ImageFile
 from ..methods.backbone import build_backbone
 from .build_model import build_model
+from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
 from .run_files import read_description, read_metrics, stored_config
-
-# words in torch's error for a full disk: it notices that a record is not at its position
-_TORCH_CANNOT_WRITE = ("write", "unexpected pos")
 
 
 @dataclass(frozen=True)
@@ -149,15 +147,7 @@ class Run:
         Raises:
             UserError: The disk is full.
         """
-        try:
-            with replacing(self.checkpoint_file) as temporary:
-                torch.save(state, temporary)
-        except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
-            if isinstance(error, RuntimeError) and not any(word in str(error) for word in _TORCH_CANNOT_WRITE):
-                raise
-            raise UserError(
-                f"{self.checkpoint_file}: cannot write the checkpoint (disk full?); the one before is still there"
-            ) from None
+        save_checkpoint(self.checkpoint_file, state)
 
     def load_checkpoint(self, device: str | torch.device = "cpu") -> dict[str, Any]:
         """Read ``checkpoint.pt``; only tensors and plain values are unpickled.
@@ -171,16 +161,7 @@ class Run:
         Raises:
             UserError: The file is missing or damaged.
         """
-        try:
-            found = torch.load(self.checkpoint_file, map_location=device, weights_only=True)
-        except FileNotFoundError:
-            raise UserError(f"{self.path}: no checkpoint.pt in it; is this a run folder?") from None
-        # on a damaged file torch can raise almost any exception
-        except Exception:  # noqa: BLE001
-            found = None
-        if not isinstance(found, dict):
-            raise UserError(f"{self.checkpoint_file}: damaged or not a checkpoint of this package")
-        return found
+        return load_checkpoint(self.checkpoint_file, device)
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add a line to ``metrics.jsonl``.

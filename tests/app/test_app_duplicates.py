@@ -14,16 +14,11 @@ from streamlit.testing.v1 import AppTest
 
 from simsiam_retrieval import Collection
 from simsiam_retrieval.collection.duplicates.thresholds import CALIBRATED
-from tests.app.test_app import SECONDS, run, said
+from tests.support.app_pages import SECONDS, run, said
 from tests.support.small_encoder import paint, small_encoder
 
 PAGE = "from simsiam_retrieval.app.pages import duplicates_page; duplicates_page.show()"
 ODD_NAME = "<img src=x onerror=alert(1)>**x**.png"
-
-
-@pytest.fixture(autouse=True)
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_current", None)
 
 
 @pytest.fixture

@@ -22,16 +22,11 @@ from simsiam_retrieval.evaluation.stored_predictions import (
     save_predictions,
 )
 from simsiam_retrieval.metrics.intervals import wilson
-from tests.app.test_app import SECONDS, run, said
+from tests.support.app_pages import SECONDS, run, said
 
 PAGE = "from simsiam_retrieval.app.pages import probe_page; probe_page.show()"
 CLASSES = ["castles", "<b>fish", "galaxies"]
 ROW = {"about": "encoder", "few_shot": [{"shots": 1, "top1": 0.3, "top1_interval": [0.2, 0.4], "draws": [0.3]}]}
-
-
-@pytest.fixture(autouse=True)
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_current", None)
 
 
 def result(top1: float, **more: Any) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from simsiam_retrieval.app import settings  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.app.pages import paper_tables  # pyright: ignore[reportMissingImports]
 
 from simsiam_retrieval import UserError
@@ -17,14 +16,9 @@ from simsiam_retrieval.reproduction.plan_runs import Data
 from simsiam_retrieval.reproduction.scales import SCALES, config_of
 from simsiam_retrieval.reproduction.stored_measurement import Measurement, write_measurement
 from simsiam_retrieval.reproduction.table_results import gather, save
-from tests.app.test_app import said
 from tests.app.test_app_training import make, page, row
+from tests.support.app_pages import said
 from tests.support.small_encoder import paint
-
-
-@pytest.fixture(autouse=True)
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_current", None)
 
 
 @pytest.fixture

@@ -15,17 +15,12 @@ import pytest
 from PIL import Image
 from simsiam_retrieval.app import settings  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.app.components.charts import PALETTE, curves  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.app.pages import training_runs as runs  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.app.pages import training_runs  # pyright: ignore[reportMissingImports]
 from streamlit.testing.v1 import AppTest
 
 from simsiam_retrieval import UserError
 from simsiam_retrieval.training.run_files import VIEWS
-from tests.app.test_app import SECONDS, TRAINING, run, said
-
-
-@pytest.fixture(autouse=True)
-def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_current", None)
+from tests.support.app_pages import SECONDS, TRAINING, run, said
 
 
 def row(step: int, **values: Any) -> dict[str, Any]:
@@ -130,22 +125,26 @@ def test_all_that_the_monitor_measures_is_a_switch_away(root: Path) -> None:
     ],
 )
 def test_verdicts_in_words(tmp_path: Path, last: dict, config: dict, expected: str, kind: str) -> None:
-    text, found = runs.verdict_text(runs.read_run(make(tmp_path / "run", [row(1), row(2, **last)], **config)))
+    text, found = training_runs.verdict_text(
+        training_runs.read_run(make(tmp_path / "run", [row(1), row(2, **last)], **config))
+    )
     assert expected in text and found == kind
 
 
 def test_a_verdict_that_was_taken_back_counts_no_more(tmp_path: Path) -> None:
     rows = [row(1, rankme=3.0, verdict="dimensional collapse"), row(2), row(3, rankme=80.0), row(4)]
-    assert runs.verdict_text(runs.read_run(make(tmp_path / "run", rows)))[0].startswith("No sign of collapse")
+    assert training_runs.verdict_text(training_runs.read_run(make(tmp_path / "run", rows)))[0].startswith(
+        "No sign of collapse"
+    )
 
 
 def test_outputs_that_lose_directions_are_to_be_watched(tmp_path: Path) -> None:
     falling = [row(1, rankme=100.0, std=1.0), row(2, rankme=70.0, std=0.9)]
-    found = runs.read_run(make(tmp_path / "falling", falling))
-    text, kind = runs.verdict_text(found)
+    found = training_runs.read_run(make(tmp_path / "falling", falling))
+    text, kind = training_runs.verdict_text(found)
     assert (found.standing, kind) == ("watch it", "warning") and "RankMe 70 is well below its best of 100" in text
     for name, last in (("std", {"rankme": 70.0, "std": 1.0}), ("rank", {"rankme": 90.0, "std": 0.9})):  # one of the two
-        assert runs.read_run(make(tmp_path / name, [falling[0], row(2, **last)])).standing == "no alarm"
+        assert training_runs.read_run(make(tmp_path / name, [falling[0], row(2, **last)])).standing == "no alarm"
     test = page(tmp_path, "falling", "std")
     assert "<td>watch it</td>" in said(test) and "<td>no alarm</td>" in said(test)
     assert said(test).count('role="alert"') == 1
@@ -153,21 +152,21 @@ def test_outputs_that_lose_directions_are_to_be_watched(tmp_path: Path) -> None:
 
 def test_states(tmp_path: Path) -> None:
     path = make(tmp_path / "run", [row(1)])
-    assert runs.read_run(path).state == "running"
+    assert training_runs.read_run(path).state == "running"
     long_ago = time.time() - 2 * 3600
     os.utime(path / "metrics.jsonl", (long_ago, long_ago))
-    assert runs.read_run(path).state == "stopped"
+    assert training_runs.read_run(path).state == "stopped"
     assert "stopped, 2 h ago" in said(page(tmp_path, "run"))
     (path / "metrics.jsonl").write_text(json.dumps(row(80)) + "\n")
-    assert runs.read_run(path).state == "finished"
+    assert training_runs.read_run(path).state == "finished"
     (path / "metrics.jsonl").write_text("")
-    assert runs.read_run(path).state == "waiting"
+    assert training_runs.read_run(path).state == "waiting"
 
 
 def test_one_damaged_run_does_not_hide_the_others(root: Path) -> None:
     (root / "first" / "metrics.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not text"):
-        runs.read_run(root / "first")
+        training_runs.read_run(root / "first")
     text = said(page(root, "first", "group/**second**"))
     assert "not text" in text and "-0.400" in text
 
@@ -176,7 +175,7 @@ def test_a_damaged_line_costs_no_other(root: Path) -> None:
     file = root / "first" / "metrics.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(lines[0] + b"\xff" + lines[1] + lines[2])
-    assert [row["step"] for row in runs.read_run(root / "first").rows] == [1, 3]
+    assert [row["step"] for row in training_runs.read_run(root / "first").rows] == [1, 3]
 
 
 def test_the_views_of_a_run_are_shown(root: Path, run_dir: Path) -> None:

@@ -23,8 +23,8 @@ from simsiam_retrieval.collection.storage.capabilities import LARGE, Capability
 from simsiam_retrieval.collection.storage.parquet_store import ParquetStore
 from simsiam_retrieval.collection.storage.shard_file import shard_file, shard_names
 from simsiam_retrieval.collection.storage.shard_manifest import prepare, read_manifest
-from tests.app.test_app import SECONDS, grid, own_settings, said, search_page  # noqa: F401 -- a fixture among them
-from tests.app.test_app import run as run_page
+from tests.support.app_pages import SECONDS, grid, own_settings, said, search_page  # noqa: F401 -- a fixture among them
+from tests.support.app_pages import run as run_page
 from tests.support.commands import Run, refused
 from tests.support.sharded_collections import prepared, rows_of_plain, write_rows
 

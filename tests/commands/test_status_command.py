@@ -94,6 +94,10 @@ def test_an_index_file_that_cannot_be_used(run, made, damage):
         with sqlite3.connect(made / "catalog.sqlite") as database:
             database.execute("DELETE FROM items WHERE id = (SELECT min(item) FROM vectors)")
         database.close()
+        refused(run("status", "--collection", made), "does not fit its checksum", "--verify")
+        with sqlite3.connect(made / "catalog.sqlite") as database:  # of an older version, which has no such checksum
+            database.execute("DELETE FROM meta WHERE key IN ('facts seal', 'keys')")
+        database.close()
     before = {path: path.read_bytes() for path in made.iterdir()}
     kind = json.loads(run("status", "--collection", made, "--json").stdout)["index"]
     assert kind.startswith("does not match" if damage == "other ids" else "no file")

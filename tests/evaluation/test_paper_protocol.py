@@ -14,11 +14,11 @@ from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.encoder.find_encoder import default_encoder_file
 from simsiam_retrieval.evaluation.extractors import PixelExtractor, open_extractor, weights_hash
 from simsiam_retrieval.evaluation.labelled import labelled_files
+from simsiam_retrieval.evaluation.network_behind import network_behind
 from simsiam_retrieval.evaluation.paper_protocol import paper_scores, train_classifier
-from simsiam_retrieval.evaluation.probe_extractor import network_behind
 from simsiam_retrieval.images.files import ImageFile
 from simsiam_retrieval.metrics.accuracy import top_k
-from simsiam_retrieval.training.lars import LARS
+from simsiam_retrieval.training.optimizer import LARS
 from simsiam_retrieval.training.pixel_store import ImageStore
 from simsiam_retrieval.training.run_folder import load_backbone
 

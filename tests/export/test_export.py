@@ -337,11 +337,11 @@ def test_the_command_writes_where_index_looks_and_the_same_file_every_time(run_c
     assert "checked against torch on" in done.stderr
 
 
-def test_the_command_refuses_in_one_line(run_command, run_dir, tmp_path):
+def test_the_command_refuses_in_one_line(run, run_dir, tmp_path):
     (tmp_path / "broken").mkdir()
     shutil.copy(run_dir / "config.json", tmp_path / "broken")
     (tmp_path / "broken" / "checkpoint.pt").write_bytes(b"PK\3\4 no checkpoint")
-    done = run_command("export", "broken")
+    done = run("export", "broken")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "checkpoint" in done.stderr
     assert not list(tmp_path.rglob("*.onnx"))

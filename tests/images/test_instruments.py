@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from simsiam_retrieval.images import dicom, raw, tiff_pages, to_rgb
+from simsiam_retrieval.images import dicom, raw, tiff_pages, upright_rgb
 from simsiam_retrieval.images.decode import ImageError, decode, read_image
 from simsiam_retrieval.images.metadata import parse_date
 from simsiam_retrieval.images.ranges import to_eight_bits, used_range
@@ -393,7 +393,7 @@ def test_white_over_white_gets_another_background():
 
 
 def test_white_over_white_in_strips(monkeypatch):
-    monkeypatch.setattr(to_rgb, "STRIP_PIXELS", 500)
+    monkeypatch.setattr(upright_rgb, "STRIP_PIXELS", 500)
     shown = grey(png(logo(255)), short_side=16)
     assert shown[0, 0] == 0 and shown[6, 8] == 255
 

@@ -178,7 +178,7 @@ def test_bands_lie_as_the_orientation_says():
 
 
 def test_large_bands_are_made_small(monkeypatch):
-    monkeypatch.setattr("simsiam_retrieval.images.to_rgb.STRIP_PIXELS", 1000)
+    monkeypatch.setattr("simsiam_retrieval.images.upright_rgb.STRIP_PIXELS", 1000)
     values = np.repeat(np.random.default_rng(0).integers(0, 256, (40, 60, 5), np.uint8), 2, axis=0).repeat(2, axis=1)
     content = tiff(values, photometric="minisblack", planarconfig="contig")
     decoded = read_image(content, 40, Reading(channels=5))

@@ -16,7 +16,7 @@ from simsiam_retrieval.export.held_out_images import decoded  # pyright: ignore[
 from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.encoder.onnx_encoder import Encoder
 from simsiam_retrieval.evaluation.extractors import open_extractor, random_weights, unit_rows
-from simsiam_retrieval.evaluation.probe_extractor import network_behind
+from simsiam_retrieval.evaluation.network_behind import network_behind
 from simsiam_retrieval.methods.bn_folding import backbone_from_onnx
 from simsiam_retrieval.methods.feature_description import Block, Features, described
 from simsiam_retrieval.methods.pooling import PooledStages, areas, pool

@@ -7,7 +7,7 @@ from torch import nn
 
 from simsiam_retrieval.methods.heads import predictor, projector
 from simsiam_retrieval.methods.simsiam import SimSiam, cross_entropy
-from simsiam_retrieval.training.schedule import cosine, warmup
+from simsiam_retrieval.training.optimizer import cosine, warmup
 
 
 def tiny(**options) -> SimSiam:

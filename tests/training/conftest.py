@@ -11,6 +11,7 @@ from simsiam_retrieval import pretrain as command_module
 from simsiam_retrieval.core import cli
 from simsiam_retrieval.training import training_report
 from simsiam_retrieval.training.run_folder import Run
+from tests.conftest import MadeOnce
 from tests.support.small_runs import FAST, Command, Outcome, train
 
 
@@ -22,11 +23,15 @@ def rows_by_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def finished(few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def finished(few_photos: Path, made_once: MadeOnce) -> Run:
     """An undisturbed run of ``FAST``; read only."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_report, "ROW_SECONDS", 1e9)
-        return train(FAST, few_photos, tmp_path_factory.mktemp("runs") / "finished")
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training_report, "ROW_SECONDS", 1e9)
+            train(FAST, few_photos, folder)
+
+    return Run(made_once("pretrain/finished", make))
 
 
 @pytest.fixture

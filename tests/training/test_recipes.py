@@ -10,10 +10,10 @@ import torch
 from simsiam_retrieval.images.normalisation import IMAGENET
 from simsiam_retrieval.training import augmentation, loop
 from simsiam_retrieval.training.config import Config
+from simsiam_retrieval.training.optimizer import cosine
 from simsiam_retrieval.training.recipes import RECIPES, recipe
 from simsiam_retrieval.training.run_files import read_metrics
 from simsiam_retrieval.training.run_folder import Run
-from simsiam_retrieval.training.schedule import cosine
 from tests.support.small_runs import FAST, train
 
 pytestmark = pytest.mark.usefixtures("rows_by_epoch")

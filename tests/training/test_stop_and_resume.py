@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from simsiam_retrieval.training import augmentation
+from simsiam_retrieval.training.optimizer import cosine
 from simsiam_retrieval.training.run_files import read_metrics
 from simsiam_retrieval.training.run_folder import Run
 from simsiam_retrieval.training.run_options import Options
-from simsiam_retrieval.training.schedule import cosine
 from simsiam_retrieval.training.trainer import pretrain
 from tests.support.small_runs import FAST, FAST_OPTIONS, refused, same, state, stop_in_step, train
 

@@ -125,6 +125,12 @@ class LinearProbe:
         return model.SerializeToString()
 
 
+def load_solver() -> None:
+    """Import what training needs, which takes a second: a program may do it in a thread before the first training."""
+    import sklearn.linear_model
+    import sklearn.model_selection  # noqa: F401
+
+
 def train(vectors: NDArray[np.float32], labels: Sequence[str], scaling: Scaling) -> LinearProbe:
     """Train a classifier: minimise the summed cross-entropy + ||W||² / (2 C), C = 0.05, without penalty on the biases.
 

@@ -10,7 +10,7 @@ from ...core.errors import UserError
 from ...core.paths import absolute, is_missing
 from ...encoder.onnx_encoder import Encoder
 from ...images.files import ImageFile, Listing, list_images
-from ...images.page_listing import FIRST, check_pages, with_pages
+from ...images.page_listing import FIRST, with_pages
 from ...images.reading import Reading
 from ..creation import tidy
 from ..index import index_file
@@ -107,7 +107,7 @@ def run_update(
             catalog.note("follow_links", "1" if options.follow_links else "")
         recorded = catalog.noted("pages") or FIRST
         if options.pages is not None and options.pages != recorded:
-            catalog.note("pages", check_pages(options.pages))
+            catalog.note("pages", options.pages)
         pages = options.pages or recorded
         listing = with_pages(listing, pages, workers=options.workers)
         damaged = catalog.damaged_rows()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from simsiam_retrieval.images import to_rgb
+from simsiam_retrieval.images import upright_rgb
 from simsiam_retrieval.images.decode import decode, read_image
 from tests.support.image_files import adobe_to_srgb, encoded, wide_profile
 
@@ -143,7 +143,7 @@ def test_large_pictures_are_made_small_in_strips(monkeypatch, mode, orientation)
     exif[0x0112] = orientation
     content = encoded(image, "TIFF" if mode in ("CMYK", "LA") else "PNG", exif=exif)
     whole = np.asarray(decode(content), float)
-    monkeypatch.setattr(to_rgb, "STRIP_PIXELS", 2500)  # strips of 9 rows, the last one of 4
+    monkeypatch.setattr(upright_rgb, "STRIP_PIXELS", 2500)  # strips of 9 rows, the last one of 4
     small, width, height, *_ = read_image(content, short_side=40)
     assert (width, height) == whole.shape[1::-1]
     assert small.size == (-(-width // 3), -(-height // 3))
