@@ -1,4 +1,7 @@
-"""The Map page: all images as points, lookalikes beside each other; draw round some to see them."""
+"""The Map page: all images as points, lookalikes beside each other; draw round some to see them.
+
+Over 300 lines, because the map, its colours and what is chosen on it share the keys of one session.
+"""
 
 import contextlib
 from collections import Counter

@@ -1,4 +1,7 @@
-"""The Teach page: mark images as belonging to classes; a probe learns from them and says what to mark next."""
+"""The Teach page: mark images as belonging to classes; a probe learns from them and says what to mark next.
+
+Over 300 lines, because its classes, lists and results share the keys of one session.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
