@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from .collection.search.filters import Filter
 from .collection.search.search_options import SearchOptions
 from .core import cli
 from .core.errors import UserError
@@ -129,21 +128,12 @@ def _check_image(image: str) -> None:
     raise UserError(f"{image}: no such file; check the spelling")
 
 
-def check_folders(collection: "Collection", where: Filter) -> None:
-    """Raise ``UserError`` for a --folder that nothing of the collection lies in."""
-    from .collection.storage.shard_manifest import is_sharded
-
-    if is_sharded(collection.folder):
-        return  # its folders may be URLs, and it may have too many images to check
-    for folder in where.given_folders:
-        if not collection.matching(Filter(folders=(folder,))):
-            raise UserError(f"--folder {folder}: nothing of it is in the collection; status lists its folders")
-
-
 def _results(
     arguments: Arguments, collection: "Collection", queries: list[tuple[str, Any]], failed: list[str]
 ) -> list[tuple[str, Any, list["Hit"]]]:
     """Name, query and hits, of each; of several queries those that cannot be used go to ``failed``, with a remark."""
+    from .collection.search.given_folders import check_folders
+
     check_folders(collection, arguments.where)
     for image in arguments.unlike:
         _check_image(image)

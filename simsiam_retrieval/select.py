@@ -80,8 +80,8 @@ def main() -> None:
         raise UserError(f"--out {arguments.out}: name a file that ends in .csv, .json or .txt")
     # imported here, so that --help is fast
     from .collection import Collection
+    from .collection.search.given_folders import check_folders
     from .core.known_collections import find_collection
-    from .search import check_folders
 
     folder = find_collection(arguments.collection)
     with Collection.open(folder) as collection:

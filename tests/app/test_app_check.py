@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from simsiam_retrieval import Collection
 from simsiam_retrieval.collection.check.find_problems import find_problems
-from tests.app.test_app import SECONDS, run, said
+from tests.support.app_pages import SECONDS, run, said
 
 PAGE = "from simsiam_retrieval.app.pages import {page} as page; page.show()"
 
