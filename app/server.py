@@ -181,7 +181,7 @@ def _warm_up() -> None:
     from simsiam_retrieval.images.apart import start
 
     from . import open_collection
-    from .pages import duplicates_page, probe_page, search_page, training_page  # noqa: F401
+    from .pages import check_page, duplicates_page, probe_page, search_page, training_page  # noqa: F401
 
     threading.Thread(target=start, daemon=True).start()
     with contextlib.suppress(UserError):  # whoever comes is told

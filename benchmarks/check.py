@@ -53,7 +53,7 @@ def load(cache: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         return stored["vectors"], stored["labels"]
 
 
-def outliers(cache: Path) -> list[dict]:
+def outliers(cache: Path, hosts: list[str]) -> list[dict]:
     """Average precision of images of another set, planted at 1 %; mean over five draws."""
     from sklearn.ensemble import IsolationForest
     from sklearn.metrics import average_precision_score
@@ -63,7 +63,7 @@ def outliers(cache: Path) -> list[dict]:
 
     ways = {f"{method} k={k}": (method, k) for method in ("distance", "lof", "typicality") for k in (5, 10, 20, 50)}
     rows = []
-    for host in (*HOSTS, "caltech101"):
+    for host in hosts:
         vectors, _ = load(cache, host)
         scores: dict[str, list[float]] = {}
         for seed in SEEDS:
@@ -97,11 +97,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), help="only these")
     arguments = parser.parse_args()
     if arguments.what == "embed":
         embed(arguments.data, arguments.cache)
         return
-    rows = {"outliers": outliers, "labels": labels}[arguments.what](arguments.cache)
+    if arguments.what == "outliers":
+        rows = outliers(arguments.cache, arguments.sets or [*HOSTS, "caltech101"])
+    else:
+        rows = labels(arguments.cache, arguments.sets or list(HOSTS))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with arguments.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
@@ -109,14 +113,14 @@ def main() -> None:
         writer.writerows(rows)
 
 
-def labels(cache: Path) -> list[dict]:
+def labels(cache: Path, hosts: list[str]) -> list[dict]:
     """Precision at the number flipped, 5 % of labels flipped to another class; mean over five draws."""
     from cleanlab.rank import get_label_quality_scores  # pyright: ignore[reportMissingImports]
 
     from simsiam_retrieval.collection.check.label_errors import find_label_errors
 
     rows = []
-    for name in HOSTS:
+    for name in hosts:
         vectors, names = load(cache, name)
         classes, truth = np.unique(names, return_inverse=True)
         scores: dict[str, list[float]] = {}

@@ -11,6 +11,7 @@ GROUPS = {
         "search": "find the images of a collection that look like a query",
         "duplicates": "list groups of images that are copies of each other, or nearly",
         "check": "list images that are blurred, dark, odd, damaged, or unlike all others",
+        "select": "choose the images that are most worth a label, also for Label Studio and CVAT",
         "app": "open a web page: search, duplicates, map, labels, training runs",
         "status": "show what a collection holds",
         "collections": "list, select, rename and remove the collections of this machine",

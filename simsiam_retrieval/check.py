@@ -23,6 +23,8 @@ EXAMPLES = """examples:
   check                              what is wrong with the images, the worst of each kind
   check --html report.html           the same with pictures, as a page for the browser
   check --kind blurred --csv         all blurred images
+  check --splits train=./train test=./test
+                                     test images that are copies of training images
   check --labels folders             images that lie in the wrong folder, too
   check --kind dark --fine a.jpg     this image is fine; it is not named again"""
 
@@ -47,6 +49,8 @@ class Arguments:
     """Lowest cosine similarity of near-duplicates. Default: the one calibrated for the shipped encoder."""
     labels: str | None = None
     """Also list probably wrong labels: of folders (by name), app, or a CSV file with path and label."""
+    splits: tuple[str, ...] = ()
+    """Also list images of one split that are in an earlier one: train=FOLDER test=FOLDER."""
     measure: bool = False
     """First measure images that an older version indexed, from their thumbnails."""
     fine: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
@@ -71,6 +75,7 @@ def main() -> None:
     # imported here so that --help answers at once
     from .collection import Collection
     from .collection.check.find_problems import find_problems
+    from .collection.check.leaks import Split
     from .collection.check.problems import KINDS
     from .core.known_collections import find_collection
     from .core.progress import bar
@@ -93,6 +98,7 @@ def main() -> None:
                 fence=arguments.fence,
                 threshold=arguments.threshold,
                 labels=labels,
+                splits=[Split.parse(text) for text in arguments.splits],
                 on_progress=on_progress,
             )
         if arguments.fine or arguments.not_fine:
@@ -113,7 +119,7 @@ def main() -> None:
 
 
 def _labels(collection: "Collection", source: str | None) -> dict[int, str] | None:
-    from .collection.check.label_errors import read_labels
+    from .collection.labelling.read_labels import read_labels
 
     return None if source is None else read_labels(collection, source)
 
@@ -189,7 +195,10 @@ def _print_csv(report: "Report") -> None:
 
 def _print_table(report: "Report", everything: bool) -> None:
     from .collection.check.problems import KINDS
+    from .collection.check.report import leak_lines
 
+    for line in leak_lines(report):
+        print(printable(line))
     if not report.problems:
         print(f"nothing found among {report.images} images")
     for kind, what in KINDS.items():

@@ -129,7 +129,7 @@ def _check_image(image: str) -> None:
     raise UserError(f"{image}: no such file; check the spelling")
 
 
-def _check_folders(collection: "Collection", where: Filter) -> None:
+def check_folders(collection: "Collection", where: Filter) -> None:
     """Raise ``UserError`` for a --folder that nothing of the collection lies in."""
     from .collection.storage.shard_manifest import is_sharded
 
@@ -144,7 +144,7 @@ def _results(
     arguments: Arguments, collection: "Collection", queries: list[tuple[str, Any]], failed: list[str]
 ) -> list[tuple[str, Any, list["Hit"]]]:
     """Name, query and hits, of each; of several queries those that cannot be used go to ``failed``, with a remark."""
-    _check_folders(collection, arguments.where)
+    check_folders(collection, arguments.where)
     for image in arguments.unlike:
         _check_image(image)
 

@@ -141,6 +141,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const focused = list.contains(parentElement.activeElement) ? parentElement.activeElement : null;
   const at = focused && { id: focused.closest("li")?.querySelector("a")?.dataset.id, kind: focused.className };
   list.setAttribute("aria-label", data.label);
+  list.classList.toggle("words", data.words);
   list.replaceChildren(...data.tiles.map((tile) => tileOf(tile, state, act)));
   if (at) { // the keyboard goes on from here
     const same = [...list.children].find((item) => item.querySelector("a").dataset.id === at.id);

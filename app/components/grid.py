@@ -33,6 +33,7 @@ def grid(
     view: str,
     marked: Collection[int],
     refining: bool,
+    words: bool = False,
     on_pick: Callable[[int], None],
     on_mark: Callable[[int], None],
     on_range: Callable[[list[int]], None] = _nothing,
@@ -45,7 +46,8 @@ def grid(
 
     ``label`` says what the grid is to those who listen to the page. ``view`` names what is shown: where it changes,
     the page scrolls to its top, and with the browser's Back to where it was. ``marked``: ids shown as marked.
-    ``refining``: whether there is a query that results can lead away from. ``on_range`` gets ids to be marked.
+    ``refining``: whether there is a query that results can lead away from. ``words``: notes may take several lines.
+    ``on_range`` gets ids to be marked.
     ``on_fold``: the near-duplicates of this image are to be shown, or hidden again. ``on_paste`` gets a pasted
     picture, base64, or the bytes of one that is too large.
     """
@@ -71,6 +73,7 @@ def grid(
             "view": view,
             "marked": list(marked),
             "refining": refining,
+            "words": words,
             "most": MAX_UPLOAD * 2**20,  # bytes of a picture that is given
         },
         on_pick_change=told("pick", on_pick),

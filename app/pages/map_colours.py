@@ -82,6 +82,15 @@ def by_label(images: Whole, labels: dict[int, str]) -> Colouring:
     )
 
 
+def by_selection(images: Whole, ids: Sequence[int]) -> Colouring:
+    """What was selected to label, the most useful first."""
+    ranks = {id_: rank for rank, id_ in enumerate(ids)}
+    names = ["Selected" if id_ in ranks else None for id_ in images.ids.tolist()]
+    found = by_name(f"selection {hash(tuple(ids))}", names, "Others")
+    order = np.array([-ranks.get(id_, len(ranks)) for id_ in images.ids.tolist()], np.float32)
+    return Colouring(found.key, found.groups, found.legend, order)
+
+
 def by_prediction(images: Whole, labels: dict[int, str], taught: Taught) -> Colouring:
     """Colour by the predicted class.
 

@@ -1,12 +1,9 @@
 """The Map page: all images as points, lookalikes beside each other; draw round some to see them."""
 
 import contextlib
-from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from simsiam_retrieval.collection import Collection
 from simsiam_retrieval.collection.explore import projection
@@ -17,20 +14,17 @@ from simsiam_retrieval.core.errors import UserError
 
 from .. import background_jobs, markup, settings
 from ..collection_snapshot import Whole, taught, whole
-from ..components import chosen_image as picture
-from ..components import paging, tiles
-from ..components.downloads import as_csv, download
-from ..components.grid import grid
+from ..components import chosen_image, tiles
 from ..components.hover_card import NOTHING, Card, hover
 from ..components.map_faces import map_faces
 from ..components.scatter import MOST_GROUPS, Choice, Plot, chosen, plot, scatter
 from ..open_collection import open_collection
-from ..search import selection
-from ..search.address import LEAVING, MOST_IMAGES, Address
-from . import map_colours, search_page
+from ..search.address import LEAVING, Address
+from . import map_colours, search_page, selecting
+from .map_chosen import show_chosen, show_selected
 from .map_colours import Colouring
 
-FOLDER, LABEL, CLUSTER, PREDICTION = "Folder", "Label", "Cluster", "Prediction"
+FOLDER, LABEL, CLUSTER, PREDICTION, SELECTION = "Folder", "Label", "Cluster", "Prediction", "Selection"
 CLUSTERS = 12  # at first
 POLL = 1.0  # seconds between two looks at the progress
 CHOICE, PICKED = "map choice", "map picked"  # in the session
@@ -147,7 +141,9 @@ def _map(collection: Collection, images: Whole, found: Projection) -> None:
     map_faces(lambda ids: _faces(collection, ids))
     held, choice = st.session_state.get(CHOICE, (None, None))
     if choice is not None and held == version and (choice.area is not None or choice.colouring == by.key):
-        _chosen(collection, images, drawn, by, chosen(drawn, choice))
+        show_chosen(collection, images, drawn, by, chosen(drawn, choice))
+    elif by.key.startswith("selection"):
+        show_selected(collection)
     else:  # nothing, or what was chosen on another map or by other colours
         markup.faint(
             "Drag a line round points to see their images. Rest on a point for its picture, click it for more. "
@@ -180,21 +176,32 @@ def _faces(collection: Collection, ids: Sequence[int]) -> dict[int, str]:
     return {id_: markup.jpeg_address(tiles.small(jpeg)) for id_, jpeg in found.items() if jpeg}
 
 
+def _show_selected() -> None:
+    st.session_state["map colour"] = SELECTION
+    st.session_state.pop(CHOICE, None)
+    st.session_state["map at"] = 1
+
+
 def _colouring(collection: Collection, images: Whole) -> Colouring | None:
     """The control that says what colours mean, and the colours; None where there is nothing to show yet."""
     with st.container(horizontal=True, vertical_alignment="top", gap="large"):
-        what = st.segmented_control(
-            "Colour by", (FOLDER, LABEL, CLUSTER, PREDICTION), default=FOLDER, required=True, key="map colour"
-        )
+        found = selecting.selected(collection)
+        if not found and st.session_state.get("map colour") == SELECTION:
+            st.session_state["map colour"] = FOLDER
+        ways = (FOLDER, LABEL, CLUSTER, PREDICTION, *((SELECTION,) if found else ()))
+        what = st.segmented_control("Colour by", ways, default=FOLDER, required=True, key="map colour")
         most = min(MOST_GROUPS, len(images.ids))
         clusters = min(CLUSTERS, most)
         if what == CLUSTER and most > 2:
             clusters = st.slider("Number of clusters", 2, most, clusters, key="map clusters", width=320)
+        labels = collection.labels()
+        selecting.control(collection, len(images.ids) - len(images.rows(labels)), _show_selected)
+    if what == SELECTION:
+        return map_colours.by_selection(images, [one.item.id for one in found])
     if what == FOLDER:
         return _folders(images, images.key)
     if what == CLUSTER:
         return _clusters(collection, images, images.key, clusters)
-    labels = collection.labels()
     if what == LABEL:
         if not labels:
             markup.notice(
@@ -234,7 +241,7 @@ def _picture(collection: Collection, id_: int) -> None:
 
     @st.dialog("Image", width="medium")
     def opened() -> None:
-        jpeg, remark = picture.item_picture(item, collection.thumbnail(id_), collection.reading)
+        jpeg, remark = chosen_image.item_picture(item, collection.thumbnail(id_), collection.reading)
         if jpeg:
             markup.picture(jpeg, item.path.name)
         label = collection.labels().get(id_)
@@ -244,77 +251,3 @@ def _picture(collection: Collection, id_: int) -> None:
             st.switch_page(_search(), query_params=Address().of_image(id_).parameters())
 
     opened()
-
-
-# -- what was chosen
-
-
-def _chosen(collection: Collection, images: Whole, drawn: Plot, by: Colouring, rows: NDArray[np.int64]) -> None:
-    rows = rows[np.argsort(-by.order[rows], kind="stable")]
-    counts = Counter(drawn.groups[rows].tolist()).most_common()
-    named = " · ".join(f"{by.legend[group]['name']} {count:,}" for group, count in counts[:6])
-    more = f" · and {len(counts) - 6} more groups" if len(counts) > 6 else ""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        markup.section(f"{len(rows):,} chosen", named + more)
-        if len(rows):
-            with st.popover("Label them"):
-                _labelling(collection, images, rows)
-            download("List as CSV", lambda: _csv(images, rows, drawn, by), "chosen.csv", len(rows))
-    if not len(rows):
-        markup.faint("No image lies there.")
-        return
-    pages = tiles.page_count(len(rows))
-    page = min(st.session_state.get("map at", 1), pages)
-    ids = images.ids[rows[(page - 1) * tiles.PAGE : page * tiles.PAGE]].tolist()
-    items = [item for id_ in ids if (item := collection.item(id_)) is not None]
-    found = tiles.photo_tiles(collection, items, Address())
-    for tile in found:
-        tile["link"] = "./" + tile["link"]  # the Search page, seen from here
-
-    def leave(id_: int) -> None:
-        st.session_state[LEAVING] = Address().of_image(id_)
-
-    def similar(ids: list[int]) -> None:
-        st.session_state[LEAVING] = Address(more=tuple(ids)[:MOST_IMAGES])
-
-    selection.bar(collection, on_similar=similar)
-    grid(
-        found,
-        label="Chosen images",
-        view="map",
-        marked=selection.selected(),
-        refining=False,
-        on_pick=leave,
-        on_mark=selection.toggle,
-        on_more=leave,
-        on_less=leave,
-        on_paste=lambda picture: None,  # photos are given on the Search page
-    )
-    if pages > 1:
-        paging.turn("map at", pages, page)
-
-
-def _labelling(collection: Collection, images: Whole, rows: NDArray[np.int64]) -> None:
-    classes = sorted(set(collection.labels().values()))
-    name = st.selectbox(
-        "Class", classes, index=None, accept_new_options=True, placeholder="Choose one, or type a new one"
-    )
-
-    def label() -> None:
-        try:
-            passed_over = collection.set_labels(dict.fromkeys(images.ids[rows].tolist(), name))
-            if passed_over:
-                st.session_state["map refused"] = markup.not_labelled(len(passed_over))
-        except UserError as error:
-            st.session_state["map refused"] = str(error)
-
-    plural = "image" if len(rows) == 1 else "images"
-    st.button(f"Label {len(rows):,} {plural}", type="primary", disabled=not (name or "").strip(), on_click=label)
-    if (refused := st.session_state.pop("map refused", None)) is not None:
-        markup.notice(refused)
-
-
-def _csv(images: Whole, rows: NDArray[np.int64], drawn: Plot, by: Colouring) -> bytes:
-    groups = drawn.groups[rows].tolist()
-    pairs = zip(rows.tolist(), groups, strict=True)
-    return as_csv(("path", "group"), ((images.paths[row], by.legend[group]["name"]) for row, group in pairs))

@@ -7,6 +7,7 @@ from simsiam_retrieval.app import (  # pyright: ignore[reportMissingImports]
 
 # absolute: Streamlit executes this file outside of its package
 from simsiam_retrieval.app.pages import (  # pyright: ignore[reportMissingImports]
+    check_page,
     duplicates_page,
     map_page,
     probe_page,
@@ -20,6 +21,7 @@ st.html(f"<style>{look.CSS}</style>")
 PAGES = [
     st.Page(search_page.show, title="Search", url_path="search", default=True),
     st.Page(duplicates_page.show, title="Duplicates", url_path="duplicates"),
+    st.Page(check_page.show, title="Check", url_path="check"),
     st.Page(map_page.show, title="Map", url_path="map"),
     st.Page(teach_page.show, title="Teach", url_path="teach"),
     st.Page(probe_page.show, title="Linear probe", url_path="probe"),

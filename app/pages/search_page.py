@@ -45,7 +45,7 @@ def show() -> None:
             search_results.show(collection, address, go, draw_grid)
         else:
             _all_photos(collection, images, address)
-        viewer(lambda id_: _large(collection, id_), _folder_opener(collection))
+        show_large(collection)
     except UserError as error:
         markup.notice(str(error))
 
@@ -238,6 +238,11 @@ def draw_grid(found: list[tiles.Tile], label: str, view: str, address: Address) 
             args=(every,),
             help="With Shift, a click on ✓ marks all from the last marked one",
         )
+
+
+def show_large(collection: Collection) -> None:
+    """The place where a grid's "Show large" opens a picture; once on a page."""
+    viewer(lambda id_: _large(collection, id_), _folder_opener(collection))
 
 
 def _large(collection: Collection, id_: int) -> Large:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simsiam_retrieval.collection import Item
-from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter
+from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter, Range
 from simsiam_retrieval.collection.search.search_options import SearchOptions
 from simsiam_retrieval.core.errors import UserError
 
@@ -31,6 +31,7 @@ CONDITIONS = {
     "since": "since",
     "until": "until",
     "side": "min_side",
+    "measure": "measures",
 }
 
 
@@ -244,6 +245,9 @@ def _conditions(parameters: Mapping[str, str]) -> Filter:
     dates: dict[str, Any] = {
         name: as_date(values[name]) for name in ("since", "until") if _is_shown(values.get(name, ""))
     }
+    if values.get("measures"):
+        with contextlib.suppress(UserError):  # no such measure, or no range
+            found["measures"] = Filter(measures=(Range.parse(values["measures"]),)).measures
     found["min_side"] = as_number(values.get("min_side")) or None
     with contextlib.suppress(UserError):  # dates that are the wrong way round
         return Filter(**found, **dates)

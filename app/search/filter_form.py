@@ -8,7 +8,8 @@ from pathlib import Path
 import streamlit as st
 
 from simsiam_retrieval.collection import Collection, Item
-from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter
+from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter, Range
+from simsiam_retrieval.images.measures import NUMBERS
 
 from ..markup import shown
 from .address import EARLIEST, LATEST, Address, count
@@ -32,6 +33,14 @@ def _choices(_collection: Collection, folder: str, generation: int) -> tuple[lis
                 break
     largest = sorted(images, key=lambda found: (-images[found], str(found)))[:MOST_FOLDERS]
     return sorted(map(str, largest)), sorted(formats)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _spans(_collection: Collection, folder: str, generation: int) -> dict[str, tuple[float, float]]:
+    """The lowest and the highest value of each quality measure; empty where nothing was measured."""
+    found = _collection.measures().values()
+    values = {name: [getattr(one, name) for one in found] for name in NUMBERS} if found else {}
+    return {name: (min(of), max(of)) for name, of in values.items() if min(of) < max(of)}
 
 
 def matching(collection: Collection, only: Filter) -> list[Item] | None:
@@ -76,6 +85,7 @@ def conditions(collection: Collection, address: Address, go: Callable[[Address],
                 since=since,
                 until=None if since and until and until < since else until,
                 min_side=value("side") or None,
+                measures=_measures(only, version, _spans(collection, str(collection.folder), collection.generation)),
             )
             go(replace(address, only=chosen, page=1))
 
@@ -116,8 +126,52 @@ def conditions(collection: Collection, address: Address, go: Callable[[Address],
             key=f"only side {version}",
             on_change=changed,
         )
+        _quality(_spans(collection, str(collection.folder), collection.generation), only, version, changed)
         if number:
             st.button("Clear the filter", on_click=go, args=(replace(address, only=NO_FILTER, page=1),))
+
+
+def _quality(spans: dict[str, tuple[float, float]], only: Filter, version: str, changed: Callable[[], None]) -> None:
+    """The range of a quality measure; nothing where nothing was measured."""
+    if not spans:
+        return
+    current = only.measures[0] if only.measures else None
+    known = current if current is not None and current.name in spans else None
+    options = [ANY, *spans]
+    st.selectbox(
+        "Quality measure",
+        options,
+        options.index(known.name) if known else 0,
+        key=f"only measure {version}",
+        on_change=changed,
+        format_func=str.capitalize,
+        help="Sharpness, brightness and so on, as they were measured when the images were indexed",
+    )
+    if known is not None:
+        low, high = spans[known.name]
+        values = (low if known.low is None else known.low, high if known.high is None else known.high)
+        st.slider(
+            known.name.capitalize(),
+            low,
+            high,
+            (min(max(values[0], low), high), max(min(values[1], high), low)),
+            (high - low) / 200,
+            format="%.3f",
+            key=f"only range {version}",
+            on_change=changed,
+        )
+
+
+def _measures(only: Filter, version: str, spans: dict[str, tuple[float, float]]) -> tuple[Range, ...]:
+    """What the widgets of ``_quality`` say."""
+    name = st.session_state.get(f"only measure {version}", ANY)
+    if name == ANY:
+        return only.measures if not spans else ()
+    chosen = st.session_state.get(f"only range {version}")
+    if chosen is None or not only.measures or only.measures[0].name != name:
+        return (Range(name, spans[name][0]),)  # another measure: all its values at first
+    low, high = chosen
+    return (Range(name, low, None if high >= spans[name][1] else high),)
 
 
 def _day(title: str, name: str, current: date | None, version: str, changed: Callable[[], None]) -> None:

@@ -11,6 +11,7 @@ from .duplicates.comparing import CollectionDuplicates
 from .index.gpu_index import check_device
 from .search.query_vectors import Query
 from .search.searching import CollectionSearch
+from .selection.selecting import CollectionSelection
 from .storage.catalog_file import explained
 from .storage.opening import open_store
 from .update.results import Preview, Update
@@ -19,13 +20,14 @@ from .update.updating import CollectionUpdates
 __all__ = ["ENCODER_FILE", "AlreadyThere", "Collection", "Preview", "Query", "Update", "remove_collection"]
 
 
-class Collection(CollectionSearch, CollectionDuplicates, CollectionUpdates):
+class Collection(CollectionSearch, CollectionDuplicates, CollectionSelection, CollectionUpdates):
     """An indexed set of images on disk. Use ``open`` or ``create``.
 
     Thread-safe. Several processes may read while one updates.
 
     Its methods are in the folders of their subjects: reading what is stored in ``storage/contents.py``, searching in
-    ``search/searching.py``, duplicates in ``duplicates/comparing.py``, and all changes in ``update/updating.py``.
+    ``search/searching.py``, duplicates in ``duplicates/comparing.py``, choosing what to label in
+    ``selection/selecting.py``, and all changes in ``update/updating.py``.
     """
 
     @classmethod

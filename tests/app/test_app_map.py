@@ -24,10 +24,11 @@ from simsiam_retrieval.app.components import (  # pyright: ignore[reportMissingI
 )
 from simsiam_retrieval.app.components.scatter import Choice  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.app.pages import (  # pyright: ignore[reportMissingImports]
-    map_colours as colouring,
+    map_chosen,
+    map_page,
 )
 from simsiam_retrieval.app.pages import (  # pyright: ignore[reportMissingImports]
-    map_page,
+    map_colours as colouring,
 )
 from streamlit.testing.v1 import AppTest
 
@@ -427,7 +428,7 @@ def test_chosen_images_can_be_labelled_and_listed(mapped_dir: Path, tmp_path: Pa
     groups = np.zeros(len(ids), np.uint8)
     drawn = scatter.plot(ids, np.zeros((len(ids), 2), np.float32), groups, data["palette"], "folder", "")
     by = colouring.Colouring("folder", groups, data["palette"], np.zeros(len(ids), np.float32))
-    content = map_page._csv(everything, np.arange(3), drawn, by).decode()
+    content = map_chosen._csv(everything, np.arange(3), drawn, by).decode()
     rows = list(csv.reader(io.StringIO(content)))
     assert rows[0] == ["path", "group"] and [row[0] for row in rows[1:]] == [str(path) for path in everything.paths[:3]]
 

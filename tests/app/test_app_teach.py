@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from simsiam_retrieval.app import collection_snapshot, settings  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.app.components import marks  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.app.pages import teach_page, teach_ranking  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.app.pages import teach_page, teach_ranking, teach_results  # pyright: ignore[reportMissingImports]
 from streamlit.testing.v1 import AppTest
 
 from simsiam_retrieval import Collection
@@ -164,10 +164,11 @@ def test_a_click_on_a_tile_of_another_image_labels_nothing(own_collection: Path)
         script = f"""
 from simsiam_retrieval.app.components.marks import Mark
 from simsiam_retrieval.app.open_collection import open_collection
-from simsiam_retrieval.app.pages import teach_page
+from simsiam_retrieval.app.pages import teach_labels
 from pathlib import Path
 import streamlit as st
-teach_page._mark(open_collection(Path({str(own_collection)!r})), { {id_: tuple(one) for id_, one in wrong.items()} })
+clicks = { {id_: tuple(one) for id_, one in wrong.items()} }
+teach_labels.mark_clicked(open_collection(Path({str(own_collection)!r})), clicks)
 """
         script = script.replace("('cat', ", "Mark('cat', ")
         run(AppTest.from_string(script + PAGE, default_timeout=SECONDS))
@@ -179,9 +180,9 @@ def test_labels_survive_a_process_that_is_killed(own_collection: Path) -> None:
     code = f"""
 import os, signal
 from simsiam_retrieval import Collection
-from simsiam_retrieval.app.pages import teach_page
+from simsiam_retrieval.app.pages import teach_labels
 collection = Collection.open({str(own_collection)!r})
-teach_page._store(collection, {{{id_}: "kept", 987654: "nobody"}})
+teach_labels.store(collection, {{{id_}: "kept", 987654: "nobody"}})
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=SECONDS, check=False)
@@ -385,11 +386,11 @@ def test_tables_and_probe_can_be_taken_away(own_collection: Path) -> None:
         assert lesson is not None
         path = {item.id: str(item.path) for item in collection}
         content = lesson.probe.as_onnx(collection.encoder_identity)
-    rows = list(csv.reader(io.StringIO(teach_page.labels_csv(images, labels).decode())))
+    rows = list(csv.reader(io.StringIO(teach_results.labels_csv(images, labels).decode())))
     assert rows[0] == ["path", "label"]
     assert dict(rows[1:]) == {path[id_]: name for id_, name in labels.items()}
 
-    rows = list(csv.DictReader(io.StringIO(teach_page.predictions_csv(images, labels, lesson).decode())))
+    rows = list(csv.DictReader(io.StringIO(teach_results.predictions_csv(images, labels, lesson).decode())))
     assert {row["path"]: row["label"] for row in rows} == {path[id_]: labels.get(id_, "") for id_ in path}
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     found = np.asarray(session.run(["probabilities"], {"vectors": images.vectors})[0])

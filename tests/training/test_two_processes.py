@@ -17,13 +17,16 @@ from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.data_split import make_plan
 from simsiam_retrieval.training.sync_batch_norm import GlobalBatchNorm, synchronise
 from simsiam_retrieval.training.torchrun_processes import ALONE, Processes
+from tests.support.commands import Run
 from tests.support.two_processes import in_two_processes
 
 # in float32, where equality can be told from rounding
 TINY = (
-    *("--image-size", 24, "--batch-size", 16, "--projector-dim", 64, "--predictor-dim", 32),
+    *("--image-size", 24, "--batch-size", 8, "--projector-dim", 64, "--predictor-dim", 32),
     *("--workers", 0, "--device", "cpu", "--no-bfloat16"),
 )
+# two epochs of four steps; a checkpoint after every step
+EIGHT_STEPS = (*TINY, "--epochs", 2, "--checkpoint-minutes", 0)
 
 
 def launch(cwd: Path, *arguments: object, restarts: int = 0) -> subprocess.Popen[str]:
@@ -53,6 +56,17 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoint.pt", weights_only=True)["model"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(few_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of ``EIGHT_STEPS`` in two processes; read only."""
+    folder = tmp_path_factory.mktemp("two")
+    code, out, err = finish(launch(folder, few_photos, "--out", "two", *EIGHT_STEPS))
+    assert code == 0, err
+    assert out == "two\n"  # said once
+    assert err.count("in 2 processes, 4 images each") == 1
+    return folder / "two"
 
 
 def network() -> nn.Sequential:
@@ -146,27 +160,23 @@ def test_a_batch_that_does_not_divide(images: int, processes: int) -> None:
     assert fitting.batch_size == processes * 2
 
 
-def test_two_processes_equal_one(few_photos: Path, tmp_path: Path, run_command) -> None:
+def test_two_processes_equal_one(undisturbed: Path, few_photos: Path, tmp_path: Path, run: Run) -> None:
     """``--batch-size`` is of all processes together: same images, views, BN statistics, steps."""
-    one = run_command("pretrain", few_photos, "--out", "one", "--epochs", 3, *TINY)
+    one = run("pretrain", few_photos, "--out", "one", *EIGHT_STEPS)
     assert one.returncode == 0, one.stderr
-    code, out, err = finish(launch(tmp_path, few_photos, "--out", "two", "--epochs", 3, *TINY))
-    assert code == 0, err
-    assert out == "two\n"  # said once
-    assert err.count("in 2 processes, 8 images each") == 1
-    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+    first, second = weights(tmp_path / "one"), weights(undisturbed)
     assert list(first) == list(second)
     before = fresh()
-    assert torch.load(tmp_path / "one" / "checkpoint.pt", weights_only=True)["step"] == 6
+    assert step_of(tmp_path / "one" / "checkpoint.pt") == 8
     moved = {name: (tensor - before[name]).norm() for name, tensor in first.items() if "num_batches" not in name}
     for name, distance in moved.items():
         assert (second[name] - first[name]).norm() <= 0.01 * distance + 1e-5, name
     assert moved["projector.0.weight"] > 0.01  # or equality would say nothing
     rows = [
-        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        for name in ("one", "two")
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (tmp_path / "one", undisturbed)
     ]
-    assert rows[1][-1]["step"] == rows[0][-1]["step"] == 6
+    assert rows[1][-1]["step"] == rows[0][-1]["step"] == 8
     assert rows[1][-1]["rankme"] == pytest.approx(rows[0][-1]["rankme"], rel=1e-2)
 
 
@@ -177,29 +187,24 @@ def fresh() -> dict[str, torch.Tensor]:
     return build_model(Config(projector_dim=64, predictor_dim=32)).state_dict()
 
 
-def test_a_lost_process_costs_no_finished_work(few_photos: Path, tmp_path: Path) -> None:
-    """SIGKILL one of two in mid-epoch: the launcher starts both anew, and the end is an undisturbed run's."""
-    steps_an_epoch = 9  # of four of the 38 photos
-    options = (*TINY, "--epochs", 1, "--batch-size", 4, "--checkpoint-minutes", 0)  # a checkpoint after every step
-    code, _, err = finish(launch(tmp_path, few_photos, "--out", "calm", *options))
-    assert code == 0, err
-
-    process = launch(tmp_path, few_photos, "--out", "hit", *options, restarts=1)
+def test_a_lost_process_costs_no_finished_work(undisturbed: Path, few_photos: Path, tmp_path: Path) -> None:
+    """SIGKILL one of two on the way: the launcher starts both anew, and the end is an undisturbed run's."""
+    process = launch(tmp_path, few_photos, "--out", "hit", *EIGHT_STEPS, restarts=1)
     checkpoint, deadline = tmp_path / "hit" / "checkpoint.pt", time.monotonic() + 200
     while not checkpoint.exists() or step_of(checkpoint) < 2:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(workers_of(process.pid)[-1], signal.SIGKILL)
-    assert 2 <= step_of(checkpoint) < steps_an_epoch  # where they will go on
+    assert 2 <= step_of(checkpoint) < 8  # where they will go on
     code, out, err = finish(process)
     assert code == 0, err
     assert out.count("hit\n") == 1
     assert "go on" not in err
-    assert step_of(checkpoint) == steps_an_epoch
-    calm, hit = weights(tmp_path / "calm"), weights(tmp_path / "hit")
-    assert all(torch.equal(calm[name], hit[name]) for name in calm)
+    assert step_of(checkpoint) == 8
+    expected, hit = weights(undisturbed), weights(tmp_path / "hit")
+    assert all(torch.equal(expected[name], hit[name]) for name in expected)
     steps = [json.loads(line)["step"] for line in (tmp_path / "hit" / "metrics.jsonl").read_text().splitlines()]
-    assert steps == sorted(set(steps)) and steps[-1] == steps_an_epoch
+    assert steps == sorted(set(steps)) and steps[-1] == 8
 
 
 def step_of(checkpoint: Path) -> int:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Names
 from dataclasses import dataclass, field
 
@@ -16,6 +16,7 @@ from ..storage.shard_manifest import is_sharded
 from ..types import Duplicate, Item
 from . import fine
 from .label_errors import find_label_errors
+from .leaks import Leaks, Split, find_leaks
 from .outliers import outlier_scores
 from .problems import FENCE, KINDS, Problem, beyond
 from .quality import measured_problems, shape_problems
@@ -32,12 +33,14 @@ class Report:
         problems: The problems.
         not_measured: Images that an older version indexed without measures.
         skipped: Kind -> why it was not searched for.
+        leaks: Of each pair of splits, what leaked.
     """
 
     images: int
     problems: list[Problem] = field(default_factory=list)
     not_measured: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    leaks: list[Leaks] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
         """Count the problems that nobody marked as fine.
@@ -56,6 +59,7 @@ def find_problems(
     fence: float = FENCE,
     threshold: float | None = None,
     labels: Mapping[int, str] | None = None,
+    splits: Sequence[Split] = (),
     on_progress: Callable[[int, int], None] = lambda rows, total: None,
 ) -> Report:
     """Find problems of a collection's images. Opens no image file.
@@ -69,6 +73,7 @@ def find_problems(
         fence: Interquartile ranges.
         threshold: Cosine of near-duplicates, see ``Collection.duplicates``.
         labels: Id -> label; wrong ones are looked for. None: labels are not judged.
+        splits: Parts of a data set, training first; images of a part that are in an earlier one are listed.
         on_progress: See ``Collection.duplicates``.
 
     Returns:
@@ -76,7 +81,7 @@ def find_problems(
 
     Raises:
         UserError: The collection is sharded, a kind is unknown, or the fence is below 0; or of the labels
-            fewer than two classes have two images.
+            fewer than two classes have two images; or as in ``find_leaks``.
     """
     if is_sharded(collection.folder):
         raise UserError(f"{collection.folder}: a sharded collection; check works on plain ones")
@@ -109,7 +114,10 @@ def find_problems(
             report.skipped["near-duplicate"] = str(error)
     if labels is not None and "label error" in kinds:
         found += _label_errors(collection, labels)
-    report.problems = [problem for problem in _with_fine(collection, found) if problem.kind in kinds]
+    if splits and "leak" in kinds:
+        leaked, report.leaks = find_leaks(collection, splits, threshold=threshold, labels=labels)
+        found += leaked
+    report.problems = [problem for problem in with_fine(collection, found) if problem.kind in kinds]
     return report
 
 
@@ -167,8 +175,16 @@ def _duplicates(groups: list[list[Duplicate]]) -> Iterator[Problem]:
             yield Problem("near-duplicate", str(file.path), file.score, reason + across, file.item, str(best.path))
 
 
-def _with_fine(collection: Collection, problems: list[Problem]) -> list[Problem]:
-    """The problems, with those marked that a person found fine."""
+def with_fine(collection: Collection, problems: list[Problem]) -> list[Problem]:
+    """Mark the problems that a person found fine.
+
+    Args:
+        collection: The collection.
+        problems: Its problems; whether they are marked is read anew.
+
+    Returns:
+        The problems, in the same order.
+    """
     with explained(collection.folder), contextlib.closing(open_store(collection.folder)) as catalog:
         known = fine.stored(catalog)
         if not known:

@@ -4,17 +4,13 @@ Confident learning (Northcutt, Jiang & Chuang 2021, section 3) counts an image a
 that never saw it gives that class at least the mean probability that the class's own images have.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UserError
-from ...core.paths import absolute
-from ..collection import Collection
 from ..explore.few_shot_classifier import FOLDS, SEED, Scaling, train
 from .outliers import neighbours
 
@@ -122,44 +118,3 @@ def _confident(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> 
     thresholds = sums / np.maximum(np.bincount(truth, minlength=size), 1)
     above = np.where(probabilities >= thresholds, probabilities, -1)
     return (above.max(axis=1) >= 0) & (above.argmax(axis=1) != truth)
-
-
-def read_labels(collection: Collection, source: str) -> dict[int, str]:
-    """Labels of a collection's images, by id.
-
-    Args:
-        collection: The collection.
-        source: ``folders`` (the name of the folder that an image lies in), ``app`` (those given in the app), or a CSV
-            file with the columns path and label; paths there are absolute or relative to the file.
-
-    Returns:
-        Id -> label, of the images that have one.
-
-    Raises:
-        UserError: The file cannot be used, or there are no labels.
-    """
-    if source == "folders":
-        found = {item.id: item.path.parent.name for item in collection}
-    elif source == "app":
-        found = collection.labels()
-    else:
-        found = _from_csv(collection, Path(source))
-    if not found:
-        raise UserError(f"--labels {source}: no image of the collection has a label there")
-    return found
-
-
-def _from_csv(collection: Collection, file: Path) -> dict[int, str]:
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            rows = list(csv.DictReader(opened))
-    except OSError as error:
-        raise UserError(f"--labels {file}: cannot be read ({error.strerror}); or name folders or app") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise UserError(f"--labels {file}: not a CSV file in UTF-8") from None
-    if not rows or not {"path", "label"} <= rows[0].keys():
-        raise UserError(f"--labels {file}: no rows with the columns path and label")
-    labels = {
-        absolute(absolute(file).parent / row["path"]): row["label"] for row in rows if row["path"] and row["label"]
-    }
-    return {item.id: labels[item.path] for item in collection if item.path in labels}

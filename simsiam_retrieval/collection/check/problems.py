@@ -21,6 +21,7 @@ KINDS = {
     "unusual size": "far fewer or far more pixels than most",
     "unusual mode": "stores its pixels as few others do",
     "near-duplicate": "a copy of another image, or nearly",
+    "leak": "a copy of an image of another split, or nearly",
     "outlier": "unlike all other images",
     "label error": "probably of another class than its label says",
 }

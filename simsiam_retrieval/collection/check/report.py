@@ -31,6 +31,7 @@ def as_json(report: Report) -> str:
         "not_measured": report.not_measured,
         "counts": report.counts(),
         "skipped": report.skipped,
+        "leaks": [leaks.as_dict() for leaks in report.leaks],
         "problems": [problem.as_dict() for problem in report.problems],
     }
     return json.dumps(found, indent=2)
@@ -57,18 +58,33 @@ def as_csv(problems: Sequence[Problem], shown: Callable[[str], str] = str) -> st
 
 
 def write_page(collection: Collection, report: Report, file: Path) -> None:
-    """Write the problems with their thumbnails as one HTML file, up to 200 of each kind.
+    """Write ``page_of_report`` into a file.
 
     Args:
         collection: The collection.
         report: The report.
         file: The HTML file.
     """
+    with replacing(file) as temporary:
+        temporary.write_text(page_of_report(collection, report), encoding="utf-8", errors="replace")
+
+
+def page_of_report(collection: Collection, report: Report) -> str:
+    """Show the problems with their thumbnails on one HTML page, up to 200 of each kind.
+
+    Args:
+        collection: The collection.
+        report: The report.
+
+    Returns:
+        HTML; it loads nothing from elsewhere.
+    """
     parts = [_HEAD, f"<h1>{_text(collection.folder.name)}: {report.images} images</h1>"]
     counts = report.counts()
     if not counts:
         parts.append("<p>Nothing was found.</p>")
     parts += [f"<p>{_text(kind)}: {_text(reason)}</p>" for kind, reason in report.skipped.items()]
+    parts += [f"<p>{_text(line)}</p>" for line in leak_lines(report)]
     for kind, count in counts.items():
         problems = [problem for problem in report.problems if problem.kind == kind and not problem.fine][:SHOWN]
         more = f", the first {len(problems)} shown" if count > len(problems) else ""
@@ -80,8 +96,29 @@ def write_page(collection: Collection, report: Report, file: Path) -> None:
         parts += [_tile(collection, problem) for problem in problems]
         parts.append("</div></section>")
     parts.append(_SCRIPT)
-    with replacing(file) as temporary:
-        temporary.write_text("\n".join(parts), encoding="utf-8", errors="replace")
+    return "\n".join(parts)
+
+
+def leak_lines(report: Report) -> list[str]:
+    """Say what leaked between splits, and what that does to the kNN accuracy.
+
+    Args:
+        report: The report.
+
+    Returns:
+        One line for each pair of splits.
+    """
+    lines = []
+    for one in report.leaks:
+        exact = f", {one.exact:,} with the same bytes" if one.exact else ""
+        line = f"{one.test}: {one.leaked:,} of {one.images:,} images ({one.share:.1%}) are in {one.train}, too{exact}"
+        if one.accuracy is not None and one.leaked:
+            without = "none is left" if one.accuracy_without is None else f"{one.accuracy_without:.1%}"
+            line += f"; kNN accuracy {one.accuracy:.1%} with them, without them {without}"
+        elif one.accuracy is not None:
+            line += f"; kNN accuracy {one.accuracy:.1%}"
+        lines.append(line)
+    return lines
 
 
 def _tile(collection: Collection, problem: Problem) -> str:

@@ -46,7 +46,9 @@ class Clusters:
         return self.ids[rows[np.argsort(-self.cosines[rows], kind="stable")]]
 
 
-def cluster(ids: NDArray[np.int64], vectors: NDArray[np.float32], k: int) -> Clusters:
+def cluster(
+    ids: NDArray[np.int64], vectors: NDArray[np.float32], k: int, *, seed: int = SEED, starts: int = STARTS
+) -> Clusters:
     """Divide unit vectors into clusters. Deterministic.
 
     For large n FAISS learns the centres from 256 images per cluster; then all images are assigned to them.
@@ -55,6 +57,8 @@ def cluster(ids: NDArray[np.int64], vectors: NDArray[np.float32], k: int) -> Clu
         ids: int64 (n,).
         vectors: Unit vectors, float32 (n, dim).
         k: Number of clusters at most.
+        seed: Of the random starts.
+        starts: Number of random starts; the best result is kept.
 
     Returns:
         The clusters.
@@ -66,7 +70,7 @@ def cluster(ids: NDArray[np.int64], vectors: NDArray[np.float32], k: int) -> Clu
         raise ValueError(f"{k} clusters of {len(ids)} images")
     vectors = np.ascontiguousarray(vectors, np.float32)
     means = faiss.Kmeans(
-        vectors.shape[1], k, niter=ITERATIONS, nredo=STARTS, seed=SEED, spherical=True, min_points_per_centroid=1
+        vectors.shape[1], k, niter=ITERATIONS, nredo=starts, seed=seed, spherical=True, min_points_per_centroid=1
     )
     means.train(vectors)
     cosines, numbers = means.index.search(vectors, 1)

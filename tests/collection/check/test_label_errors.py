@@ -7,7 +7,8 @@ import pytest
 
 from simsiam_retrieval import Collection
 from simsiam_retrieval.collection.check.find_problems import find_problems
-from simsiam_retrieval.collection.check.label_errors import _confident, find_label_errors, read_labels
+from simsiam_retrieval.collection.check.label_errors import _confident, find_label_errors
+from simsiam_retrieval.collection.labelling.read_labels import read_labels
 from simsiam_retrieval.core.errors import UserError
 from tests.support.small_encoder import paint, small_encoder
 

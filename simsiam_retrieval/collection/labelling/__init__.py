@@ -1,0 +1,1 @@
+"""Labels of a collection that come from files and labelling programs."""

@@ -1,0 +1,1 @@
+"""Which images of a collection to label first."""

@@ -1,0 +1,55 @@
+"""Choosing what to label, as a part of ``Collection``."""
+
+from collections.abc import Mapping, Sequence
+
+from ...core.errors import UserError
+from ..search.filters import Filter
+from ..storage.catalog_file import explained
+from ..storage.contents import CollectionContents
+from ..types import Item
+from .select_images import AUTO, Selected, select_images
+
+
+class CollectionSelection(CollectionContents):
+    """Choosing images of a collection."""
+
+    def select(
+        self,
+        count: int,
+        strategy: str = AUTO,
+        *,
+        where: Filter | None = None,
+        labels: Mapping[int, str] | None = None,
+        chosen: Sequence[Item | int] = (),
+        seed: int = 0,
+    ) -> list[Selected]:
+        """Choose images to label, the most useful first. The same arguments give the same images.
+
+        Args:
+            count: How many.
+            strategy: One of ``collection.selection.select_images.STRATEGIES``; see docs/select.md.
+            where: Choose only among images that meet this filter.
+            labels: Item id -> label; None is ``labels()``. Labelled images are not chosen, and images like them come
+                later.
+            chosen: Images, or their ids, that were chosen earlier; they are treated in the same way.
+            seed: Of k-means and of the random draws; 0 or more.
+
+        Returns:
+            The images, each with its rank and why it was chosen.
+
+        Raises:
+            UserError: The strategy is unknown or needs labels, there are fewer than ``count`` images to choose from, or
+                it is a sharded collection of more than 200,000 images.
+        """
+        candidates = None if not where else {item.id for item in self.matching(where)}
+        ids, vectors = self.vectors()
+        labels = self.labels() if labels is None else labels
+        earlier = [one.id if isinstance(one, Item) else one for one in chosen]
+        choices = select_images(
+            ids, vectors, count, strategy, candidates=candidates, labels=labels, chosen=earlier, seed=seed
+        )
+        with self._lock, explained(self.folder):
+            items = self._store.items_by_id([choice.id for choice in choices])
+        if len(items) < len(choices):
+            raise UserError(f"{self.folder}: an update came between; select again")
+        return [Selected(rank, items[choice.id], choice) for rank, choice in enumerate(choices, 1)]

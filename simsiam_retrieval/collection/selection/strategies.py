@@ -1,0 +1,315 @@
+"""Which images to label first: rows of vectors, in the order in which they should be labelled.
+
+All functions take the same arguments: vectors of all images, the rows that may be chosen, and the rows that are chosen
+or labelled already. Nothing here needs memory for n x n numbers.
+"""
+
+import heapq
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..check.outliers import neighbours
+from ..explore.clusters import STARTS, cluster
+from ..explore.few_shot_classifier import LinearProbe
+
+MOST_CLUSTERS = 500  # as in TypiClust; of more images, several come from a cluster
+NEIGHBOURS = 20  # of an image in its cluster, for its typicality
+MOST_REFERENCES = 2000  # images of a cluster among which neighbours are searched
+SMALL = 5  # images; smaller clusters come last (TypiClust leaves them out)
+DOUBTFUL = 10  # times as many uncertain images as are wanted are divided into clusters
+WIDTH = 0.5  # of the kernel of `representative`; chosen on Imagenette (benchmarks/selection.py)
+DRAWN, COVERED = 10_000, 5_000  # images at most that a round chooses from, and that it covers
+ROUND = 2_000  # images that are chosen before others are drawn
+_BLOCK = 65_536  # rows that a probe judges at once
+
+Rows = NDArray[np.int64]
+
+
+class Picks(NamedTuple):
+    """Chosen rows.
+
+    Attributes:
+        rows: int64 (n,), the most useful first.
+        scores: float32 (n,); see the strategy.
+        reasons: Why each was chosen, (n,).
+    """
+
+    rows: Rows
+    scores: NDArray[np.float32]
+    reasons: list[str]
+
+
+def at_random(candidates: Rows, count: int, seed: int) -> Picks:
+    """Choose rows at random.
+
+    Args:
+        candidates: Rows that may be chosen.
+        count: How many, at most ``len(candidates)``.
+        seed: Of the draw.
+
+    Returns:
+        The rows; scores are 0.
+    """
+    rows = np.random.default_rng(seed).permutation(candidates)[:count]
+    return Picks(rows, np.zeros(len(rows), np.float32), ["drawn at random"] * len(rows))
+
+
+def representative(vectors: NDArray[np.float32], candidates: Rows, known: Rows, count: int, seed: int) -> Picks:
+    """Choose rows so that every image has a chosen one near it: the row that brings most of that, again and again.
+
+    Maximises the sum over all images of max exp(cosine / 0.5) with a chosen or known row (facility location), greedily,
+    which reaches at least 63 % of the best sum (Nemhauser et al. 1978); lazily (Minoux 1978), so that few sums are
+    computed again. Of more than 10,000 candidates and 5,000 images these many are drawn, anew every 2,000 rows, so that
+    memory stays below 250 MiB.
+
+    Args:
+        vectors: Unit vectors, float32 (n, dim).
+        candidates: Rows that may be chosen, ascending.
+        known: Rows that are chosen or labelled already.
+        count: How many, at most ``len(candidates)``.
+        seed: Of the draws.
+
+    Returns:
+        The rows; scores are the mean gain of an image when the row was chosen, relative to the kernel's largest value.
+    """
+    generator = np.random.default_rng(seed)
+    both, known = np.union1d(candidates, known), np.asarray(known, np.int64)
+    rows: list[int] = []
+    scores: list[float] = []
+    stands_for: list[float] = []
+    while len(rows) < count:
+        done = np.concatenate([known, np.array(rows, np.int64)])
+        pool, images = _drawn(np.setdiff1d(candidates, rows), DRAWN, generator), _drawn(both, COVERED, generator)
+        own = vectors[images]
+        covered = np.zeros(len(images), np.float32)
+        for start in range(0, len(done), 1024):
+            np.maximum(covered, _kernel(vectors[done[start : start + 1024]] @ own.T).max(axis=0), out=covered)
+        kernel = _kernel(vectors[pool] @ own.T)
+        before = covered.copy()
+        places, gains = _greedy(kernel, covered, min(count - len(rows), ROUND))
+        nearest = kernel[places].argmax(axis=0)
+        better = kernel[places].max(axis=0) > before
+        counts = np.bincount(nearest[better], minlength=len(places)) * (len(both) / len(images))
+        rows += pool[places].tolist()
+        scores += (np.array(gains) / len(images)).tolist()
+        stands_for += counts.tolist()
+    reasons = ["unlike all others" if of < 1.5 else f"stands for {of:.0f} images like it" for of in stands_for]
+    return Picks(np.array(rows, np.int64), np.array(scores, np.float32), reasons)
+
+
+def _drawn(rows: Rows, most: int, generator: np.random.Generator) -> Rows:
+    return rows if len(rows) <= most else np.sort(generator.choice(rows, most, replace=False))
+
+
+def _kernel(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of cosines, in place; 1 for copies."""
+    cosines -= 1
+    cosines /= WIDTH
+    return np.exp(cosines, out=cosines)
+
+
+def _greedy(kernel: NDArray[np.float32], covered: NDArray[np.float32], count: int) -> tuple[list[int], list[float]]:
+    """Rows of the kernel (candidates, images) with the largest gains; ``covered`` is changed."""
+
+    def gain(place: int) -> float:
+        return float(np.maximum(kernel[place] - covered, 0).sum(dtype=np.float64))
+
+    # a gain never grows when others are chosen, so an old one is an upper bound
+    queue = [(-gain(place), place, 0) for place in range(len(kernel))]
+    heapq.heapify(queue)
+    places: list[int] = []
+    gains: list[float] = []
+    while len(places) < min(count, len(kernel)):
+        bound, place, asked = heapq.heappop(queue)
+        if asked < len(places):
+            heapq.heappush(queue, (-gain(place), place, len(places)))
+            continue
+        places.append(place)
+        gains.append(-bound)
+        np.maximum(covered, kernel[place], out=covered)
+    return places, gains
+
+
+def diverse(vectors: NDArray[np.float32], candidates: Rows, known: Rows, count: int) -> Picks:
+    """Choose the row that is farthest from all chosen ones, again and again (k-centre greedy, Sener & Savarese 2018).
+
+    The first row is the one nearest the mean of the candidates, unless some are known. Time n x (count + known).
+
+    Args:
+        vectors: Unit vectors, float32 (n, dim).
+        candidates: Rows that may be chosen, ascending.
+        known: Rows that are chosen or labelled already.
+        count: How many, at most ``len(candidates)``.
+
+    Returns:
+        The rows; scores are the distances (1 - cosine) to the nearest row that was chosen before.
+    """
+    own = vectors if len(candidates) == len(vectors) else vectors[candidates]
+    nearest = np.full(len(own), -2, np.float32)  # cosine with the nearest chosen row
+    for start in range(0, len(known), 256):
+        found = own @ vectors[known[start : start + 256]].T
+        np.maximum(nearest, found.max(axis=1), out=nearest)
+    places: list[int] = []
+    scores: list[float] = []
+    reasons: list[str] = []
+    for _ in range(count):
+        if not (places or len(known)):
+            place = int((own @ own.mean(axis=0)).argmax())
+            scores.append(1.0)
+            reasons.append("nearest the mean of all")
+        else:
+            place = int(nearest.argmin())
+            scores.append(1 - float(nearest[place]))
+            reasons.append(f"its nearest chosen image has a cosine of {nearest[place]:.2f}")
+        places.append(place)
+        np.maximum(nearest, own @ own[place], out=nearest)
+        nearest[place] = 2  # never again, even beside its copies
+    return Picks(candidates[places], np.array(scores, np.float32), reasons)
+
+
+def typical(vectors: NDArray[np.float32], candidates: Rows, known: Rows, count: int, seed: int) -> Picks:
+    """Choose the most typical row of each cluster, the largest clusters without a known row first (TypiClust).
+
+    Spherical k-means makes as many clusters as there are known and wanted rows, 500 at most. The typicality of a row is
+    the inverse of the mean distance (1 - cosine) to its 20 nearest neighbours in its cluster (Hacohen et al. 2022,
+    section 3.2; there with Euclidean distances).
+
+    Args:
+        vectors: Unit vectors, float32 (n, dim).
+        candidates: Rows that may be chosen, ascending.
+        known: Rows that are chosen or labelled already.
+        count: How many, at most ``len(candidates)``.
+        seed: Of k-means.
+
+    Returns:
+        The rows; scores are typicalities.
+    """
+    return _of_clusters(vectors, candidates, known, count, seed, _typicality)
+
+
+def central(vectors: NDArray[np.float32], candidates: Rows, known: Rows, count: int, seed: int) -> Picks:
+    """Choose the row nearest the centre of each cluster; otherwise as ``typical``.
+
+    Args:
+        vectors: See ``typical``.
+        candidates: See ``typical``.
+        known: See ``typical``.
+        count: See ``typical``.
+        seed: See ``typical``.
+
+    Returns:
+        The rows; scores are cosines with the centre of their cluster.
+    """
+    return _of_clusters(vectors, candidates, known, count, seed, None)
+
+
+def _of_clusters(
+    vectors: NDArray[np.float32],
+    candidates: Rows,
+    known: Rows,
+    count: int,
+    seed: int,
+    score: Callable[[NDArray[np.float32], int], NDArray[np.float32]] | None,
+) -> Picks:
+    both = np.union1d(candidates, known)
+    own = vectors if len(both) == len(vectors) else vectors[both]
+    k = min(count + len(known), MOST_CLUSTERS, len(both))
+    found = cluster(both, own, k, seed=seed, starts=STARTS if k <= 100 else 1)
+    allowed, covered = np.isin(both, candidates), np.isin(both, known)
+    allowed &= ~covered
+    order = np.argsort(found.numbers, kind="stable")
+    ends = np.cumsum(found.sizes)
+    queues: list[list[tuple[float, int]]] = []
+    waiting: list[tuple[int, bool, int, int]] = []
+    for number, end in enumerate(ends.tolist()):
+        members = order[end - int(found.sizes[number]) : end]
+        free = members[allowed[members]]
+        values = found.cosines[free] if score is None else score(own[members], seed)[allowed[members]]
+        best = np.argsort(-values, kind="stable")[:count]
+        queues.append([(float(values[place]), int(free[place])) for place in best][::-1])
+        if len(free):
+            waiting.append((int(covered[members].sum()), len(members) < SMALL, -len(members), number))
+    heapq.heapify(waiting)
+    rows: list[int] = []
+    scores: list[float] = []
+    reasons: list[str] = []
+    while len(rows) < count:
+        chosen, small, size, number = heapq.heappop(waiting)
+        value, place = queues[number].pop()
+        rows.append(int(both[place]))
+        scores.append(value)
+        reasons.append("unlike all others" if size == -1 else f"stands for {-size} images like it")
+        if queues[number]:
+            heapq.heappush(waiting, (chosen + 1, small, size, number))
+    return Picks(np.array(rows, np.int64), np.array(scores, np.float32), reasons)
+
+
+def _typicality(members: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Of the images of one cluster."""
+    if len(members) < 2:
+        return np.zeros(len(members), np.float32)
+    drawn = np.arange(len(members))
+    if len(drawn) > MOST_REFERENCES:
+        drawn = np.sort(np.random.default_rng(seed).choice(drawn, MOST_REFERENCES, replace=False))
+    distances, _ = neighbours(members, drawn, min(NEIGHBOURS, len(drawn) - 1))
+    return 1 / np.maximum(distances.mean(axis=1), np.float32(1e-6))
+
+
+def uncertain(
+    vectors: NDArray[np.float32], candidates: Rows, known: Rows, count: int, seed: int, probe: LinearProbe
+) -> Picks:
+    """Choose rows between whose two likeliest classes a probe can hardly decide, from different clusters.
+
+    The ten times as many rows with the smallest margins are divided into clusters, and of each the row with the
+    smallest margin is chosen (as Zhdanov 2019), so that the choice holds no near-duplicates.
+
+    Args:
+        vectors: Unit vectors, float32 (n, dim).
+        candidates: Rows that may be chosen, ascending.
+        known: Rows that are chosen or labelled already.
+        count: How many, at most ``len(candidates)``.
+        seed: Of k-means.
+        probe: A probe of at least two classes.
+
+    Returns:
+        The rows; scores are 1 minus the margin.
+    """
+    free = np.setdiff1d(candidates, known)
+    best, margin = judged(probe, vectors, free)
+    doubtful = np.sort(np.argsort(margin, kind="stable")[: max(count, min(DOUBTFUL * count, len(free)))])
+    own = vectors[free[doubtful]]
+    found = cluster(doubtful, own, min(count, MOST_CLUSTERS), seed=seed, starts=1)
+    order = np.lexsort((margin[doubtful], found.numbers))
+    firsts = np.r_[0, np.cumsum(found.sizes)[:-1]]
+    turns = np.empty(len(order), np.int64)  # 0 for the least sure image of each cluster, 1 for the second, ...
+    turns[order] = np.arange(len(order)) - np.repeat(firsts, found.sizes)
+    places = doubtful[np.lexsort((margin[doubtful], turns))[:count]]
+    reasons = [f"a probe says {probe.classes[best[place]]}, with a margin of {margin[place]:.2f}" for place in places]
+    return Picks(free[places], (1 - margin[places]).astype(np.float32), reasons)
+
+
+def judged(
+    probe: LinearProbe, vectors: NDArray[np.float32], rows: Rows
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Ask a probe about rows, in blocks.
+
+    Args:
+        probe: The probe.
+        vectors: Unit vectors, float32 (n, dim).
+        rows: Rows, (m,).
+
+    Returns:
+        The likeliest class, index into the probe's classes, (m,), and its probability minus the second's, (m,).
+    """
+    from ..explore.few_shot_classifier import margins
+
+    best = np.empty(len(rows), np.int64)
+    margin = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        probabilities = probe.probabilities(vectors[rows[block]])
+        best[block], margin[block] = probabilities.argmax(axis=1), margins(probabilities)
+    return best, margin
