@@ -76,7 +76,8 @@ class Places {
   meant(event) {
     this.look();
     this.moves = this.moves.filter((one) => performance.now() - one.time < HOLD);
-    const under = event.target.closest(".tile");
+    // asked again: the page may just have been scrolled back
+    const under = this.root.getRootNode().elementFromPoint(event.x, event.y)?.closest(".tile");
     const { pointer, before } = this.moves[0] ?? {};
     if (!pointer || Math.hypot(event.x - pointer.x, event.y - pointer.y) > AWAY) return under ? +under.dataset.id : undefined;
     const x = event.x - before.left, y = event.y - before.top;
