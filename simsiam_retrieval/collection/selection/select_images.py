@@ -13,6 +13,7 @@ from ..explore.few_shot_classifier import LinearProbe, Scaling, train
 from ..types import Item
 from . import strategies
 from .strategies import Picks, Rows
+from .uncertain_images import uncertain
 
 AUTO = "auto"
 STRATEGIES = {
@@ -186,7 +187,7 @@ def _picks(
         return strategies.diverse(vectors, rows, known, count)
     if part == "uncertain":
         assert probe is not None
-        return strategies.uncertain(vectors, rows, known, count, seed, probe)
+        return uncertain(vectors, rows, known, count, seed, probe)
     return getattr(strategies, part)(vectors, rows, known, count, seed)
 
 

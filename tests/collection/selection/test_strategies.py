@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from simsiam_retrieval.collection.explore.few_shot_classifier import LinearProbe, Scaling, train
 from simsiam_retrieval.collection.selection import strategies
+from simsiam_retrieval.collection.selection.uncertain_images import uncertain
 
 SIZES = (40, 25, 15, 8)  # images of the planted clusters
 NONE = np.zeros(0, np.int64)
@@ -148,7 +149,7 @@ def test_uncertain_chooses_between_the_classes() -> None:
     vectors = np.concatenate([vectors[numbers < 2], between])
     numbers = np.concatenate([numbers[numbers < 2], np.full(40, 9)])
     probe = _probe(vectors, numbers)
-    picks = strategies.uncertain(vectors, np.arange(len(vectors)), NONE, 3, 0, probe)
+    picks = uncertain(vectors, np.arange(len(vectors)), NONE, 3, 0, probe)
     assert set(numbers[picks.rows].tolist()) <= {9}
     probabilities = np.sort(probe.probabilities(vectors[picks.rows]), axis=1)
     np.testing.assert_allclose(picks.scores, 1 - (probabilities[:, -1] - probabilities[:, -2]), atol=1e-5)
@@ -159,7 +160,7 @@ def test_uncertain_takes_one_of_many_copies() -> None:
     middle = _unit(np.eye(8)[[0]] + np.eye(8)[[1]])
     vectors = np.concatenate([vectors[numbers < 2], np.repeat(middle, 20, axis=0)])
     probe = _probe(vectors, np.concatenate([numbers[numbers < 2], np.full(20, 9)]))
-    rows = strategies.uncertain(vectors, np.arange(len(vectors)), NONE, 3, 0, probe).rows
+    rows = uncertain(vectors, np.arange(len(vectors)), NONE, 3, 0, probe).rows
     assert (rows >= len(vectors) - 20).sum() == 1
 
 
@@ -169,6 +170,6 @@ def test_all_images_can_be_asked_for() -> None:
     for rows in (
         strategies.at_random(every, len(every), 0).rows,
         strategies.diverse(vectors, every, NONE, len(every)).rows,
-        strategies.uncertain(vectors, every, NONE, len(every), 0, _probe(vectors, numbers)).rows,
+        uncertain(vectors, every, NONE, len(every), 0, _probe(vectors, numbers)).rows,
     ):
         assert sorted(rows.tolist()) == every.tolist()
