@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from simsiam_retrieval.export import export_run  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export import fit_reduction  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.export_run import Settings, export_files  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.exported_network import UnitVectors  # pyright: ignore[reportMissingImports]
 
@@ -132,6 +132,6 @@ def test_layers_by_name(run_dir, layer, squares):
 def test_fewer_numbers_than_the_usual_ones_are_told() -> None:
     vectors = torch.randn(100, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(4, 300)
     said: list[str] = []
-    reduction, _ = export_run._fitted(vectors, export_run._Asked(None, 0.5), said.append)
+    reduction, _ = fit_reduction.fitted_reduction(vectors, fit_reduction.AskedReduction(None, 0.5), said.append)
     assert reduction is not None and reduction.projection.shape[1] == 4
     assert said == ["4 numbers instead of 256: 100 images have no more principal axes; --fit names more images"]
