@@ -12,7 +12,10 @@ import torch
 from onnx import numpy_helper
 from simsiam_retrieval.export import check_parity as parity  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export import export_run as exporting  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.export import int8  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export import (
+    int8,  # pyright: ignore[reportMissingImports]
+    prepare_export,  # pyright: ignore[reportMissingImports]
+)
 from simsiam_retrieval.export.equalise_channels import Streams, channel_ranges, equalised  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.export_run import (  # pyright: ignore[reportMissingImports]
     Bound,
@@ -82,7 +85,7 @@ def built(run_dir: Path) -> onnx.ModelProto:
 @pytest.fixture
 def prebuilt(built: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
     """torch's exporter takes seconds; where it does not matter, take what it gave before."""
-    monkeypatch.setattr(exporting, "network_graph", lambda *args: built)
+    monkeypatch.setattr(prepare_export, "network_graph", lambda *args: built)
 
 
 # -- equalising
