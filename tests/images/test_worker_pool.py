@@ -58,7 +58,7 @@ def test_a_worker_that_is_still_starting_when_the_work_is_done_ends_quietly(
         """Let the late worker go on before anybody is ended."""
         (tmp_path / "go").touch()
         deadline = time.monotonic() + SECONDS
-        while not (tmp_path / "started").exists() and len(multiprocessing.active_children()) == 2:
+        while not (tmp_path / "started").exists() and multiprocessing.active_children():  # the first may end by itself
             assert time.monotonic() < deadline
             time.sleep(0.01)
         ended.append(process.pid)
