@@ -12,9 +12,9 @@ import torch
 from onnx import numpy_helper
 from simsiam_retrieval.export import check_parity as parity  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export import export_run as exporting  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.export import (
-    int8,  # pyright: ignore[reportMissingImports]
-    prepare_export,  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.export import (  # pyright: ignore[reportMissingImports]
+    int8,
+    prepare_export,
 )
 from simsiam_retrieval.export.equalise_channels import Streams, channel_ranges, equalised  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.export_run import (  # pyright: ignore[reportMissingImports]
