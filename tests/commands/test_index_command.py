@@ -11,11 +11,8 @@ import pytest
 
 from simsiam_retrieval import Collection
 from tests.support.commands import refused
+from tests.support.small_collections import index_arguments, indexed, painted
 from tests.support.small_encoder import expected_vector, paint, set_meta, small_encoder
-
-
-def index(folder: Path, encoder: Path | None, collection: Path) -> list[str]:
-    return [str(folder), "--collection", str(collection), *(["--encoder", str(encoder)] if encoder else [])]
 
 
 @pytest.fixture
@@ -25,17 +22,13 @@ def encoder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for number in range(3):
-        paint(tmp_path / "pictures" / f"{number}.jpg", number)
-    return tmp_path / "pictures"
+    return painted(tmp_path / "pictures", 3)
 
 
 @pytest.fixture
-def made(folder: Path, encoder: Path, tmp_path: Path) -> Path:
+def made(folder: Path, tmp_path: Path) -> Path:
     """The folder of a collection of ``folder``."""
-    with Collection.create(tmp_path / "made", encoder) as collection:
-        collection.update([folder], workers=0)
-    return tmp_path / "made"
+    return indexed(folder, tmp_path / "made")
 
 
 # -- what it prints
@@ -44,14 +37,14 @@ def made(folder: Path, encoder: Path, tmp_path: Path) -> Path:
 def test_indexing_twice(run_command, folder, encoder, tmp_path):
     (folder / "notes.txt").touch()
     target = tmp_path / "collection"
-    done = run_command("index", *index(folder, encoder, target))
+    done = run_command("index", *index_arguments(folder, encoder, target))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"3 images in {target} (3 new, 0 changed, 0 gone, 1 other files passed over: 1 .txt)\n"
     (folder / "notes.txt").unlink()
     (folder / "0.jpg").unlink()
     paint(folder / "1.jpg", 50)
     paint(folder / "3.jpg", 51)
-    done = run_command("index", *index(folder, None, target))
+    done = run_command("index", *index_arguments(folder, None, target))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"3 images in {target} (1 new, 1 changed, 1 gone)\n"
     with Collection.open(target) as collection:
@@ -69,7 +62,7 @@ def test_without_collection_it_is_the_default_one(run, folder, encoder, home_dir
 
 
 def test_a_run_folder_is_an_encoder(run, folder, run_dir, encoder_file, tmp_path):
-    done = run("index", *index(folder, run_dir, tmp_path / "collection"))
+    done = run("index", *index_arguments(folder, run_dir, tmp_path / "collection"))
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "collection" / "encoder.onnx").read_bytes() == encoder_file.read_bytes()
 
@@ -94,7 +87,7 @@ def test_broken_files_are_remarks(run_command, folder, encoder, tmp_path):
     (folder / "<img src=x onerror=alert(1)>.jpg").touch()
     target = tmp_path / "collection"
     for facts in ("3 new", "0 new"):
-        done = run_command("index", *index(folder, encoder, target))
+        done = run_command("index", *index_arguments(folder, encoder, target))
         assert done.returncode == 0
         assert done.stdout == f"3 images in {target} ({facts}, 0 changed, 0 gone, 4 unusable)\n"
         remarks = done.stderr.splitlines()
@@ -107,7 +100,7 @@ def test_broken_files_are_remarks(run_command, folder, encoder, tmp_path):
 def test_thousands_of_broken_files_are_summed_up(run, folder, encoder, tmp_path):
     for number in range(1000):
         (folder / f"x{number}.jpg").touch()
-    done = run("index", *index(folder, encoder, tmp_path / "collection"))
+    done = run("index", *index_arguments(folder, encoder, tmp_path / "collection"))
     assert done.returncode == 0
     assert "1000 unusable" in done.stdout
     remarks = done.stderr.splitlines()
@@ -149,7 +142,7 @@ for command, *arguments in ["index", *sys.argv[1:]], ["search", sys.argv[1] + "/
         assert end.code == 0, end.code
 print(*sorted({"torch", "torchvision", "streamlit", "onnx", "faiss"} & set(sys.modules)))
 """
-    arguments = index(folder, encoder, tmp_path / "collection")
+    arguments = index_arguments(folder, encoder, tmp_path / "collection")
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "faiss"
 
@@ -162,7 +155,7 @@ def test_files_of_a_missing_extra_are_summed_up(run, folder, encoder, tmp_path, 
     (folder / "a.jxl").write_bytes(b"\xff\x0a and more")
     monkeypatch.setattr(dicom, "version", lambda: None)
     monkeypatch.setattr(jxl, "version", lambda: None)
-    done = run("index", *index(folder, encoder, tmp_path / "made"))
+    done = run("index", *index_arguments(folder, encoder, tmp_path / "made"))
     assert done.stderr.splitlines() == [
         "left out: 12 DICOM files: pip install 'simsiam-retrieval[medical]'",
         "left out: 1 JPEG XL file: pip install 'simsiam-retrieval[jxl]'",
@@ -197,7 +190,7 @@ def test_nothing_to_index(run, encoder, tmp_path, home_dir, kind):
         folder = Path(kind)
     before = sorted(tmp_path.rglob("*"))
     refused(run("index", folder, "--encoder", encoder), folder.name)
-    refused(run("index", *index(folder, encoder, tmp_path / "collection")), folder.name)
+    refused(run("index", *index_arguments(folder, encoder, tmp_path / "collection")), folder.name)
     assert sorted(tmp_path.rglob("*")) == before
     assert not (home_dir / "collections" / "default").exists()
     assert not (home_dir / "last.json").exists()
@@ -227,7 +220,7 @@ def test_an_empty_folder_made_beforehand_stays(run, encoder, tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.jpg").touch()
     (tmp_path / "collection").mkdir()
-    refused(run("index", *index(tmp_path / "bad", encoder, tmp_path / "collection")))
+    refused(run("index", *index_arguments(tmp_path / "bad", encoder, tmp_path / "collection")))
     assert list((tmp_path / "collection").iterdir()) == []
 
 
@@ -244,18 +237,18 @@ def test_encoders_that_are_none(run, folder, tmp_path, kind):
         model = onnx.load(small_encoder(encoder))
         del model.metadata_props[:]
         onnx.save(model, encoder)
-    refused(run("index", *index(folder, encoder, tmp_path / "collection")), "other")
+    refused(run("index", *index_arguments(folder, encoder, tmp_path / "collection")), "other")
     assert not (tmp_path / "collection").exists()
 
 
 def test_another_encoder(run_command, made, folder, tmp_path):
     other = small_encoder(tmp_path / "other.onnx", grey=100)
     paint(folder / "new.jpg", 50)
-    refused(run_command("index", *index(folder, other, made)), "another encoder", "--collection")
+    refused(run_command("index", *index_arguments(folder, other, made)), "another encoder", "--collection")
     with Collection.open(made) as collection:
         assert len(collection) == 3
     same = shutil.copy(tmp_path / "small.onnx", tmp_path / "same.onnx")
-    assert run_command("index", *index(folder, Path(same), made)).returncode == 0
+    assert run_command("index", *index_arguments(folder, Path(same), made)).returncode == 0
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "cut to a page", "zero bytes", "foreign"])
@@ -317,14 +310,14 @@ def test_a_collection_that_is_none(run, folder, tmp_path, command, kind):
 
 def test_an_unknown_user(run, folder, encoder):
     """A shell leaves ~NAME as it is when there is nobody of that name."""
-    refused(run("index", *index(folder, encoder, Path("~nobody-of-this-name/x"))), "~nobody-of-this-name")
+    refused(run("index", *index_arguments(folder, encoder, Path("~nobody-of-this-name/x"))), "~nobody-of-this-name")
 
 
 @pytest.mark.parametrize("workers", ["-1", "x"])
 def test_workers_that_are_no_number_of_workers(encoder, tmp_path, workers):
     for number in range(30):
         paint(tmp_path / "many" / f"{number}.jpg", number)
-    arguments = [*index(tmp_path / "many", encoder, tmp_path / "c"), "--workers", workers]
+    arguments = [*index_arguments(tmp_path / "many", encoder, tmp_path / "c"), "--workers", workers]
     command = [sys.executable, "-m", "simsiam_retrieval.index", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 2

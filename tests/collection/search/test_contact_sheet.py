@@ -8,22 +8,19 @@ from PIL import Image
 
 from simsiam_retrieval import Collection
 from tests.support.commands import refused, table
+from tests.support.small_collections import indexed, painted
 from tests.support.small_encoder import paint, small_encoder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for number in range(5):
-        paint(tmp_path / "pictures" / f"{number}.jpg", number)
-    return tmp_path / "pictures"
+    return painted(tmp_path / "pictures", 5)
 
 
 @pytest.fixture
 def made(folder: Path, tmp_path: Path) -> Path:
     """The folder of a collection of ``folder``."""
-    with Collection.create(tmp_path / "made", small_encoder(tmp_path / "small.onnx")) as collection:
-        collection.update([folder], workers=0)
-    return tmp_path / "made"
+    return indexed(folder, tmp_path / "made")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "JPEG", "webp"])

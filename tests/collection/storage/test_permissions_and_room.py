@@ -13,11 +13,8 @@ from PIL import Image
 
 from simsiam_retrieval import Collection
 from tests.support.commands import refused
+from tests.support.small_collections import index_arguments, indexed, painted
 from tests.support.small_encoder import expected_vector, paint, small_encoder
-
-
-def index(folder: Path, encoder: Path | None, collection: Path) -> list[str]:
-    return [str(folder), "--collection", str(collection), *(["--encoder", str(encoder)] if encoder else [])]
 
 
 @pytest.fixture
@@ -27,17 +24,13 @@ def encoder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for number in range(3):
-        paint(tmp_path / "pictures" / f"{number}.jpg", number)
-    return tmp_path / "pictures"
+    return painted(tmp_path / "pictures", 3)
 
 
 @pytest.fixture
-def made(folder: Path, encoder: Path, tmp_path: Path) -> Path:
+def made(folder: Path, tmp_path: Path) -> Path:
     """The folder of a collection of ``folder``."""
-    with Collection.create(tmp_path / "made", encoder) as collection:
-        collection.update([folder], workers=0)
-    return tmp_path / "made"
+    return indexed(folder, tmp_path / "made")
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +63,14 @@ def locked(tmp_path: Path) -> Iterator[Path]:
 
 def test_no_permission_to_make_a_collection(plain, folder, encoder, locked):
     for target in (locked, locked / "collection"):
-        refused(run_plain(plain, "index", *index(folder, encoder, target)), "locked")
+        refused(run_plain(plain, "index", *index_arguments(folder, encoder, target)), "locked")
     assert list(locked.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])
 def test_no_permission_to_read_the_folder(plain, folder, encoder, tmp_path, mode):
     folder.chmod(mode)
-    done = run_plain(plain, "index", *index(folder, encoder, tmp_path / "collection"))
+    done = run_plain(plain, "index", *index_arguments(folder, encoder, tmp_path / "collection"))
     folder.chmod(0o755)
     refused(done, "pictures")
     assert not (tmp_path / "collection").exists()
@@ -87,10 +80,10 @@ def test_no_permission_to_read_the_folder(plain, folder, encoder, tmp_path, mode
 def test_no_permission_to_read_a_subfolder(plain, folder, encoder, tmp_path, mode):
     paint(folder / "sub" / "x.jpg", 50)
     target = tmp_path / "collection"
-    assert run_plain(plain, "index", *index(folder, encoder, target)).returncode == 0
+    assert run_plain(plain, "index", *index_arguments(folder, encoder, target)).returncode == 0
     (folder / "sub").chmod(mode)
     (folder / "0.jpg").unlink()
-    done = run_plain(plain, "index", *index(folder, None, target))
+    done = run_plain(plain, "index", *index_arguments(folder, None, target))
     (folder / "sub").chmod(0o755)
     assert (done.returncode, done.stdout) == (0, f"3 images in {target} (0 new, 0 changed, 1 gone, 1 unusable)\n")
     assert done.stderr.startswith(f"left out: {folder}/sub")
@@ -101,7 +94,7 @@ def test_no_permission_to_read_a_subfolder(plain, folder, encoder, tmp_path, mod
 def test_no_permission_to_read_a_file(plain, folder, encoder, tmp_path):
     (folder / "0.jpg").chmod(0o000)
     target = tmp_path / "collection"
-    done = run_plain(plain, "index", *index(folder, encoder, target))
+    done = run_plain(plain, "index", *index_arguments(folder, encoder, target))
     assert done.stdout == f"2 images in {target} (2 new, 0 changed, 0 gone, 1 unusable)\n"
     assert "permission" in done.stderr
     with Collection.open(target) as collection:
@@ -190,9 +183,9 @@ def large(tmp_path: Path) -> Path:
 def test_a_full_disk(run, large, encoder, small_disk, size):
     resize(small_disk, size)
     target = small_disk / "collection"
-    refused(run("index", *index(large, encoder, target)), str(target))
+    refused(run("index", *index_arguments(large, encoder, target)), str(target))
     resize(small_disk, "30m")
-    done = run("index", *index(large, encoder, target))
+    done = run("index", *index_arguments(large, encoder, target))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"40 images in {target} (")
     with Collection.open(target) as collection:
@@ -207,7 +200,7 @@ def test_a_full_disk(run, large, encoder, small_disk, size):
 def test_a_disk_that_fills_up_in_an_update(run, large, encoder, made, small_disk, folder, tmp_path):
     resize(small_disk, "700k")
     target = Path(shutil.copytree(made, small_disk / "collection"))
-    refused(run("index", *index(large, encoder, target)), "full")
+    refused(run("index", *index_arguments(large, encoder, target)), "full")
     done = run("search", folder / "1.jpg", "--collection", target, "-k", 1)
     assert done.stdout.splitlines()[1:] == [f"   1   1.000  {folder}/1.jpg"], done.stderr
     resize(small_disk, "30m")
@@ -216,5 +209,5 @@ def test_a_disk_that_fills_up_in_an_update(run, large, encoder, made, small_disk
 
 def test_a_disk_too_small_for_the_encoder(run, folder, encoder_file, small_disk):
     resize(small_disk, "6m")
-    refused(run("index", *index(folder, encoder_file, small_disk / "collection")), "space")
+    refused(run("index", *index_arguments(folder, encoder_file, small_disk / "collection")), "space")
     assert list(small_disk.iterdir()) == []

@@ -8,7 +8,8 @@ import pytest
 
 from simsiam_retrieval import Collection, UserError
 from tests.support.commands import Run, runner
-from tests.support.small_encoder import contents, names, paint, small_encoder
+from tests.support.small_collections import indexed, painted
+from tests.support.small_encoder import contents, names, paint
 
 VICTIM = "3.png"
 DAMAGE = {
@@ -34,16 +35,13 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for number in range(6):
-        paint(tmp_path / "pictures" / f"{number}.png", number)
-    return tmp_path / "pictures"
+    return painted(tmp_path / "pictures", 6, ".png")
 
 
 @pytest.fixture
 def labelled(folder: Path, tmp_path: Path) -> Path:
     """A collection in which each image has a label."""
-    with Collection.create(tmp_path / "made", small_encoder(tmp_path / "small.onnx")) as made:
-        made.update([folder], workers=0)
+    with Collection.open(indexed(folder, tmp_path / "made")) as made:
         made.set_labels({item.id: item.path.name for item in made})
     return tmp_path / "made"
 
