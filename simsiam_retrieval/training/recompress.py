@@ -64,7 +64,7 @@ def compress(x: Tensor, quality: Tensor) -> Tensor:
     """
     n, c, h, w = x.shape
     if c == 3:
-        x = torch.einsum("kc,nchw->nkhw", _colours(x.device), x).round_()  # whole numbers, as JPEG has them
+        x = torch.einsum("kc,nchw->nkhw", _colours(x.device)[0], x).round_()  # whole numbers, as JPEG has them
         x[:, 0] -= 128
     else:
         x = x - 128
@@ -78,7 +78,7 @@ def compress(x: Tensor, quality: Tensor) -> Tensor:
     x = x.round_()
     if c == 3:
         x[:, 0] += 128
-        x = torch.einsum("ck,nkhw->nchw", torch.linalg.inv(_colours(x.device)), x)
+        x = torch.einsum("ck,nkhw->nchw", _colours(x.device)[1], x)
     else:
         x = x + 128
     return x.clamp_(0, 255)
@@ -114,6 +114,8 @@ def _cosines(device: torch.device) -> Tensor:
 
 
 @functools.cache
-def _colours(device: torch.device) -> Tensor:
+def _colours(device: torch.device) -> tuple[Tensor, Tensor]:
+    """From RGB, and back."""
     with torch.inference_mode(False):
-        return torch.tensor(_YCC, device=device)
+        there = torch.tensor(_YCC)
+        return there.to(device), torch.linalg.inv(there).to(device)
