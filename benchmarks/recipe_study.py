@@ -227,7 +227,8 @@ def main() -> None:
         tests = Tests(given.test)
         store = load_store(list_images(given.folders).images, STORE)
         facts = {
-            "cpu_minutes": given.cpu_minutes, "data": [f"{folder.parent.name}/{folder.name}" for folder in given.folders], "stored": len(store),
+            "cpu_minutes": given.cpu_minutes, "data": ["/".join(folder.parts[-2:]) for folder in given.folders],
+            "stored": len(store),
             "gallery": GALLERY, "queries": QUERIES, "processor": processor(), "torch": torch.__version__,
             "python": platform.python_version(),
         }  # fmt: skip
