@@ -52,41 +52,48 @@ class VectorIndex:
         return cls(build(kind, ids, vectors), generation)
 
     @classmethod
-    def load(cls, folder: Path, generation: int, seal: str | None = None) -> "VectorIndex | None":
+    def load(
+        cls, folder: Path, generation: int, seal: str | None = None, stem: str = index_file.IMAGES
+    ) -> "VectorIndex | None":
         """Load the cached index of a generation.
 
         Args:
             folder: The collection's folder.
             generation: The generation.
             seal: Hash from ``save``; a file that differs in one byte counts as damaged.
+            stem: Beginning of the file's name; see ``index_file``.
 
         Returns:
             The index; None if it is missing or damaged.
         """
-        index = index_file.read(folder, generation, seal)
+        index = index_file.read(folder, generation, seal, stem)
         return None if index is None else cls(index, generation)
 
     @classmethod
-    def load_newest(cls, folder: Path) -> "VectorIndex | None":
+    def load_newest(cls, folder: Path, stem: str = index_file.IMAGES) -> "VectorIndex | None":
         """Load the cached index of the newest saved generation.
 
         Args:
             folder: The collection's folder.
+            stem: Beginning of the file's name; see ``index_file``.
 
         Returns:
             The index, or None.
         """
-        generation = index_file.newest(folder)
-        return None if generation is None else cls.load(folder, generation)
+        generation = index_file.newest(folder, stem)
+        return None if generation is None else cls.load(folder, generation, stem=stem)
 
-    def save(self, folder: Path, on_sealed: Callable[[str], None] = lambda seal: None) -> None:
+    def save(
+        self, folder: Path, on_sealed: Callable[[str], None] = lambda seal: None, stem: str = index_file.IMAGES
+    ) -> None:
         """Write the cache; delete those of other generations, and files that a killed writer left.
 
         Args:
             folder: The collection's folder.
             on_sealed: Called with a hash of the file before it gets its name.
+            stem: Beginning of the file's name; see ``index_file``.
         """
-        index_file.write(self._index, folder, self.generation, on_sealed)
+        index_file.write(self._index, folder, self.generation, on_sealed, stem)
 
     def __len__(self) -> int:
         return self._index.ntotal

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from ...core.errors import UserError
 from ..index.make_index import measured
 from ..index.tuning import Measured
+from ..regions.reading import CollectionRegions
 from ..storage.catalog_file import explained
-from ..storage.contents import CollectionContents
 from ..types import Item
 from .filters import NO_FILTER, Filter
 from .hits import Hits
@@ -17,7 +17,7 @@ from .query_vectors import Query, combine, mean_weights
 from .search_options import SearchOptions
 
 
-class CollectionSearch(CollectionContents):
+class CollectionSearch(CollectionRegions):
     """Searches, and how they are judged."""
 
     def search(
