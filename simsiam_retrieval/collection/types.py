@@ -146,6 +146,20 @@ class Hit(NamedTuple):
         """Path of the image."""
         return self.item.path
 
+    @property
+    def pixel_box(self) -> tuple[int, int, int, int] | None:
+        """``box`` in pixels of the upright picture: left, top, width and height; None of a search of whole images."""
+        if self.box is None:
+            return None
+        left, top, width, height = self.box
+        across, down = self.item.width, self.item.height
+        first = round(left * across), round(top * down)
+        return (
+            *first,
+            max(1, round((left + width) * across) - first[0]),
+            max(1, round((top + height) * down) - first[1]),
+        )
+
 
 class Duplicate(NamedTuple):
     """A file of a group of duplicates.

@@ -35,10 +35,10 @@ def pool_regions(
             pooled = pooled + _pooled(mirrored[0], np.stack([1 - left - width, top, width, height], 1), block)
         elif features.flip:  # the map of the mirror image is nearly the mirror image of the map
             pooled = pooled + pooled[..., ::-1]
-        parts.append(block.weight * _unit(pooled.reshape(len(boxes), -1)))
+        parts.append(np.float32(block.weight) * _unit(pooled.reshape(len(boxes), -1)))
     vectors = _unit(np.concatenate(parts, 1))
     if network.mean is not None and network.projection is not None:
-        vectors = _unit((vectors - network.mean) @ network.projection)
+        vectors = _unit(((vectors - network.mean) @ network.projection).astype(np.float32, copy=False))
     return vectors
 
 
@@ -53,7 +53,9 @@ def _pooled(map_: NDArray[np.float32], boxes: NDArray[np.floating], block: Block
     channels, cells = len(map_), block.rows * block.columns
     pooled = shares.reshape(len(boxes) * cells, -1) @ map_.reshape(channels, -1).T
     pooled = pooled.reshape(len(boxes), block.rows, block.columns, channels).transpose(0, 3, 1, 2)
-    return pooled ** np.float32(1 / GEM_POWER) if block.pooling == "gem" else pooled
+    if block.pooling == "gem":
+        pooled = pooled ** np.float32(1 / GEM_POWER)
+    return pooled.astype(np.float32, copy=False)
 
 
 def _shares(start: NDArray[np.floating], length: NDArray[np.floating], cells: int, places: int) -> NDArray[np.float32]:
@@ -66,6 +68,6 @@ def _shares(start: NDArray[np.floating], length: NDArray[np.floating], cells: in
     return (overlap / overlap.sum(2, keepdims=True)).astype(np.float32)
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def _unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:
     lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), SHORTEST)
     return (rows / lengths).astype(np.float32, copy=False)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ENLARGED = 1.5  # short side of the picture in that one pass / side of the encoder's square; benchmarks/regions.py
 LONGEST = 16  # a longer picture is squeezed to this many times its short side
-PLAIN = 2.0  # standard deviation of a region's grey levels up to which it shows nothing
+PLAIN = 2.0  # standard deviation of each channel, in grey levels, up to which a region shows nothing
 NEAR = 0.9  # cosine at least, of a pooled vector of the whole square with the encoder's own
 
 
@@ -75,7 +75,7 @@ class RegionEncoder:
         else:
             parts = [Image.fromarray(plane) for plane in np.ascontiguousarray(decoded.planes.transpose(2, 0, 1))]
         small = self._reduced(parts)
-        shown = np.array([at for at, box in enumerate(boxes) if _part(small, box).std() > PLAIN], np.intp)
+        shown = np.array([at for at, box in enumerate(boxes) if _part(small, box).std((0, 1)).max() > PLAIN], np.intp)
         if not len(shown):
             return shown, np.zeros((0, 0), np.float32)
         if self.network is None:
@@ -92,8 +92,8 @@ class RegionEncoder:
         width, height = parts[0].size
         side = round(ENLARGED * self.image_size)
         scale = side / min(width, height)
-        size = tuple(min(LONGEST * side, max(side, round(scale * length))) for length in (width, height))
-        planes = [np.asarray(part.resize(size, Image.Resampling.BILINEAR)) for part in parts]
+        across, down = (min(LONGEST * side, max(side, round(scale * length))) for length in (width, height))
+        planes = [np.asarray(part.resize((across, down), Image.Resampling.BILINEAR)) for part in parts]
         return planes[0] if planes[0].ndim == 3 else np.stack(planes, 2)
 
     def _one_by_one(self, parts: "Sequence[Image.Image]", boxes: NDArray[np.floating]) -> NDArray[np.float32]:

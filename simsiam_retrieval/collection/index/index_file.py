@@ -66,18 +66,19 @@ def read(folder: Path, generation: int, seal: str | None = None, stem: str = IMA
         return None
 
 
-def seal_of(folder: Path, generation: int) -> str | None:
+def seal_of(folder: Path, generation: int, stem: str = IMAGES) -> str | None:
     """Compute the hash of a file, as ``write`` does.
 
     Args:
         folder: The collection's folder.
         generation: The generation.
+        stem: ``IMAGES`` or ``REGIONS``.
 
     Returns:
         The hash; None if the file cannot be read.
     """
     try:
-        with path_of(folder, generation).open("rb") as file:
+        with path_of(folder, generation, stem).open("rb") as file:
             source = _Hashed(file.read)
             while source(2**20):
                 pass

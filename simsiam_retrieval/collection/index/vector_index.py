@@ -52,36 +52,32 @@ class VectorIndex:
         return cls(build(kind, ids, vectors), generation)
 
     @classmethod
-    def load(
-        cls, folder: Path, generation: int, seal: str | None = None, stem: str = index_file.IMAGES
-    ) -> "VectorIndex | None":
+    def load(cls, folder: Path, generation: int, seal: str | None = None) -> "VectorIndex | None":
         """Load the cached index of a generation.
 
         Args:
             folder: The collection's folder.
             generation: The generation.
             seal: Hash from ``save``; a file that differs in one byte counts as damaged.
-            stem: Beginning of the file's name; see ``index_file``.
 
         Returns:
             The index; None if it is missing or damaged.
         """
-        index = index_file.read(folder, generation, seal, stem)
+        index = index_file.read(folder, generation, seal)
         return None if index is None else cls(index, generation)
 
     @classmethod
-    def load_newest(cls, folder: Path, stem: str = index_file.IMAGES) -> "VectorIndex | None":
+    def load_newest(cls, folder: Path) -> "VectorIndex | None":
         """Load the cached index of the newest saved generation.
 
         Args:
             folder: The collection's folder.
-            stem: Beginning of the file's name; see ``index_file``.
 
         Returns:
             The index, or None.
         """
-        generation = index_file.newest(folder, stem)
-        return None if generation is None else cls.load(folder, generation, stem=stem)
+        generation = index_file.newest(folder)
+        return None if generation is None else cls.load(folder, generation)
 
     def save(
         self, folder: Path, on_sealed: Callable[[str], None] = lambda seal: None, stem: str = index_file.IMAGES
@@ -203,7 +199,7 @@ class VectorIndex:
         Args:
             queries: float32 (n, dim).
             k: Number of results.
-            among: Only these ids, int64 (m,), ascending; for an exact index only.
+            among: Only these ids, int64 (m,), ascending. Inverted lists are then all looked into.
 
         Returns:
             Cosine similarities and ids, each (n, min(k, len)), best first. If fewer are found, ids are -1.
@@ -217,6 +213,9 @@ class VectorIndex:
         if among is not None:
             selector = faiss.IDSelectorBatch(among)  # must live as long as the search
             parameters = faiss.SearchParameters()
+            if isinstance(self._index, faiss.IndexIVF):
+                parameters = faiss.SearchParametersIVF()
+                parameters.nprobe = self._index.nlist
             parameters.sel = selector
         scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
         return np.clip(scores, -1, 1), ids  # rounding can give a cosine above 1

@@ -8,6 +8,7 @@ import contextlib
 import json
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,8 +115,13 @@ def load_region_index(catalog: SqliteStore) -> VectorIndex | None:
     state = RegionState.of(catalog)
     match catalog.noted_json(SEAL):
         case [state.generation, state.images, str(seal)]:
-            return VectorIndex.load(catalog.folder, state.generation, seal, index_file.REGIONS)
+            return _loaded(catalog.folder, state.generation, seal)
     return None
+
+
+def _loaded(folder: Path, generation: int, seal: str | None = None) -> VectorIndex | None:
+    index = index_file.read(folder, generation, seal, index_file.REGIONS)
+    return None if index is None else VectorIndex(index, generation)
 
 
 def make_region_index(catalog: SqliteStore, dim: int, recall: float, *, anew: bool = False) -> VectorIndex | None:
@@ -175,6 +181,23 @@ def is_current(catalog: SqliteStore) -> bool:
     return False
 
 
+def damaged_region_index(catalog: SqliteStore) -> Path | None:
+    """Compare the file of the index of regions with its checksum.
+
+    Args:
+        catalog: The catalog.
+
+    Returns:
+        The file, if it was made of the published state and is missing or damaged.
+    """
+    state = RegionState.of(catalog)
+    match catalog.noted_json(SEAL):
+        case [state.generation, state.images, str(seal)]:
+            if index_file.seal_of(catalog.folder, state.generation, index_file.REGIONS) != seal:
+                return index_file.path_of(catalog.folder, state.generation, index_file.REGIONS)
+    return None
+
+
 def region_measured(catalog: SqliteStore) -> Measured | None:
     """Return the measurements of an approximate index of regions.
 
@@ -193,7 +216,8 @@ def region_measured(catalog: SqliteStore) -> Measured | None:
 
 def _taken_up(catalog: SqliteStore, dim: int, kind: str, numbers: NDArray[np.int64]) -> VectorIndex | None:
     """The newest saved index, updated to the published state; None if building is better."""
-    old = VectorIndex.load_newest(catalog.folder, index_file.REGIONS)
+    newest = index_file.newest(catalog.folder, index_file.REGIONS)
+    old = None if newest is None else _loaded(catalog.folder, newest)
     if old is None or old.faiss_index.d != dim or not old.can_become(kind, numbers):
         return None
     held = old.ids
