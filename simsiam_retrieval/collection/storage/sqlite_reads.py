@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ..index.noise_level import sample
 from ..search.filters import Filter
-from ..types import Content, Item, Known
+from ..types import Content, Item, Known, Regions
 from ..update.patterns import Selection
-from . import checksums, listing_seal, sealing
+from . import checksums, listing_seal, region_table, sealing
 from .catalog import Catalog
 from .catalog_file import PUBLISHED, VISIBLE, path_of
 
@@ -153,6 +153,35 @@ class SqliteReads(Catalog):
         """The stored vector of an image, (dim,)."""
         row = self._db.execute("SELECT vector FROM vectors WHERE item = ?", [id_]).fetchone()
         return None if row is None else np.frombuffer(row[0], "<f4")
+
+    def regions(self, dim: int, items: Iterable[int] | None = None) -> Iterator[tuple[int, Regions]]:
+        """Return the regions of usable images that fit their checksums.
+
+        Args:
+            dim: Values per vector.
+            items: Item ids; None for all.
+
+        Yields:
+            Item ids, ascending or as given, and their regions.
+        """
+        yield from region_table.read(self._db, dim, items)
+
+    def with_regions(self) -> int:
+        """Return the number of usable images whose regions are stored."""
+        return region_table.count(self._db)
+
+    def digest(self, id_: int) -> bytes | None:
+        """Return the SHA-256 of an image's file; None for an unknown id, or where an old collection has none."""
+        row = self._db.execute("SELECT digest FROM items WHERE id = ?", [id_]).fetchone()
+        return None if row is None else row[0]
+
+    def region_counts(self) -> list[tuple[int, int]]:
+        """Return the ids of usable images whose regions are stored, ascending, and how many each has."""
+        return list(region_table.sizes(self._db))
+
+    def without_regions(self) -> list[int]:
+        """Return the ids of usable images whose regions are not stored, ascending."""
+        return region_table.missing(self._db)
 
     def thumbnail(self, id_: int) -> bytes | None:
         """The thumbnail of an image, JPEG."""

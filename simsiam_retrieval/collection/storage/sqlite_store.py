@@ -10,9 +10,9 @@ import numpy as np
 from ...images.files import ImageFile
 from ...images.measures import Measures
 from ..index.index_types import KINDS
-from ..types import Content, Entry, Published
+from ..types import Content, Entry, Published, Regions
 from ..update.patterns import Selection
-from . import checksums, listing_seal, measure_table, schema, sealing
+from . import checksums, listing_seal, measure_table, region_table, schema, sealing
 from .capabilities import EVERYTHING, Capability
 from .catalog_file import PUBLISHED, path_of, stored_path
 from .sqlite_reads import CHECKSUM_SCHEMA, SqliteReads
@@ -56,6 +56,21 @@ class SqliteStore(SqliteReads):
             known = {id_ for (id_,) in here}
             measure_table.put(self._db, ((id_, found) for id_, found in measured.items() if id_ in known))
 
+    def put_regions(self, found: Mapping[int, Regions]) -> None:
+        """Store the regions of images, in one transaction; ids that are gone are passed over.
+
+        Args:
+            found: Item id -> regions.
+        """
+        with self._db:
+            known = {id_ for id_ in found if self._db.execute("SELECT 1 FROM items WHERE id = ?", [id_]).fetchone()}
+            region_table.put(self._db, ((id_, regions) for id_, regions in found.items() if id_ in known))
+
+    def forget_regions(self) -> None:
+        """Delete all regions, in one transaction."""
+        with self._db:
+            region_table.forget(self._db)
+
     def add(self, entries: Iterable[Entry]) -> None:
         """Store entries as rows of the next generation, in one transaction.
 
@@ -63,6 +78,7 @@ class SqliteStore(SqliteReads):
             entries: The entries.
         """
         measured: list[tuple[int, Measures]] = []
+        parts: list[tuple[int, Regions]] = []
         with self._db:
             generation = self.generation() + 1
             for entry in entries:
@@ -83,7 +99,11 @@ class SqliteStore(SqliteReads):
                     self._db.execute("INSERT INTO thumbnails VALUES (?, ?)", [cursor.lastrowid, entry.thumbnail])
                 if entry.measures is not None and cursor.lastrowid is not None:
                     measured.append((cursor.lastrowid, entry.measures))
+                if entry.regions is not None and cursor.lastrowid is not None:
+                    parts.append((cursor.lastrowid, entry.regions))
             measure_table.put(self._db, measured)
+            if parts:
+                region_table.put(self._db, parts)
 
     def add_known(self, files: Iterable[tuple[ImageFile, Content]]) -> list[ImageFile]:
         """Store rows of the next generation for files whose content is known, in one transaction.
@@ -122,6 +142,7 @@ class SqliteStore(SqliteReads):
                     )
                 self._db.execute(SEAL + " WHERE id = ?", [cursor.lastrowid])
                 measure_table.copy(self._db, content.id, int(cursor.lastrowid or 0))
+                region_table.copy(self._db, content.id, int(cursor.lastrowid or 0))
         return refused
 
     def move(self, old: Path, new: Path) -> None:
