@@ -34,16 +34,17 @@ METHODS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 # What learned most in equal time on a CPU (benchmarks/recipe_study.py, docs/pretrain.md): small views, a network
-# without its last stage, and SimCLR's loss.
+# without its last stage, SimCLR's loss; and views of compressed pictures, for copies.
 _SMALL_VIEWS: dict[str, Any] = {
     **METHODS["simclr"],
     "method": "simclr", "backbone": "resnet18-3stages", "image_size": 32, "store_size": 72, "min_scale": 0.05,
     "weight_decay": 5e-4, "temperature": 0.2, "projector_layers": 2, "projector_hidden_dim": 1024,
+    "recompress": 0.5,
 }  # fmt: skip
 
 RECIPES: dict[str, Config] = {
     # the default, for a person's own photos
-    "photos": Config(recipe="photos", **_SMALL_VIEWS, batch_size=512, base_lr=0.1, recompress=0.5),
+    "photos": Config(recipe="photos", **_SMALL_VIEWS, batch_size=512, base_lr=0.1),
     # on from the shipped encoder, on one's own images: as that was trained, at a lower learning rate
     "own-folder": Config(
         recipe="own-folder", **_SMALL_VIEWS, batch_size=256, epochs=40, base_lr=0.03, warmup_epochs=0.5
