@@ -12,7 +12,7 @@ from ..index.noise_level import sample
 from ..search.filters import Filter
 from ..types import Content, Item, Known
 from ..update.patterns import Selection
-from . import checksums, listing_seal, sealing
+from . import checksums, listing_seal, sealing, vector_bytes
 from .catalog import Catalog
 from .catalog_file import PUBLISHED, VISIBLE, path_of
 
@@ -112,13 +112,15 @@ class SqliteReads(Catalog):
             generation, count = self.generation(), self.count()
             ids = np.empty(count, np.int64)
             matrix = np.empty((count, dim), np.float32)
-            query = f"SELECT id, vector FROM items JOIN vectors ON item = id WHERE {VISIBLE} ORDER BY id"
+            found = self._db.execute(
+                f"SELECT id, vector FROM items JOIN vectors ON item = id WHERE {VISIBLE} ORDER BY id"
+            )
             rows = 0
-            for id_, vector in self._db.execute(query):
-                if len(vector) != 4 * dim:
-                    raise sqlite3.DatabaseError(f"the vector of item {id_} has the wrong length")
-                ids[rows], matrix[rows] = id_, np.frombuffer(vector, "<f4")
-                rows += 1
+            while batch := found.fetchmany(UNIT_ROWS):
+                there = slice(rows, rows + len(batch))
+                ids[there] = [id_ for id_, _ in batch]
+                _read(matrix[there], ids[there], [vector for _, vector in batch])
+                rows += len(batch)
             if rows != count:
                 raise sqlite3.DatabaseError(f"{count - rows} vectors are missing")
         check_unit(ids, matrix)
@@ -128,20 +130,22 @@ class SqliteReads(Catalog):
         """Vectors (n, dim) of the usable images ``ids`` (n,), in their order; read in the file's, which is faster."""
         matrix = np.empty((len(ids), dim), np.float32)
         if FEW * len(ids) < self.count():  # to pass over all the others would take longer
-            for row, id_ in enumerate(ids.tolist()):
-                stored = self._db.execute("SELECT vector FROM vectors WHERE item = ?", [id_]).fetchone()
-                if stored is None or len(stored[0]) != 4 * dim:
-                    raise sqlite3.DatabaseError(f"the vector of item {id_} is missing or has the wrong length")
-                matrix[row] = np.frombuffer(stored[0], "<f4")
+            query = "SELECT vector FROM vectors WHERE item = ?"
+            stored = [self._db.execute(query, [id_]).fetchone() or (b"",) for id_ in ids.tolist()]
+            _read(matrix, ids, [vector for (vector,) in stored])
             return matrix
-        order = np.argsort(ids)
         query = f"SELECT id, vector FROM items JOIN vectors ON item = id WHERE {VISIBLE} ORDER BY id"
-        stored = self._db.execute(query)
-        for row, wanted in zip(order.tolist(), ids[order].tolist(), strict=True):
-            id_, vector = next(((id_, vector) for id_, vector in stored if id_ >= wanted), (-1, b""))
-            if id_ != wanted or len(vector) != 4 * dim:
-                raise sqlite3.DatabaseError(f"the vector of item {wanted} is missing or has the wrong length")
-            matrix[row] = np.frombuffer(vector, "<f4")
+        order = np.argsort(ids)
+        rows = iter(self._db.execute(query))
+        for start in range(0, len(order), UNIT_ROWS):
+            block = order[start : start + UNIT_ROWS]
+            stored = []
+            for wanted in ids[block].tolist():
+                id_, vector = next((row for row in rows if row[0] >= wanted), (-1, b""))
+                stored.append(vector if id_ == wanted else b"")
+            part = np.empty((len(block), dim), np.float32)
+            _read(part, ids[block], stored)
+            matrix[block] = part
         return matrix
 
     def vectors_there(self, ids: NDArray[np.int64], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -152,7 +156,12 @@ class SqliteReads(Catalog):
     def vector(self, id_: int) -> NDArray[np.float32] | None:
         """The stored vector of an image, (dim,)."""
         row = self._db.execute("SELECT vector FROM vectors WHERE item = ?", [id_]).fetchone()
-        return None if row is None else np.frombuffer(row[0], "<f4")
+        if row is None:
+            return None
+        vector = vector_bytes.from_bytes(row[0], self._number("dim"))
+        if vector is None:
+            raise sqlite3.DatabaseError(f"the vector of item {id_} is damaged or has the wrong length")
+        return vector
 
     def thumbnail(self, id_: int) -> bytes | None:
         """The thumbnail of an image, JPEG."""
@@ -241,6 +250,14 @@ class SqliteReads(Catalog):
             return {Path(mount) for mount in json.loads(stored)} if stored else set()
         except (ValueError, TypeError):
             raise sqlite3.DatabaseError("the list of mount points cannot be read") from None
+
+
+def _read(rows: NDArray[np.float32], ids: NDArray[np.int64], stored: list[bytes]) -> None:
+    """Read stored vectors into ``rows`` (n, dim); ``DatabaseError`` where one cannot be right."""
+    wrong = vector_bytes.read_into(rows, stored)
+    if wrong is not None:
+        problem = "missing" if stored[wrong] == b"" else "damaged or has the wrong length"
+        raise sqlite3.DatabaseError(f"the vector of item {ids[wrong]} is {problem}")
 
 
 def check_unit(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:

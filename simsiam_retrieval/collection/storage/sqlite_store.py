@@ -12,11 +12,12 @@ from ...images.measures import Measures
 from ..index.index_types import KINDS
 from ..types import Content, Entry, Published
 from ..update.patterns import Selection
-from . import checksums, listing_seal, measure_table, schema, sealing
+from . import checksums, listing_seal, measure_table, schema, sealing, vector_bytes
 from .capabilities import EVERYTHING, Capability
 from .catalog_file import PUBLISHED, path_of, stored_path
 from .sqlite_reads import CHECKSUM_SCHEMA, SqliteReads
 
+ROUNDED = 1000  # rows of older versions that get 16-bit vectors in one transaction
 SEAL = f"UPDATE items SET checksum = {checksums.OF_ROW}"
 
 
@@ -70,7 +71,7 @@ class SqliteStore(SqliteReads):
                 self._db.execute("DELETE FROM items WHERE path = ? AND generation = ?", [path, generation])
                 row = [path, entry.size, entry.mtime_ns, generation, entry.error, entry.digest,
                        entry.width, entry.height, entry.format, entry.taken and entry.taken.isoformat()]  # fmt: skip
-                vector = None if entry.vector is None else np.ascontiguousarray(entry.vector, "<f4").tobytes()
+                vector = None if entry.vector is None else vector_bytes.to_bytes(entry.vector)
                 cursor = self._db.execute(
                     "INSERT INTO items"
                     " (path, size, mtime_ns, generation, error, digest, width, height, format, taken, checksum)"
@@ -123,6 +124,39 @@ class SqliteStore(SqliteReads):
                 self._db.execute(SEAL + " WHERE id = ?", [cursor.lastrowid])
                 measure_table.copy(self._db, content.id, int(cursor.lastrowid or 0))
         return refused
+
+    def round_vectors(self, dim: int) -> int:
+        """Store the float32 vectors of older versions with 16 bits, ``ROUNDED`` rows a transaction.
+
+        A row keeps its id and is never without a vector, so this may be interrupted at any moment. Rows that do not
+        fit their checksums stay as they are, for ``--verify``.
+
+        Args:
+            dim: Values per vector.
+
+        Returns:
+            How many were rounded.
+        """
+        self.migrate()
+        query = (
+            f"SELECT id, vector, checksum IS NOT NULL FROM items JOIN vectors ON item = id WHERE id > ?"
+            f" AND length(vector) = ? AND (checksum IS NULL OR checksum = {checksums.OF_ROW}) ORDER BY id LIMIT ?"
+        )
+        rounded, last = 0, -1
+        while True:
+            with self._db:
+                self._db.execute("BEGIN IMMEDIATE")
+                rows = self._db.execute(query, [last, 4 * dim, ROUNDED]).fetchall()
+                for id_, stored, has_checksum in rows:
+                    content = vector_bytes.to_bytes(np.frombuffer(stored, "<f4"))
+                    if len(content) < len(stored):
+                        self._db.execute("UPDATE vectors SET vector = ? WHERE item = ?", [content, id_])
+                        if has_checksum:
+                            self._db.execute(SEAL + " WHERE id = ?", [id_])
+                        rounded += 1
+            if not rows:
+                return rounded
+            last = rows[-1][0]
 
     def move(self, old: Path, new: Path) -> None:
         """Give all files, roots, patterns and mounts at or below a path the same place below another one, all at once.
