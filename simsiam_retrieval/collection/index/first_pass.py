@@ -124,9 +124,9 @@ class FirstPass:
             part, start = self._parts[number], self._starts[number]
             parameters = selector = None
             if bits is not None:
-                selector = faiss.IDSelectorBitmap(bits[start // 8 :])  # must live as long as the search
+                selector = faiss.IDSelectorBitmap(bits[start // 8 :])  # pyright: ignore[reportCallIssue]
                 parameters = faiss.SearchParameters()
-                parameters.sel = selector
+                parameters.sel = selector  # must live as long as the search
             scores, rows = part.search(scaled, min(wanted, part.ntotal), params=parameters)
             found = rows[0] >= 0
             whole = wanted >= part.ntotal or not found.all()  # no other vector is left

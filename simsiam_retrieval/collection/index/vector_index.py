@@ -238,7 +238,7 @@ class VectorIndex:
         if among is not None:
             allowed = np.isin(names, among, assume_unique=True)
             k = min(k, int(allowed.sum()))
-        few = allowed is not None and len(among) <= GATHERED * len(stored)
+        few = allowed is not None and allowed.sum() <= GATHERED * len(stored)
         first_pass = None if few else self._first_pass()
         found = None if first_pass is None else first_pass.nearest(query, k, allowed)
         if found is None:

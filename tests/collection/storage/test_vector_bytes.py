@@ -34,6 +34,7 @@ def test_the_bytes_are_integers_and_a_checksum(vectors) -> None:
         packed = struct.pack(f"<{DIM}h", *expected)
         assert to_bytes(vector) == packed + struct.pack("<I", zlib.crc32(packed))
         decoded = from_bytes(to_bytes(vector), DIM)
+        assert decoded is not None
         np.testing.assert_allclose(decoded, expected / np.sqrt((expected**2).sum()), rtol=2e-7)
 
 
@@ -80,6 +81,7 @@ def test_the_index_file_has_the_same_vectors_in_half_the_bytes(vectors, tmp_path
     rounded = np.empty_like(vectors)
     read_into(rounded, [to_bytes(vector) for vector in vectors])
     ids = 3 + 5 * np.arange(len(vectors), dtype=np.int64)
+    content = b""
     for generation, saved in enumerate((rounded, vectors)):
         VectorIndex.build(ids, saved, generation).save(tmp_path)
         content = (tmp_path / f"index-{generation}.faiss").read_bytes()
