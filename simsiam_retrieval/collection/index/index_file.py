@@ -14,48 +14,52 @@ import xxhash
 from ...core.atomic_files import replacing
 from . import flat_file
 
-_NAME = re.compile(r"index-(\d+)\.faiss")
+IMAGES, REGIONS = "index", "regions"  # beginnings of the files' names: what the vectors are of
 
 
-def path_of(folder: Path, generation: int) -> Path:
+def path_of(folder: Path, generation: int, stem: str = IMAGES) -> Path:
     """Return the file of a generation's index.
 
     Args:
         folder: The collection's folder.
         generation: The generation.
+        stem: ``IMAGES`` or ``REGIONS``.
 
     Returns:
         The file; a killed update may leave none.
     """
-    return folder / f"index-{generation}.faiss"
+    return folder / f"{stem}-{generation}.faiss"
 
 
-def newest(folder: Path) -> int | None:
+def newest(folder: Path, stem: str = IMAGES) -> int | None:
     """Return the newest generation that has a file.
 
     Args:
         folder: The collection's folder.
+        stem: ``IMAGES`` or ``REGIONS``.
 
     Returns:
         The generation, or None.
     """
-    generations = [int(match[1]) for file in folder.glob("index-*.faiss") if (match := _NAME.fullmatch(file.name))]
+    name = re.compile(rf"{stem}-(\d+)\.faiss")
+    generations = [int(match[1]) for file in folder.glob(f"{stem}-*.faiss") if (match := name.fullmatch(file.name))]
     return max(generations, default=None)
 
 
-def read(folder: Path, generation: int, seal: str | None = None) -> faiss.Index | None:
+def read(folder: Path, generation: int, seal: str | None = None, stem: str = IMAGES) -> faiss.Index | None:
     """Read the index of a generation.
 
     Args:
         folder: The collection's folder.
         generation: The generation.
         seal: Hash from ``write``; a file that differs in one byte counts as damaged.
+        stem: ``IMAGES`` or ``REGIONS``.
 
     Returns:
         The index; None if the file is missing or damaged.
     """
     try:
-        with path_of(folder, generation).open("rb") as file:
+        with path_of(folder, generation, stem).open("rb") as file:
             source = _Hashed(file.read)
             start = source(len(flat_file.MAGIC))
             if start == flat_file.MAGIC:
@@ -72,18 +76,19 @@ def read(folder: Path, generation: int, seal: str | None = None) -> faiss.Index 
         return None
 
 
-def seal_of(folder: Path, generation: int) -> str | None:
+def seal_of(folder: Path, generation: int, stem: str = IMAGES) -> str | None:
     """Compute the hash of a file, as ``write`` does.
 
     Args:
         folder: The collection's folder.
         generation: The generation.
+        stem: ``IMAGES`` or ``REGIONS``.
 
     Returns:
         The hash; None if the file cannot be read.
     """
     try:
-        with path_of(folder, generation).open("rb") as file:
+        with path_of(folder, generation, stem).open("rb") as file:
             source = _Hashed(file.read)
             while source(2**20):
                 pass
@@ -93,7 +98,11 @@ def seal_of(folder: Path, generation: int) -> str | None:
 
 
 def write(
-    index: faiss.Index, folder: Path, generation: int, on_sealed: Callable[[str], None] = lambda seal: None
+    index: faiss.Index,
+    folder: Path,
+    generation: int,
+    on_sealed: Callable[[str], None] = lambda seal: None,
+    stem: str = IMAGES,
 ) -> None:
     """Write an index; delete those of other generations, and files that a killed writer left.
 
@@ -102,8 +111,9 @@ def write(
         folder: The collection's folder.
         generation: The generation.
         on_sealed: Called with a hash of the file before it gets its name.
+        stem: ``IMAGES`` or ``REGIONS``.
     """
-    file = path_of(folder, generation)
+    file = path_of(folder, generation, stem)
     with replacing(file) as temporary:
         with temporary.open("wb") as stream:
             hashed = xxhash.xxh3_128()
@@ -116,10 +126,10 @@ def write(
                 writer = faiss.PyCallbackIOWriter(write_block)  # pyright: ignore[reportAttributeAccessIssue]
                 faiss.write_index(index, writer)
         on_sealed(hashed.hexdigest())
-    for old in folder.glob("index-*.faiss"):
+    for old in folder.glob(f"{stem}-*.faiss"):
         if old != file:
             old.unlink(missing_ok=True)
-    for unfinished in folder.glob(".index-*.tmp"):
+    for unfinished in folder.glob(f".{stem}-*.tmp"):
         unfinished.unlink(missing_ok=True)
 
 

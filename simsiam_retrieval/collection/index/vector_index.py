@@ -89,14 +89,17 @@ class VectorIndex:
         generation = index_file.newest(folder)
         return None if generation is None else cls.load(folder, generation)
 
-    def save(self, folder: Path, on_sealed: Callable[[str], None] = lambda seal: None) -> None:
+    def save(
+        self, folder: Path, on_sealed: Callable[[str], None] = lambda seal: None, stem: str = index_file.IMAGES
+    ) -> None:
         """Write the cache; delete those of other generations, and files that a killed writer left.
 
         Args:
             folder: The collection's folder.
             on_sealed: Called with a hash of the file before it gets its name.
+            stem: Beginning of the file's name; see ``index_file``.
         """
-        index_file.write(self._index, folder, self.generation, on_sealed)
+        index_file.write(self._index, folder, self.generation, on_sealed, stem)
 
     def __len__(self) -> int:
         return self._index.ntotal
@@ -206,7 +209,7 @@ class VectorIndex:
         Args:
             queries: float32 (n, dim).
             k: Number of results.
-            among: Only these ids, int64 (m,), ascending; for an exact index only.
+            among: Only these ids, int64 (m,), ascending. Inverted lists are then all looked into.
 
         Returns:
             Cosine similarities and ids, each (n, min(k, len)), best first. If fewer are found, ids are -1.
@@ -220,6 +223,9 @@ class VectorIndex:
         if among is not None:
             selector = faiss.IDSelectorBatch(among)  # must live as long as the search
             parameters = faiss.SearchParameters()
+            if isinstance(self._index, faiss.IndexIVF):
+                parameters = faiss.SearchParametersIVF()
+                parameters.nprobe = self._index.nlist
             parameters.sel = selector
         scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
         return np.clip(scores, -1, 1), ids  # rounding can give a cosine above 1

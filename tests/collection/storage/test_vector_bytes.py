@@ -13,7 +13,7 @@ from simsiam_retrieval.collection import maintenance
 from simsiam_retrieval.collection.index import flat_file
 from simsiam_retrieval.collection.index.make_index import seal_index
 from simsiam_retrieval.collection.index.vector_index import VectorIndex
-from simsiam_retrieval.collection.storage import sealing, sqlite_store
+from simsiam_retrieval.collection.storage import checksums, sealing, vector_table
 from simsiam_retrieval.collection.storage.catalog_file import connect
 from simsiam_retrieval.collection.storage.opening import open_store, open_to_update
 from simsiam_retrieval.collection.storage.vector_bytes import from_bytes, read_into, to_bytes
@@ -106,7 +106,7 @@ def make_older(folder: Path) -> None:
     with contextlib.closing(connect(folder)) as database, database:
         for id_, vector in zip(ids.tolist(), found, strict=True):
             database.execute("UPDATE vectors SET vector = ? WHERE item = ?", [vector.tobytes(), id_])
-        database.execute(sqlite_store.SEAL)
+        database.execute(checksums.SEAL)
         sealing.put(database, "schema", "4")
     index = VectorIndex.build(ids, found, generation)
     with contextlib.closing(open_store(folder)) as store:
@@ -138,7 +138,7 @@ def test_an_older_collection_is_used_as_it_is_and_rounded_when_its_index_is_rebu
 def test_rounding_may_be_killed_at_any_moment(collection, monkeypatch, moment) -> None:
     """Before, within and between the transactions, and before the new index file is there."""
     make_older(collection.folder)
-    monkeypatch.setattr(sqlite_store, "ROUNDED", 2)
+    monkeypatch.setattr(vector_table, "ROUNDED", 2)
     calls = []
 
     def killing(vector):
@@ -151,7 +151,7 @@ def test_rounding_may_be_killed_at_any_moment(collection, monkeypatch, moment) -
         ids, before = opened.vectors()
         hits = [hit.path for hit in opened.search(before[2], 6)]
         with monkeypatch.context() as patched, pytest.raises(Killed):
-            patched.setattr(sqlite_store.vector_bytes, "to_bytes", killing)
+            patched.setattr(vector_table.vector_bytes, "to_bytes", killing)
             patched.setattr(maintenance, "make_index", lambda *given, **named: killing(before[0]))
             opened.rebuild_index()
     with Collection.open(collection.folder) as again:
