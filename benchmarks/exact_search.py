@@ -4,8 +4,8 @@
 
 BEFORE is a checkout of another commit (``git worktree add BEFORE COMMIT``). Both search the same vectors: those of
 ``search_speed.points``, clustered as those of photos are, or those of a file. Timed: one query at a time, without
-and with a filter, and batches of 100. Results of the present version are compared with float64 products first; a difference
-ends the program. Medians over all rounds, in wall-clock and CPU milliseconds.
+and with a filter, and batches of 100. Results of the present version are compared with float64 products first; one
+difference ends the program. Medians over all rounds, in wall-clock and CPU milliseconds.
 """
 
 import argparse
