@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ...core.errors import UserError
 from ..state import CollectionState
@@ -9,9 +10,10 @@ from ..storage.capabilities import Capability
 from ..storage.catalog_file import explained
 from ..storage.opening import open_store
 from ..types import Duplicate
-from .comparison import Comparison, compare
-from .find_duplicates import find_duplicates
 from .thresholds import check_threshold
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
 
 
 class CollectionDuplicates(CollectionState):
@@ -44,6 +46,8 @@ class CollectionDuplicates(CollectionState):
         Raises:
             UserError: The threshold is no cosine, or there is none for this encoder.
         """
+        from .find_duplicates import find_duplicates
+
         self._require(Capability.COMPARE)
         if exact and threshold is not None:
             raise UserError("--exact compares bytes, --threshold compares vectors; choose one")
@@ -52,7 +56,7 @@ class CollectionDuplicates(CollectionState):
         with explained(self.folder), contextlib.closing(open_store(self.folder)) as catalog:
             return find_duplicates(catalog, self.dim, least, on_progress)
 
-    def compare(self, least: float, on_progress: Callable[[int, int], None] = lambda rows, total: None) -> Comparison:
+    def compare(self, least: float, on_progress: Callable[[int, int], None] = lambda rows, total: None) -> "Comparison":
         """Compare all images once; ``Comparison.groups`` then gives duplicates at any higher threshold at once.
 
         The comparison is of the current ``generation``, and of the files as they are now. It needs 12 bytes per pair,
@@ -69,5 +73,7 @@ class CollectionDuplicates(CollectionState):
             UserError: The threshold is no cosine.
         """
         self._require(Capability.COMPARE)
+        from .comparison import compare
+
         check_threshold(least, self.encoder_identity, self.folder)
         return compare(self.folder, self.dim, least, on_progress)
