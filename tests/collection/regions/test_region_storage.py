@@ -15,7 +15,7 @@ from simsiam_retrieval.encoder.region_encoder import RegionEncoder
 from simsiam_retrieval.images.decode import read_image
 from tests.support.small_encoder import Killed, paint, stop_after
 
-MOST = 10 + 3  # regions of a picture of 4:3
+MOST = 12  # regions of a picture of 4:3
 
 
 def regions_of(collection: Collection) -> dict[str, np.ndarray]:
