@@ -1,19 +1,12 @@
 """What a search of the Search page shows: what is searched for, and the images that look like it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from simsiam_retrieval.collection import Collection, Hit, Item
 from simsiam_retrieval.collection.search.stacks import stacks_of
-from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.images.apart import read_image_apart
-from simsiam_retrieval.images.decode import ImageError
-from simsiam_retrieval.images.reading import Reading
 
 from .. import markup
 from ..components import chosen_image, tiles
@@ -21,24 +14,13 @@ from ..components.chips import Chip, chips
 from ..components.part import part
 from ..components.score_spread import spread
 from ..search import uploads
-from ..search.address import MOST_PAGES, RESULTS, Address, Box, as_number
+from ..search.address import MOST_PAGES, RESULTS, Address, Box
 from ..search.dates import NEWEST
+from .search_query import Query, query_of
 
 OPENED = "opened"  # in the session: first images of stacks that are shown one by one
 Go = Callable[[Address], None]
 DrawGrid = Callable[[list[tiles.Tile], str, str, Address], None]
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is searched for."""
-
-    like: list[Item | NDArray[np.float32]]
-    unlike: list[Item]
-    photos: list[tuple[uploads.Photo, bytes, str]]  # with a picture to show, JPEG, and its size in words
-    vector: NDArray[np.float32]  # (dim,)
-    size: tuple[int, int]  # of the first picture, in pixels
-    chosen: Item | None  # the chosen image, also where only a part of it is searched for
 
 
 def show(collection: Collection, address: Address, go: Go, draw_grid: DrawGrid) -> None:
@@ -50,7 +32,7 @@ def show(collection: Collection, address: Address, go: Go, draw_grid: DrawGrid) 
         go: Makes another address what the page shows.
         draw_grid: Draws tiles.
     """
-    query = _query(collection, address)
+    query = query_of(collection, address)
     if query is None:
         draw_grid([], "No images", "nothing", address)  # the page listens for a pasted picture
         return
@@ -59,72 +41,6 @@ def show(collection: Collection, address: Address, go: Go, draw_grid: DrawGrid) 
 
 
 # -- what is searched for
-
-
-def _query(collection: Collection, address: Address) -> Query | None:
-    """What the address and the given photos ask for; None after saying why that is nothing."""
-    like: list[Item | NDArray[np.float32]] = []
-    photos = []
-    chosen, size = None, (0, 0)
-    if address.image is not None:
-        id_ = as_number(address.image)
-        item = None if id_ is None else collection.item(id_)
-        if item is None:
-            text = f"There is no image {address.image} in this collection. It may have been removed, or indexed anew."
-            markup.notice(f"{text} Choose another.")
-            return None
-        chosen, size = item, (item.width, item.height)
-        parts = _parts(collection, item.path, address)
-        like += parts or [item]
-    elif address.upload:
-        given_photos = uploads.photos()
-        if not given_photos:
-            markup.notice("Photos of yours are not kept. Give them again to see what looks like them.", kind="info")
-            return None
-        for photo in given_photos:
-            try:
-                jpeg, pixels, shown = chosen_image.uploaded_picture(photo.content, collection.reading)
-                parts = [] if photos else _parts(collection, photo.content, address)
-                whole = _embedded(collection, collection.encoder_identity, collection.reading, photo.content)
-                like += parts or [whole]
-                size = size if photos else shown
-            except (ImageError, UserError) as error:
-                reason = f"{error}".removeprefix("the image: ")
-                markup.notice(f"{photo.name} cannot be used: {reason}. Try a JPEG, PNG, WebP or HEIC file.")
-            else:
-                photos.append((photo, jpeg, pixels))
-    like += [item for id_ in address.more if (item := collection.item(id_)) is not None]
-    unlike = [item for id_ in address.less if (item := collection.item(id_)) is not None]
-    if not like:
-        if not address.upload:
-            markup.notice("The images of this search are no longer in the collection. Choose another.")
-        return None
-    return Query(like, unlike, photos, collection.direction(like, unlike=unlike), size, chosen)
-
-
-def _parts(collection: Collection, source: Path | bytes, address: Address) -> list[NDArray[np.float32]]:
-    """Vectors of the parts that are searched for; none for the whole picture."""
-    if not address.boxes:
-        return []
-    return _embedded_parts(collection, collection.encoder_identity, collection.reading, source, address.boxes)
-
-
-@st.cache_data(show_spinner=False, max_entries=64)
-def _embedded_parts(
-    _collection: Collection, identity: str, reading: Reading, source: Path | bytes, boxes: tuple[Box, ...]
-) -> list[NDArray[np.float32]]:
-    try:
-        picture = read_image_apart(source, None, reading)
-    except (ImageError, OSError) as error:
-        name = "the photo" if isinstance(source, bytes) else str(source)
-        raise UserError(f"{name}: cannot be read now, so no part of it can be searched for ({error})") from None
-    return list(_collection.encoder.embed(_collection.parts_of(picture, boxes)))
-
-
-@st.cache_data(show_spinner=False, max_entries=64)
-def _embedded(_collection: Collection, identity: str, reading: Reading, content: bytes) -> NDArray[np.float32]:
-    encoder = _collection.encoder
-    return encoder.embed([read_image_apart(content, encoder.decode_side, reading)])[0]
 
 
 def _about(collection: Collection, query: Query, address: Address, go: Go) -> None:
