@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ...core.errors import UserError
 from ..types import Duplicate
+from .pixels.kinds import COPIES
 
 # encoder identity -> lowest cosine of near-duplicates; from benchmarks/duplicate_threshold.py, see docs/duplicates.md
 CALIBRATED = {
@@ -15,6 +16,11 @@ CALIBRATED = {
 }
 # encoder identity -> cosine from which two files almost certainly show the same picture
 SURE = {"15a287fd2689bb98": 0.97, "58ad9a252f5dba23": 0.97, "b66f3e2b1e582e57": 0.98}
+
+# encoder identity -> lowest cosine of pairs whose pixels are compared: of two pictures, and of a picture and a region;
+# from benchmarks/copies.py, see docs/duplicates.md
+COMPARED = {"15a287fd2689bb98": 0.75}
+COMPARED_REGIONS = {"15a287fd2689bb98": 0.75}
 
 
 def check_threshold(threshold: float | None, encoder: str, folder: Path) -> float:
@@ -76,4 +82,6 @@ def is_sure(file: Duplicate, sure: float | None) -> bool:
     Returns:
         True if it does.
     """
+    if file.kind:  # the pixels decide
+        return file.kind in COPIES
     return sure is None or file.exact or file.score >= sure
