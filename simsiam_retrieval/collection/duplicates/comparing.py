@@ -13,7 +13,7 @@ from .comparison import Comparison, compare
 from .find_copies import Regions, find_copies
 from .find_duplicates import find_duplicates
 from .preferences import Preferences, with_absolute
-from .thresholds import COMPARED, COMPARED_REGIONS, check_threshold
+from .thresholds import check_threshold, compared_from
 from .verifier import Progress
 
 
@@ -93,19 +93,19 @@ class CollectionDuplicates(CollectionState):
         if exact and threshold is not None:
             raise UserError("--exact compares bytes, --threshold compares vectors; choose one")
         listed = 1.0 if exact else check_threshold(threshold, self.encoder_identity, self.folder)
-        least = None if exact else min(listed, COMPARED.get(self.encoder_identity, listed))
+        compared = compared_from(listed, self.encoder_identity)
         regions = None if exact else self._regions()
         with explained(self.folder), contextlib.closing(open_store(self.folder)) as catalog:
             return find_copies(
                 catalog,
                 self.dim,
-                least,
+                None if exact else compared,
                 listed,
                 with_absolute(preferences or Preferences()),
                 lambda: self.reading,
                 on_progress,
                 regions,
-                COMPARED_REGIONS.get(self.encoder_identity, listed),
+                compared,
                 workers,
             )
 

@@ -17,10 +17,21 @@ CALIBRATED = {
 # encoder identity -> cosine from which two files almost certainly show the same picture
 SURE = {"15a287fd2689bb98": 0.97, "58ad9a252f5dba23": 0.97, "b66f3e2b1e582e57": 0.98}
 
-# encoder identity -> lowest cosine of pairs whose pixels are compared: of two pictures, and of a picture and a region;
-# from benchmarks/copies.py, see docs/duplicates.md
-COMPARED = {"15a287fd2689bb98": 0.75}
-COMPARED_REGIONS = {"15a287fd2689bb98": 0.75}
+# pixels are compared from this much below the calibrated threshold on; see docs/duplicates.md
+COMPARED_BELOW = 0.15
+
+
+def compared_from(listed: float, encoder: str) -> float:
+    """Determine the lowest cosine of pairs whose pixels are compared.
+
+    Args:
+        listed: Lowest cosine of pairs that are listed although they are no copies.
+        encoder: Identity of the encoder.
+
+    Returns:
+        The lower one of that and the calibrated threshold less ``COMPARED_BELOW``.
+    """
+    return min(listed, CALIBRATED[encoder] - COMPARED_BELOW) if encoder in CALIBRATED else listed
 
 
 def check_threshold(threshold: float | None, encoder: str, folder: Path) -> float:
