@@ -67,6 +67,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "warmup_epochs": 0.1,
     },
     "SimSiam, 32 px, three stages": {**SMALL, "backbone": "resnet18-3stages"},
+    "SimCLR, 32 px, three stages, recompressed": {
+        **SMALL, **SIMCLR, "backbone": "resnet18-3stages", "recompress": 0.5,
+    },
 }  # fmt: skip
 
 
@@ -224,7 +227,8 @@ def main() -> None:
         tests = Tests(given.test)
         store = load_store(list_images(given.folders).images, STORE)
         facts = {
-            "cpu_minutes": given.cpu_minutes, "data": [folder.name for folder in given.folders], "stored": len(store),
+            "cpu_minutes": given.cpu_minutes, "data": ["/".join(folder.parts[-2:]) for folder in given.folders],
+            "stored": len(store),
             "gallery": GALLERY, "queries": QUERIES, "processor": processor(), "torch": torch.__version__,
             "python": platform.python_version(),
         }  # fmt: skip

@@ -67,7 +67,7 @@ def main() -> int:
         return _verify(arguments, folder)
     if arguments.rebuild_index:
         return _rebuild(arguments, folder)
-    arguments = dataclasses.replace(arguments, follow_links=arguments.links)
+    arguments = dataclasses.replace(arguments, follow_links=arguments.links, regions=arguments.region_choice)
     if arguments.dry_run:
         return _preview(arguments, folder)
     if arguments.watch:
@@ -84,6 +84,8 @@ def _check_engine(arguments: Arguments) -> None:
     if arguments.engine == "ray":
         alone = (arguments.remove, arguments.verify, arguments.rebuild_index, arguments.dry_run, arguments.watch)
         pixels = (arguments.pages, arguments.value_range, arguments.bands)
+        if arguments.with_regions or arguments.drop_regions:
+            raise UserError("--engine ray makes a sharded collection, which has no regions; leave out --regions")
         if any(alone) or any(pixels) or arguments.patterns:
             raise UserError(
                 "--engine ray cannot be combined with --include, --exclude, --dry-run, --remove, --verify, "

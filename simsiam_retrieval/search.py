@@ -41,7 +41,9 @@ class Arguments(SearchOptions):
 EXAMPLES = """examples:
   search query.jpg                             the ten most similar images
   search a.jpg b.jpg --together -k 20          what both have in common
-  search query.jpg --folder ./2024 --sheet out.png"""
+  search query.jpg --folder ./2024 --sheet out.png
+  search photo.jpg --box 120 80 300 300        where else is this part of the photo
+  search cutting.jpg --inside                  which larger picture is this from"""
 
 
 def main() -> int:
@@ -74,7 +76,8 @@ def main() -> int:
         if arguments.sheet is not None:
             from .collection.search.contact_sheet import draw_sheet
 
-            draw_sheet(collection, [(query, hits) for _, query, hits in results], arguments.sheet)
+            drawn = [(query, hits) for _, query, hits in results]
+            draw_sheet(collection, drawn, arguments.sheet, boxes=arguments.box)
             cli.remark(f"drew {printable(arguments.sheet)}")
     if arguments.above_noise and any(hit.noise_level is None for _, _, hits in results for hit in hits):
         cli.remark("--above-noise left nothing out: the images are too few to tell what chance would do")
@@ -135,6 +138,8 @@ def _results(
     from .collection.search.given_folders import check_folders
 
     check_folders(collection, arguments.where)
+    if arguments.box and len(queries) != 1:
+        raise UserError("--box: name one query image; a box is a part of it")
     for image in arguments.unlike:
         _check_image(image)
 
@@ -167,6 +172,7 @@ def _as_dict(name: str, hits: list["Hit"]) -> dict:
             "above_noise": hit.above_noise,
             "id": hit.item.id,
             "path": str(hit.path),
+            **({} if hit.box is None else {"box": list(hit.pixel_box or ())}),
         }
         for hit in hits
     ]
@@ -178,7 +184,8 @@ def _print_table(name: str, hits: list["Hit"], above_noise: bool) -> None:
     nothing = "nothing similar in the collection" if above_noise else "nothing in the collection"
     print(f"{printable(name)}{'' if hits else f': {nothing}'}")
     for hit in hits:
-        print(f"{hit.rank:4d}  {hit.score:6.3f}{'~' if hit.above_noise is False else ' '} {printable(hit.path)}")
+        place = "" if hit.pixel_box is None else "  at {} {} {} {}".format(*hit.pixel_box)
+        print(f"{hit.rank:4d}  {hit.score:6.3f}{'~' if hit.above_noise is False else ' '} {printable(hit.path)}{place}")
 
 
 if __name__ == "__main__":

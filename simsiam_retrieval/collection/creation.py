@@ -25,7 +25,7 @@ from .storage.writer_lock import HOLDER_FILE, LOCK_FILE, writing
 DERIVED = ("map-*.npz", "clusters-*.npz", "pairs.sqlite*")
 # what files.replacing() leaves when its process is killed, and SQLite beside it
 UNFINISHED = re.compile(
-    r"\.(catalog\.sqlite|encoder\.onnx|labels\.jsonl|index-.*|map-.*\.npz|clusters-.*\.npz)\..*\.tmp(-.*)?"
+    r"\.(catalog\.sqlite|encoder\.onnx|labels\.jsonl|index-.*|regions-.*|map-.*\.npz|clusters-.*\.npz)\..*\.tmp(-.*)?"
 )
 OLD_SECONDS = 24 * 3600  # an unfinished file that old has no writer any more
 
@@ -123,7 +123,7 @@ def is_ours(entry: Path) -> bool:
         True if it is.
     """
     known = (ENCODER_FILE, LOCK_FILE, HOLDER_FILE, LABELS_FILE, KEPT)
-    left = any(entry.match(pattern) for pattern in ("index-*.faiss", *DERIVED))
+    left = any(entry.match(pattern) for pattern in ("index-*.faiss", "regions-*.faiss", *DERIVED))
     return entry.name in known or left or UNFINISHED.fullmatch(entry.name) is not None
 
 
@@ -147,7 +147,7 @@ def remove_collection(folder: Path, *, keep_folder: bool) -> None:
         folder: The collection's folder.
         keep_folder: Whether the folder stays.
     """
-    ours = (f"{FILE}*", ENCODER_FILE, LOCK_FILE, HOLDER_FILE, "index-*.faiss", *DERIVED, ".*.tmp*")
+    ours = (f"{FILE}*", ENCODER_FILE, LOCK_FILE, HOLDER_FILE, "index-*.faiss", "regions-*.faiss", *DERIVED, ".*.tmp*")
     for pattern in ours:
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)

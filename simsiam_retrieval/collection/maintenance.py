@@ -9,9 +9,10 @@ from ..encoder.onnx_encoder import Encoder
 from .creation import tidy
 from .index import index_file
 from .index.build_shard_index import build
-from .index.make_index import INDEX_SEAL, make_index, record_settings, seal_index
+from .index.make_index import INDEX_SEAL, make_index, record_settings, recorded_settings, seal_index
 from .index.mapped_index import ShardIndex, hashes_of
 from .index.vector_index import VectorIndex
+from .regions.region_index import damaged_region_index, is_current, make_region_index
 from .storage import shard_file, shard_parquet_reader
 from .storage.catalog_file import ENCODER_FILE, FILE, explained
 from .storage.finding import Finding
@@ -53,6 +54,7 @@ def rebuild_index(
         contextlib.closing(open_to_update(folder)) as catalog,
     ):
         record_settings(catalog, kind, recall)
+        catalog.round_vectors(dim)
         return make_index(catalog, dim, anew=True)
 
 
@@ -99,9 +101,13 @@ def verify(
         if problem is not None:
             file = folder / f"index-{generation}.faiss"
             found.append(Finding(file, problem, "built again from the catalog"))
+        if (damaged := damaged_region_index(catalog)) is not None:
+            found.append(Finding(damaged, "missing or damaged", "built again from the catalog"))
         rebuilt = make_index(catalog, dim, anew=True) if found else None
         if not found and catalog.noted(INDEX_SEAL) is None and (seal := index_file.seal_of(folder, generation)):
             seal_index(catalog, generation, seal)  # an older version's, found to be right
+        if not is_current(catalog):
+            make_region_index(catalog, dim, recorded_settings(catalog).recall)
         return found, rebuilt
 
 

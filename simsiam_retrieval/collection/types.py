@@ -44,6 +44,18 @@ class Item:
         return self.taken or datetime.fromtimestamp(self.mtime_ns // 10**9)
 
 
+class Regions(NamedTuple):
+    """The regions of one image.
+
+    Attributes:
+        boxes: Left, top, width and height as fractions of the upright picture, float32 (m, 4).
+        vectors: Unit vectors, float16 (m, dim).
+    """
+
+    boxes: NDArray[np.float32]
+    vectors: NDArray[np.float16]
+
+
 @dataclass(frozen=True)
 class Entry:
     """What an update found out about a file."""
@@ -60,6 +72,7 @@ class Entry:
     vector: NDArray[np.float32] | None = None  # (dim,)
     thumbnail: bytes | None = None  # JPEG
     measures: Measures | None = None
+    regions: Regions | None = None
     pages: int = 1  # of its file; for the report, not stored
 
 
@@ -118,6 +131,7 @@ class Hit(NamedTuple):
         item: The image.
         above_noise: Whether the score is above the query's noise level; None if unknown.
         noise_level: The query's noise level.
+        box: Of a search by region: left, top, width and height of the best region, as fractions of the picture.
     """
 
     rank: int
@@ -125,11 +139,26 @@ class Hit(NamedTuple):
     item: Item
     above_noise: bool | None = None
     noise_level: float | None = None
+    box: tuple[float, float, float, float] | None = None
 
     @property
     def path(self) -> Path:
         """Path of the image."""
         return self.item.path
+
+    @property
+    def pixel_box(self) -> tuple[int, int, int, int] | None:
+        """``box`` in pixels of the upright picture: left, top, width and height; None of a search of whole images."""
+        if self.box is None:
+            return None
+        left, top, width, height = self.box
+        across, down = self.item.width, self.item.height
+        first = round(left * across), round(top * down)
+        return (
+            *first,
+            max(1, round((left + width) * across) - first[0]),
+            max(1, round((top + height) * down) - first[1]),
+        )
 
 
 class Duplicate(NamedTuple):

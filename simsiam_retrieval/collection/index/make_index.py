@@ -9,6 +9,8 @@ import numpy as np
 
 from ...core.memory import free_memory
 from ..duplicates.thresholds import CALIBRATED
+from ..regions.region_index import make_region_index
+from ..storage.sqlite_store import SqliteStore
 from ..storage.store import Store
 from .index_types import KINDS, SHARDED_KINDS, check_kind, choose
 from .noise_level import COPY, Noise, measure_noise, sample
@@ -183,7 +185,7 @@ def make_index(catalog: Store, dim: int, *, anew: bool = False) -> VectorIndex:
     """Build and save the index of the published generation.
 
     An older index is updated if that is faster. Also stores the noise level and, for an approximate index, the
-    measurements. The caller must have the collection's lock.
+    measurements. The index of regions, if there are any, is made, too. The caller must have the collection's lock.
 
     Args:
         catalog: The catalog.
@@ -212,6 +214,8 @@ def make_index(catalog: Store, dim: int, *, anew: bool = False) -> VectorIndex:
     catalog.note("noise", noise_note(index.generation, noise))
     with contextlib.suppress(OSError, RuntimeError):  # only a cache: the next reader builds it from the catalog
         index.save(catalog.folder, lambda seal: seal_index(catalog, index.generation, seal))
+    if isinstance(catalog, SqliteStore):
+        make_region_index(catalog, dim, settings.recall, anew=anew)
     return index
 
 

@@ -56,7 +56,18 @@ class Noise:
         Returns:
             float32 (n,).
         """
-        own = _own(queries @ vectors.T, self.alike)
+        return self.levels_of(queries @ vectors.T)
+
+    def levels_of(self, cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the levels of queries from their scores.
+
+        Args:
+            cosines: Score of each query with each image of the sample, float32 (n, m).
+
+        Returns:
+            float32 (n,).
+        """
+        own = _own(cosines, self.alike)
         levels = np.where(np.isnan(own), self.typical, self.base + SHARE * own)
         return np.minimum(levels, self.alike).astype(np.float32)
 
@@ -76,13 +87,26 @@ def measure_noise(vectors: NDArray[np.float32], alike: float = COPY) -> Noise | 
         return None
     cosines = vectors @ vectors.T
     np.fill_diagonal(cosines, 1)
+    return noise_of(cosines, alike)
+
+
+def noise_of(cosines: NDArray[np.float32], alike: float = COPY) -> Noise | None:
+    """Measure the noise level from the scores of images with each other.
+
+    Args:
+        cosines: Score of each query with each image of the sample, float32 (n, m); 1 where both are the same image.
+        alike: Score of near-duplicates.
+
+    Returns:
+        The noise level; None for fewer than a thousand pairs that are no near-duplicates.
+    """
     own = _own(cosines, alike)
     stands_out = cosines - SHARE * own[:, None]
     stands_out = stands_out[(cosines < alike) & ~np.isnan(own)[:, None]]
     if len(stands_out) < FEWEST * (FEWEST - 1):  # each pair occurs twice
         return None
     base = float(np.quantile(stands_out, QUANTILE))
-    if count < FEW:
+    if cosines.shape[1] < FEW:
         base = min(base, _continued(stands_out))
     return Noise(base, min(base + SHARE * float(np.nanmedian(own)), alike), alike)
 

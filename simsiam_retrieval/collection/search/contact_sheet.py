@@ -22,8 +22,13 @@ BLANK = "#eeeeee"
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
-def draw_sheet(collection: Collection, results: Sequence[tuple[Query, list[Hit]]], file: Path) -> None:
-    """Draw queries and their results into a picture.
+Box = tuple[float, float, float, float]  # left, top, width, height
+
+
+def draw_sheet(
+    collection: Collection, results: Sequence[tuple[Query, list[Hit]]], file: Path, boxes: Sequence[Box] = ()
+) -> None:
+    """Draw queries and their results into a picture; results of a search by region with their region outlined.
 
     Near-duplicates share the tile of the best one, which says how many more there are.
 
@@ -31,6 +36,7 @@ def draw_sheet(collection: Collection, results: Sequence[tuple[Query, list[Hit]]
         collection: The collection.
         results: Pairs of a query (a path, an item or a vector) and its hits.
         file: A .png, .jpg or .webp file.
+        boxes: Parts of the query that were searched for, in pixels of the upright picture.
 
     Raises:
         UserError: The suffix is another one, or the file cannot be written.
@@ -45,14 +51,18 @@ def draw_sheet(collection: Collection, results: Sequence[tuple[Query, list[Hit]]
     draw = ImageDraw.Draw(sheet)
     top = GAP
     for (query, stacks), line_count in zip(stacked, lines, strict=True):
-        _tile(sheet, draw, GAP, top, _query_picture(collection, query), "query", _query_name(query), ACCENT)
+        image, size = _query_picture(collection, query)
+        across, down = size
+        marked = [(x / across, y / down, width_ / across, height_ / down) for x, y, width_, height_ in boxes]
+        _tile(sheet, draw, GAP, top, image, "query", _query_name(query), ACCENT, marked)
         for position, (hit, *copies) in enumerate(stacks):
             line, column = divmod(position, COLUMNS)
             image = _thumbnail(collection, hit.item)
             left = 2 * GAP + (column + 1) * (TILE + GAP)
             above = top + line * (TILE + CAPTION + GAP)
             more = f"   +{len(copies)} alike" if copies else ""
-            _tile(sheet, draw, left, above, image, f"{hit.rank}.  {hit.score:.3f}{more}", hit.path.name, INK)
+            outlined = [] if hit.box is None else [hit.box]
+            _tile(sheet, draw, left, above, image, f"{hit.rank}.  {hit.score:.3f}{more}", hit.path.name, INK, outlined)
         top += line_count * (TILE + CAPTION + GAP)
     try:
         with replacing(file) as temporary:
@@ -65,12 +75,14 @@ def draw_sheet(collection: Collection, results: Sequence[tuple[Query, list[Hit]]
         ) from None
 
 
-def _query_picture(collection: Collection, query: Query) -> Image.Image:
+def _query_picture(collection: Collection, query: Query) -> tuple[Image.Image, tuple[int, int]]:
+    """A query's picture, and the size of the whole picture in pixels."""
     if isinstance(query, Item):
-        return _thumbnail(collection, query)
+        return _thumbnail(collection, query), (query.width, query.height)
     if isinstance(query, str | Path):
-        return read_image(absolute(query), 2 * TILE, collection.reading).image
-    return Image.new("RGB", (TILE, TILE), BLANK)
+        decoded = read_image(absolute(query), 2 * TILE, collection.reading)
+        return decoded.image, (decoded.width, decoded.height)
+    return Image.new("RGB", (TILE, TILE), BLANK), (TILE, TILE)
 
 
 def _query_name(query: Query) -> str:
@@ -84,15 +96,29 @@ def _thumbnail(collection: Collection, item: Item) -> Image.Image:
     return Image.open(io.BytesIO(jpeg)) if jpeg else Image.new("RGB", (TILE, TILE), BLANK)
 
 
-def _tile(sheet, draw, left: int, top: int, image: Image.Image, title: str, name: str, colour: str) -> None:
+def _tile(
+    sheet, draw, left: int, top: int, image: Image.Image, title: str, name: str, colour: str, boxes: Sequence[Box]
+) -> None:
     # not ImageOps.contain: in Pillow 12 it gives a very long picture a side of 0 pixels
     scale = TILE / max(image.size)
     fitted = image.convert("RGB").resize(
         (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BICUBIC
     )
-    sheet.paste(fitted, (left + (TILE - fitted.width) // 2, top + (TILE - fitted.height) // 2))
+    first = left + (TILE - fitted.width) // 2, top + (TILE - fitted.height) // 2
+    sheet.paste(fitted, first)
+    for box in boxes:
+        _outline(draw, box, first, fitted.size)
     draw.text((left, top + TILE + 4), title, fill=colour, font=_font(15))
     draw.text((left, top + TILE + 22), _shortened(draw, name), fill=FAINT, font=_font(12))
+
+
+def _outline(draw, box: Box, first: tuple[int, int], size: tuple[int, int]) -> None:
+    """Draw a box: the accent colour inside white, so that it shows on every picture."""
+    left, top = first[0] + round(box[0] * size[0]), first[1] + round(box[1] * size[1])
+    right = max(left + 1, first[0] + round((box[0] + box[2]) * size[0]) - 1)
+    bottom = max(top + 1, first[1] + round((box[1] + box[3]) * size[1]) - 1)
+    draw.rectangle((left, top, right, bottom), outline=PAPER, width=4)
+    draw.rectangle((left, top, right, bottom), outline=ACCENT, width=2)
 
 
 def _font(size: int):

@@ -32,6 +32,11 @@ class SearchOptions:
     """Search once, with the weighted sum of the queries: one weight a query; negative weights lead away."""
     unlike: UseAppendAction[tuple[Annotated[Any, _FILE], ...]] = ()
     """Search for images less like this one; may be repeated."""
+    box: Annotated[UseAppendAction[tuple[tuple[float, float, float, float], ...]], arg(metavar="X Y WIDTH HEIGHT")] = ()
+    """Search for this part of the query image: left, top, width and height in pixels, upright. The results are the
+    images with the most similar part; the collection needs --regions. Several boxes are one search, for their mean."""
+    inside: bool = False
+    """Look for the query image inside larger ones: compare it with their parts, too. The collection needs --regions."""
     above_noise: bool = False
     """Leave out results that may be chance: those at or below the query's noise level."""
     where: Annotated[Filter, arg(name="")] = NO_FILTER
@@ -41,3 +46,9 @@ class SearchOptions:
             raise UserError(f"-k {self.k}: ask for at least one result")
         if self.weights and self.unlike:
             raise UserError("give weights or unlike, not both: a negative weight leads away, too")
+        object.__setattr__(self, "box", tuple(tuple(box) for box in self.box))
+
+    @property
+    def by_region(self) -> bool:
+        """Whether queries are compared with parts of images, too."""
+        return bool(self.box) or self.inside

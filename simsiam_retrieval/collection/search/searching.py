@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from ...core.errors import UserError
 from ..index.make_index import measured
 from ..index.tuning import Measured
+from ..regions.reading import CollectionRegions
+from ..storage.capabilities import Capability
 from ..storage.catalog_file import explained
-from ..storage.contents import CollectionContents
 from ..types import Item
 from .filters import NO_FILTER, Filter
 from .hits import Hits
@@ -17,7 +18,7 @@ from .query_vectors import Query, combine, mean_weights
 from .search_options import SearchOptions
 
 
-class CollectionSearch(CollectionContents):
+class CollectionSearch(CollectionRegions):
     """Searches, and how they are judged."""
 
     def search(
@@ -28,6 +29,8 @@ class CollectionSearch(CollectionContents):
         weights: Sequence[float] | None = None,
         unlike: Query | Sequence[Query] = (),
         where: Filter | None = None,
+        box: Sequence[tuple[float, float, float, float]] = (),
+        inside: bool = False,
     ) -> Hits:
         """Find the most similar images, best first.
 
@@ -42,16 +45,22 @@ class CollectionSearch(CollectionContents):
             weights: A weight for each query; some may be negative.
             unlike: Queries that the results should not look like; half their mean is subtracted.
             where: Search only images that meet this filter.
+            box: Parts of the query image to search for: left, top, width and height of each in pixels, upright.
+                Several are combined as several queries are. Results are the images with the nearest regions, and
+                ``Hit.box`` says which; the collection must have regions.
+            inside: Compare the query with the regions of images, too: find larger images that contain it.
 
         Returns:
             The results.
 
         Raises:
-            UserError: A query cannot be read, the queries cancel each other out, or ``k`` is below 1.
+            UserError: A query cannot be read, the queries cancel each other out, ``k`` is below 1, a box is outside the
+                image, or the collection has no regions.
         """
         given = () if weights is None else tuple(weights)
-        options = SearchOptions(k, given, _as_tuple(unlike), where=where or NO_FILTER)
-        return self._found(self.direction(query, weights=weights, unlike=unlike), query, options)
+        boxes = tuple((left, top, width, height) for left, top, width, height in box)
+        options = SearchOptions(k, given, _as_tuple(unlike), where=where or NO_FILTER, box=boxes, inside=inside)
+        return self.search_with(query, options)
 
     def search_with(self, query: Query | Sequence[Query], options: SearchOptions) -> Hits:
         """Run ``search`` with options that are made already.
@@ -66,16 +75,37 @@ class CollectionSearch(CollectionContents):
         Raises:
             UserError: As in ``search``.
         """
-        return self._found(
-            self.direction(query, weights=options.weights or None, unlike=options.unlike), query, options
-        )
-
-    def _found(self, vector: NDArray[np.float32], query: Query | Sequence[Query], options: SearchOptions) -> Hits:
+        if options.by_region:
+            self._require(Capability.REGIONS)  # before anything is embedded
+        vector = self.direction_with(query, options)
         left_out = [one.id for one in (*_as_tuple(query), *options.unlike) if isinstance(one, Item)]
-        hits = self._searcher.nearest(vector[None], options.k, options.where, left_out)[0]
+        if options.by_region:
+            hits = self._regions().nearest(vector, options.k, options.where, left_out)
+        else:
+            hits = self._searcher.nearest(vector[None], options.k, options.where, left_out)[0]
         return Hits(
             (hit for hit in hits if not options.above_noise or hit.above_noise is not False), thumbnail=self.thumbnail
         )
+
+    def direction_with(self, query: Query | Sequence[Query], options: SearchOptions) -> NDArray[np.float32]:
+        """Compute the unit vector that ``search_with`` searches for.
+
+        Args:
+            query: See ``search``.
+            options: The options.
+
+        Returns:
+            float32 (dim,).
+
+        Raises:
+            UserError: As in ``search``.
+        """
+        like: Query | Sequence[Query] = query
+        if options.box:
+            if len(_as_tuple(query)) != 1:
+                raise UserError("--box: name one query image; a box is a part of it")
+            like = self.parts_of(_as_tuple(query)[0], options.box)
+        return self.direction(like, weights=options.weights or None, unlike=options.unlike)
 
     def direction(
         self,

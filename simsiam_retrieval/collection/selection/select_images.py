@@ -12,13 +12,14 @@ from ...core.errors import UserError
 from ..explore.few_shot_classifier import LinearProbe, Scaling, train
 from ..types import Item
 from . import strategies
+from .representative_images import representative
 from .strategies import Picks, Rows
 from .uncertain_images import uncertain
 
 AUTO = "auto"
 STRATEGIES = {
     AUTO: "the strategy that was best when measured: representative",
-    "representative": "images that leave no image without a chosen one near it",
+    "representative": "images that share neighbours with as many others as possible",
     "typical": "the most typical image of each cluster, large clusters first",
     "central": "the image nearest the centre of each cluster, large clusters first",
     "diverse": "the image that is least like all chosen ones, again and again",
@@ -185,6 +186,8 @@ def _picks(
         return strategies.at_random(rows, count, seed)
     if part == "diverse":
         return strategies.diverse(vectors, rows, known, count)
+    if part == "representative":
+        return representative(vectors, rows, known, count, seed)
     if part == "uncertain":
         assert probe is not None
         return uncertain(vectors, rows, known, count, seed, probe)

@@ -18,9 +18,6 @@ MOST_CLUSTERS = 500  # as in TypiClust; of more images, several come from a clus
 NEIGHBOURS = 20  # of an image in its cluster, for its typicality
 MOST_REFERENCES = 2000  # images of a cluster among which neighbours are searched
 SMALL = 5  # images; smaller clusters come last (TypiClust leaves them out)
-WIDTH = 0.5  # of the kernel of `representative`; chosen on Imagenette (benchmarks/selection.py)
-DRAWN, COVERED = 10_000, 5_000  # images at most that a round chooses from, and that it covers
-ROUND = 2_000  # images that are chosen before others are drawn
 
 Rows = NDArray[np.int64]
 
@@ -52,82 +49,6 @@ def at_random(candidates: Rows, count: int, seed: int) -> Picks:
     """
     rows = np.random.default_rng(seed).permutation(candidates)[:count]
     return Picks(rows, np.zeros(len(rows), np.float32), ["drawn at random"] * len(rows))
-
-
-def representative(vectors: NDArray[np.float32], candidates: Rows, known: Rows, count: int, seed: int) -> Picks:
-    """Choose rows so that every image has a chosen one near it: the row that brings most of that, again and again.
-
-    Maximises the sum over all images of max exp(cosine / 0.5) with a chosen or known row (facility location), greedily,
-    which reaches at least 63 % of the best sum (Nemhauser et al. 1978); lazily (Minoux 1978), so that few sums are
-    computed again. Of more than 10,000 candidates and 5,000 images these many are drawn, anew every 2,000 rows, so that
-    memory stays below 250 MiB.
-
-    Args:
-        vectors: Unit vectors, float32 (n, dim).
-        candidates: Rows that may be chosen, ascending.
-        known: Rows that are chosen or labelled already.
-        count: How many, at most ``len(candidates)``.
-        seed: Of the draws.
-
-    Returns:
-        The rows; scores are the mean gain of an image when the row was chosen, relative to the kernel's largest value.
-    """
-    generator = np.random.default_rng(seed)
-    both, known = np.union1d(candidates, known), np.asarray(known, np.int64)
-    rows: list[int] = []
-    scores: list[float] = []
-    stands_for: list[float] = []
-    while len(rows) < count:
-        done = np.concatenate([known, np.array(rows, np.int64)])
-        pool, images = _drawn(np.setdiff1d(candidates, rows), DRAWN, generator), _drawn(both, COVERED, generator)
-        own = vectors[images]
-        covered = np.zeros(len(images), np.float32)
-        for start in range(0, len(done), 1024):
-            np.maximum(covered, _kernel(vectors[done[start : start + 1024]] @ own.T).max(axis=0), out=covered)
-        kernel = _kernel(vectors[pool] @ own.T)
-        before = covered.copy()
-        places, gains = _greedy(kernel, covered, min(count - len(rows), ROUND))
-        nearest = kernel[places].argmax(axis=0)
-        better = kernel[places].max(axis=0) > before
-        counts = np.bincount(nearest[better], minlength=len(places)) * (len(both) / len(images))
-        rows += pool[places].tolist()
-        scores += (np.array(gains) / len(images)).tolist()
-        stands_for += counts.tolist()
-    reasons = ["unlike all others" if of < 1.5 else f"stands for {of:.0f} images like it" for of in stands_for]
-    return Picks(np.array(rows, np.int64), np.array(scores, np.float32), reasons)
-
-
-def _drawn(rows: Rows, most: int, generator: np.random.Generator) -> Rows:
-    return rows if len(rows) <= most else np.sort(generator.choice(rows, most, replace=False))
-
-
-def _kernel(cosines: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of cosines, in place; 1 for copies."""
-    cosines -= 1
-    cosines /= WIDTH
-    return np.exp(cosines, out=cosines)
-
-
-def _greedy(kernel: NDArray[np.float32], covered: NDArray[np.float32], count: int) -> tuple[list[int], list[float]]:
-    """Rows of the kernel (candidates, images) with the largest gains; ``covered`` is changed."""
-
-    def gain(place: int) -> float:
-        return float(np.maximum(kernel[place] - covered, 0).sum(dtype=np.float64))
-
-    # a gain never grows when others are chosen, so an old one is an upper bound
-    queue = [(-gain(place), place, 0) for place in range(len(kernel))]
-    heapq.heapify(queue)
-    places: list[int] = []
-    gains: list[float] = []
-    while len(places) < min(count, len(kernel)):
-        bound, place, asked = heapq.heappop(queue)
-        if asked < len(places):
-            heapq.heappush(queue, (-gain(place), place, len(places)))
-            continue
-        places.append(place)
-        gains.append(-bound)
-        np.maximum(covered, kernel[place], out=covered)
-    return places, gains
 
 
 def diverse(vectors: NDArray[np.float32], candidates: Rows, known: Rows, count: int) -> Picks:

@@ -20,6 +20,7 @@ class Capability(Enum):
     LIST = "list all images that a filter lets through"
     GPU = "search on a GPU"
     EXACT_INDEX = "build an exact index in memory"
+    REGIONS = "store and search regions of images"
 
 
 EVERYTHING: Mapping[Capability, int | None] = dict.fromkeys(Capability)
@@ -35,6 +36,8 @@ NEVER = {
     Capability.UPDATE: "a sharded collection; its images are embedded and forgotten by "
     "python -m simsiam_retrieval.index --engine ray, and its index is built with --rebuild-index",
     Capability.GPU: "a sharded collection is searched on the CPU, from the disk; leave out the GPU",
+    Capability.REGIONS: "a sharded collection, which has no regions; index the images in question on their own, "
+    "with --regions",
     Capability.EXACT_INDEX: "its index is missing or damaged; build it again: "
     "python -m simsiam_retrieval.index --rebuild-index --collection PATH",
 }

@@ -25,6 +25,9 @@ _MADE_AGAIN = {
     "trained",
     "training",
     "own_name",
+    "regions seal",
+    "regions noise",
+    "regions measured",
 }
 
 
@@ -107,6 +110,7 @@ def _worked_out(db: sqlite3.Connection, folder: Path, key: str, whole: dict[str,
     hints = {
         "index": "left out; choose the index again with --index and --recall",
         "patterns": "left out; give --include and --exclude again with the next update",
+        "regions": "left out; say --regions again with the next update",
         "mounts": "left out; the next update notes the mount points again",
     }
     return None, hints.get(key, "left out")

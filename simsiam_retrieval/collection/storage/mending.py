@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...core.errors import UserError
-from . import measure_table
+from . import measure_table, region_table
 from .catalog_file import FILE, open_unchecked
 from .finding import Finding
 from .mend_labels import mend_labels
@@ -83,6 +83,11 @@ def _mended(folder: Path) -> list[Finding]:
         if forgotten:
             named = f"what was measured of {forgotten} images was damaged"
             found.append(Finding(folder / FILE, named, "forgotten; measure again: simsiam-retrieval check --measure"))
+        with db:
+            forgotten = region_table.forget_damaged(db)
+        if forgotten:
+            named = f"the regions of {forgotten} images were damaged"
+            found.append(Finding(folder / FILE, named, "forgotten; the next update makes them again"))
         if not _has(db, "meta", "checksum"):
             return found  # of an older version: nothing to compare with
         with db:

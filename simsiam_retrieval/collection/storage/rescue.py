@@ -94,7 +94,7 @@ def _readable_settings(db: sqlite3.Connection) -> dict[str, str]:
     if not rows:
         sealed = {str(key): value for key, value in _readable(db, "SELECT key, value FROM meta")}
     skipped = {sealing.KEYS, sealing.LABELS_SEAL, sealing.ROOTS_SEAL, sealing.DIGESTS_SEAL}
-    skipped |= {"index seal", "facts seal", "noise", "measured"}
+    skipped |= {"index seal", "facts seal", "noise", "measured", "regions seal", "regions noise", "regions measured"}
     found = {key: value for key, value in sealed.items() if key not in skipped and isinstance(value, str)}
     if not found.get("generation", "0").isdecimal():
         del found["generation"]

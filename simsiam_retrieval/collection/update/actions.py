@@ -23,6 +23,10 @@ class Actions:
     """Follow links to folders. Stored for later updates, until --ignore-links."""
     ignore_links: bool = False
     """Stop following links to folders."""
+    with_regions: Annotated[bool, arg(name="regions")] = False
+    """Also store vectors of parts of each picture, for search --inside and --box. Stored for later updates."""
+    drop_regions: bool = False
+    """Delete the vectors of parts of pictures, and store no more."""
     moved: Annotated[tuple[str, str] | None, arg(metavar="OLD NEW", help_behavior_hint="")] = None
     """Say that the indexed folder OLD is at NEW now; nothing is embedded again."""
     remove: UseAppendAction[tuple[str, ...]] = ()
@@ -43,6 +47,11 @@ class Actions:
         """Whether to follow links to folders: two options stand for three values; None is as before."""
         return True if self.follow else False if self.ignore_links else None
 
+    @property
+    def region_choice(self) -> bool | None:
+        """Whether to store regions: two options stand for three values; None is as before."""
+        return True if self.with_regions else False if self.drop_regions else None
+
 
 def check_together(actions: Actions, options: IndexOptions) -> None:
     """Check that options go together.
@@ -59,7 +68,8 @@ def check_together(actions: Actions, options: IndexOptions) -> None:
         values = vars(options) | vars(actions)
         return any(values[name] not in (None, False, ()) for name in names)
 
-    others, changes = ("remove", "verify", "rebuild_index", "dry_run"), ("folders", "include", "exclude", "prune")
+    others = ("remove", "verify", "rebuild_index", "dry_run")
+    changes = ("folders", "include", "exclude", "prune", "with_regions", "drop_regions")
     if actions.poll is not None and not (actions.watch and 0 < actions.poll < 1e6):
         raise UserError("--poll needs --watch, and a number of seconds, such as 60")
     if actions.watch and given(*others, "prune"):
@@ -68,6 +78,8 @@ def check_together(actions: Actions, options: IndexOptions) -> None:
         )
     if actions.follow and actions.ignore_links:
         raise UserError("--follow-links or --ignore-links: choose one")
+    if actions.with_regions and actions.drop_regions:
+        raise UserError("--regions or --drop-regions: choose one")
     if actions.moved is not None:
         if given(*changes, *others, "watch"):
             raise UserError("--moved goes with --collection, --wait and --workers only; update folders in a second run")

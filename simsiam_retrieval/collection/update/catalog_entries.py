@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ...encoder import embed_files as embedding
 from ...encoder.onnx_encoder import Encoder
+from ...encoder.region_encoder import RegionEncoder
 from ...images.file_facts import facts
 from ...images.files import ImageFile
 from ...images.reading import Reading
+from ..regions.region_facts import RegionFacts
 from ..types import RETRY, Entry
 
 BATCH_SECONDS = 1.0  # a crash loses at most so much work
@@ -15,7 +17,12 @@ BATCH_ENTRIES = 2048  # about 30 MB
 
 
 def embed_files(
-    files: Sequence[ImageFile], encoder: Encoder, *, workers: int | None = None, reading: Reading | None = None
+    files: Sequence[ImageFile],
+    encoder: Encoder,
+    *,
+    workers: int | None = None,
+    reading: Reading | None = None,
+    regions: bool = False,
 ) -> Iterator[list[Entry]]:
     """Embed files, chunk by chunk, in order.
 
@@ -24,11 +31,13 @@ def embed_files(
         encoder: The encoder.
         workers: Number of worker processes; None is one per CPU.
         reading: How files become pixels; None is the encoder's own.
+        regions: Whether to embed regions of the pictures, too.
 
     Yields:
         The catalog's entries of a chunk.
     """
-    chunks = embedding.embed_files(files, encoder, facts=facts, workers=workers, reading=reading)
+    wanted = RegionFacts(RegionEncoder.of(encoder)) if regions else facts
+    chunks = embedding.embed_files(files, encoder, facts=wanted, workers=workers, reading=reading)
     for chunk in chunks:
         yield [
             Entry(

@@ -42,6 +42,8 @@ def facts(update: "Update") -> str:
     ]
     if update.moved:
         found.append(f"{update.moved} moved")
+    if update.regions_added:
+        found.append(f"regions of {update.regions_added} more")
     if update.failed:
         found.append(f"{len(update.failed)} unusable")
     if update.left_out:
@@ -175,6 +177,9 @@ def passed_over_lines(update: "Update") -> Iterator[str]:
     if update.pages_left_out:
         files = f"{update.paged_files} file{'' if update.paged_files == 1 else 's'}"
         yield f"{update.pages_left_out} further pages or frames of {files} left out; --pages all takes them"
+    if update.without_regions:
+        images = "1 image has" if update.without_regions == 1 else f"{update.without_regions} images have"
+        yield f"{images} no regions yet; an update of the folders with their files adds them"
     unread = {kind: count for kind, count in update.kinds.items() if kind in UNREAD}
     if unread:
         yield f"pictures and clips of kinds that are not read: {_named(unread)}"

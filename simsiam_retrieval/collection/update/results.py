@@ -23,6 +23,8 @@ class Update:
     system_folders: dict[str, int] = field(default_factory=dict)  # trash, thumbnails, ... -> how many were passed over
     linked_folders: int = 0  # links to folders that were passed over
     held: list[tuple[Path, int]] = field(default_factory=list)  # places that may be unmounted -> items that were kept
+    regions_added: int = 0  # images that were known, whose regions are stored now
+    without_regions: int = 0  # images of a collection with regions that have none: their files were not there
     rebuilt: bool = False  # whether the FAISS index was made anew
     pages_left_out: int = 0  # of the files that were read now, beyond those that are items
     paged_files: int = 0  # how many of these files have such pages

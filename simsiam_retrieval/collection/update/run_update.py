@@ -14,14 +14,16 @@ from ...images.page_listing import FIRST, with_pages
 from ...images.reading import Reading
 from ..creation import tidy
 from ..index import index_file
-from ..index.make_index import is_outdated, make_index
+from ..index.make_index import is_outdated, make_index, recorded_settings
 from ..index.vector_index import VectorIndex
+from ..regions.region_index import is_current, make_region_index
 from ..storage.catalog_file import explained
 from ..storage.opening import open_store, open_to_update
 from ..storage.sqlite_store import SqliteStore
 from ..storage.writer_lock import writing
 from ..types import RETRY, Content, Entry, Known
 from .catalog_entries import batches, embed_files
+from .fill_regions import choose_regions, fill_regions, lacking_regions
 from .patterns import Selection
 from .planning import KnownContent, Plan, changed_inside, make_plan, moves
 from .results import Preview, Update
@@ -197,12 +199,14 @@ def _update(
         held=plan.held,
     )
     index = None
-    hooks.on_start(len(plan.todo))
+    regions = choose_regions(catalog, options.regions)
+    listed_now = [file for file in listing.images if file.path in plan.present]
+    hooks.on_start(len(plan.todo) + (len(lacking_regions(catalog, listed_now)) if regions else 0))
     found: dict[Path, bytes] = {}
     gone, lost = plan.gone, [root for root in roots if options.prune and is_missing(root)]
     try:
         rest = _copy_known(catalog, plan, found, hooks.on_progress)
-        chunks = _embedded(rest, embedder, options.workers) if rest else ()
+        chunks = _embedded(rest, embedder, options.workers, regions=regions) if rest else ()
         for entries in batches(chunks):
             for entry in entries:
                 left = entry.pages - 1 if pages == FIRST else 0
@@ -222,20 +226,32 @@ def _update(
     report.reused, report.still_damaged = len(found), list(published.damaged)
     arrived = {path: digest for path, digest in found.items() if path not in plan.known}
     report.moved = len(moves(gone, plan.known, arrived))
+    if regions and report.finished and (rest := lacking_regions(catalog, listed_now)):
+        try:
+            report.regions_added = fill_regions(catalog, rest, embedder, options.workers, hooks.on_progress)
+        except KeyboardInterrupt:
+            report.finished = False
     saved = index_file.path_of(catalog.folder, catalog.generation()).exists()
     if published.changed or not saved or is_outdated(catalog):
         index = make_index(catalog, dim)
         report.rebuilt = True
+    elif options.regions is not None or not is_current(catalog):
+        make_region_index(catalog, dim, recorded_settings(catalog).recall)
+    report.without_regions = len(catalog.without_regions()) if regions else 0
     report.failed += [failure for failure in catalog.failures(checked=False) if failure[0] in plan.present]
     report.images = catalog.count()
     return report, index
 
 
 def _embedded(
-    files: Sequence[ImageFile], embedder: Callable[[], tuple[Encoder, Reading]], workers: int | None
+    files: Sequence[ImageFile],
+    embedder: Callable[[], tuple[Encoder, Reading]],
+    workers: int | None,
+    *,
+    regions: bool,
 ) -> Iterator[list[Entry]]:
     encoder, reading = embedder()
-    return embed_files(files, encoder, workers=workers, reading=reading)
+    return embed_files(files, encoder, workers=workers, reading=reading, regions=regions)
 
 
 def _copy_known(

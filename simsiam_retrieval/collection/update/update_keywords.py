@@ -21,6 +21,7 @@ class UpdateKeywords(TypedDict, total=False):
     reread: bool
     follow_links: bool | None
     pages: str | None
+    regions: bool | None
     workers: int | None
     on_wait: Callable[[str], None] | None
     on_start: Callable[[int], None]

@@ -36,6 +36,8 @@ class UpdateOptions:
     pages: str | None = None
     """Pages of TIFF files and frames of DICOM files: first (of frames, the middle one), or all, each an image of its
     own. Stored for later updates. Default: first."""
+    regions: Suppress[Annotated[bool | None, Fixed]] = None
+    """Whether to store vectors of regions, too. Stored for later updates; None is as before."""
     workers: int | None = None
     """Number of worker processes. Default: one a core."""
 

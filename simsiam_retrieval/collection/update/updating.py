@@ -50,6 +50,7 @@ class CollectionUpdates(CollectionState):
             follow_links: Whether to follow links to folders; None is as before (a new collection does not).
             pages: Pages of TIFFs, and frames of DICOM files, that are items: "first" or "all"; None is as before.
             on_wait: Wait for another process's update; called with a message first. None: raise an error instead.
+            regions: Whether to store vectors of parts of each picture, too (``region_vectors``); None is as before.
             workers: Number of worker processes; None is one per CPU.
             on_start: Called with the number of files to read.
             on_progress: Called with the number of further files that were read.

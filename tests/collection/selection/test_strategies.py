@@ -7,22 +7,9 @@ from numpy.typing import NDArray
 from simsiam_retrieval.collection.explore.few_shot_classifier import LinearProbe, Scaling, train
 from simsiam_retrieval.collection.selection import strategies
 from simsiam_retrieval.collection.selection.uncertain_images import uncertain
+from tests.support.planted_clusters import planted_clusters, unit
 
-SIZES = (40, 25, 15, 8)  # images of the planted clusters
 NONE = np.zeros(0, np.int64)
-
-
-def _unit(vectors: NDArray) -> NDArray[np.float32]:
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def _clusters(spread: float = 0.15) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Vectors around four axes, and the number of each one's axis."""
-    generator = np.random.default_rng(1)
-    numbers = np.repeat(np.arange(len(SIZES)), SIZES)
-    order = generator.permutation(len(numbers))
-    vectors = np.eye(8)[numbers] + generator.normal(0, spread, (len(numbers), 8))
-    return _unit(vectors)[order], numbers[order]
 
 
 def _greedy_centres(vectors: NDArray, candidates: list[int], known: list[int], count: int) -> list[int]:
@@ -43,7 +30,7 @@ def _greedy_centres(vectors: NDArray, candidates: list[int], known: list[int], c
 
 @pytest.mark.parametrize("known", [[], [3, 50]])
 def test_diverse_is_k_centre_greedy(known: list[int]) -> None:
-    vectors, _ = _clusters(0.4)
+    vectors, _ = planted_clusters(0.4)
     candidates = [row for row in range(0, len(vectors), 2) if row not in known]
     picks = strategies.diverse(vectors, np.array(candidates), np.array(known, np.int64), 12)
     assert picks.rows.tolist() == _greedy_centres(vectors, candidates, known, 12)
@@ -55,38 +42,8 @@ def test_diverse_is_k_centre_greedy(known: list[int]) -> None:
     np.testing.assert_allclose(picks.scores[0 if known else 1 :], nearest, atol=1e-6)
 
 
-@pytest.mark.parametrize("known", [[], [3, 50]])
-def test_representative_is_greedy_facility_location(known: list[int]) -> None:
-    vectors, _ = _clusters(0.4)
-    candidates = [row for row in range(0, len(vectors), 2) if row not in known]
-    picks = strategies.representative(vectors, np.array(candidates), np.array(known, np.int64), 10, 0)
-    everyone = sorted({*candidates, *known})
-    near = np.exp((vectors.astype(np.float64) @ vectors[everyone].T.astype(np.float64) - 1) / 0.5)
-    chosen = list(known)
-    for row, score in zip(picks.rows.tolist(), picks.scores.tolist(), strict=True):
-        before = near[chosen].max(axis=0) if chosen else np.zeros(len(everyone))
-        gains = {one: np.maximum(near[one] - before, 0).mean() for one in candidates if one not in chosen}
-        assert gains[row] == pytest.approx(max(gains.values()), rel=1e-5) and score == pytest.approx(
-            gains[row], rel=1e-4
-        )
-        chosen.append(row)
-
-
-def test_representative_in_rounds_of_drawn_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors, numbers = _clusters()
-    monkeypatch.setattr(strategies, "DRAWN", 30)
-    monkeypatch.setattr(strategies, "COVERED", 25)
-    monkeypatch.setattr(strategies, "ROUND", 7)
-    every = np.arange(len(vectors))
-    picks = strategies.representative(vectors, every, NONE, len(vectors), 0)
-    assert sorted(picks.rows.tolist()) == every.tolist()
-    assert len(set(numbers[picks.rows[:8]].tolist())) == 4
-    again = strategies.representative(vectors, every, NONE, len(vectors), 0)
-    assert picks.rows.tolist() == again.rows.tolist()
-
-
 def test_diverse_takes_copies_last() -> None:
-    vectors = _unit(np.repeat(np.eye(4), 3, axis=0))
+    vectors = unit(np.repeat(np.eye(4), 3, axis=0))
     picks = strategies.diverse(vectors, np.arange(12), NONE, 12)
     assert {row // 3 for row in picks.rows[:4].tolist()} == {0, 1, 2, 3}
     assert sorted(picks.rows.tolist()) == list(range(12))
@@ -94,7 +51,7 @@ def test_diverse_takes_copies_last() -> None:
 
 @pytest.mark.parametrize("strategy", [strategies.typical, strategies.central])
 def test_one_image_of_each_planted_cluster_the_largest_first(strategy) -> None:
-    vectors, numbers = _clusters()
+    vectors, numbers = planted_clusters()
     picks = strategy(vectors, np.arange(len(vectors)), NONE, 4, 0)
     assert numbers[picks.rows].tolist() == [0, 1, 2, 3]
     assert picks.reasons[0] == "stands for 40 images like it"
@@ -105,7 +62,7 @@ def test_one_image_of_each_planted_cluster_the_largest_first(strategy) -> None:
 
 
 def test_typicality_is_that_of_the_paper() -> None:
-    vectors, numbers = _clusters()
+    vectors, numbers = planted_clusters()
     picks = strategies.typical(vectors, np.arange(len(vectors)), NONE, 4, 0)
     own = vectors[numbers == 0].astype(np.float64)
     distances = np.sort(1 - own @ own.T, axis=1)[:, 1:21]
@@ -113,16 +70,16 @@ def test_typicality_is_that_of_the_paper() -> None:
 
 
 def test_clusters_with_a_known_image_come_last() -> None:
-    vectors, numbers = _clusters()
+    vectors, numbers = planted_clusters()
     known = np.array([np.flatnonzero(numbers == 0)[0], np.flatnonzero(numbers == 2)[0]])
     free = np.setdiff1d(np.arange(len(vectors)), known)
     picks = strategies.typical(vectors, free, known, 2, 0)
     assert numbers[picks.rows].tolist() == [1, 3]
 
 
-@pytest.mark.parametrize("strategy", [strategies.representative, strategies.typical, strategies.central])
+@pytest.mark.parametrize("strategy", [strategies.typical, strategies.central])
 def test_only_candidates_and_as_many_as_asked_for(strategy) -> None:
-    vectors, numbers = _clusters()
+    vectors, numbers = planted_clusters()
     candidates = np.flatnonzero(numbers != 0)[::2]
     for count in (1, 7, len(candidates)):
         rows = strategy(vectors, candidates, np.flatnonzero(numbers == 0)[:3], count, 0).rows
@@ -130,8 +87,8 @@ def test_only_candidates_and_as_many_as_asked_for(strategy) -> None:
 
 
 def test_a_single_odd_image_is_not_among_the_first() -> None:
-    vectors, _ = _clusters()
-    odd = _unit(-np.ones((1, 8)))
+    vectors, _ = planted_clusters()
+    odd = unit(-np.ones((1, 8)))
     vectors = np.concatenate([vectors, odd])
     rows = strategies.typical(vectors, np.arange(len(vectors)), NONE, 5, 0).rows.tolist()
     assert rows.index(len(vectors) - 1) == 4 if len(vectors) - 1 in rows else True
@@ -144,8 +101,8 @@ def _probe(vectors: NDArray[np.float32], numbers: NDArray[np.int64]) -> LinearPr
 
 
 def test_uncertain_chooses_between_the_classes() -> None:
-    vectors, numbers = _clusters(0.05)
-    between = _unit(np.eye(8)[[0]] + np.eye(8)[[1]] + np.random.default_rng(0).normal(0, 0.05, (40, 8)))
+    vectors, numbers = planted_clusters(0.05)
+    between = unit(np.eye(8)[[0]] + np.eye(8)[[1]] + np.random.default_rng(0).normal(0, 0.05, (40, 8)))
     vectors = np.concatenate([vectors[numbers < 2], between])
     numbers = np.concatenate([numbers[numbers < 2], np.full(40, 9)])
     probe = _probe(vectors, numbers)
@@ -156,8 +113,8 @@ def test_uncertain_chooses_between_the_classes() -> None:
 
 
 def test_uncertain_takes_one_of_many_copies() -> None:
-    vectors, numbers = _clusters(0.05)
-    middle = _unit(np.eye(8)[[0]] + np.eye(8)[[1]])
+    vectors, numbers = planted_clusters(0.05)
+    middle = unit(np.eye(8)[[0]] + np.eye(8)[[1]])
     vectors = np.concatenate([vectors[numbers < 2], np.repeat(middle, 20, axis=0)])
     probe = _probe(vectors, np.concatenate([numbers[numbers < 2], np.full(20, 9)]))
     rows = uncertain(vectors, np.arange(len(vectors)), NONE, 3, 0, probe).rows
@@ -165,7 +122,7 @@ def test_uncertain_takes_one_of_many_copies() -> None:
 
 
 def test_all_images_can_be_asked_for() -> None:
-    vectors, numbers = _clusters()
+    vectors, numbers = planted_clusters()
     every = np.arange(len(vectors))
     for rows in (
         strategies.at_random(every, len(every), 0).rows,

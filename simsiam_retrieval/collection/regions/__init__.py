@@ -1,0 +1,1 @@
+"""Vectors of parts of pictures: making, indexing and searching them."""
