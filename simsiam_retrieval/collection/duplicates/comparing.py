@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 
 from ...core.errors import UserError
-from ..state import CollectionState
+from ..regions.reading import CollectionRegions
 from ..storage.capabilities import Capability
 from ..storage.catalog_file import explained
 from ..storage.opening import open_store
@@ -17,7 +17,7 @@ from .thresholds import check_threshold, compared_from
 from .verifier import Progress
 
 
-class CollectionDuplicates(CollectionState):
+class CollectionDuplicates(CollectionRegions):
     """Files that show the same picture."""
 
     def duplicates(
@@ -111,9 +111,10 @@ class CollectionDuplicates(CollectionState):
 
     def _regions(self) -> Regions | None:
         """Vectors of regions, if this collection has any."""
-        read = getattr(self, "region_vectors", None)
-        found = None if read is None else read()
-        return None if found is None or not len(found.ids) else (found.ids, found.vectors)
+        if not self.has_regions:
+            return None
+        found = self.region_vectors()
+        return found.ids, found.vectors
 
     def compare(self, least: float, on_progress: Callable[[int, int], None] = lambda rows, total: None) -> Comparison:
         """Compare all images once; ``Comparison.groups`` then gives duplicates at any higher threshold at once.

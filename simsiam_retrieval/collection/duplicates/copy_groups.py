@@ -41,15 +41,16 @@ class Edges:
         return sorted(found, key=lambda edge: edge[::-1])
 
     def closeness(self, edge: Edge) -> tuple[int, float]:
-        """Return a key that sorts the closest pair first.
+        """Return a key that sorts the pairs of a file, the one to list it with first.
 
         Args:
             edge: The pair.
 
         Returns:
-            Position of its kind, and its cosine, negative.
+            Position of its kind; then, of copies, the better file, and of similar pictures, their cosine, negative.
         """
-        return KINDS.index(self.of(edge).kind), -self.cosine.get(edge, 0.0)
+        kind = self.of(edge).kind
+        return KINDS.index(kind), edge[0] if kind in COPIES else -self.cosine.get(edge, 0.0)
 
 
 def follow(edges: Iterable[Edge], closeness: Mapping[Edge, tuple]) -> dict[int, int]:
