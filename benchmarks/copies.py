@@ -12,6 +12,7 @@ most 1 % of the pairs of all copies are false. mAP has one relevant picture a co
 import argparse
 import io
 import json
+import os
 import platform
 import random
 import resource
@@ -302,6 +303,7 @@ def run(place: Path, contender: str, every: int) -> None:
     gallery = [place / "gallery" / name for name in plan["gallery"]]
     places = range(0, len(plan["copies"]), every)
     copies = [place / "copies" / plan["copies"][number]["file"] for number in places]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     result: dict = {"contender": contender, "every": every}
     started = time.process_time()
     children = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -71,8 +71,10 @@ def find_copies(
         if left_out:
             on_progress(LEFT_OUT, left_out, left_out + sum(map(len, partners.values())))
         distinct = files.distinct
-        with VerdictCache(catalog.folder) as cache:
-            verifier = Verifier(catalog, files, items, cache, reading, on_progress, workers)
+        with (
+            VerdictCache(catalog.folder) as cache,
+            Verifier(catalog, files, items, cache, reading, on_progress, workers) as verifier,
+        ):
             _verify(edges, partners, lambda wave: verifier([(int(distinct[a]), int(distinct[b])) for a, b in wave]))
     follows, similar = copy_groups(edges, listed_from)
     return _described(files, items, edges, follows, similar, roots, preferences)

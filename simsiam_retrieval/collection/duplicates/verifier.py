@@ -1,6 +1,7 @@
 """Verdicts on pairs of a collection's files, from the cache or from their pixels."""
 
 from collections.abc import Callable, Sequence
+from typing import Self
 
 from ...images.reading import Reading
 from ..storage.store import Store
@@ -9,14 +10,14 @@ from .copy_groups import Edge
 from .file_states import CHANGED, GONE, STATES, Files
 from .pixels.kinds import Verdict
 from .verdict_cache import VerdictCache
-from .verify_pairs import Source, verify_pairs
+from .verify_pairs import UNREADABLE, PixelComparison, Source
 
 COMPARING, VERIFYING, LEFT_OUT = "comparing", "verifying", "left out"  # stages
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
 
 class Verifier:
-    """Compares pairs of rows, and keeps the verdicts on contents.
+    """Compares pairs of rows, and keeps the verdicts on contents; a context manager that ends worker processes.
 
     Args:
         catalog: The catalog.
@@ -42,6 +43,14 @@ class Verifier:
         self._reading, self._on_progress, self._workers = reading, on_progress, workers
         self._digests = {id_: digest for id_, *_, digest in catalog.by_quality()}
         self._done = self._total = 0
+        self._pixels: PixelComparison | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pixels is not None:
+            self._pixels.__exit__(*exception)
 
     def __call__(self, wave: Sequence[Edge]) -> list[Verdict]:
         """Compare pairs.
@@ -65,9 +74,12 @@ class Verifier:
         if open_:
             self._total += len(open_)
             self._on_progress(VERIFYING, self._done, self._total)
-            fresh = verify_pairs([sources[place] for place in open_], self._reading(), self._advance, self._workers)
+            if self._pixels is None:
+                self._pixels = PixelComparison(self._reading(), self._workers)
+            fresh = self._pixels.compare([sources[place] for place in open_], self._advance)
             found.update(zip(open_, fresh, strict=True))
-            self._cache.put({key: found[place] for place in open_ if (key := keys[place]) is not None})
+            lasting = [place for place in open_ if found[place] != UNREADABLE]
+            self._cache.put({key: found[place] for place in lasting if (key := keys[place]) is not None})
         return [found[place] for place in range(len(wave))]
 
     def _advance(self, pairs: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -13,10 +14,10 @@ from PIL import Image
 from ...images.decode import decode, read_image
 from ...images.image_error import ImageError
 from ...images.reading import Reading
-from ...images.worker_pool import map_chunks
+from ...images.worker_pool import Workers, default_workers
 from .pixels.kinds import LOOK_ALIKE, RESIZED, SAME_FILE, SAME_PIXELS, Verdict
 
-FEW = 12  # pairs that are compared in this process: starting others takes longer
+FEW = 24  # pairs that are compared in this process: starting others takes longer
 CHUNK = 8
 HELD = 48  # pictures that a worker keeps, about 1.5 MB each
 SHORT_SIDE = 384  # of the reduced pictures, in pixels: a hint for the decoder
@@ -48,30 +49,49 @@ class Source:
 Task = tuple[Source, Source, Reading]
 
 
-def verify_pairs(
-    pairs: Sequence[tuple[Source, Source]],
-    reading: Reading,
-    on_progress: Callable[[int], None] = lambda pairs: None,
-    workers: int | None = None,
-) -> Iterator[Verdict]:
-    """Compare pairs of files by their pixels. A file that cannot be read makes its pairs ``UNREADABLE``.
+class PixelComparison:
+    """Compares pairs of files by their pixels; a context manager that ends its worker processes.
+
+    A file that cannot be read makes its pairs ``UNREADABLE``.
 
     Args:
-        pairs: The pairs.
         reading: How files become pixels.
-        on_progress: Called with the number of further pairs that are done.
-        workers: Number of processes; None is one per CPU, and none for a few pairs.
-
-    Yields:
-        A verdict for each pair, in order.
+        workers: Number of processes; None is one per CPU, and none while there are few pairs.
     """
-    if workers is None and len(pairs) <= FEW:
-        workers = 0
-    tasks = [(first, second, reading) for first, second in pairs]
-    chunks = map_chunks(_verdicts, tasks, lost=lambda task, reason: UNREADABLE, workers=workers, chunk_size=CHUNK)
-    for chunk in chunks:
-        on_progress(len(chunk))
-        yield from chunk
+
+    def __init__(self, reading: Reading, workers: int | None = None) -> None:
+        self._reading, self._workers = reading, workers
+        self._pool: Workers | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pool is not None:
+            self._pool.__exit__(*exception)
+
+    def compare(
+        self, pairs: Sequence[tuple[Source, Source]], on_progress: Callable[[int], None] = lambda pairs: None
+    ) -> Iterator[Verdict]:
+        """Compare pairs.
+
+        Args:
+            pairs: The pairs.
+            on_progress: Called with the number of further pairs that are done.
+
+        Yields:
+            A verdict for each pair, in order.
+        """
+        tasks = [(first, second, self._reading) for first, second in pairs]
+        if self._workers == 0 or (self._workers is None and len(pairs) <= FEW):
+            chunks = ([_verdict(*task)] for task in tasks)
+        else:
+            if self._pool is None:
+                self._pool = Workers(self._workers or default_workers())
+            chunks = self._pool.map_chunks(_verdicts, tasks, lost=lambda task, reason: UNREADABLE, chunk_size=CHUNK)
+        for chunk in chunks:
+            on_progress(len(chunk))
+            yield from chunk
 
 
 def _verdicts(tasks: list[Task]) -> list[Verdict]:

@@ -91,7 +91,7 @@ def test_a_second_run_compares_nothing(collection, monkeypatch):
     def never(*_):
         raise AssertionError("compared again")
 
-    monkeypatch.setattr(verifier, "verify_pairs", never)
+    monkeypatch.setattr(verifier.PixelComparison, "compare", never)
     assert collection.copies(NEAR) == first
     (collection.folder / "pairs.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(AssertionError, match="compared again"):

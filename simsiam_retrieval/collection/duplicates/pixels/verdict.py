@@ -36,6 +36,7 @@ CLEAR, CHANGED = 0.985, 0.06  # a copy is edited if that many of its cells chang
 PLAIN, PLAIN_RANGE = 0.9, 24  # a border: this fraction of its pixels is within so many levels of their median
 FLAT, FLAT_RANGE = 0.8, 6  # a frame: this fraction of its pixels differs from the next one by so few levels at most
 BURST_SECONDS = 10
+PERFECT = 0.99
 
 Times = tuple[datetime | None, datetime | None]
 
@@ -55,7 +56,8 @@ def verdict(first: Picture, second: Picture, taken: Times = (None, None)) -> Ver
     apart = abs((taken[0] - taken[1]).total_seconds()) if taken[0] and taken[1] else None
     if found is not None and found.copy:
         copy = _kind_of_copy(first, second, *found[:2], coarse=found.coarse)
-        shots = apart is not None and apart >= 1  # a copy has the time of its original, or none
+        # a copy has the time of its original, or none, unless somebody changed it
+        shots = apart is not None and apart >= 1 and not _is_perfect(found.agreement)
         if not shots or copy.kind == CROP:
             return copy
     agreeing = 0.0 if found is None else round(found.agreement.agreeing, 3)
@@ -140,6 +142,11 @@ def _covers(alignment: Alignment, found: Agreement) -> bool:
         clear = clear and found.correlation >= CLEAR_SHARE_CORRELATION
         return max(found.first_share, found.second_share) >= (CLEAR_SHARE if clear else LEAST_SHARE)
     return min(found.first_share, found.second_share) >= FRAME_SHARE
+
+
+def _is_perfect(found: Agreement) -> bool:
+    """Whether not even the noise of the camera differs, as it does in two shots of one scene."""
+    return min(found.agreeing, found.correlation) >= PERFECT and found.changed <= 1 - PERFECT
 
 
 def _is_scene(match: Match) -> bool:

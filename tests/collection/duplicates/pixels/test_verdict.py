@@ -131,6 +131,7 @@ def test_times_tell_shots_from_copies(photo: Image.Image) -> None:
     assert verdict(one, other, (noon, None)).kind == EDITED
     assert verdict(one, other, (noon, noon + timedelta(seconds=2))).kind == BURST
     assert verdict(one, other, (noon, noon + timedelta(days=2))).kind == LOOK_ALIKE
+    assert verdict(one, Picture(photo), (noon, noon + timedelta(days=2))).kind == RESIZED  # the date was changed
 
 
 def test_pictures_without_details_are_no_copies() -> None:
