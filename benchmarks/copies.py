@@ -202,7 +202,7 @@ def imagededup_cnn(place: Path, gallery: list[Path], copies: list[Path]) -> Rank
 
 def run_fastdup(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked:
     """Its own features; install it into an environment of its own, because it asks for older packages."""
-    import fastdup
+    import fastdup  # pyright: ignore[reportMissingImports]
 
     work = place / "fastdup"
     made = fastdup.create(work_dir=str(work), input_dir=str(place))

@@ -94,7 +94,7 @@ class CollectionDuplicates(CollectionRegions):
             raise UserError("--exact compares bytes, --threshold compares vectors; choose one")
         listed = 1.0 if exact else check_threshold(threshold, self.encoder_identity, self.folder)
         compared = compared_from(listed, self.encoder_identity)
-        regions = None if exact else self._regions()
+        regions = None if exact else self._compared_regions()
         with explained(self.folder), contextlib.closing(open_store(self.folder)) as catalog:
             return find_copies(
                 catalog,
@@ -109,7 +109,7 @@ class CollectionDuplicates(CollectionRegions):
                 workers,
             )
 
-    def _regions(self) -> Regions | None:
+    def _compared_regions(self) -> Regions | None:
         """Vectors of regions, if this collection has any."""
         if not self.has_regions:
             return None

@@ -187,8 +187,8 @@ def _described(
     roots: NDArray[np.int64],
     preferences: Preferences,
 ) -> list[list[Duplicate]]:
-    distinct = files.distinct.tolist()
-    place = np.searchsorted(files.distinct, files.original).tolist()
+    distinct: list[int] = files.distinct.tolist()
+    place: list[int] = np.searchsorted(files.distinct, files.original).tolist()
     members: dict[tuple[bool, int], list[tuple[int, Edge | None]]] = {}
     for row, own in enumerate(place):
         leader = follows.get(own, own)

@@ -184,7 +184,7 @@ def compare_cells(one: NDArray[np.float32], other: NDArray[np.float32], inside: 
             moved = np.roll(details[1], (down, across), (0, 1))
             best = np.maximum(best, _correlation(details[0], moved, cell))
     apart = cv2.cvtColor(one / 255, cv2.COLOR_RGB2YCrCb) - cv2.cvtColor(other / 255, cv2.COLOR_RGB2YCrCb)
-    luma, red, blue = (255 * _means(apart[:, :, channel], cell) for channel in range(3))
+    luma, red, blue = (255 * _means(np.asarray(apart[:, :, channel], np.float32), cell) for channel in range(3))
     offset = (inside.shape[0] % cell // 2, inside.shape[1] % cell // 2)
     return Cells(cell, offset, whole, whole & (spread >= TEXTURE), best, np.hypot(red, blue), luma)
 
@@ -269,7 +269,7 @@ def sampled(rgb: NDArray[np.uint8], matrix: NDArray, size: NDArray, step: float)
         float32 (height, width, 3).
     """
     if step > 1.2:  # fewer samples than pixels: without a blur, details would turn into noise
-        rgb = cv2.GaussianBlur(rgb, (0, 0), 0.45 * step, borderType=cv2.BORDER_REPLICATE)
+        rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), 0.45 * step, borderType=cv2.BORDER_REPLICATE), np.uint8)
     width, height = size.tolist()
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     found = cv2.warpAffine(rgb, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
@@ -287,7 +287,8 @@ def _inside(matrix: NDArray, size: NDArray, width: int, height: int) -> NDArray[
 def _details(image: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
     """Brightness without what varies over more than a cell: all skies have the same slow gradient."""
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), BLUR)
-    return grey - cv2.GaussianBlur(grey, (0, 0), cell / 2, borderType=cv2.BORDER_REFLECT)
+    slow = cv2.GaussianBlur(grey, (0, 0), cell / 2, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(grey - slow, np.float32)
 
 
 def _means(image: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
@@ -305,4 +306,4 @@ def _variance(image: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
 def _correlation(one: NDArray[np.float32], other: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
     product = _means(one * other, cell) - _means(one, cell) * _means(other, cell)
     spread = _variance(one, cell) * _variance(other, cell)
-    return product / np.sqrt(np.maximum(spread, 1e-4))
+    return np.asarray(product / np.sqrt(np.maximum(spread, 1e-4)), np.float32)

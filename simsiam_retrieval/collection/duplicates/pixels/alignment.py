@@ -134,4 +134,4 @@ def _similarity(first: Features, second: Features) -> tuple[NDArray[np.float64],
     scale = np.sqrt(abs(np.linalg.det(matrix[:, :2])))
     if agreeing < LEAST_INLIERS or not 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE:
         return None
-    return matrix, agreeing
+    return np.asarray(matrix, np.float64), agreeing

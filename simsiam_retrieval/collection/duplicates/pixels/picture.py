@@ -65,7 +65,7 @@ def _features(grey: NDArray[np.float32]) -> Features:
     if factor > 1:
         size = (round(grey.shape[1] * factor), round(grey.shape[0] * factor))
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
-    detector = cv2.SIFT_create(nfeatures=MOST_FEATURES, contrastThreshold=CONTRAST)
+    detector = cv2.SIFT.create(nfeatures=MOST_FEATURES, contrastThreshold=CONTRAST)
     found, described = detector.detectAndCompute(pixels, None)
     if described is None or not len(found):
         return np.empty((0, 2), np.float32), np.empty((0, 128), np.float32)
