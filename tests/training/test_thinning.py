@@ -19,9 +19,9 @@ def folder(tmp_path_factory, photos: Path) -> Path:
     """Two photos and a planet, with copies that come later by name, a crop, a mirrored one, and another planet."""
     root = tmp_path_factory.mktemp("thin")
     for number, name in enumerate(NAMES):
-        shutil.copy(photos / name, root / f"{number} original.jpg")
         with Image.open(photos / name) as image:
-            image.save(root / f"{number} same pixels.png")
+            image.save(root / f"{number} original.png")
+            image.save(root / f"{number} same pixels.bmp")
             image.save(root / f"{number} worse.jpg", quality=30)
             image.resize((image.width * 2 // 3, image.height * 2 // 3)).save(root / f"{number} smaller.jpg")
             ImageOps.mirror(image.crop((0, 0, image.width * 3 // 4, image.height))).save(root / f"{number} part.jpg")
@@ -37,7 +37,7 @@ def names(store: ImageStore) -> list[str]:
     return [file.path.name for file in store.files]
 
 
-KEPT = [*(f"{number} {what}.jpg" for number in range(3) for what in ("original", "part")), "uranus.jpg"]
+KEPT = [*(f"{number} {what}" for number in range(3) for what in ("original.png", "part.jpg")), "uranus.jpg"]
 
 
 @pytest.mark.parametrize("cached", [False, True])
