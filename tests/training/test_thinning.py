@@ -66,7 +66,7 @@ def test_other_channels_are_compared_exactly() -> None:
 
 
 def test_the_hash_is_that_of_rising_brightness() -> None:
-    slope = np.tile(np.arange(0, 144, 2, np.uint8)[None, :, None], (72, 1, 3))
+    slope = np.tile(np.arange(0, 144, 2, dtype=np.uint8)[None, :, None], (72, 1, 3))
     bits = np.unpackbits(difference_hash(slope))
     assert bits[:64].all() and not bits[64:].any()
     assert not np.unpackbits(difference_hash(slope[:, ::-1])).any()
