@@ -22,7 +22,7 @@ from .storage.shard_manifest import is_sharded
 from .storage.sqlite_store import SqliteStore
 from .storage.writer_lock import HOLDER_FILE, LOCK_FILE, writing
 
-DERIVED = ("map-*.npz", "clusters-*.npz")
+DERIVED = ("map-*.npz", "clusters-*.npz", "pairs.sqlite*")
 # what files.replacing() leaves when its process is killed, and SQLite beside it
 UNFINISHED = re.compile(
     r"\.(catalog\.sqlite|encoder\.onnx|labels\.jsonl|index-.*|regions-.*|map-.*\.npz|clusters-.*\.npz)\..*\.tmp(-.*)?"
