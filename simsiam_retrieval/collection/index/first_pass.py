@@ -1,9 +1,10 @@
 """An exact search for one query that reads a quarter of the bytes: int8 copies first, exact scores of the best second.
 
-Each value x is stored as an int8 code c of its dimension's step s, so x = s c + e. By Cauchy and Schwarz a score
-<q, x> differs from the first pass's <q, s c> by at most ||q|| ||e||, and the largest ||e|| is known. So a vector that
-the first pass puts further than that below the k-th best exact score cannot be among the k best. If the first pass does
-not look far enough to show this for all vectors, the caller has to compare them all.
+Each value x is stored as an int8 code c of its dimension's step s, so x = s c + e, and the query q is rounded in the
+same way, q = q' + d. By Cauchy and Schwarz a score <q, x> differs from the first pass's <q', s c> by at most
+||q|| ||e|| + ||d|| ||s c||, and the largest ||e|| and ||x|| are known. So a vector that the first pass puts further
+than that below the k-th best exact score cannot be among the k best. If the first pass does not look far enough to show
+this for all vectors, the caller has to compare them all.
 """
 
 import itertools
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from ...core.threads import usable_cores
 
 CODES = 127  # codes on each side of 0
-FIRST, FURTHER = 256, 16  # candidates per thread: at first, and times as many once more
+FIRST, PER_RESULT, FURTHER = 256, 8, 16  # candidates per thread: at first, at least per result, and once more
 BLOCK = 8192  # vectors rounded at a time
 UNIT_ROUNDOFF = 2.0**-24  # of float32
 
@@ -56,7 +57,7 @@ class FirstPass:
             np.maximum(largest, np.abs(block).max(axis=0), out=largest)  # a NaN stays
         self.steps = np.where(largest > 0, largest / CODES, 1).astype(np.float32)
         self._parts: list[faiss.IndexScalarQuantizer] = []
-        error = 0.0
+        error = longest = 0.0
         for start, end in itertools.pairwise([*self._starts, count]):
             part = faiss.IndexScalarQuantizer(
                 dim, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
@@ -66,28 +67,37 @@ class FirstPass:
                     codes = np.rint(block / self.steps)
                     errors = block - codes * self.steps
                     error = max(error, float(np.einsum("ij,ij->i", errors, errors).max()) ** 0.5, key=_nan_last)
+                    longest = max(longest, float(np.einsum("ij,ij->i", block, block).max()) ** 0.5, key=_nan_last)
                     part.add_sa_codes((codes + (CODES + 1)).astype(np.uint8))
             self._parts.append(part)
-        self._error = error
+        self._error, self._longest = error, longest
         self._pool = ThreadPoolExecutor(threads, "first-pass", _one_thread)
 
     def _blocks(self, start: int, end: int):
         for at in range(start, end, BLOCK):
             yield self._vectors[at : min(at + BLOCK, end)]
 
-    def bound(self, query: NDArray[np.float32]) -> float:
-        """Return how far a score of the first pass can be from the exact one.
+    def rounded(self, query: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, float]:
+        """Round a query for the first pass: FAISS truncates a query to whole numbers where dim is a multiple of 32.
 
         Args:
             query: float32 (dim,).
 
         Returns:
-            The bound; NaN if a vector is not finite.
+            Whole numbers, float32 (dim,); by what their scores are to be multiplied; and how far such a score can be
+            from the exact one, NaN if the query or a vector is not finite.
         """
-        length = float(np.linalg.norm(query.astype(np.float64)))
-        # sums of dim products in float32 (Higham 2002, section 3.1), of vectors that are at most 1 + error long
+        exact = query.astype(np.float64)
+        scaled = exact * self.steps
+        unit = float(np.abs(scaled).max()) / CODES
+        with np.errstate(invalid="ignore", divide="ignore"):
+            whole = np.rint(scaled / unit)
+            lost = float(np.linalg.norm(exact - unit * whole / self.steps))
+        length, copy = float(np.linalg.norm(exact)), self._longest + self._error
+        # of sums of dim products in float32 (Higham 2002, section 3.1), also for the lengths above
         rounding = 2 * (len(query) + 2) * UNIT_ROUNDOFF
-        return length * (self._error + rounding * (1 + self._error))
+        bound = length * self._error + lost * copy + rounding * (length + lost) * (copy + self._error)
+        return whole.astype(np.float32), unit, bound
 
     def nearest(
         self, query: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None
@@ -103,20 +113,20 @@ class FirstPass:
             Inner products, float64 (k,), and rows, int64 (k,): best first, equal ones by row. None if that is not
             proven to be the right result.
         """
-        bound = self.bound(query)
-        scaled = np.ascontiguousarray(query * self.steps)[None]
+        whole, unit, bound = self.rounded(query)
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
-        for wanted in (max(FIRST, 2 * k), FURTHER * max(FIRST, 2 * k)):
-            rows, below = self._candidates(scaled, wanted, bits)
+        first = max(FIRST, PER_RESULT * k)
+        for wanted in (first, FURTHER * first):
+            rows, below = self._candidates(whole[None], wanted, bits)
             scores = exact_scores(self._vectors, rows, query)
             order = np.lexsort((rows, -scores))[:k]
             # what is not a candidate has at most this exact score; written so that NaN proves nothing
-            if len(order) == k and below + bound < scores[order[-1]]:
+            if len(order) == k and unit * below + bound < scores[order[-1]]:
                 return scores[order], rows[order]
         return None
 
     def _candidates(
-        self, scaled: NDArray[np.float32], wanted: int, bits: NDArray[np.uint8] | None
+        self, whole: NDArray[np.float32], wanted: int, bits: NDArray[np.uint8] | None
     ) -> tuple[NDArray[np.int64], float]:
         """The best of each part by the first pass, and the highest score that any other vector can have in it."""
 
@@ -127,10 +137,10 @@ class FirstPass:
                 selector = faiss.IDSelectorBitmap(bits[start // 8 :])  # pyright: ignore[reportCallIssue]
                 parameters = faiss.SearchParameters()
                 parameters.sel = selector  # must live as long as the search
-            scores, rows = part.search(scaled, min(wanted, part.ntotal), params=parameters)
+            scores, rows = part.search(whole, min(wanted, part.ntotal), params=parameters)
             found = rows[0] >= 0
-            whole = wanted >= part.ntotal or not found.all()  # no other vector is left
-            return rows[0, found] + start, -np.inf if whole else float(scores[0, -1])
+            all_of_it = wanted >= part.ntotal or not found.all()  # no other vector is left
+            return rows[0, found] + start, -np.inf if all_of_it else float(scores[0, -1])
 
         found = list(self._pool.map(search, range(len(self._parts))))
         return np.concatenate([rows for rows, _ in found]), max(cut for _, cut in found)
