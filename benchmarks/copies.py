@@ -413,7 +413,12 @@ def main() -> None:
     ran = commands.add_parser("run")
     ran.add_argument("place", type=Path)
     ran.add_argument("contender", choices=list(CONTENDERS))
-    ran.add_argument("--every", type=int, default=1, help="take every n-th copy")
+    ran.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        help="take every n-th copy; not a multiple of 2 or 3, for all attacks to be there",
+    )
     told = commands.add_parser("report")
     told.add_argument("place", type=Path)
     told.add_argument("--out", type=Path)
