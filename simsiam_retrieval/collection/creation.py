@@ -13,7 +13,7 @@ from ..core.paths import absolute
 from ..encoder.find_encoder import find_encoder
 from ..encoder.hub import source_of
 from ..encoder.onnx_encoder import Encoder
-from ..images.page_listing import FIRST, check_pages
+from ..images.page_choice import FIRST, check_pages
 from ..images.reading import Reading
 from .storage.catalog_file import ENCODER_FILE, FILE, explained
 from .storage.label_copy import FILE as LABELS_FILE

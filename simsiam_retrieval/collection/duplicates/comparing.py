@@ -1,7 +1,11 @@
-"""The part of ``Collection`` that finds duplicates."""
+"""The part of ``Collection`` that finds duplicates.
+
+What compares is imported when it is called, so that a search need not wait for it.
+"""
 
 import contextlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ...core.errors import UserError
 from ..regions.reading import CollectionRegions
@@ -9,12 +13,13 @@ from ..storage.capabilities import Capability
 from ..storage.catalog_file import explained
 from ..storage.opening import open_store
 from ..types import Duplicate
-from .comparison import Comparison, compare
-from .find_copies import Regions, find_copies
-from .find_duplicates import find_duplicates
-from .preferences import Preferences, with_absolute
 from .thresholds import check_threshold, compared_from
-from .verifier import Progress
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
+    from .find_copies import Regions
+    from .preferences import Preferences
+    from .verifier import Progress
 
 
 class CollectionDuplicates(CollectionRegions):
@@ -47,6 +52,8 @@ class CollectionDuplicates(CollectionRegions):
         Raises:
             UserError: The threshold is no cosine, or there is none for this encoder.
         """
+        from .find_duplicates import find_duplicates
+
         self._require(Capability.COMPARE)
         if exact and threshold is not None:
             raise UserError("--exact compares bytes, --threshold compares vectors; choose one")
@@ -58,10 +65,10 @@ class CollectionDuplicates(CollectionRegions):
     def copies(
         self,
         threshold: float | None = None,
-        preferences: Preferences | None = None,
+        preferences: "Preferences | None" = None,
         *,
         exact: bool = False,
-        on_progress: Progress = lambda stage, done, total: None,
+        on_progress: "Progress" = lambda stage, done, total: None,
         workers: int | None = None,
     ) -> list[list[Duplicate]]:
         """Find groups of files that show the same picture, and compare their pixels: every pair has a kind.
@@ -89,6 +96,9 @@ class CollectionDuplicates(CollectionRegions):
             UserError: The threshold is no cosine, or there is none for this encoder; or a folder of the preferences has
                 nothing of the collection.
         """
+        from .find_copies import find_copies
+        from .preferences import Preferences, with_absolute
+
         self._require(Capability.COMPARE)
         if exact and threshold is not None:
             raise UserError("--exact compares bytes, --threshold compares vectors; choose one")
@@ -109,14 +119,14 @@ class CollectionDuplicates(CollectionRegions):
                 workers,
             )
 
-    def _compared_regions(self) -> Regions | None:
+    def _compared_regions(self) -> "Regions | None":
         """Vectors of regions, if this collection has any."""
         if not self.has_regions:
             return None
         found = self.region_vectors()
         return found.ids, found.vectors
 
-    def compare(self, least: float, on_progress: Callable[[int, int], None] = lambda rows, total: None) -> Comparison:
+    def compare(self, least: float, on_progress: Callable[[int, int], None] = lambda rows, total: None) -> "Comparison":
         """Compare all images once; ``Comparison.groups`` then gives duplicates at any higher threshold at once.
 
         The comparison is of the current ``generation``, and of the files as they are now. It needs 12 bytes per pair,
@@ -132,6 +142,8 @@ class CollectionDuplicates(CollectionRegions):
         Raises:
             UserError: The threshold is no cosine.
         """
+        from .comparison import compare
+
         self._require(Capability.COMPARE)
         check_threshold(least, self.encoder_identity, self.folder)
         return compare(self.folder, self.dim, least, on_progress)
