@@ -2,18 +2,20 @@
 
 Writes ``encoder.onnx`` (float16, checked against torch as every export) and ``encoder.json`` (its facts) to
 ``simsiam_retrieval/encoder/shipped/``, or to ``--out``, and prints size and time an image beside those of the file
-before. CARD.md is written by hand; ``default_encoder.sh`` measures what it says. PCA is fitted to ``--fit``, or to the
-run's images.
+before. CARD.md is written by hand; ``default_encoder.sh`` measures what it says. PCA is fitted to the folders of
+``--fit``, equally many images of each, or to the run's images.
 """
 
 import argparse
 import hashlib
 import json
 import statistics
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from fit_folders import mixed
 from hardware import processor
 from simsiam_retrieval.export.export_report import REPORT, read_report  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.export_run import Settings, export_files  # pyright: ignore[reportMissingImports]
@@ -21,7 +23,7 @@ from simsiam_retrieval.export.export_run import Settings, export_files  # pyrigh
 from simsiam_retrieval.encoder.find_encoder import default_encoder_file
 from simsiam_retrieval.encoder.onnx_encoder import Encoder
 
-FEATURES = "stage1@4x4,stage2@4x4,flip,pca256^0.75"
+FEATURES = "stage2@4x4,stage3@2x2,flip,pca256^0.75"
 KEPT = (
     "backbone", "stem", "method", "recipe", "trained_at", "features", "reduction", "precision", "data_fingerprint",
     "version", "image_size", "dim",
@@ -52,17 +54,19 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--features", default=FEATURES)
     parser.add_argument("--image-size", type=int, default=64)
-    parser.add_argument("--fit", type=Path)
+    parser.add_argument("--fit", type=Path, nargs="+", default=[])
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--licence")
     parser.add_argument("--out", type=Path, default=default_encoder_file().parent)
     given = parser.parse_args()
     file = given.out / "encoder.onnx"
     before = Encoder(default_encoder_file(), device="cpu", threads=1)
-    settings = Settings(
-        features=given.features, image_size=given.image_size, fit=given.fit, images=given.images, licence=given.licence
-    )
-    (exported,) = export_files(given.run, {"fp16": file}, settings, print)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(
+            features=given.features, image_size=given.image_size, images=given.images, licence=given.licence,
+            fit=mixed(given.fit, Path(folder)) if given.fit else None,
+        )  # fmt: skip
+        (exported,) = export_files(given.run, {"fp16": file}, settings, print)
     if exported.refused is not None:
         raise SystemExit(exported.refused)
     facts = read_report(given.out / REPORT)[file.name]

@@ -76,7 +76,7 @@ def prepare(run: Path, settings: Settings, say: Callable[[str], None], *, needs_
         held_out=settings.held_out,
         images=settings.images,
     )
-    features = _features(settings, described, say)
+    features = _features(settings, described, config, say)
     projector = with_projector(run) if settings.with_projector else None
     first = backbone if features is None else PooledStages(backbone, features, size)
     network = UnitVectors(first, layer=settings.layer, projector=projector)
@@ -120,24 +120,32 @@ def prepare(run: Path, settings: Settings, say: Callable[[str], None], *, needs_
 
 
 def _size(settings: Settings, described: dict, config: Config, say: Callable[[str], None]) -> int:
-    """The side at which images are embedded: asked for, that of the encoder which the run began from, or the views'."""
+    """The side at which images are embedded: asked for, that of the run's beginning or recipe, or the views'."""
     began_at = described.get("embed_at")
     if settings.image_size is not None or began_at is None:
         return settings.image_size or config.image_size
-    say(f"images at {began_at} px, as in the encoder that the run began from; --image-size chooses another size")
+    say(f"images at {began_at} px, {_as_in(described)}; --image-size chooses another size")
     return began_at
 
 
-def _features(settings: Settings, described: dict, say: Callable[[str], None]) -> Features | None:
-    """The feature description for the export: the user's, or that of the encoder that the run started from."""
+def _features(settings: Settings, described: dict, config: Config, say: Callable[[str], None]) -> Features | None:
+    """The feature description: the user's, or that of the run's recipe or of the encoder that it started from."""
     if settings.features is not None:
         return Features.parse(settings.features)
     other = settings.layer is not None or settings.with_projector or settings.reduces
     if other or "features" not in described:
         return None
     features = Features.parse(described["features"])
-    say(f"features as in the encoder that the run began from ({features}); --features stage4 exports the last stage")
+    last = "stage3" if config.backbone == "resnet18-3stages" else "stage4"
+    say(f"features {_as_in(described)} ({features}); --features {last} exports the last stage")
     return features
+
+
+def _as_in(described: dict) -> str:
+    began = described.get("init") is not None
+    return (
+        "as in the encoder that the run began from" if began else f"as the recipe {described['config']['recipe']} has"
+    )
 
 
 def _training(config: Config, described: dict, licence: str | None) -> dict[str, str]:

@@ -70,12 +70,14 @@ def _defaults(argv: list[str]) -> Arguments:
 
 
 def _value_of(argv: list[str], option: str) -> str | None:
+    """The last one given, as the parser has it."""
+    found = None
     for index, word in enumerate(argv):
         if word == option and index + 1 < len(argv):
-            return argv[index + 1]
-        if word.startswith(option + "="):
-            return word.partition("=")[2]
-    return None
+            found = argv[index + 1]
+        elif word.startswith(option + "="):
+            found = word.partition("=")[2]
+    return found
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ def rebuild_index(
         contextlib.closing(open_to_update(folder)) as catalog,
     ):
         record_settings(catalog, kind, recall)
+        catalog.round_vectors(dim)
         return make_index(catalog, dim, anew=True)
 
 

@@ -5,13 +5,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def usable_cores() -> int:
+    """Return the number of CPUs that this process may use.
+
+    Returns:
+        Number of CPUs.
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def free_cores() -> int:
     """Estimate how many CPUs other programs leave. Call it before own work begins: that counts, too.
 
     Returns:
         CPUs of this process less the system's load of the last minute, at least 1.
     """
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = usable_cores()
     try:
         load = os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows

@@ -16,7 +16,7 @@ from .config_limits import BELONGS_TO, LIMITS, belongs
 class Config:
     """Settings of one run; written to ``config.json`` and read back from it."""
 
-    recipe: str = "photos"
+    recipe: str = "simsiam"
     """Named set of settings; any other option overrides it."""
     method: Literal["simsiam", "simclr", "moco-v2", "byol", "swav"] = "simsiam"
     """Learning method. Each sets its own defaults for heads, loss and momentum, which other options override."""

@@ -14,6 +14,7 @@ from ..core.checkout import code_commit
 from ..core.errors import UserError
 from ..core.version import __version__
 from .config import Config
+from .recipes import recipe
 from .resume_run import broke_off
 from .torchrun_processes import Processes
 
@@ -62,8 +63,11 @@ def trial_settings(config: Config) -> Config:
     Returns:
         Settings for a few minutes.
     """
-    untouched = {name: value for name, value in TRIAL.items() if getattr(config, name) == getattr(Config(), name)}
-    return dataclasses.replace(config, **untouched)
+    usual = recipe(config.recipe, config.method)
+    smaller = {name: min(value, getattr(usual, name)) for name, value in TRIAL.items()}
+    return dataclasses.replace(
+        config, **{name: value for name, value in smaller.items() if getattr(config, name) == getattr(usual, name)}
+    )
 
 
 def environment(device: torch.device, processes: Processes) -> dict[str, Any]:

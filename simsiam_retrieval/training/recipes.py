@@ -33,26 +33,34 @@ METHODS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# As the shipped encoder was trained, at a lower learning rate.
-_OWN_FOLDER: dict[str, Any] = {
+# What learned most in equal time on a CPU (benchmarks/recipe_study.py, docs/pretrain.md): small views, a network
+# without its last stage, SimCLR's loss; and views of compressed pictures, for copies.
+_SMALL_VIEWS: dict[str, Any] = {
     **METHODS["simclr"],
     "method": "simclr", "backbone": "resnet18-3stages", "image_size": 32, "store_size": 72, "min_scale": 0.05,
-    "batch_size": 256, "epochs": 40, "base_lr": 0.03, "weight_decay": 5e-4, "temperature": 0.2, "projector_layers": 2,
-    "projector_hidden_dim": 1024, "warmup_epochs": 0.5,
+    "weight_decay": 5e-4, "temperature": 0.2, "projector_layers": 2, "projector_hidden_dim": 1024,
+    "recompress": 0.5,
 }  # fmt: skip
 
 RECIPES: dict[str, Config] = {
     # the default, for a person's own photos
-    "photos": Config(),
-    # for a few thousand photos; the best settings of docs/pretraining.md
+    "photos": Config(recipe="photos", **_SMALL_VIEWS, batch_size=512, base_lr=0.1),
+    # on from the shipped encoder, on one's own images: as that was trained, at a lower learning rate
+    "own-folder": Config(
+        recipe="own-folder", **_SMALL_VIEWS, batch_size=256, epochs=40, base_lr=0.03, warmup_epochs=0.5
+    ),
+    # the paper's method for photos of 128 px
+    "simsiam": Config(),
+    # the same for a few thousand photos; the best settings of docs/pretraining.md
     "small-data": Config(recipe="small-data", image_size=64, batch_size=64, base_lr=0.1, weight_decay=5e-4),
-    # on from the shipped encoder, on one's own images: as that was trained, see docs/pretrain.md
-    "own-folder": Config(recipe="own-folder", **_OWN_FOLDER),
     # the paper's section 4.1
     "imagenet": Config(recipe="imagenet", backbone="resnet50", image_size=224, batch_size=512, epochs=100),
     # the paper's appendix D
     "cifar": Config(recipe="cifar", **_CIFAR),
 }
+
+# Features and side in pixels that `export` uses for a recipe's runs, where it is not the last stage at the views' size.
+_EXPORTED = {"photos": ("stage2@4x4,stage3@2x2,flip,pca256^0.75", 64)}
 
 # Optimisers for 100 epochs of ImageNet, from the methods' papers and published settings.
 _LARGE_BATCH = {"optimizer": "lars", "batch_size": 4096, "weight_decay": 1e-6, "warmup_epochs": 10.0}
@@ -87,3 +95,21 @@ def recipe(name: str, method: str | None = None) -> Config:
     undone = {setting: getattr(usual, setting) for setting in METHODS[base.method]}
     own = undone | METHODS[method] | (_IMAGENET.get(method, {}) if name == "imagenet" else {})
     return dataclasses.replace(base, method=method, **own)  # type: ignore[arg-type]
+
+
+def export_facts(config: Config) -> dict[str, Any]:
+    """Return how a run's encoder is exported unless the user says otherwise.
+
+    Args:
+        config: The run's settings.
+
+    Returns:
+        For ``config.json``, "features": a feature description, and "embed_at": the side in pixels at which images are
+        embedded. Empty for the last stage at the size of the views.
+    """
+    if config.recipe not in _EXPORTED:
+        return {}
+    features, side = _EXPORTED[config.recipe]
+    if config.backbone != RECIPES[config.recipe].backbone or config.image_size >= side:
+        return {}
+    return {"features": features, "embed_at": side}

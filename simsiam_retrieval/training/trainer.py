@@ -26,6 +26,7 @@ from .loop import Collapsed, Interrupted, augmentation_of, pick_device, train
 from .measured_channels import with_measured_channels
 from .new_run import environment, new_folder, refuse_used, trial_settings
 from .pixel_store import ImageStore
+from .recipes import export_facts
 from .resume_run import begun, broke_off, is_finished, note_more_epochs, resumed
 from .run_folder import Run
 from .run_options import USUAL, Options
@@ -137,6 +138,8 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
             facts = {"data": data_facts(roots, store, fingerprint, cache), **environment(target, processes)}
             if initial is not None and options.init is not None:
                 facts |= initial_facts(options.init, config)
+            else:
+                facts |= export_facts(config)
             run.write(config, init=options.init, **facts)
             try:
                 write_views(run, augmentation_of(config), store, plan, config.reading.bands)

@@ -121,7 +121,7 @@ def test_an_update_migrates(collection: Collection, folder: Path) -> None:
     with Collection.open(collection.folder) as old:
         assert old.update([folder], workers=0).added == 0
     database = sqlite3.connect(collection.folder / "catalog.sqlite")
-    assert database.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("4",)
+    assert database.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == ("5",)
     database.close()
 
 

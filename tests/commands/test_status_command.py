@@ -52,7 +52,7 @@ def test_json(run, made, tmp_path):
         "features": "stage4",
         "dim": 192,
         "generation": 2,
-        "schema": 4,
+        "schema": 5,
         "index": "flat",
         "index_asked": "auto",
         "measured": None,

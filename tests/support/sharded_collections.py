@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 from simsiam_retrieval.collection.storage.shard_file import ShardRow, shard_name
 from simsiam_retrieval.collection.storage.shard_manifest import Manifest, prepare
 from simsiam_retrieval.collection.storage.shard_writer import write_shard
-from tests.support.small_encoder import SIDE, small_encoder
+from tests.support.small_encoder import (
+    SIDE,
+    small_encoder,
+    unit_vector,
+)
 
 DIM = SIDE * SIDE * 3
 BROKEN = 7  # in every hundred rows, that one has no vector
@@ -85,7 +89,7 @@ def rows_of_plain(folder: Path) -> Iterator[ShardRow]:
             height,
             format_,
             taken,
-            None if vector is None else np.frombuffer(vector, "<f4"),
+            None if vector is None else unit_vector(vector).astype(np.float32),
             jpeg,
             error,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,6 +74,18 @@ def contents(collection: Collection) -> dict[Path, bytes]:
     stored = dict(database.execute("SELECT item, vector FROM vectors"))
     database.close()
     return {item.path: stored[item.id] for item in collection}
+
+
+def unit_vector(stored: bytes) -> np.ndarray:
+    """What a catalog's bytes mean, worked out with numpy alone: 16-bit integers scaled to length 1, and a CRC-32."""
+    assert zlib.crc32(stored[:-4]).to_bytes(4, "little") == stored[-4:]
+    integers = np.frombuffer(stored[:-4], "<i2").astype(float)
+    return integers / np.linalg.norm(integers)
+
+
+def in_index(stored: bytes) -> bytes:
+    """The bytes of a vector in the file of an exact index."""
+    return stored[:-4]
 
 
 def names(collection: Collection) -> list[str]:

@@ -18,7 +18,7 @@ from simsiam_retrieval.training.trainer import pretrain
 FAST = Config(image_size=20, store_size=20, batch_size=16, epochs=3, projector_dim=16, predictor_dim=8)
 FAST_OPTIONS = [
     f"--{name.replace('_', '-')}={getattr(FAST, name)}"
-    for name in ("image_size", "store_size", "batch_size", "epochs", "projector_dim", "predictor_dim")
+    for name in ("recipe", "image_size", "store_size", "batch_size", "epochs", "projector_dim", "predictor_dim")
 ]
 
 

@@ -28,7 +28,7 @@ def test_without_out_a_new_folder_under_runs(command, few_photos):
 
 
 def test_options_override_a_recipe(command, few_photos, tmp_path):
-    options = ["--recipe", "cifar", *FAST_OPTIONS, "--epochs", "0", "--device", "cpu", "--workers", "0"]
+    options = [*FAST_OPTIONS, "--recipe", "cifar", "--epochs", "0", "--device", "cpu", "--workers", "0"]
     assert command(few_photos, "--out", tmp_path / "run", *options).code == 0
     written = Run(tmp_path / "run").config()
     assert (written.recipe, written.stem, written.base_lr, written.weight_decay) == ("cifar", "cifar", 0.03, 5e-4)

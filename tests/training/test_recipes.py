@@ -11,7 +11,7 @@ from simsiam_retrieval.images.normalisation import IMAGENET
 from simsiam_retrieval.training import augmentation, loop
 from simsiam_retrieval.training.config import Config
 from simsiam_retrieval.training.optimizer import cosine
-from simsiam_retrieval.training.recipes import RECIPES, recipe
+from simsiam_retrieval.training.recipes import RECIPES, export_facts, recipe
 from simsiam_retrieval.training.run_files import read_metrics
 from simsiam_retrieval.training.run_folder import Run
 from tests.support.small_runs import FAST, train
@@ -79,6 +79,26 @@ def test_the_recipe_for_an_own_folder_goes_on_from_the_shipped_encoder(command, 
     facts = Run(tmp_path / "run").read()
     assert facts["init"] == init
     assert facts.get("embed_at") == (64 if init else None)
+
+
+def test_the_recipe_photos_is_the_study_s_winner_and_another_method_keeps_its_views():
+    photos = RECIPES["photos"]
+    assert (photos.method, photos.backbone, photos.image_size, photos.batch_size) == (
+        "simclr", "resnet18-3stages", 32, 512,
+    )  # fmt: skip
+    assert (photos.base_lr, photos.min_scale, photos.recompress) == (0.1, 0.05, 0.5)
+    other = recipe("photos", "simsiam")
+    assert (other.method, other.predictor, other.projector_dim) == ("simsiam", "mlp", 2048)
+    assert (other.backbone, other.image_size) == (photos.backbone, photos.image_size)
+    assert RECIPES["simsiam"] == Config() and Config().image_size == 128
+
+
+def test_runs_of_the_recipe_photos_say_how_they_are_exported():
+    photos = RECIPES["photos"]
+    assert export_facts(photos) == {"features": "stage2@4x4,stage3@2x2,flip,pca256^0.75", "embed_at": 64}
+    assert export_facts(dataclasses.replace(photos, backbone="resnet50")) == {}
+    assert export_facts(dataclasses.replace(photos, image_size=64)) == {}
+    assert export_facts(Config()) == export_facts(RECIPES["cifar"]) == {}
 
 
 def test_jitter_and_grey_set_how_far_colours_change():

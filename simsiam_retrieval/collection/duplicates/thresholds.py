@@ -8,13 +8,14 @@ from ..types import Duplicate
 
 # encoder identity -> lowest cosine of near-duplicates; from benchmarks/duplicate_threshold.py, see docs/duplicates.md
 CALIBRATED = {
+    "e6c89f0ae9b58f47": 0.932,
     "15a287fd2689bb98": 0.938,
     "58ad9a252f5dba23": 0.934,
     "b66f3e2b1e582e57": 0.926,
     "86fa80833c9d7c2a": 0.985,
 }
 # encoder identity -> cosine from which two files almost certainly show the same picture
-SURE = {"15a287fd2689bb98": 0.97, "58ad9a252f5dba23": 0.97, "b66f3e2b1e582e57": 0.98}
+SURE = {"e6c89f0ae9b58f47": 0.97, "15a287fd2689bb98": 0.97, "58ad9a252f5dba23": 0.97, "b66f3e2b1e582e57": 0.98}
 
 
 def check_threshold(threshold: float | None, encoder: str, folder: Path) -> float:

@@ -1,5 +1,9 @@
-"""The file of a collection's FAISS index: a cache next to the catalog, named after the generation it was built from."""
+"""The file of a collection's index: a cache next to the catalog, named after the generation it was built from.
 
+It is FAISS's own file, except for an exact index of 16-bit vectors (``flat_file.py``).
+"""
+
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +12,7 @@ import faiss
 import xxhash
 
 from ...core.atomic_files import replacing
+from . import flat_file
 
 IMAGES, REGIONS = "index", "regions"  # beginnings of the files' names: what the vectors are of
 
@@ -56,8 +61,13 @@ def read(folder: Path, generation: int, seal: str | None = None, stem: str = IMA
     try:
         with path_of(folder, generation, stem).open("rb") as file:
             source = _Hashed(file.read)
-            # through a Python file, because FAISS cannot open names that are not UTF-8
-            index = faiss.read_index(faiss.PyCallbackIOReader(source))  # pyright: ignore[reportAttributeAccessIssue]
+            start = source(len(flat_file.MAGIC))
+            if start == flat_file.MAGIC:
+                index = flat_file.read(source, os.fstat(file.fileno()).st_size)
+            else:
+                # through a Python file, because FAISS cannot open names that are not UTF-8
+                reader = faiss.PyCallbackIOReader(_After(start, source))  # pyright: ignore[reportAttributeAccessIssue]
+                index = faiss.read_index(reader)
             while source(2**20):
                 pass  # bytes after the index
             return index if seal in (None, source.seal) else None
@@ -112,14 +122,28 @@ def write(
                 hashed.update(block)
                 return stream.write(block)
 
-            writer = faiss.PyCallbackIOWriter(write_block)  # pyright: ignore[reportAttributeAccessIssue]
-            faiss.write_index(index, writer)
+            if not flat_file.write(index, write_block):
+                writer = faiss.PyCallbackIOWriter(write_block)  # pyright: ignore[reportAttributeAccessIssue]
+                faiss.write_index(index, writer)
         on_sealed(hashed.hexdigest())
     for old in folder.glob(f"{stem}-*.faiss"):
         if old != file:
             old.unlink(missing_ok=True)
     for unfinished in folder.glob(f".{stem}-*.tmp"):
         unfinished.unlink(missing_ok=True)
+
+
+class _After:
+    """A ``read`` that first returns bytes that were read already."""
+
+    def __init__(self, start: bytes, read: Callable[[int], bytes]) -> None:
+        self._start, self._read = start, read
+
+    def __call__(self, count: int) -> bytes:
+        if not self._start:
+            return self._read(count)
+        block, self._start = self._start[:count], self._start[count:]
+        return block + self._read(count - len(block)) if count > len(block) else block
 
 
 class _Hashed:

@@ -1,5 +1,6 @@
 """The FAISS index of a collection: a cache next to the catalog, named after the generation it was built from."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.memory import free_memory
 from . import index_file
+from .first_pass import FirstPass, exact_scores
+from .flat_file import values_of
 from .index_types import build, innermost, kind_of, removes, stored_ids
 
 # with FAISS's default limits, batches of ten to two hundred queries are up to seven times slower
@@ -18,6 +22,9 @@ faiss.cvar.distance_compute_blas_database_bs = 8192  # times 1024 queries: 32 MB
 ROUNDING = 1e-6  # scores of equal vectors differ by less
 RESCORED = 4  # times as many candidates are compared again where an index holds rounded vectors
 EQUALISED = 20_000  # candidates that are compared again, at most
+ROUNDED_FROM = 4_000_000  # values in all vectors, from which a search of int8 copies first is faster
+BLOCK = 8192  # vectors that are copied at a time
+GATHERED = 0.05  # part of the vectors up to which those that a filter leaves are copied and compared
 
 
 class VectorIndex:
@@ -33,6 +40,9 @@ class VectorIndex:
     def __init__(self, index: faiss.Index, generation: int) -> None:
         self._index = index
         self.generation = generation
+        self._rounded: FirstPass | None = None
+        self._asked = False
+        self._rounding = threading.Lock()
 
     @classmethod
     def build(
@@ -207,8 +217,8 @@ class VectorIndex:
         k = min(k, len(self) if among is None else len(among))
         if k == 0:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        if among is None and len(queries) == 1 and self.exact:
-            return self._by_product(queries[0], k)
+        if self.exact and len(queries) == 1:
+            return self._one_exactly(np.ascontiguousarray(queries[0], np.float32), k, among)
         parameters = selector = None
         if among is not None:
             selector = faiss.IDSelectorBatch(among)  # must live as long as the search
@@ -220,22 +230,63 @@ class VectorIndex:
         scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
         return np.clip(scores, -1, 1), ids  # rounding can give a cosine above 1
 
-    def _by_product(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _one_exactly(
+        self, query: NDArray[np.float32], k: int, among: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Exact search for one query (dim,); equal vectors are sorted by id.
 
-        FAISS uses one thread for a single query; numpy's BLAS uses all.
+        FAISS uses one thread for a single query; numpy's BLAS and the first pass use all.
         """
-        flat = innermost(self._index)
-        here = flat.get_xb()  # pyright: ignore[reportAttributeAccessIssue]
-        stored = faiss.rev_swig_ptr(here, flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)  # no copy
-        query = np.ascontiguousarray(query, np.float32)
-        scores = stored @ query
-        least = np.partition(scores, len(scores) - k)[len(scores) - k]
-        rows = np.flatnonzero(scores >= least - ROUNDING)
-        scores = scores[rows]
-        if len(rows) <= EQUALISED:  # BLAS rounds differently by position, so copies differ in the last bit
-            scores = np.einsum("ij,j->i", stored[rows], query)
-        best = np.argsort(-scores, kind="stable")[:k]
         assert isinstance(self._index, faiss.IndexIDMap2)
-        names = faiss.rev_swig_ptr(self._index.id_map.data(), flat.ntotal)  # ``ids`` would copy all ids for a few
-        return np.clip(scores[best], -1, 1)[None], names[rows[best]][None]
+        stored = self._stored()
+        names = faiss.rev_swig_ptr(self._index.id_map.data(), len(stored))  # ``ids`` would copy all ids for a few
+        rows = allowed = None
+        if among is not None:
+            allowed = np.isin(names, among, assume_unique=True)
+            k = min(k, int(allowed.sum()))
+        few = allowed is not None and allowed.sum() <= GATHERED * len(stored)
+        first_pass = None if few else self._first_pass()
+        found = None if first_pass is None else first_pass.nearest(query, k, allowed)
+        if found is None:
+            rows = None if allowed is None else np.flatnonzero(allowed)
+            found = _by_product(stored, rows, query, k)
+        scores, best = found
+        return np.clip(scores, -1, 1).astype(np.float32)[None], names[best][None]
+
+    def _stored(self) -> NDArray[np.float32]:
+        """The vectors of an exact index (n, dim), without a copy."""
+        flat = innermost(self._index)
+        assert isinstance(flat, faiss.IndexFlatIP)
+        return values_of(flat)
+
+    def _first_pass(self) -> FirstPass | None:
+        """int8 copies, made for the second query: making them takes as long as about 20 queries by product."""
+        if self._rounded is None and len(self) * self._index.d >= ROUNDED_FROM:
+            if not self._asked:
+                self._asked = True
+            elif self._rounding.acquire(blocking=False):  # who comes meanwhile goes without
+                try:
+                    if self._rounded is None and len(self) * self._index.d <= free_memory() // 2:
+                        self._rounded = FirstPass(self._stored())
+                finally:
+                    self._rounding.release()
+        return self._rounded
+
+
+def _by_product(
+    stored: NDArray[np.float32], rows: NDArray[np.int64] | None, query: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.float32] | NDArray[np.float64], NDArray[np.int64]]:
+    """Exact search by one product with all vectors (n, dim), or with those of ``rows``: scores and rows."""
+    if rows is None:
+        scores = stored @ query
+    else:
+        blocks = (rows[at : at + BLOCK] for at in range(0, len(rows), BLOCK))
+        scores = np.concatenate([stored[block] @ query for block in blocks])
+    least = np.partition(scores, len(scores) - k)[len(scores) - k]
+    near = np.flatnonzero(scores >= least - ROUNDING)
+    scores = scores[near]
+    near = near if rows is None else rows[near]
+    if len(near) <= EQUALISED:  # BLAS rounds differently by position, so copies differ in the last bit
+        scores = exact_scores(stored, near, query)
+    best = np.argsort(-scores, kind="stable")[:k]
+    return scores[best], near[best]

@@ -11,6 +11,7 @@ OF_ROW = (
     "row_checksum(path, size, mtime_ns, generation, error, digest, width, height, format, taken,"
     " (SELECT vector FROM vectors WHERE item = items.id), (SELECT jpeg FROM thumbnails WHERE item = items.id))"
 )
+SEAL = f"UPDATE items SET checksum = {OF_ROW}"
 
 Stored = str | bytes | int | float | None  # values that SQLite can store in any column
 

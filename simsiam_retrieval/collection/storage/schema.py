@@ -4,7 +4,7 @@ import sqlite3
 
 from . import sealing
 
-NEWEST = 4
+NEWEST = 5
 SEALED = 4  # the first with checksums of settings and labels
 
 META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum BLOB) WITHOUT ROWID;"
@@ -77,6 +77,7 @@ _STEPS = {
     ),
     2: ("ALTER TABLE items ADD COLUMN checksum BLOB",),  # filled by the next --verify
     3: ("ALTER TABLE meta ADD COLUMN checksum BLOB", "ALTER TABLE labels ADD COLUMN checksum BLOB"),
+    4: (),  # vectors may be 16-bit integers (vector_bytes.py), which older versions cannot read
 }
 
 
@@ -93,6 +94,9 @@ def migrate(db: sqlite3.Connection, *, first: int = 1) -> None:
         for step in range(max(int(stored), first), NEWEST):
             for statement in _STEPS[step]:
                 db.execute(statement)
-        db.execute("UPDATE meta SET value = ? WHERE key = 'schema'", [str(max(int(stored), NEWEST))])
+        newest = str(max(int(stored), NEWEST))
         if int(stored) < SEALED:
+            db.execute("UPDATE meta SET value = ? WHERE key = 'schema'", [newest])
             sealing.seal(db)
+        else:
+            sealing.put(db, "schema", newest)

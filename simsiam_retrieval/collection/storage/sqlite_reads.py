@@ -12,13 +12,11 @@ from ..index.noise_level import sample
 from ..search.filters import Filter
 from ..types import Content, Item, Known, Regions
 from ..update.patterns import Selection
-from . import checksums, listing_seal, region_table, sealing
+from . import checksums, listing_seal, region_table, sealing, vector_table
 from .catalog import Catalog
 from .catalog_file import PUBLISHED, VISIBLE, path_of
 
-FEW = 10  # a lookup by id costs about as much as passing over this many rows
 CHECKSUM_SCHEMA = 3  # the first with a checksum of each row
-UNIT, UNIT_ROWS = 4e-3, 8192  # how far a squared length may be from 1; vectors looked at together
 
 
 class SqliteReads(Catalog):
@@ -109,40 +107,14 @@ class SqliteReads(Catalog):
     def vectors(self, dim: int) -> tuple[int, NDArray[np.int64], NDArray[np.float32]]:
         """Generation, ids (n,) and vectors (n, dim) of all usable images, in the order of ids, from one snapshot."""
         with self.snapshot():
-            generation, count = self.generation(), self.count()
-            ids = np.empty(count, np.int64)
-            matrix = np.empty((count, dim), np.float32)
-            query = f"SELECT id, vector FROM items JOIN vectors ON item = id WHERE {VISIBLE} ORDER BY id"
-            rows = 0
-            for id_, vector in self._db.execute(query):
-                if len(vector) != 4 * dim:
-                    raise sqlite3.DatabaseError(f"the vector of item {id_} has the wrong length")
-                ids[rows], matrix[rows] = id_, np.frombuffer(vector, "<f4")
-                rows += 1
-            if rows != count:
-                raise sqlite3.DatabaseError(f"{count - rows} vectors are missing")
-        check_unit(ids, matrix)
+            generation = self.generation()
+            ids, matrix = vector_table.read_all(self._db, self.count(), dim)
+        vector_table.check_unit(ids, matrix)
         return generation, ids, matrix
 
     def vectors_of(self, ids: NDArray[np.int64], dim: int) -> NDArray[np.float32]:
         """Vectors (n, dim) of the usable images ``ids`` (n,), in their order; read in the file's, which is faster."""
-        matrix = np.empty((len(ids), dim), np.float32)
-        if FEW * len(ids) < self.count():  # to pass over all the others would take longer
-            for row, id_ in enumerate(ids.tolist()):
-                stored = self._db.execute("SELECT vector FROM vectors WHERE item = ?", [id_]).fetchone()
-                if stored is None or len(stored[0]) != 4 * dim:
-                    raise sqlite3.DatabaseError(f"the vector of item {id_} is missing or has the wrong length")
-                matrix[row] = np.frombuffer(stored[0], "<f4")
-            return matrix
-        order = np.argsort(ids)
-        query = f"SELECT id, vector FROM items JOIN vectors ON item = id WHERE {VISIBLE} ORDER BY id"
-        stored = self._db.execute(query)
-        for row, wanted in zip(order.tolist(), ids[order].tolist(), strict=True):
-            id_, vector = next(((id_, vector) for id_, vector in stored if id_ >= wanted), (-1, b""))
-            if id_ != wanted or len(vector) != 4 * dim:
-                raise sqlite3.DatabaseError(f"the vector of item {wanted} is missing or has the wrong length")
-            matrix[row] = np.frombuffer(vector, "<f4")
-        return matrix
+        return vector_table.read(self._db, ids, dim, self.count())
 
     def vectors_there(self, ids: NDArray[np.int64], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Those of ``ids`` (n,), ascending and each once, that are usable images, and their vectors (m, dim)."""
@@ -151,8 +123,7 @@ class SqliteReads(Catalog):
 
     def vector(self, id_: int) -> NDArray[np.float32] | None:
         """The stored vector of an image, (dim,)."""
-        row = self._db.execute("SELECT vector FROM vectors WHERE item = ?", [id_]).fetchone()
-        return None if row is None else np.frombuffer(row[0], "<f4")
+        return vector_table.read_one(self._db, id_, self._number("dim"))
 
     def regions(self, dim: int, items: Iterable[int] | None = None) -> Iterator[tuple[int, Regions]]:
         """Return the regions of usable images that fit their checksums.
@@ -270,21 +241,3 @@ class SqliteReads(Catalog):
             return {Path(mount) for mount in json.loads(stored)} if stored else set()
         except (ValueError, TypeError):
             raise sqlite3.DatabaseError("the list of mount points cannot be read") from None
-
-
-def check_unit(ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-    """Check that vectors have unit length.
-
-    Args:
-        ids: Ids of their items, int64 (n,).
-        vectors: float32 (n, dim).
-
-    Raises:
-        DatabaseError: One has not.
-    """
-    for start in range(0, len(vectors), UNIT_ROWS):
-        block = vectors[start : start + UNIT_ROWS]
-        with np.errstate(over="ignore", invalid="ignore"):
-            wrong = np.flatnonzero(~(np.abs(np.einsum("ij,ij->i", block, block) - 1) <= UNIT))  # so that NaN counts
-        if len(wrong):
-            raise sqlite3.DatabaseError(f"the vector of item {ids[start + wrong[0]]} is damaged")

@@ -5,19 +5,15 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from ...images.files import ImageFile
 from ...images.measures import Measures
 from ..index.index_types import KINDS
 from ..types import Content, Entry, Published, Regions
 from ..update.patterns import Selection
-from . import checksums, listing_seal, measure_table, region_table, schema, sealing
+from . import checksums, listing_seal, measure_table, region_table, schema, sealing, vector_bytes, vector_table
 from .capabilities import EVERYTHING, Capability
 from .catalog_file import PUBLISHED, path_of, stored_path
 from .sqlite_reads import CHECKSUM_SCHEMA, SqliteReads
-
-SEAL = f"UPDATE items SET checksum = {checksums.OF_ROW}"
 
 
 class SqliteStore(SqliteReads):
@@ -86,7 +82,7 @@ class SqliteStore(SqliteReads):
                 self._db.execute("DELETE FROM items WHERE path = ? AND generation = ?", [path, generation])
                 row = [path, entry.size, entry.mtime_ns, generation, entry.error, entry.digest,
                        entry.width, entry.height, entry.format, entry.taken and entry.taken.isoformat()]  # fmt: skip
-                vector = None if entry.vector is None else np.ascontiguousarray(entry.vector, "<f4").tobytes()
+                vector = None if entry.vector is None else vector_bytes.to_bytes(entry.vector)
                 cursor = self._db.execute(
                     "INSERT INTO items"
                     " (path, size, mtime_ns, generation, error, digest, width, height, format, taken, checksum)"
@@ -140,10 +136,22 @@ class SqliteStore(SqliteReads):
                         f"INSERT INTO {table} SELECT ?, {column} FROM {table} WHERE item = ?",
                         [cursor.lastrowid, content.id],
                     )
-                self._db.execute(SEAL + " WHERE id = ?", [cursor.lastrowid])
+                self._db.execute(checksums.SEAL + " WHERE id = ?", [cursor.lastrowid])
                 measure_table.copy(self._db, content.id, int(cursor.lastrowid or 0))
                 region_table.copy(self._db, content.id, int(cursor.lastrowid or 0))
         return refused
+
+    def round_vectors(self, dim: int) -> int:
+        """Store the float32 vectors of older versions with 16 bits; it may be interrupted at any moment.
+
+        Args:
+            dim: Values per vector.
+
+        Returns:
+            How many were rounded.
+        """
+        self.migrate()
+        return vector_table.round_older(self._db, dim)
 
     def move(self, old: Path, new: Path) -> None:
         """Give all files, roots, patterns and mounts at or below a path the same place below another one, all at once.
@@ -165,7 +173,7 @@ class SqliteStore(SqliteReads):
                     continue
                 self._db.execute("UPDATE items SET path = ? WHERE id = ?", [stored_path(moved(path)), id_])
                 if fits:  # a row that was damaged before stays so for --verify
-                    self._db.execute(SEAL + " WHERE id = ?", [id_])
+                    self._db.execute(checksums.SEAL + " WHERE id = ?", [id_])
             roots = self.roots()
             self._db.execute("DELETE FROM roots")
             self._db.executemany(
@@ -185,7 +193,7 @@ class SqliteStore(SqliteReads):
         Only after all rows were compared with the checksums that they have.
         """
         with self._db:
-            self._db.execute(SEAL + " WHERE checksum IS NULL")
+            self._db.execute(checksums.SEAL + " WHERE checksum IS NULL")
             sealing.seal_digests(self._db, self.generation())
             listing_seal.put(self._db, self.generation())
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..index.vector_index import VectorIndex
+from . import vector_bytes
 from .finding import Finding
 from .sqlite_store import SqliteStore
 
@@ -72,10 +72,10 @@ def _batches(rows: Iterator[_Stored]) -> Iterator[list[_Stored]]:
 def _problem(row: _Stored, dim: int) -> str | None:
     """What shows without a checksum and a copy."""
     _, _, digest, vector, thumbnail, _ = row
-    if not _is_vector(vector, dim):
-        return "its vector is missing or has the wrong length"
+    if not isinstance(vector, bytes) or (values := vector_bytes.from_bytes(vector, dim)) is None:
+        return "its vector is missing, damaged or has the wrong length"
     with np.errstate(over="ignore", invalid="ignore"):
-        length = float(np.linalg.norm(np.frombuffer(vector, "<f4").astype(np.float64)))
+        length = float(np.linalg.norm(values.astype(np.float64)))
     if not abs(length - 1) <= UNIT:  # so that NaN counts
         return f"its vector is damaged (length {length:g} instead of 1)"
     if not isinstance(digest, bytes) or len(digest) != 32:
@@ -93,12 +93,10 @@ def _differing(batch: list[_Stored], dim: int, index: VectorIndex | None) -> set
     return {
         id_
         for (id_, _, _, vector, *_), copy in zip(batch, held, strict=True)
-        if _is_vector(vector, dim) and not _equal(copy, np.frombuffer(vector, "<f4"), rounded=index.rounded)
+        if isinstance(vector, bytes)
+        and (values := vector_bytes.from_bytes(vector, dim)) is not None
+        and not _equal(copy, values, rounded=index.rounded)
     }
-
-
-def _is_vector(stored: bytes | None, dim: int) -> TypeGuard[bytes]:
-    return isinstance(stored, bytes) and len(stored) == 4 * dim
 
 
 def _equal(held: NDArray[np.float32], stored: NDArray[np.float32], *, rounded: bool) -> bool:

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,7 +23,13 @@ from simsiam_retrieval.collection.update.index_folders import index_folders
 from simsiam_retrieval.encoder import embed_files
 from simsiam_retrieval.images.decode import ImageError
 from tests.support.commands import refused
-from tests.support.small_encoder import expected_vector, older_schema, paint, small_encoder
+from tests.support.small_encoder import (
+    expected_vector,
+    older_schema,
+    paint,
+    small_encoder,
+    unit_vector,
+)
 
 
 @pytest.fixture
@@ -190,10 +197,11 @@ def test_a_score_that_is_not_finite_is_never_shown(collection):
     query = np.ones(192, np.float32)
     expected = [hit.path for hit in collection.search(query, 6)]
     [file] = collection.folder.glob("index-*.faiss")
-    vector = next(iter(_vectors(collection.folder)))
-    content = file.read_bytes()
-    assert content.count(vector) == 1
-    file.write_bytes(content.replace(vector, np.full(192, np.nan, "<f4").tobytes()))
+    vectors = np.array([unit_vector(stored) for stored in _vectors(collection.folder)], np.float32)
+    vectors[0] = np.nan
+    index = faiss.IndexIDMap2(faiss.IndexFlatIP(192))
+    index.add_with_ids(vectors, np.arange(1, 7))
+    file.write_bytes(faiss.serialize_index(index).tobytes())
     change(collection.folder, "DELETE FROM meta WHERE key IN ('index seal', 'keys')")
     with Collection.open(collection.folder) as again:
         assert [hit.path for hit in again.search(query, 6)] == expected
@@ -521,7 +529,7 @@ def test_a_large_image_gives_what_a_small_one_gives(collection, folder, monkeypa
     assert collection.update([folder], workers=0).added == 1
     new = collection.item_at(folder / "new.jpg")
     assert new is not None
-    np.testing.assert_allclose(collection.vectors_of([new.id])[0], expected_vector(folder / "new.jpg"), atol=1e-6)
+    np.testing.assert_allclose(collection.vectors_of([new.id])[0], expected_vector(folder / "new.jpg"), atol=5e-6)
     assert collection.verify() == []
 
 

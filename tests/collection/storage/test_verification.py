@@ -10,7 +10,15 @@ import pytest
 
 from simsiam_retrieval import Collection, UserError
 from tests.support.commands import refused
-from tests.support.small_encoder import contents, names, older_schema, paint, small_encoder, summary
+from tests.support.small_encoder import (
+    contents,
+    in_index,
+    names,
+    older_schema,
+    paint,
+    small_encoder,
+    summary,
+)
 
 
 @pytest.fixture
@@ -72,7 +80,7 @@ def test_any_flipped_bit_of_a_vector_in_the_faiss_file_is_found(collection, fold
     draw = random.Random(seed)
     expected = contents(collection)
     victim = folder / "3.jpg"
-    vector = expected[victim]
+    vector = in_index(expected[victim])
     [file] = collection.folder.glob("index-*.faiss")
     whole = file.read_bytes()
     assert whole.count(vector) == 1
@@ -96,7 +104,7 @@ def test_both_copies_may_be_damaged(collection, folder):
     """One picture's in the catalog, another one's in the FAISS file."""
     expected = contents(collection)
     [file] = collection.folder.glob("index-*.faiss")
-    other = expected[folder / "3.jpg"]
+    other = in_index(expected[folder / "3.jpg"])
     file.write_bytes(file.read_bytes().replace(other, flipped(other, 5, 5)))
     vector = expected[folder / "4.jpg"]
     change(collection, "UPDATE vectors SET vector = ? WHERE vector = ?", flipped(vector, 1, 1), vector)
