@@ -33,7 +33,7 @@ CSS = """
   .st-key-controls { flex-wrap: nowrap; overflow-x: auto; scrollbar-width: none; }
   .st-key-controls > * { flex: none; }
   .stAppHeader { background: none; pointer-events: none; }
-  .stAppHeader [data-testid="stExpandSidebarButton"], .stSidebar { display: none; }
+  .stAppHeader [data-testid="stExpandSidebarButton"], [data-testid="stSidebar"] { display: none; }
   .stElementContainer:has(> .stHtml > .sr-fold) { display: flex; }
   .sr-fold { display: inline-block; font-size: 0.9rem; opacity: 0.8; cursor: pointer; user-select: none; }
   .sr-fold input { position: absolute; opacity: 0; }

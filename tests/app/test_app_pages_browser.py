@@ -145,18 +145,18 @@ def test_what_check_finds_is_marked_as_fine_and_kept(page: Page, collection: Pat
     with Collection.open(collection) as opened:
         report = find_problems(opened, ["plain"])
         found = [Path(problem.path).name for problem in report.problems]
-    assert len(found) >= 3
+    assert len(found) >= 4
     page.goto("/")
     page.get_by_test_id("stTopNav").get_by_role("link", name="Check").click()
     page.get_by_role("radio", name=f"plain · {len(found)}").click()
     names = page.locator("a.tile .name")
     expect(names).to_have_text(found)
-    tool(page, 1, "Mark").click()
+    tool(page, 2, "Mark").click()  # the first two are the same content, and "fine" belongs to that
     page.get_by_role("button", name="The marked one is fine").click()
-    expect(names).to_have_text([found[0], *found[2:]])
+    expect(names).to_have_text([*found[:2], *found[3:]])
     page.reload()  # the page begins anew, what is fine stays
     page.get_by_role("radio", name=f"plain · {len(found) - 1}").click()
-    expect(names).to_have_text([found[0], *found[2:]])
+    expect(names).to_have_text([*found[:2], *found[3:]])
     with page.expect_download() as waiting:
         page.get_by_role("button", name="List as CSV").click()
     assert len(list(csv.DictReader(waiting.value.path().open()))) == len(found) - 1
