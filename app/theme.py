@@ -48,6 +48,8 @@ CSS = """
   .st-key-about .stColumn { min-width: 0; }
   .st-key-about .stColumn:first-child { flex: 0 0 8rem; }
   .stMain:has(.sr-fold-details input:checked) .st-key-about .stHorizontalBlock { flex-wrap: wrap; }
+  .stMain:has(.st-key-part) .st-key-about .stHorizontalBlock { flex-wrap: wrap; }
+  .stMain:has(.st-key-part) .st-key-about .stColumn:first-child { flex: 1 1 100%; }
   .stHorizontalBlock { row-gap: 1rem; }
   .stMainBlockContainer { padding: 0.6rem 1rem 3rem; }
 }

@@ -77,6 +77,7 @@ def _as_dict(status: "Status") -> dict:
         "bytes": status.sizes,
         "shards": status.shards,
         "reading": status.reading,
+        "regions": status.regions and asdict(status.regions),
     }
 
 
@@ -117,6 +118,10 @@ def _print_table(status: "Status") -> None:
         found = status.measured
         exact = "" if found.exact_milliseconds is None else f", exact {found.exact_milliseconds:.1f}"
         line("", f"recall@10 {found.recall:.3f}, {found.milliseconds:.1f} ms a query{exact}")
+    if (regions := status.regions) is not None:
+        line("regions", f"{regions.regions} of {regions.images} images; index {regions.index}")
+        if (found := regions.measured) is not None:
+            line("", f"recall@10 {found.recall:.3f}, {found.milliseconds:.1f} ms a query")
     if status.noise_level is not None:
         line("noise level", f"{status.noise_level:.3f} for a typical query, exceeded by one random pair in a thousand")
     line("on disk", ", ".join(f"{name} {_size(size)}" for name, size in status.sizes.items()))

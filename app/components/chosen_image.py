@@ -43,7 +43,7 @@ def item_picture(
         return thumbnail, f"The file cannot be shown ({error}); this is the preview made when it was indexed."
 
 
-def uploaded_picture(content: bytes, reading: Reading = AS_THEY_ARE) -> tuple[bytes, str]:
+def uploaded_picture(content: bytes, reading: Reading = AS_THEY_ARE) -> tuple[bytes, str, tuple[int, int]]:
     """Return a large picture of an uploaded photo.
 
     Args:
@@ -51,14 +51,14 @@ def uploaded_picture(content: bytes, reading: Reading = AS_THEY_ARE) -> tuple[by
         reading: How files of the collection become pixels.
 
     Returns:
-        JPEG, and the photo's size in pixels as text.
+        JPEG, the photo's size in pixels as text, and the same as width and height.
 
     Raises:
         ImageError: It cannot be decoded, or would take too much memory.
     """
     check_upload(content)
     decoded = read_image_apart(content, SIDE // 2, reading)
-    return as_jpeg(decoded.image), f"{decoded.width} × {decoded.height} px"
+    return as_jpeg(decoded.image), f"{decoded.width} × {decoded.height} px", (decoded.width, decoded.height)
 
 
 def check_upload(content: bytes) -> None:

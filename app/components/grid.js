@@ -102,6 +102,12 @@ const tileOf = (tile, state, act) => {
     image.draggable = false;
     frame.append(image);
   }
+  if (tile.box) { // the whole picture is shown, with the part that was found
+    frame.classList.add("whole");
+    const box = element("div", "box");
+    ["left", "top", "width", "height"].forEach((side, at) => { box.style[side] = `${tile.box[at]}%`; });
+    frame.append(box);
+  }
   link.append(frame, nameInto(element("div", "name"), tile.name), element("div", "note", tile.note));
   link.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || event.button !== 0) return;

@@ -30,6 +30,7 @@ class Tile(TypedDict):
     alike: int  # near-duplicates that this tile stands for, besides its own image
     opened: bool  # they follow as tiles of their own
     copy: bool  # one of those
+    box: list[float] | None  # part to outline: left, top, width and height in percent of the whole picture in a square
 
 
 def photo_tiles(collection: Collection, items: Iterable[Item], address: Address) -> list[Tile]:
@@ -78,7 +79,20 @@ def _hit_tile(collection: Collection, hit: Hit, address: Address) -> Tile:
     weak = hit.above_noise is False
     said = f", similarity {hit.score:.3f}" + (", may be chance" if weak else "")
     note = f"{hit.score:.3f}{' · may be chance' if weak else ''}"
-    return _tile(collection, hit.item, note, said, address, weak)
+    tile = _tile(collection, hit.item, note, said, address, weak)
+    tile["box"] = _outlined(hit)
+    return tile
+
+
+def _outlined(hit: Hit) -> list[float] | None:
+    """The part of a hit in a square that shows the whole picture, with margins."""
+    if hit.box is None:
+        return None
+    left, top, width, height = hit.box
+    longer = max(hit.item.width, hit.item.height)
+    across, down = hit.item.width / longer, hit.item.height / longer
+    places = ((1 - across) / 2 + left * across, (1 - down) / 2 + top * down, width * across, height * down)
+    return [round(100 * place, 3) for place in places]
 
 
 def _tile(collection: Collection, item: Item, note: str, said: str, address: Address, weak: bool = False) -> Tile:
@@ -95,6 +109,7 @@ def _tile(collection: Collection, item: Item, note: str, said: str, address: Add
         alike=0,
         opened=False,
         copy=False,
+        box=None,
     )
 
 

@@ -1,6 +1,7 @@
 """The Duplicates page: groups of files that show the same picture. It lists, it never deletes."""
 
 import math
+from collections.abc import Callable
 
 import streamlit as st
 
@@ -15,7 +16,7 @@ from .. import markup, settings
 from ..components import tiles
 from ..components.gallery import Picture, Section, gallery, picture
 from ..open_collection import open_collection
-from . import duplicates_comparison
+from . import duplicates_comparison, duplicates_kinds
 
 INDEX = "python -m simsiam_retrieval.index FOLDER"
 PAGE = 12  # groups on a page
@@ -32,6 +33,11 @@ MEANING = """
 - **exact** means equal in every byte; a number is the cosine with the best file. With **possibly** it is one that
   different pictures reach, too.
 - **gone** and **changed** files are not as they were when they were indexed; a **link** takes no space of its own.
+
+With **Compare pixels**, similar pictures are laid over each other, and each file gets its kind: *same file*,
+*same pixels* (another format or other metadata), *resized or recompressed*, *edited* (and how), *crop of* (and how
+much of the whole it shows), *burst* (another shot of the scene), *look-alike* (another picture). Crops and edits below
+the threshold are found, too.
 
 Different pictures can look alike to an encoder, most on plain backgrounds: look before you delete anything.
 """
@@ -56,33 +62,66 @@ def show() -> None:
 
 def _groups(collection: Collection, compared: Comparison) -> None:
     threshold = _threshold(collection, compared)
+    by_pixels = st.toggle(
+        "Compare pixels: find crops and edits, too, and say what kind of copy each file is",
+        key="pixels",
+        bind="query-params",
+    )
+    if by_pixels:
+        _verified(collection, threshold, compared.images)
+        return
     groups = compared.groups(threshold)
     files = sum(len(group.rows) - 1 for group in groups)
+    _figures(len(groups), files, compared.spare_bytes(groups), compared.images)
+    if not groups:
+        _nothing(threshold)
+        return
+    _list(collection, len(groups), lambda first, last: compared.describe(groups[first:last]))
+
+
+def _verified(collection: Collection, threshold: float | None, images: int) -> None:
+    everything = duplicates_kinds.copies(collection, threshold)
+    groups = duplicates_kinds.chosen(everything) if everything else []
+    others = [file for group in groups for file in group[1:]]
+    spare = sum(file.item.size for file in others if not file.state)
+    _figures(len(groups), len(others), spare, images)
+    if not groups:
+        _nothing(threshold)
+        return
+    _list(collection, len(groups), lambda first, last: groups[first:last])
+
+
+def _figures(groups: int, files: int, spare: int, images: int) -> None:
     markup.figures(
         [
-            ("Groups", f"{len(groups):,}"),
+            ("Groups", f"{groups:,}"),
             ("Files besides the best", f"{files:,}"),
-            ("They take", tiles.size_text(compared.spare_bytes(groups))),
-            ("Images compared", f"{compared.images:,}"),
+            ("They take", tiles.size_text(spare)),
+            ("Images compared", f"{images:,}"),
         ]
     )
     with st.expander("What a group means"):
         st.markdown(MEANING)
-    if not groups:
-        lower = "Move the slider to the left to see pictures that are less alike."
-        if threshold is None:
-            lower = "Without the switch, pictures that are nearly alike are found, too."
-        what = "equal files" if threshold is None else "duplicates at this threshold"
-        markup.notice(f"There are no {what}. {lower}", kind="info")
-        return
-    pages = -(-len(groups) // PAGE)
-    _bar(compared, groups)
+
+
+def _nothing(threshold: float | None) -> None:
+    lower = "Move the slider to the left to see pictures that are less alike."
+    if threshold is None:
+        lower = "Without the switch, pictures that are nearly alike are found, too."
+    what = "equal files" if threshold is None else "duplicates at this threshold"
+    markup.notice(f"There are no {what}. {lower}", kind="info")
+
+
+def _list(collection: Collection, count: int, describe: Callable[[int, int], list[list[Duplicate]]]) -> None:
+    """Draw one page of ``count`` groups; ``describe`` gives the files of the groups from one number to another."""
+    pages = -(-count // PAGE)
+    _bar(lambda: describe(0, count))
     place = st.container()
     number = _page(pages)
     first = (number - 1) * PAGE
-    described = compared.describe(groups[first : first + PAGE])
     with place:
-        sections = [_section(collection, group, first + offset) for offset, group in enumerate(described, 1)]
+        described = enumerate(describe(first, first + PAGE), 1)
+        sections = [_section(collection, group, first + offset) for offset, group in described]
         gallery(sections, key="group gallery")
 
 
@@ -120,28 +159,29 @@ def _threshold(collection: Collection, compared: Comparison) -> float | None:
     return None if exact else threshold
 
 
-def _bar(compared: Comparison, groups: list) -> None:
+def _bar(describe: Callable[[], list[list[Duplicate]]]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
             "List as CSV",
             # bytes as they are in names that are not UTF-8; made when it is asked for
-            lambda: as_csv(compared.describe(groups)).encode("utf-8", "surrogateescape"),
+            lambda: as_csv(describe()).encode("utf-8", "surrogateescape"),
             "duplicates.csv",
             "text/csv",
             on_click="ignore",
         )
         st.download_button(
             "List as JSON",
-            lambda: as_json(compared.describe(groups)),
+            lambda: as_json(describe()),
             "duplicates.json",
             "application/json",
             on_click="ignore",
         )
-        st.button(
-            "Look again",
-            on_click=duplicates_comparison.forget,
-            help="Compare anew, and see which files are gone by now",
-        )
+        st.button("Look again", on_click=_forget, help="Compare anew, and see which files are gone by now")
+
+
+def _forget() -> None:
+    duplicates_comparison.forget()
+    duplicates_kinds.forget()
 
 
 def _page(pages: int) -> int:
@@ -157,17 +197,22 @@ def _section(collection: Collection, group: list[Duplicate], number: int) -> Sec
     sure = SURE.get(collection.encoder_identity)
     doubtful = not any(is_sure(file, sure) for file in group[1:])
     return Section(
-        heading=f"Group {number}: {'possibly ' if doubtful else ''}{len(group)} files",
+        heading=f"Group {number}: {_doubt(group) if doubtful else ''}{len(group)} files",
         about=f"{tiles.size_text(rest)} besides the best one",
         pictures=[_picture(collection, file, best=file is best) for file in group[:SHOWN]],
         more=f"and {others:,} more, which the lists name" if others > 0 else "",
     )
 
 
+def _doubt(group: list[Duplicate]) -> str:
+    return "similar, " if group[1].kind else "possibly "
+
+
 def _picture(collection: Collection, file: Duplicate, *, best: bool) -> Picture:
     thumbnail = collection.thumbnail(file.item.id)
     facts = f"{file.item.width} × {file.item.height}, {tiles.size_text(file.item.size)}"
-    notes = [facts, file.path.parent.name] + ([STATES[file.state]] if file.state else [])
+    kind = [duplicates_kinds.kind_note(file)] if file.kind else []
+    notes = [*kind, facts, file.path.parent.name] + ([STATES[file.state]] if file.state else [])
     return picture(
         file.item,
         markup.jpeg_address(thumbnail) if thumbnail else "",
@@ -180,4 +225,6 @@ def _picture(collection: Collection, file: Duplicate, *, best: bool) -> Picture:
 def _badge(file: Duplicate, sure: float | None) -> str:
     if file.exact:
         return "exact"
+    if file.kind:
+        return f"{file.score:.3f}"
     return f"{file.score:.3f}" if is_sure(file, sure) else f"possibly {file.score:.3f}"

@@ -1,40 +1,26 @@
 """What a search of the Search page shows: what is searched for, and the images that look like it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 import streamlit as st
-from numpy.typing import NDArray
 
 from simsiam_retrieval.collection import Collection, Hit, Item
 from simsiam_retrieval.collection.search.stacks import stacks_of
-from simsiam_retrieval.core.errors import UserError
-from simsiam_retrieval.images.apart import read_image_apart
-from simsiam_retrieval.images.decode import ImageError
-from simsiam_retrieval.images.reading import Reading
 
 from .. import markup
 from ..components import chosen_image, tiles
 from ..components.chips import Chip, chips
+from ..components.part import part
 from ..components.score_spread import spread
 from ..search import uploads
-from ..search.address import MOST_PAGES, RESULTS, Address, as_number
+from ..search.address import MOST_PAGES, RESULTS, Address, Box
 from ..search.dates import NEWEST
+from .search_query import Query, query_of
 
 OPENED = "opened"  # in the session: first images of stacks that are shown one by one
 Go = Callable[[Address], None]
 DrawGrid = Callable[[list[tiles.Tile], str, str, Address], None]
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is searched for."""
-
-    like: list[Item | NDArray[np.float32]]
-    unlike: list[Item]
-    photos: list[tuple[uploads.Photo, bytes, str]]  # with a picture to show, JPEG, and its size in words
-    vector: NDArray[np.float32]  # (dim,)
 
 
 def show(collection: Collection, address: Address, go: Go, draw_grid: DrawGrid) -> None:
@@ -46,7 +32,7 @@ def show(collection: Collection, address: Address, go: Go, draw_grid: DrawGrid) 
         go: Makes another address what the page shows.
         draw_grid: Draws tiles.
     """
-    query = _query(collection, address)
+    query = query_of(collection, address)
     if query is None:
         draw_grid([], "No images", "nothing", address)  # the page listens for a pasted picture
         return
@@ -57,50 +43,9 @@ def show(collection: Collection, address: Address, go: Go, draw_grid: DrawGrid) 
 # -- what is searched for
 
 
-def _query(collection: Collection, address: Address) -> Query | None:
-    """What the address and the given photos ask for; None after saying why that is nothing."""
-    like: list[Item | NDArray[np.float32]] = []
-    photos = []
-    if address.image is not None:
-        id_ = as_number(address.image)
-        item = None if id_ is None else collection.item(id_)
-        if item is None:
-            text = f"There is no image {address.image} in this collection. It may have been removed, or indexed anew."
-            markup.notice(f"{text} Choose another.")
-            return None
-        like.append(item)
-    elif address.upload:
-        given_photos = uploads.photos()
-        if not given_photos:
-            markup.notice("Photos of yours are not kept. Give them again to see what looks like them.", kind="info")
-            return None
-        for photo in given_photos:
-            try:
-                jpeg, pixels = chosen_image.uploaded_picture(photo.content, collection.reading)
-                like.append(_embedded(collection, collection.encoder_identity, collection.reading, photo.content))
-            except (ImageError, UserError) as error:
-                reason = f"{error}".removeprefix("the image: ")
-                markup.notice(f"{photo.name} cannot be used: {reason}. Try a JPEG, PNG, WebP or HEIC file.")
-            else:
-                photos.append((photo, jpeg, pixels))
-    like += [item for id_ in address.more if (item := collection.item(id_)) is not None]
-    unlike = [item for id_ in address.less if (item := collection.item(id_)) is not None]
-    if not like:
-        if not address.upload:
-            markup.notice("The images of this search are no longer in the collection. Choose another.")
-        return None
-    return Query(like, unlike, photos, collection.direction(like, unlike=unlike))
-
-
-@st.cache_data(show_spinner=False, max_entries=64)
-def _embedded(_collection: Collection, identity: str, reading: Reading, content: bytes) -> NDArray[np.float32]:
-    encoder = _collection.encoder
-    return encoder.embed([read_image_apart(content, encoder.decode_side, reading)])[0]
-
-
 def _about(collection: Collection, query: Query, address: Address, go: Go) -> None:
     """The chosen image or photo in large, what is known of it, and what else is asked for."""
-    first = query.like[0]
+    first = query.chosen or query.like[0]
     if isinstance(first, Item):
         jpeg, remark = chosen_image.item_picture(first, collection.thumbnail(first.id), collection.reading)
         name = markup.shown(first.path.name)
@@ -121,7 +66,9 @@ def _about(collection: Collection, query: Query, address: Address, go: Go) -> No
     with st.container(key="about"):
         left, right = st.columns([2, 3], gap="large", vertical_alignment="center")
         with left:
-            if jpeg:
+            if jpeg and collection.has_regions and min(query.size):
+                part(jpeg, name, query.size, address.boxes, on_boxes=_on_boxes(address, go))
+            elif jpeg:
                 markup.picture(jpeg, name)
         with right:
             markup.section(name)
@@ -129,7 +76,15 @@ def _about(collection: Collection, query: Query, address: Address, go: Go) -> No
             markup.fold("Details", "details")
             with st.container(key="fold details"):
                 markup.facts([(what, str(value)) for what, value in facts], below=remark)
-                spread(collection, query.vector, collection.noise_level_of(query.vector), address.cut / 100)
+                if not address.by_region:  # it draws scores of whole images
+                    spread(collection, query.vector, collection.noise_level_of(query.vector), address.cut / 100)
+
+
+def _on_boxes(address: Address, go: Go) -> Callable[[tuple[Box, ...]], None]:
+    def searched(boxes: tuple[Box, ...]) -> None:
+        go(replace(Address.read(st.query_params), boxes=boxes, page=1))
+
+    return searched
 
 
 def _refinement(collection: Collection, query: Query, address: Address, go: Go) -> None:
@@ -170,7 +125,8 @@ def toggle_stack(id_: int) -> None:
 def _results(collection: Collection, query: Query, address: Address, go: Go, draw_grid: DrawGrid) -> None:
     page = min(max(address.page, 1), MOST_PAGES)
     hits, stacks = _found(collection, query, address, page * address.results + 1)
-    noise = collection.noise_level_of(query.vector)
+    level = collection.region_noise_level_of if address.by_region else collection.noise_level_of
+    noise = level(query.vector)
     more = len(stacks) > page * address.results
     start = (page - 1) * address.results
     on_page = stacks[start : start + address.results]
@@ -178,7 +134,7 @@ def _results(collection: Collection, query: Query, address: Address, go: Go, dra
         on_page = sorted(on_page, key=lambda stack: stack[0].item.date, reverse=address.sort == NEWEST)
     with st.container(key="results"):
         heading = f"{len(on_page)} most similar" if page == 1 else f"From {start + 1} to {start + len(on_page)}"
-        _bar(address, heading, noise, go)
+        _bar(address, heading, noise, go, regions=collection.has_regions)
         if not hits:
             if address.only:
                 markup.notice("No other image meets the conditions of the filter. Take one of them away.", kind="info")
@@ -203,7 +159,8 @@ def _found(collection: Collection, query: Query, address: Address, wanted: int) 
     """All hits, and the stacks of those that reach the cut-off: ``wanted`` of them, if there are so many."""
     k = wanted if address.copies else 2 * wanted
     while True:
-        hits = collection.search_with(query.like, address.search_options(k, query.unlike))
+        hits = collection.search_with(query.like, address.search_options(k + 1, query.unlike))
+        hits = [hit for hit in hits if query.chosen is None or hit.item.id != query.chosen.id][:k]
         reaching = [hit for hit in hits if hit.score >= address.cut / 100]
         stacks = [[hit] for hit in reaching] if address.copies else stacks_of(collection, reaching)
         if len(stacks) >= wanted or len(reaching) < k or k > 16 * wanted:  # a library of copies alone has an end, too
@@ -236,7 +193,7 @@ def _name(address: Address) -> str:
     return f"{replace(address, page=1)} {photos}"
 
 
-def _bar(address: Address, heading: str, noise: float | None, go: Go) -> None:
+def _bar(address: Address, heading: str, noise: float | None, go: Go, *, regions: bool) -> None:
     """The line above results: what they are, how many, and which are left out."""
 
     def chosen() -> None:
@@ -248,6 +205,10 @@ def _bar(address: Address, heading: str, noise: float | None, go: Go) -> None:
     def moved() -> None:
         go(replace(address, cut=round(100 * st.session_state[cut]), page=1))
 
+    def looked_inside() -> None:
+        go(replace(address, inside=st.session_state[parts], page=1))
+
+    parts = f"inside {address.inside}"
     count, each, cut = f"results {address.results}", f"copies {address.copies}", f"cut {address.cut}"  # as for pages
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         markup.section(heading, width="content")
@@ -263,6 +224,14 @@ def _bar(address: Address, heading: str, noise: float | None, go: Go) -> None:
                 label_visibility="collapsed",
             )
             st.toggle("Fold near-duplicates", not address.copies, key=each, on_change=unfolded)
+            if regions and not address.boxes:  # parts are compared with parts anyway
+                st.toggle(
+                    "Inside larger pictures",
+                    address.inside,
+                    key=parts,
+                    on_change=looked_inside,
+                    help="Also find pictures of which the query is a part",
+                )
             level = "" if noise is None else f" (up to {noise:.2f} may be chance)"
             label = f"Similarity at least{level}"
             st.slider(label, 0.0, 1.0, address.cut / 100, 0.01, key=cut, on_change=moved, width=420)

@@ -34,6 +34,9 @@ CONDITIONS = {
     "measure": "measures",
 }
 
+Box = tuple[int, int, int, int]  # left, top, width, height
+MOST_BOXES = 5  # of one query
+
 
 @dataclass(frozen=True)
 class Address:
@@ -48,6 +51,8 @@ class Address:
     cut: int = 0  # similarity that results have at least, in hundredths
     copies: bool = False  # near-duplicates one by one, not as one tile
     sort: str = ""  # one of SORTS; by path, or by similarity
+    boxes: tuple[Box, ...] = ()  # parts of the chosen image or the given photo to search for, in pixels
+    inside: bool = False  # look for the query inside larger images, too
     only: Filter = NO_FILTER
 
     @classmethod
@@ -72,6 +77,8 @@ class Address:
             cut=min(as_number(parameters.get("cut")) or 0, 100),
             copies="copies" in parameters,
             sort=sort if sort in SORTS else "",
+            boxes=_boxes(parameters.get("box")),
+            inside="inside" in parameters,
             only=_conditions(parameters),
         )
 
@@ -99,6 +106,10 @@ class Address:
             found["copies"] = "1"
         if self.sort:
             found["sort"] = self.sort
+        if self.boxes:
+            found["box"] = ";".join(",".join(map(str, box)) for box in self.boxes)
+        if self.inside:
+            found["inside"] = "1"
         found |= _texts(self.only)
         return found | settings.mark() if self.image is not None or self.more or self.less else found
 
@@ -112,7 +123,12 @@ class Address:
         Returns:
             The options.
         """
-        return SearchOptions(k, unlike=tuple(unlike), where=self.only)
+        return SearchOptions(k, unlike=tuple(unlike), where=self.only, inside=self.by_region)
+
+    @property
+    def by_region(self) -> bool:
+        """Whether queries are compared with parts of images, too."""
+        return bool(self.boxes) or self.inside
 
     @property
     def is_query(self) -> bool:
@@ -128,7 +144,14 @@ class Address:
         Returns:
             The address.
         """
-        return Address(image=str(id_), results=self.results, cut=self.cut, copies=self.copies, only=self.only)
+        return Address(
+            image=str(id_),
+            results=self.results,
+            cut=self.cut,
+            copies=self.copies,
+            inside=self.inside,
+            only=self.only,
+        )
 
     def everything(self) -> "Address":
         """Return the address of all photos, under the same conditions.
@@ -220,6 +243,16 @@ def _is_shown(text: str) -> bool:
 def _ids(text: str | None) -> tuple[int, ...]:
     found = dict.fromkeys(as_number(word) for word in (text or "").split(","))
     return tuple(id_ for id_ in found if id_ is not None)[:MOST_IMAGES]
+
+
+def _boxes(text: str | None) -> tuple[Box, ...]:
+    """Boxes that make sense."""
+    found = []
+    for words in (text or "").split(";")[:MOST_BOXES]:
+        match [as_number(word) for word in words.split(",")]:
+            case [int(left), int(top), int(width), int(height)] if width and height:
+                found.append((left, top, width, height))
+    return tuple(found)
 
 
 def count(only: Filter) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..core.paths import absolute
 from ..encoder.onnx_session import gpu_present
-from ..images.page_listing import FIRST
+from ..images.page_choice import FIRST
 from .creation import ENCODER_FILE, AlreadyThere, create, exists, remove_collection
 from .duplicates.comparing import CollectionDuplicates
 from .index.gpu_index import check_device

@@ -13,7 +13,7 @@ from ..core.paths import absolute
 from ..encoder.find_encoder import find_encoder
 from ..encoder.hub import source_of
 from ..encoder.onnx_encoder import Encoder
-from ..images.page_listing import FIRST, check_pages
+from ..images.page_choice import FIRST, check_pages
 from ..images.reading import Reading
 from .storage.catalog_file import ENCODER_FILE, FILE, explained
 from .storage.label_copy import FILE as LABELS_FILE
@@ -22,7 +22,7 @@ from .storage.shard_manifest import is_sharded
 from .storage.sqlite_store import SqliteStore
 from .storage.writer_lock import HOLDER_FILE, LOCK_FILE, writing
 
-DERIVED = ("map-*.npz", "clusters-*.npz")
+DERIVED = ("map-*.npz", "clusters-*.npz", "pairs.sqlite*")
 # what files.replacing() leaves when its process is killed, and SQLite beside it
 UNFINISHED = re.compile(
     r"\.(catalog\.sqlite|encoder\.onnx|labels\.jsonl|index-.*|regions-.*|map-.*\.npz|clusters-.*\.npz)\..*\.tmp(-.*)?"

@@ -6,7 +6,7 @@ from typing import Self
 
 from ..core.errors import UserError
 from ..encoder.onnx_encoder import Encoder
-from ..images.page_listing import FIRST
+from ..images.page_choice import FIRST
 from ..images.reading import Reading
 from .creation import ENCODER_FILE
 from .search.searcher import Searcher

@@ -16,6 +16,7 @@ from .index import shard_parts
 from .index.make_index import load_index, measured, recorded_settings
 from .index.mapped_index import LISTS, SUFFIX, ShardIndex
 from .index.tuning import Measured
+from .regions.region_index import has_regions, load_region_index, region_measured
 from .storage import shard_file
 from .storage.catalog_file import FILE, explained
 from .storage.opening import open_store
@@ -58,6 +59,17 @@ class Status:
     sizes: dict[str, int | None]  # file -> bytes, None where it is missing
     shards: int | None = None  # of a sharded collection
     reading: dict[str, str] = field(default_factory=dict)  # options of how files are read, where not the default
+    regions: "RegionStatus | None" = None  # of a collection with regions
+
+
+@dataclass(frozen=True)
+class RegionStatus:
+    """The regions of a collection at a glance."""
+
+    images: int  # whose regions are stored
+    regions: int
+    index: str  # FAISS type, or why there is none
+    measured: Measured | None  # of an approximate index
 
 
 def read_status(folder: Path) -> Status:
@@ -104,10 +116,19 @@ def read_status(folder: Path) -> Status:
                 chosen=recorded_settings(store).kind,
                 measured=measured(store),
                 noise_level=collection.noise_level,
-                sizes=_sizes(folder, ("index-*.faiss",)) if plain else _sizes_of_shards(folder),
+                sizes=_sizes(folder, ("index-*.faiss", "regions-*.faiss")) if plain else _sizes_of_shards(folder),
                 shards=shards,
                 reading=_described_reading(store),
+                regions=_regions(store) if isinstance(store, SqliteStore) and has_regions(store) else None,
             )
+
+
+def _regions(store: SqliteStore) -> RegionStatus:
+    with store.one_state():
+        counts = store.region_counts()
+        index = load_region_index(store)
+        kind = "no file (built when needed)" if index is None else index.kind
+        return RegionStatus(len(counts), sum(count for _, count in counts), kind, region_measured(store))
 
 
 def _described_reading(store: Store) -> dict[str, str]:
@@ -119,9 +140,13 @@ def _described_reading(store: Store) -> dict[str, str]:
 
 def _roots(store: SqliteStore) -> list[Root]:
     selection, paths = store.selection(), store.roots()
-    images, wanted = Counter[Path](), set(paths)
+    images, wanted, folders = Counter[Path](), set(paths), Counter[Path]()
     for item in store.items():
-        images.update(wanted.intersection((item.path, *item.path.parents)))
+        folders[item.path.parent] += 1
+        if item.path in wanted:
+            images[item.path] += 1
+    for folder, count in folders.items():  # far fewer than images
+        images.update(dict.fromkeys(wanted.intersection((folder, *folder.parents)), count))
     return [Root(path, images[path], selection.by_root.get(path, Patterns()), not is_missing(path)) for path in paths]
 
 

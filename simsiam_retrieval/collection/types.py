@@ -169,12 +169,22 @@ class Duplicate(NamedTuple):
         score: Cosine with the best file of its group; 1 for the best file itself.
         exact: Whether it has the same bytes as the best file.
         state: "", "link" (to a file of the group), or "changed" or "gone" since it was indexed.
+        kind: What it has to do with the best file, by their pixels (docs/duplicates.md); "" for the best file itself,
+            and where pixels were not compared.
+        detail: What was edited, such as "mirrored"; "" if nothing.
+        part: Of a crop: "this" if this file is a part of the best one, "best" if the best one is a part of it; else "".
+        box: Of a crop: where the part lies in the whole picture: left, top, width, height as fractions of the upright
+            picture; else None.
     """
 
     item: Item
     score: float
     exact: bool
     state: str
+    kind: str = ""
+    detail: str = ""
+    part: str = ""
+    box: tuple[float, float, float, float] | None = None
 
     @property
     def path(self) -> Path:

@@ -3,33 +3,15 @@
 import dataclasses
 from pathlib import Path
 
-from ..core.errors import UserError
 from . import dicom, tiff_pages
 from .dicom_names import may_be_dicom
 from .files import ImageFile, Listing
+from .page_choice import FIRST
 from .page_paths import page_path
 from .worker_pool import map_chunks
 
-FIRST, ALL = "first", "all"
 TIFFS = frozenset((".tif", ".tiff", ".btf", ".tf8"))
 SECONDS = 20.0  # time limit for one file; only its directory is read
-
-
-def check_pages(pages: str) -> str:
-    """Check the value of ``--pages``.
-
-    Args:
-        pages: The value.
-
-    Returns:
-        The value.
-
-    Raises:
-        UserError: It is unknown.
-    """
-    if pages not in (FIRST, ALL):
-        raise UserError(f"--pages {pages}: choose {FIRST} or {ALL}")
-    return pages
 
 
 def with_pages(listing: Listing, pages: str, *, workers: int | None = None) -> Listing:

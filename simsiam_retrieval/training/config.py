@@ -44,6 +44,8 @@ class Config:
     """Side of the square views, in pixels."""
     store_size: int = 0
     """Side of decoded images in memory, in pixels; 0 means 1.5 times image-size."""
+    thin: bool = False
+    """Leave out copies before training: equal pixels, and the same picture in another size or quality."""
     batch_size: int = 128
     """Images a step, over all processes; each gives two views, and the small and cut-out ones if there are any."""
     epochs: int = 200

@@ -37,6 +37,17 @@ class OrderedRows:
     def __getitem__(self, indices: SupportsIndex | slice | NDArray[np.int64]) -> NDArray[np.uint8]:
         return self._stored[self._rows[indices]]
 
+    def taken(self, rows: NDArray[np.int64]) -> "OrderedRows":
+        """Choose some of the rows, without a copy.
+
+        Args:
+            rows: int64 (k,).
+
+        Returns:
+            Those rows.
+        """
+        return OrderedRows(self._stored, self._rows[rows])
+
 
 @dataclass
 class ImageStore:

@@ -31,7 +31,7 @@ from .resume_run import begun, broke_off, is_finished, note_more_epochs, resumed
 from .run_folder import Run
 from .run_options import USUAL, Options
 from .torchrun_processes import Processes, joined
-from .training_images import data_facts, find_images, load_images, report_rejected
+from .training_images import data_facts, find_images, load_images, report_rejected, without_copies
 from .training_report import Progress
 from .view_sheet import write_views
 
@@ -118,6 +118,8 @@ def _pretrain(config: Config, data: Sequence[Path], options: Options, processes:
     )
     if processes.first:
         report_rejected(listing, store)
+    if config.thin:
+        store = without_copies(store, processes)
     if len(store) < 2:
         raise UserError("one image is not enough to train on: batch normalisation needs at least two")
     fingerprint = store.fingerprint()

@@ -112,6 +112,27 @@ def report_rejected(listing: Listing, store: ImageStore) -> None:
             cli.remark(f"  {count} more: {reason}")
 
 
+def without_copies(store: ImageStore, processes: Processes) -> ImageStore:
+    """Leave out copies of earlier images, and print how many.
+
+    Args:
+        store: The decoded images.
+        processes: The processes that train together; each of them leaves out the same images.
+
+    Returns:
+        The images without copies.
+    """
+    from .thinning import thinned
+
+    found = thinned(store)
+    if processes.first:
+        cli.remark(
+            f"{found.same + found.near} of {len(store)} images left out as copies: "
+            f"{found.same} with the same pixels, {found.near} resized or recompressed"
+        )
+    return found.store
+
+
 def data_facts(roots: Sequence[Path], store: ImageStore, fingerprint: str, cache: Path | None) -> dict:
     """Collect the facts about the images for ``config.json``.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from simsiam_retrieval.app.components.chosen_image import uploaded_picture  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.app.pages import search_results  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.app.pages import search_query  # pyright: ignore[reportMissingImports]
 
 from simsiam_retrieval import Collection
 from simsiam_retrieval.collection.update.index_folders import index_folders
@@ -75,7 +75,7 @@ def test_the_same_picture_in_collections_queries_training_and_uploads(tmp_path: 
             shown = np.asarray(Image.open(io.BytesIO(collection.thumbnail(hit.item.id) or b"")).resize((SIDE, SIDE)))
             likeness = np.corrcoef(shown.astype(float).ravel(), square.pixels.astype(float).ravel())[0, 1]
             assert likeness > 0.97, (file.path.name, likeness)
-            picture, _ = uploaded_picture(file.path.read_bytes())
+            picture, *_ = uploaded_picture(file.path.read_bytes())
             given = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB").resize((SIDE, SIDE)))
             assert np.corrcoef(shown.astype(float).ravel(), given.astype(float).ravel())[0, 1] > 0.97, file.path.name
 
@@ -91,7 +91,7 @@ def test_an_upload_is_read_as_its_collection_is(tmp_path: Path) -> None:
     encoder = str(small_encoder(tmp_path / "small.onnx"))
     index_folders([folder], tmp_path / "made", encoder, value_range="0 2100", workers=0)
     with Collection.open(tmp_path / "made") as collection:
-        embedded = search_results._embedded.__wrapped__
+        embedded = search_query._embedded.__wrapped__
         vector = embedded(collection, "", collection.reading, (folder / "1.tif").read_bytes())
         first, second = collection.search(vector, k=2)
         assert (first.path.name, round(first.score, 5)) == ("1.tif", 1.0) and second.score < 0.995

@@ -10,7 +10,22 @@ from typing import Any
 from ..types import Duplicate
 from .thresholds import is_sure
 
-COLUMNS = ("group", "best", "score", "exact", "state", "width", "height", "bytes", "path", "possibly")
+COLUMNS = (
+    "group",
+    "best",
+    "score",
+    "exact",
+    "state",
+    "width",
+    "height",
+    "bytes",
+    "path",
+    "possibly",
+    "kind",
+    "detail",
+    "part",
+    "box",
+)
 
 
 def as_json(groups: Sequence[Sequence[Duplicate]], sure: float | None = None) -> str:
@@ -45,7 +60,9 @@ def as_csv(groups: Sequence[Sequence[Duplicate]], shown: Callable[[Path], str] =
             facts = _as_dict(file, sure)
             best, exact = int(file is group[0]), int(file.exact)
             values = (facts["score"], exact, file.state, facts["width"], facts["height"], facts["bytes"])
-            writer.writerow((number, best, *values, shown(file.path), int(facts["possibly"])))
+            box = "" if file.box is None else " ".join(map(str, file.box))
+            kind = (file.kind, file.detail, file.part, box)
+            writer.writerow((number, best, *values, shown(file.path), int(facts["possibly"]), *kind))
     return text.getvalue()
 
 
@@ -60,4 +77,24 @@ def _as_dict(file: Duplicate, sure: float | None) -> dict[str, Any]:
         "height": item.height,
         "bytes": item.size,
         "possibly": not is_sure(file, sure),
+        "kind": file.kind,
+        "detail": file.detail,
+        "part": file.part,
+        "box": file.box,
     }
+
+
+def kind_text(file: Duplicate) -> str:
+    """Say what a file has to do with the best one, in a few words.
+
+    Args:
+        file: The file.
+
+    Returns:
+        Such as "edited: mirrored" or "crop of best, 25 % of it"; "" if pixels were not compared.
+    """
+    text = file.kind
+    if file.box is not None:
+        share = f"{100 * file.box[2] * file.box[3]:.0f} %"
+        text = f"crop of best, {share} of it" if file.part == "this" else f"best is crop of this, {share}"
+    return f"{text}: {file.detail}" if file.detail else text

@@ -1,5 +1,6 @@
 """The files of a collection, best first, with their state on the disk and with equal bytes found."""
 
+import itertools
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...images.page_paths import file_and_page
+from ...images.system_folders import system_folder
 from ..storage.store import Store
 from ..types import Duplicate
 
@@ -17,7 +19,7 @@ STATES = (PRESENT, LINK, CHANGED, GONE)  # order of preference for the best file
 
 @dataclass(frozen=True)
 class Files:
-    """All images of a collection, best first: existing files first, then by pixels, bytes and name.
+    """All images of a collection, best first: by state, system folders last, then by pixels, bytes and name.
 
     Attributes:
         ids: (n,).
@@ -37,6 +39,20 @@ class Files:
     def distinct(self) -> NDArray[np.int64]:
         """Rows of files that are the first with their bytes, ascending."""
         return np.unique(self.original)
+
+    def reordered(self, order: NDArray[np.int64]) -> "Files":
+        """Put the files in another order.
+
+        Args:
+            order: Rows, the best first, int64 (n,).
+
+        Returns:
+            The files in that order.
+        """
+        first: dict[int, int] = {}
+        original = [first.setdefault(int(self.original[row]), place) for place, row in enumerate(order.tolist())]
+        paths = [self.paths[row] for row in order.tolist()]
+        return Files(self.ids[order], self.sizes[order], paths, self.states[order], np.array(original, np.int64))
 
 
 def read_files(catalog: Store) -> Files:
@@ -60,7 +76,8 @@ def read_files(catalog: Store) -> Files:
         digests.append(digest)
         states.append(STATES.index(_state(path, size, mtime_ns)))
     # a stable sort keeps the order of quality within a state
-    order = np.argsort(np.frombuffer(bytes(states), np.int8), kind="stable")
+    worse = np.array([in_system_folder(path) for path in paths], np.int16)
+    order = np.argsort(2 * np.frombuffer(bytes(states), np.int8) + worse, kind="stable")
     first: dict[bytes, int] = {}
     original = np.empty(len(ids), np.int64)
     for row, place in enumerate(order.tolist()):
@@ -73,6 +90,19 @@ def read_files(catalog: Store) -> Files:
         np.frombuffer(bytes(states), np.int8)[order],
         original,
     )
+
+
+def in_system_folder(path: Path) -> bool:
+    """Return whether a file is in the trash or in a folder that a system or program made for itself.
+
+    Args:
+        path: Absolute path.
+
+    Returns:
+        True if it is.
+    """
+    folders = path.parts[:-1]
+    return any(system_folder(name, above) is not None for above, name in itertools.pairwise(folders))
 
 
 def _state(path: Path, size: int, mtime_ns: int) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ...core.errors import UserError
 from ..types import Duplicate
+from .pixels.kinds import COPIES
 
 # encoder identity -> lowest cosine of near-duplicates; from benchmarks/duplicate_threshold.py, see docs/duplicates.md
 CALIBRATED = {
@@ -16,6 +17,24 @@ CALIBRATED = {
 }
 # encoder identity -> cosine from which two files almost certainly show the same picture
 SURE = {"e6c89f0ae9b58f47": 0.97, "15a287fd2689bb98": 0.97, "58ad9a252f5dba23": 0.97, "b66f3e2b1e582e57": 0.98}
+
+# pixels are compared from this much below the calibrated threshold on; see docs/duplicates.md
+COMPARED_BELOW = 0.15
+REGIONS_BELOW = 0.33  # the same of a picture and a region of another one: crops of a quarter have 0.6 and more
+
+
+def compared_from(listed: float, encoder: str, below: float = COMPARED_BELOW) -> float:
+    """Determine the lowest cosine of pairs whose pixels are compared.
+
+    Args:
+        listed: Lowest cosine of pairs that are listed although they are no copies.
+        encoder: Identity of the encoder.
+        below: How far below the calibrated threshold.
+
+    Returns:
+        The lower one of ``listed`` and the calibrated threshold less ``below``; ``listed`` without a calibrated one.
+    """
+    return min(listed, CALIBRATED[encoder] - below) if encoder in CALIBRATED else listed
 
 
 def check_threshold(threshold: float | None, encoder: str, folder: Path) -> float:
@@ -77,4 +96,6 @@ def is_sure(file: Duplicate, sure: float | None) -> bool:
     Returns:
         True if it does.
     """
+    if file.kind:  # the pixels decide
+        return file.kind in COPIES
     return sure is None or file.exact or file.score >= sure

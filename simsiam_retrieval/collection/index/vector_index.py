@@ -10,20 +10,19 @@ from numpy.typing import NDArray
 
 from ...core.memory import free_memory
 from . import index_file
-from .first_pass import FirstPass, exact_scores
+from .first_pass import FirstPass
 from .flat_file import values_of
 from .index_types import build, innermost, kind_of, removes, stored_ids
+from .product_search import by_product
 
 # with FAISS's default limits, batches of ten to two hundred queries are up to seven times slower
 faiss.cvar.distance_compute_blas_threshold = 1
 faiss.cvar.distance_compute_blas_query_bs = 1024
 faiss.cvar.distance_compute_blas_database_bs = 8192  # times 1024 queries: 32 MB
 
-ROUNDING = 1e-6  # scores of equal vectors differ by less
 RESCORED = 4  # times as many candidates are compared again where an index holds rounded vectors
-EQUALISED = 20_000  # candidates that are compared again, at most
 ROUNDED_FROM = 4_000_000  # values in all vectors, from which a search of int8 copies first is faster
-BLOCK = 8192  # vectors that are copied at a time
+FEW = 4  # queries that are searched one by one
 GATHERED = 0.05  # part of the vectors up to which those that a filter leaves are copied and compared
 
 
@@ -42,6 +41,7 @@ class VectorIndex:
         self.generation = generation
         self._rounded: FirstPass | None = None
         self._asked = False
+        self._ascending: bool | None = None  # whether ids are, in the index's own order
         self._rounding = threading.Lock()
 
     @classmethod
@@ -217,8 +217,11 @@ class VectorIndex:
         k = min(k, len(self) if among is None else len(among))
         if k == 0:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        if self.exact and len(queries) == 1:
-            return self._one_exactly(np.ascontiguousarray(queries[0], np.float32), k, among)
+        few = len(queries) == 1 or among is not None or (len(queries) <= FEW and self._rounded is not None)
+        if self.exact and few:  # FAISS is slow with a filter, and a batch pays from six queries on
+            found = [self._one_exactly(query, k, among) for query in np.ascontiguousarray(queries, np.float32)]
+            if len({ids.shape for _, ids in found}) == 1:  # else a stored vector is not finite
+                return np.concatenate([scores for scores, _ in found]), np.concatenate([ids for _, ids in found])
         parameters = selector = None
         if among is not None:
             selector = faiss.IDSelectorBatch(among)  # must live as long as the search
@@ -242,16 +245,29 @@ class VectorIndex:
         names = faiss.rev_swig_ptr(self._index.id_map.data(), len(stored))  # ``ids`` would copy all ids for a few
         rows = allowed = None
         if among is not None:
-            allowed = np.isin(names, among, assume_unique=True)
-            k = min(k, int(allowed.sum()))
-        few = allowed is not None and allowed.sum() <= GATHERED * len(stored)
+            rows = self._rows_of(names, among)
+            k = min(k, len(rows))
+            if k == 0:
+                return np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64)
+        few = rows is not None and len(rows) <= GATHERED * len(stored)
         first_pass = None if few else self._first_pass()
+        if first_pass is not None and rows is not None:
+            allowed = np.zeros(len(stored), np.bool_)
+            allowed[rows] = True
         found = None if first_pass is None else first_pass.nearest(query, k, allowed)
         if found is None:
-            rows = None if allowed is None else np.flatnonzero(allowed)
-            found = _by_product(stored, rows, query, k)
+            found = by_product(stored, rows, query, k)
         scores, best = found
         return np.clip(scores, -1, 1).astype(np.float32)[None], names[best][None]
+
+    def _rows_of(self, names: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where the ids ``among`` are in ``names`` (n,), ascending; those that are not there are left out."""
+        if self._ascending is None:
+            self._ascending = bool((names[1:] > names[:-1]).all())
+        if not self._ascending:
+            return np.flatnonzero(np.isin(names, among, assume_unique=True))
+        rows = np.minimum(np.searchsorted(names, among), len(names) - 1)
+        return rows[names[rows] == among]
 
     def _stored(self) -> NDArray[np.float32]:
         """The vectors of an exact index (n, dim), without a copy."""
@@ -271,22 +287,3 @@ class VectorIndex:
                 finally:
                     self._rounding.release()
         return self._rounded
-
-
-def _by_product(
-    stored: NDArray[np.float32], rows: NDArray[np.int64] | None, query: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.float32] | NDArray[np.float64], NDArray[np.int64]]:
-    """Exact search by one product with all vectors (n, dim), or with those of ``rows``: scores and rows."""
-    if rows is None:
-        scores = stored @ query
-    else:
-        blocks = (rows[at : at + BLOCK] for at in range(0, len(rows), BLOCK))
-        scores = np.concatenate([stored[block] @ query for block in blocks])
-    least = np.partition(scores, len(scores) - k)[len(scores) - k]
-    near = np.flatnonzero(scores >= least - ROUNDING)
-    scores = scores[near]
-    near = near if rows is None else rows[near]
-    if len(near) <= EQUALISED:  # BLAS rounds differently by position, so copies differ in the last bit
-        scores = exact_scores(stored, near, query)
-    best = np.argsort(-scores, kind="stable")[:k]
-    return scores[best], near[best]

@@ -13,8 +13,8 @@ MOST_PLACES = 24  # squares along a side; those of longer pictures stand farther
 def region_boxes(width: int, height: int) -> NDArray[np.float32]:
     """Return the regions of a picture.
 
-    A square picture has 10, one of 4:3 or 3:2 has 13, one of 16:9 has 19. At each scale two rows of squares touch the
-    long sides, and a row in the middle stands in their gaps.
+    A square picture has 10, one of 4:3 or 3:2 has 12, one of 16:9 has 18. At each scale two rows of squares touch the
+    long sides. A row in the middle has one square in the centre and others at the same distance.
 
     Args:
         width: Pixels, upright.
@@ -30,7 +30,8 @@ def region_boxes(width: int, height: int) -> NDArray[np.float32]:
         places = min(MOST_PLACES, 1 + math.ceil(round(room / (STEP * side), 6)))
         step = room / (places - 1)
         rows = [(place * step, edge) for edge in (0.0, 1 - side) for place in range(places)]
-        rows += [((place + 0.5) * step, (1 - side) / 2) for place in range(places - 1)]
+        middle = range(places - 1) if places % 2 == 0 else range(1, places - 1)
+        rows += [((place + (places % 2 == 0) / 2) * step, (1 - side) / 2) for place in middle]
         boxes += [(along * short / long, across, side * short / long, side) for along, across in rows]
     found = np.array(boxes, np.float64)
     if height > width:

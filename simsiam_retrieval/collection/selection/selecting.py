@@ -1,13 +1,16 @@
 """Choosing what to label, as a part of ``Collection``."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ...core.errors import UserError
 from ..search.filters import Filter
 from ..storage.catalog_file import explained
 from ..storage.contents import CollectionContents
 from ..types import Item
-from .select_images import AUTO, Selected, select_images
+
+if TYPE_CHECKING:
+    from .select_images import Selected
 
 
 class CollectionSelection(CollectionContents):
@@ -16,13 +19,13 @@ class CollectionSelection(CollectionContents):
     def select(
         self,
         count: int,
-        strategy: str = AUTO,
+        strategy: str = "auto",
         *,
         where: Filter | None = None,
         labels: Mapping[int, str] | None = None,
         chosen: Sequence[Item | int] = (),
         seed: int = 0,
-    ) -> list[Selected]:
+    ) -> "list[Selected]":
         """Choose images to label, the most useful first. The same arguments give the same images.
 
         Args:
@@ -45,6 +48,8 @@ class CollectionSelection(CollectionContents):
         ids, vectors = self.vectors()
         labels = self.labels() if labels is None else labels
         earlier = [one.id if isinstance(one, Item) else one for one in chosen]
+        from .select_images import Selected, select_images  # a search need not wait for it
+
         choices = select_images(
             ids, vectors, count, strategy, candidates=candidates, labels=labels, chosen=earlier, seed=seed
         )

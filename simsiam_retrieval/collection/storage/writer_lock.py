@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ...core.errors import UserError
 from ...core.text import printable
 
@@ -29,6 +27,8 @@ def writing(folder: Path, on_wait: Callable[[str], None] | None = None) -> Itera
     Raises:
         UserError: Another process has the lock, or the folder cannot be written.
     """
+    from filelock import FileLock, Timeout  # loads asyncio, which readers need not wait for
+
     lock = FileLock(folder / LOCK_FILE)
     try:
         try:

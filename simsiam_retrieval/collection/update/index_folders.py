@@ -9,7 +9,7 @@ from ...core.paths import absolute
 from ...encoder.find_encoder import find_encoder
 from ...encoder.onnx_encoder import Encoder
 from ...images.files import Listing, list_images
-from ...images.page_listing import FIRST
+from ...images.page_choice import FIRST
 from ..collection import AlreadyThere, Collection, Preview, Update, remove_collection
 from ..index.index_types import check_kind
 from ..storage.finding import Finding

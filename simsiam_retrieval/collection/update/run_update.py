@@ -10,7 +10,8 @@ from ...core.errors import UserError
 from ...core.paths import absolute, is_missing
 from ...encoder.onnx_encoder import Encoder
 from ...images.files import ImageFile, Listing, list_images
-from ...images.page_listing import FIRST, with_pages
+from ...images.page_choice import FIRST
+from ...images.page_listing import with_pages
 from ...images.reading import Reading
 from ..creation import tidy
 from ..index import index_file

@@ -50,7 +50,7 @@ class UpdateOptions:
 
             check_workers(self.workers)
         if self.pages is not None:
-            from ...images.page_listing import check_pages
+            from ...images.page_choice import check_pages
 
             check_pages(self.pages)
 

@@ -1,4 +1,7 @@
-"""The part of ``Collection`` that changes it: updates, removals, moves, a new index, repairs."""
+"""The part of ``Collection`` that changes it: updates, removals, moves, a new index, repairs.
+
+What does the work is imported when it is called, so that a search need not wait for it.
+"""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -8,19 +11,15 @@ from typing import Unpack
 from ...core.paths import absolute
 from ...images.files import Listing
 from ..index.make_index import record_settings
-from ..maintenance import rebuild_index, verify, verify_shards
 from ..state import CollectionState
 from ..storage.capabilities import Capability
 from ..storage.catalog_file import explained
 from ..storage.finding import Finding
-from ..storage.mending import mend
 from ..storage.opening import open_store, open_to_update
 from ..storage.sqlite_store import SqliteStore
 from ..storage.writer_lock import writing
-from .edit import move, remove
 from .patterns import EMPTY, Patterns
 from .results import Preview, Update
-from .run_update import listed, preview, run_update
 from .update_keywords import UpdateKeywords, from_keywords
 from .update_options import NO_HOOKS, Hooks, UpdateOptions
 
@@ -85,6 +84,8 @@ class CollectionUpdates(CollectionState):
         Raises:
             UserError: As in ``update``.
         """
+        from .run_update import listed, run_update
+
         self._require(Capability.UPDATE)
         if listing is None:
             paths, listing = listed(self._updatable(), self._lock, roots, options)
@@ -152,6 +153,8 @@ class CollectionUpdates(CollectionState):
         Raises:
             UserError: As in ``update``.
         """
+        from .run_update import listed, preview
+
         self._require(Capability.UPDATE)
         paths, listing = listed(self._updatable(), self._lock, roots, options)
         return preview(self.folder, paths, listing, options)
@@ -172,6 +175,8 @@ class CollectionUpdates(CollectionState):
             UserError: The collection has nothing there, or another process is updating.
         """
         self._require(Capability.UPDATE)
+        from .edit import remove
+
         report, index = remove(self.folder, self.dim, [absolute(path) for path in paths], on_wait)
         if index is not None:
             self._searcher.use(index)
@@ -195,6 +200,8 @@ class CollectionUpdates(CollectionState):
                 another process is updating.
         """
         self._require(Capability.UPDATE)
+        from .edit import move
+
         return move(self.folder, absolute(old), absolute(new), on_wait)
 
     def choose_index(
@@ -235,6 +242,8 @@ class CollectionUpdates(CollectionState):
         Raises:
             UserError: The type is unknown, a stored vector is damaged, or another process is updating.
         """
+        from ..maintenance import rebuild_index
+
         index = rebuild_index(self._store, self.dim, kind, recall, on_wait)
         if index is not None:
             self._searcher.use(index)
@@ -254,6 +263,9 @@ class CollectionUpdates(CollectionState):
         Raises:
             UserError: The encoder is damaged, or nothing can be read.
         """
+        from ..maintenance import verify, verify_shards
+        from ..storage.mending import mend
+
         if Capability.UPDATE not in self._store.capabilities:
             return verify_shards(self.folder, self.encoder_identity, on_wait)
         mended = mend(self.folder, on_wait)
@@ -278,6 +290,8 @@ class CollectionUpdates(CollectionState):
         Raises:
             UserError: Nothing can be read.
         """
+        from ..storage.mending import mend
+
         return mend(absolute(path), on_wait)
 
     def _reopen(self) -> None:

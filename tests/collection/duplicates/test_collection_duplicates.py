@@ -251,13 +251,13 @@ def test_possible_duplicates_come_last(run, collection, monkeypatch):
     between = (groups[0][3].score + groups[1][1].score) / 2
     monkeypatch.setitem(CALIBRATED, collection.encoder_identity, NEAR)
     monkeypatch.setitem(SURE, collection.encoder_identity, between)
-    lines = run("duplicates", "--collection", collection.folder).stdout.splitlines()
+    lines = run("duplicates", "--collection", collection.folder, "--fast").stdout.splitlines()
     at = lines.index(next(line for line in lines if line.startswith("possibly: ")))
     assert not any("a small.jpg" in line for line in lines[:at]) and any("b.jpg" in line for line in lines[:at])
     assert lines[at + 2] == "possibly 1: 2 files" and "a small.jpg" in lines[at + 4]
-    found = json.loads(run("duplicates", "--collection", collection.folder, "--json").stdout)
+    found = json.loads(run("duplicates", "--collection", collection.folder, "--fast", "--json").stdout)
     assert [[file["possibly"] for file in group] for group in found] == [[False] * 3 + [True], [False, False]]
-    chosen = run("duplicates", "--collection", collection.folder, "--threshold", NEAR)
+    chosen = run("duplicates", "--collection", collection.folder, "--fast", "--threshold", NEAR)
     assert "possibly" not in chosen.stdout
 
 
@@ -301,7 +301,8 @@ def test_json_keeps_every_name(run, odd, tmp_path):
     [group] = json.loads(done.stdout)
     assert {Path(file["path"]).name for file in group} == {"first.png", *ODD}
     assert all(Path(file["path"]).is_file() for file in group)
-    assert set(group[0]) == {"path", "score", "exact", "state", "width", "height", "bytes", "possibly"}
+    old = {"path", "score", "exact", "state", "width", "height", "bytes", "possibly"}
+    assert set(group[0]) == old | {"kind", "detail", "part", "box"}
     assert group[0]["bytes"] == (tmp_path / "odd/first.png").stat().st_size
 
 

@@ -1,5 +1,6 @@
 """Regions in a collection: stored with their image, kept up to date, checked, and deleted with it."""
 
+import json
 import sqlite3
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +16,7 @@ from simsiam_retrieval.encoder.region_encoder import RegionEncoder
 from simsiam_retrieval.images.decode import read_image
 from tests.support.small_encoder import Killed, paint, stop_after
 
-MOST = 10 + 3  # regions of a picture of 4:3
+MOST = 12  # regions of a picture of 4:3
 
 
 def regions_of(collection: Collection) -> dict[str, np.ndarray]:
@@ -178,6 +179,16 @@ def test_the_command_refuses_what_cannot_be(run, folder: Path, tmp_path: Path) -
         result = run("index", folder, "--collection", tmp_path / "c", *words)
         assert result.returncode == 2
         assert said in result.stderr
+
+
+def test_status_names_them(run, collection: Collection) -> None:
+    assert "regions" not in run("status", collection.folder).stdout
+    collection.update(regions=True, workers=0)
+    shown = run("status", collection.folder).stdout
+    assert f"regions     {5 * MOST} of 5 images; index flat\n" in shown
+    assert "regions-1.faiss" in shown
+    said = json.loads(run("status", collection.folder, "--json").stdout)["regions"]
+    assert said == {"images": 5, "regions": 5 * MOST, "index": "flat", "measured": None}
 
 
 def test_a_sharded_collection_refuses(tmp_path: Path) -> None:

@@ -1,0 +1,185 @@
+"""The kind of made pairs: edits, crops with their box, and different photos, which are no copies."""
+
+import io
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+
+from simsiam_retrieval.collection.duplicates.pixels.agreement import best_rectangle
+from simsiam_retrieval.collection.duplicates.pixels.alignment import by_features, over_the_frame
+from simsiam_retrieval.collection.duplicates.pixels.kinds import BURST, COPIES, CROP, EDITED, LOOK_ALIKE, RESIZED
+from simsiam_retrieval.collection.duplicates.pixels.picture import Picture
+from simsiam_retrieval.collection.duplicates.pixels.verdict import verdict
+
+PHOTOS = ("windmills/kinderdijk-windmills.jpg", "castles/neuschwanstein-castle.jpg")
+
+
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
+def text(image: Image.Image) -> Image.Image:
+    image = image.copy()
+    ImageDraw.Draw(image).text((10, image.height // 3), "Greetings!", fill="yellow", font_size=image.height // 5)
+    return jpeg(image, 85)
+
+
+def screenshot(image: Image.Image) -> Image.Image:
+    """The left top quarter, enlarged by a half, in a window with a bar."""
+    part = image.crop((0, 0, image.width // 2, image.height // 2))
+    part = part.resize((image.width * 3 // 4, image.height * 3 // 4), Image.Resampling.BICUBIC)
+    window = Image.new("RGB", (image.width, image.height), "#e8e8e8")
+    window.paste((60, 60, 70), (0, 0, image.width, image.height // 12))
+    window.paste(part, (image.width // 8, image.height // 8))
+    return window
+
+
+@pytest.fixture(scope="module", params=PHOTOS)
+def photo(request, photos: Path) -> Image.Image:
+    return Image.open(photos / request.param).convert("RGB")
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind", "detail"),
+    [
+        (lambda image: image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS), RESIZED, ""),
+        (lambda image: jpeg(image, 30), RESIZED, ""),
+        (lambda image: jpeg(image, 5), RESIZED, ""),
+        (lambda image: image.filter(ImageFilter.GaussianBlur(2)), RESIZED, ""),
+        (ImageOps.mirror, EDITED, "mirrored"),
+        (lambda image: image.rotate(90, expand=True), EDITED, "turned by 270°"),
+        (lambda image: image.rotate(180), EDITED, "turned by 180°"),
+        (lambda image: image.rotate(-5, Image.Resampling.BICUBIC), EDITED, "turned by 5°"),
+        (lambda image: Image.merge("RGB", image.split()[::-1]), EDITED, "colours"),
+        (lambda image: ImageOps.expand(image, image.width // 10, "white"), EDITED, "border"),
+        (text, EDITED, "parts changed"),
+    ],
+)
+def test_edits_have_their_kind(photo: Image.Image, edit, kind: str, detail: str) -> None:
+    found = verdict(Picture(photo), Picture(edit(photo)))
+    assert (found.kind, found.detail, found.part, found.box) == (kind, detail, "", None)
+
+
+@pytest.mark.parametrize("area", [0.8, 0.5, 0.25])
+def test_a_crop_has_its_place(photo: Image.Image, area: float) -> None:
+    side = area**0.5
+    width, height = round(photo.width * side), round(photo.height * side)
+    left, top = (photo.width - width) // 3, (photo.height - height) // 2
+    part = jpeg(photo.crop((left, top, left + width, top + height)), 80)
+    box = (left / photo.width, top / photo.height, width / photo.width, height / photo.height)
+    found = verdict(Picture(photo), Picture(part))
+    assert (found.kind, found.part) == (CROP, "second")
+    assert found.box == pytest.approx(box, abs=0.02)
+    other_way = verdict(Picture(part), Picture(photo))
+    assert (other_way.kind, other_way.part) == (CROP, "first")
+    assert other_way.box == pytest.approx(box, abs=0.02)
+
+
+def test_a_mirrored_crop_has_its_place(photo: Image.Image) -> None:
+    box = (0, 0, photo.width // 2, photo.height)
+    found = verdict(Picture(photo), Picture(ImageOps.mirror(photo.crop(box))))
+    assert (found.kind, found.part, found.detail) == (CROP, "second", "mirrored")
+    assert found.box == pytest.approx((0, 0, 0.5, 1), abs=0.02)
+
+
+def test_a_picture_in_a_collage_is_a_part_of_it(photo: Image.Image, photos: Path) -> None:
+    collage = Image.new("RGB", (photo.width * 2, photo.height))
+    other = Image.open(photos / "pets/tabby-cat.jpg").convert("RGB").resize(photo.size)
+    collage.paste(photo, (0, 0))
+    collage.paste(other, (photo.width, 0))
+    found = verdict(Picture(photo), Picture(collage))
+    assert (found.kind, found.part) == (CROP, "first")
+    assert found.box == pytest.approx((0, 0, 0.5, 1), abs=0.02)
+
+
+def test_a_screenshot_of_a_part(photo: Image.Image) -> None:
+    found = verdict(Picture(photo), Picture(screenshot(photo)))
+    assert (found.kind, found.part, found.detail) == (CROP, "second", "in a frame")
+    assert found.box == pytest.approx((0, 0, 0.5, 0.5), abs=0.1)  # found by cells of a twelfth
+
+
+def test_different_photos_are_no_copies(photos: Path) -> None:
+    """Among them two planets, whose outlines are equal, and views of the same kind of thing."""
+    names = ["planets/neptune.jpg", "planets/uranus.jpg", *PHOTOS, "pets/tabby-cat.jpg"]
+    pictures = [Picture(Image.open(photos / name)) for name in names]
+    for place, one in enumerate(pictures):
+        for other in pictures[:place]:
+            assert verdict(one, other).kind not in COPIES
+
+
+def test_screens_of_one_program_are_no_copies(photo: Image.Image, photos: Path) -> None:
+    """They share a bar at the side, which is a fifth of each."""
+    tabby, bar = (Image.open(photos / name).convert("RGB") for name in ("pets/tabby-cat.jpg", "planets/neptune.jpg"))
+    screens = []
+    for image in (photo, tabby):
+        screen = image.resize((400, 300))
+        screen.paste(bar.resize((80, 300)), (0, 0))
+        screens.append(Picture(screen))
+    assert verdict(*screens).kind == LOOK_ALIKE
+
+
+def test_times_tell_shots_from_copies(photo: Image.Image) -> None:
+    """Pixels that a copy could have, but taken two seconds later: a burst; a copy keeps its time or loses it."""
+    noon = datetime(2024, 5, 1, 12)
+    one, other = Picture(photo), Picture(text(photo))
+    assert verdict(one, other, (noon, noon)).kind == EDITED
+    assert verdict(one, other, (noon, None)).kind == EDITED
+    assert verdict(one, other, (noon, noon + timedelta(seconds=2))).kind == BURST
+    assert verdict(one, other, (noon, noon + timedelta(days=2))).kind == LOOK_ALIKE
+    assert verdict(one, Picture(photo), (noon, noon + timedelta(days=2))).kind == RESIZED  # the date was changed
+
+
+def test_pictures_without_details_are_no_copies() -> None:
+    slope = np.linspace(0, 255, 200).astype(np.uint8)
+    rows = slope, np.sqrt(slope / 255) * 200, np.full(200, 90)
+    skies = [np.tile(row.astype(np.uint8)[:, None, None], (1, 300, 3)) for row in rows]
+    sky, evening, plain = (Picture(Image.fromarray(pixels)) for pixels in skies)
+    for one, other in ((sky, evening), (sky, plain), (plain, plain)):
+        assert verdict(one, other).kind == LOOK_ALIKE
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (9, 7)])
+def test_tiny_pictures_are_compared_without_a_fault(photo: Image.Image, size: tuple[int, int]) -> None:
+    assert verdict(Picture(photo), Picture(photo.resize(size))).kind == LOOK_ALIKE
+    assert verdict(Picture(photo.resize(size)), Picture(photo)).kind == LOOK_ALIKE
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("quarters", range(4))
+def test_the_frame_is_found_in_all_orientations(photo: Image.Image, quarters: int, mirrored: bool) -> None:
+    """A point of the second picture lands where the same detail is in the first one."""
+    turned = np.rot90(np.asarray(photo), quarters)  # anticlockwise
+    turned = turned[:, ::-1] if mirrored else turned
+    one, other = Picture(photo), Picture(Image.fromarray(np.ascontiguousarray(turned)))
+    alignment = over_the_frame(one, other)[0]
+    assert alignment.mirrored == mirrored
+    shown = other.rgb[:, ::-1] if mirrored else other.rgb
+    for x, y in ((3, 5), (40, 100)):
+        column, row = np.round(alignment.matrix @ [x, y, 1]).astype(int)
+        assert (one.rgb[row, column] == shown[y, x]).all()
+
+
+def test_features_find_a_known_similarity(photo: Image.Image) -> None:
+    part = photo.crop((40, 30, 240, 180)).resize((300, 225), Image.Resampling.BICUBIC)
+    alignment = next(by_features(Picture(photo), Picture(part)))
+    assert alignment.scale == pytest.approx(200 / 300, abs=0.005)
+    assert alignment.matrix @ [149.5, 112, 1] == pytest.approx([139.5, 104.5], abs=1)
+    assert alignment.inliers >= 8
+
+
+def test_the_best_rectangle_is_the_best_of_all() -> None:
+    weights = np.random.default_rng(0).normal(-0.2, 1, (6, 7))
+
+    def total(part: tuple[int, int, int, int]) -> float:
+        top, left, bottom, right = part
+        return weights[top:bottom, left:right].sum()
+
+    every = [(t, l, b, r) for t in range(6) for b in range(t + 1, 7) for l in range(7) for r in range(l + 1, 8)]
+    found = best_rectangle(weights)
+    assert found is not None and total(found) == pytest.approx(max(map(total, every)))
+    assert best_rectangle(-np.ones((3, 3))) is None
