@@ -28,12 +28,12 @@ CSS = """
 @media (max-width: 640px) {
   .st-key-narrow-navigation { display: flex; flex-wrap: nowrap; overflow-x: auto; gap: 0.1rem;
                               scrollbar-width: none; }
-  .st-key-narrow-navigation p { white-space: nowrap; font-size: 0.82rem; }
-  .st-key-narrow-navigation a { padding: 0.2rem 0.3rem; }
+  .st-key-narrow-navigation p { white-space: nowrap; font-size: 0.77rem; }
+  .st-key-narrow-navigation a { padding: 0.2rem 0.22rem; }
   .st-key-controls { flex-wrap: nowrap; overflow-x: auto; scrollbar-width: none; }
   .st-key-controls > * { flex: none; }
   .stAppHeader { background: none; pointer-events: none; }
-  .stAppHeader [data-testid="stExpandSidebarButton"] { display: none; }
+  .stAppHeader [data-testid="stExpandSidebarButton"], [data-testid="stSidebar"] { display: none; }
   .stElementContainer:has(> .stHtml > .sr-fold) { display: flex; }
   .sr-fold { display: inline-block; font-size: 0.9rem; opacity: 0.8; cursor: pointer; user-select: none; }
   .sr-fold input { position: absolute; opacity: 0; }

@@ -27,6 +27,7 @@ import simsiam_retrieval
 from simsiam_retrieval import Collection, load_encoder
 from simsiam_retrieval.collection.regions.region_boxes import region_boxes
 from simsiam_retrieval.collection.regions.region_index import region_measured
+from simsiam_retrieval.collection.storage.sqlite_store import SqliteStore
 from simsiam_retrieval.collection.types import Entry, Regions
 from simsiam_retrieval.encoder.region_encoder import RegionEncoder
 from simsiam_retrieval.images.decode import read_image
@@ -116,10 +117,10 @@ def one_by_one(files: list[Path]) -> dict:
         boxes = region_boxes(decoded.width, decoded.height)
         for way, encoder in ways.items():
             start = time.process_time()
-            rows, made = encoder.vectors(decoded, boxes)
+            _, made = encoder.vectors(decoded, boxes)
             seconds[way] += time.process_time() - start
             vectors[way].append(made)
-        owners += [number] * len(rows)
+        owners += [number] * len(vectors["pooled"][-1])
     matrices = {way: np.concatenate(parts) for way, parts in vectors.items()}
     other = np.array(owners)[:, None] != np.array(owners)[None]
     near = {way: np.argsort(np.where(other, -(m @ m.T), 2), axis=1)[:, :10] for way, m in matrices.items()}
@@ -184,6 +185,7 @@ def speed(arguments: argparse.Namespace, scratch: Path) -> dict:
     place = scratch / "many"
     with Collection.create(place) as collection:
         store = collection._store
+        assert isinstance(store, SqliteStore)
         store.note("regions", "1")
         for start in range(0, arguments.pictures, 1000):
             chosen = draw.integers(0, len(own), 1000)
@@ -227,7 +229,7 @@ def speed(arguments: argparse.Namespace, scratch: Path) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("part", choices=["recall", "cost", "speed"])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--out", type=Path)

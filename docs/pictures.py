@@ -29,9 +29,9 @@ def command(*arguments: object) -> None:
     subprocess.run([sys.executable, "-m", *map(str, arguments)], check=True)
 
 
-def prepare() -> None:
-    """Photos, collection, map, labels, runs and a probe report below ``WORK``; what is there stays."""
-    photos, runs = WORK / "photos", WORK / "runs"
+def prepare_photos() -> None:
+    """Photos and their collection below ``WORK``; what is there stays."""
+    photos = WORK / "photos"
     if not photos.exists():
         shutil.copytree(example_photos(), photos)
         for number, photo in enumerate(sorted(photos.glob("*/*.jpg"))):
@@ -44,6 +44,12 @@ def prepare() -> None:
                     shutil.rmtree(WORK / "labelled" / side / name, ignore_errors=True)
     if not (WORK / "collection").exists():
         command("simsiam_retrieval.index", photos, "--collection", WORK / "collection")
+
+
+def prepare() -> None:
+    """Photos, collection, map, labels, runs and a probe report below ``WORK``; what is there stays."""
+    prepare_photos()
+    photos, runs = WORK / "photos", WORK / "runs"
     for name, options in (("with-stop-gradient", ()), ("no-stop-gradient", ("--no-stop-gradient",))):
         if not (runs / name).exists():
             settings = ("--epochs", 40, "--image-size", 64, "--base-lr", 0.13, *options)
@@ -114,6 +120,12 @@ def duplicates(page: Page) -> None:
     expect(page.locator("section.group").first).to_be_visible()
 
 
+def check(page: Page) -> None:
+    page.goto("/check")
+    page.get_by_role("radio", name="dark").click()
+    expect(page.locator("a.tile").first).to_be_visible()
+
+
 def map_page(page: Page) -> None:
     page.goto("/map")
     page.get_by_role("radio", name="Cluster").click()
@@ -158,6 +170,7 @@ def training(page: Page) -> None:
 PAGES: dict[str, tuple[Callable[[Page], None], int]] = {  # how to get there, height in pixels
     "neighbours": (search, 1000),
     "duplicates": (duplicates, 1120),
+    "check": (check, 1000),
     "map": (map_page, 1160),
     "teach": (teach, 1000),
     "probe": (probe, 1340),
@@ -167,7 +180,8 @@ PAGES: dict[str, tuple[Callable[[Page], None], int]] = {  # how to get there, he
 }
 
 
-OTHERS: dict[str, tuple[Callable[[], None], str]] = {  # pages of other collections
+OTHERS: dict[str, tuple[Callable[[], None], str]] = {  # pages that need less, or other collections
+    "check": (prepare_photos, "collection"),
     "tiles": (prepare_tiles, "tiles-found"),
     "xrays": (prepare_xrays, "chests-found"),
 }

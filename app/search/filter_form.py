@@ -112,11 +112,14 @@ def conditions(collection: Collection, address: Address, go: Callable[[Address],
         left, right = st.columns(2)
         with left:
             chooser("Format", "format", formats, only.formats[0] if only.formats else ANY)
-            _day("Taken since", "since", only.since, version, changed)
         with right:
             current = only.labels[0] or NO_LABEL if only.labels else ANY
             chooser("Label", "label", [NO_LABEL, *labels], current)
-            _day("until", "until", only.until, version, changed)
+        left, right = st.columns(2)  # columns of their own, so that on a phone both dates follow each other
+        with left:
+            _day("Taken since", "since", only.since, version, changed)
+        with right:
+            _day("Taken until", "until", only.until, version, changed)
         st.number_input(
             "Shorter side at least (px)",
             min_value=0,
@@ -144,7 +147,7 @@ def _quality(spans: dict[str, tuple[float, float]], only: Filter, version: str, 
         options.index(known.name) if known else 0,
         key=f"only measure {version}",
         on_change=changed,
-        format_func=str.capitalize,
+        format_func=lambda name: name if name == ANY else name.capitalize(),
         help="Sharpness, brightness and so on, as they were measured when the images were indexed",
     )
     if known is not None:

@@ -140,9 +140,13 @@ def _described_reading(store: Store) -> dict[str, str]:
 
 def _roots(store: SqliteStore) -> list[Root]:
     selection, paths = store.selection(), store.roots()
-    images, wanted = Counter[Path](), set(paths)
+    images, wanted, folders = Counter[Path](), set(paths), Counter[Path]()
     for item in store.items():
-        images.update(wanted.intersection((item.path, *item.path.parents)))
+        folders[item.path.parent] += 1
+        if item.path in wanted:
+            images[item.path] += 1
+    for folder, count in folders.items():  # far fewer than images
+        images.update(dict.fromkeys(wanted.intersection((folder, *folder.parents)), count))
     return [Root(path, images[path], selection.by_root.get(path, Patterns()), not is_missing(path)) for path in paths]
 
 

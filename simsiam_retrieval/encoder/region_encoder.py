@@ -116,9 +116,9 @@ class RegionEncoder:
         noisy = blocks[:size, :size] + draw.normal(0, 20, (size, size, encoder.channels))
         pixels = np.clip(noisy, 0, 255).astype(np.uint8)
         try:
-            pooled = pool_regions(
-                self.network, self.network.maps(self.network.open(), pixels), np.array([[0, 0, 1, 1]], np.float32)
-            )[0]
+            self._session = self.network.open()
+            maps = self.network.maps(self._session, pixels)
+            pooled = pool_regions(self.network, maps, np.array([[0, 0, 1, 1]], np.float32))[0]
         except Exception:  # noqa: BLE001  # of a graph of another form; ONNX Runtime's exceptions have no common base
             return False
         own = encoder.embed_pixels(pixels[None])[0]

@@ -13,6 +13,7 @@ from simsiam_retrieval.app.pages import duplicates_comparison, duplicates_page  
 from streamlit.testing.v1 import AppTest
 
 from simsiam_retrieval import Collection
+from simsiam_retrieval.collection.duplicates.pixels.kinds import RESIZED, SAME_FILE
 from simsiam_retrieval.collection.duplicates.thresholds import CALIBRATED
 from tests.support.app_pages import SECONDS, run, said
 from tests.support.small_encoder import paint, small_encoder
@@ -87,6 +88,19 @@ def test_the_count_moves_with_the_threshold(collection: Collection) -> None:
     run(test.toggle[0].set_value(True))
     assert names(test) == [[file.path.name for file in group] for group in collection.duplicates(exact=True)]
     assert test.slider[0].disabled
+
+
+def test_pixels_give_each_file_its_kind(collection: Collection) -> None:
+    test = page(collection.folder, cosine="0.97", pixels="true")
+    expected = collection.copies(0.97)
+    assert names(test) == [[file.path.name for file in group] for group in expected]
+    notes = {picture["name"]: picture["notes"][0] for section in sections(test) for picture in section["pictures"]}
+    kinds = {file.path.name: file.kind for group in expected for file in group[1:]}
+    assert {name: notes[name] for name in kinds} == kinds and set(kinds.values()) == {SAME_FILE, RESIZED}
+    [pills] = test.get("button_group")
+    run(pills.select(SAME_FILE))
+    assert names(test) == [[file.path.name for file in expected[0] if file.kind in ("", SAME_FILE)]]
+    assert figures(1, 1) in said(test)
 
 
 def test_moving_the_slider_compares_nothing_again(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from simsiam_retrieval import Collection
+from simsiam_retrieval.collection.check.find_problems import find_problems
 from simsiam_retrieval.evaluation.probe_reports import FORMAT
 from simsiam_retrieval.evaluation.stored_predictions import Guesses, Predictions, Subject, save_predictions
 from tests.app.test_app_browser import (
@@ -23,6 +24,7 @@ from tests.app.test_app_browser import (
     metrics,
     page,  # noqa: F401
     tiles,
+    tool,
 )
 
 pytestmark = pytest.mark.browser
@@ -139,12 +141,40 @@ def test_runs_side_by_side_follow_their_files(page: Page, runs: Path) -> None:  
     expect(page.get_by_role("alert")).to_contain_text("second: Collapse")
 
 
+def test_what_check_finds_is_marked_as_fine_and_kept(page: Page, collection: Path) -> None:  # noqa: F811
+    with Collection.open(collection) as opened:
+        report = find_problems(opened, ["plain"])
+        found = [Path(problem.path).name for problem in report.problems]
+    assert len(found) >= 4
+    page.goto("/")
+    page.get_by_test_id("stTopNav").get_by_role("link", name="Check").click()
+    page.get_by_role("radio", name=f"plain · {len(found)}").click()
+    names = page.locator("a.tile .name")
+    expect(names).to_have_text(found)
+    tool(page, 2, "Mark").click()  # the first two are the same content, and "fine" belongs to that
+    page.get_by_role("button", name="The marked one is fine").click()
+    expect(names).to_have_text([*found[:2], *found[3:]])
+    page.reload()  # the page begins anew, what is fine stays
+    page.get_by_role("radio", name=f"plain · {len(found) - 1}").click()
+    expect(names).to_have_text([*found[:2], *found[3:]])
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="List as CSV").click()
+    assert len(list(csv.DictReader(waiting.value.path().open()))) == len(found) - 1
+    slider = page.get_by_role("slider")
+    slider.focus()
+    page.keyboard.press("Home")  # the lowest limit lists most
+    expect(tiles(page).nth(len(found) - 1)).to_be_visible()
+    tiles(page).first.click()
+    page.wait_for_url(re.compile(r"/\?image=\d+$"))
+    expect(tiles(page)).to_have_count(24)
+
+
 @pytest.mark.parametrize("width", [400, 1600])
-@pytest.mark.parametrize("path", ["/duplicates", "/probe", "/training?run=first&run=second"])
+@pytest.mark.parametrize("path", ["/check", "/duplicates", "/probe", "/training?run=first&run=second"])
 def test_nothing_is_wider_than_the_page(page: Page, path: str, width: int) -> None:  # noqa: F811
     page.set_viewport_size({"width": width, "height": 900})
     page.goto(path)
-    shown = ".sr-wide, .sr-figures"
+    shown = ".sr-wide, .sr-figures, a.tile"
     expect(page.locator(shown).first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     main = "document.querySelector('[data-testid=stMain]')"

@@ -123,8 +123,7 @@ def test_a_finger_draws_only_when_it_is_told_to(pages: tuple[Browser, str], coll
 
     session = context.new_cdp_session(page)
 
-    def drag() -> None:
-        x, y = place["x"] + place["width"] * 0.2, place["y"] + place["height"] * 0.2
+    def drag(x: float, y: float) -> None:
         session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
         for step in (20, 40, 60):
             point = {"x": x + step, "y": y + step}
@@ -135,7 +134,7 @@ def test_a_finger_draws_only_when_it_is_told_to(pages: tuple[Browser, str], coll
     assert stage.evaluate("node => getComputedStyle(node).touchAction") == "none"
     place = stage.bounding_box()
     assert place is not None
-    drag()
+    drag(place["x"] + place["width"] * 0.2, place["y"] + place["height"] * 0.2)
     page.wait_for_url("**box=**")
     expect(page.locator(".part .box")).to_have_count(1)
     context.close()

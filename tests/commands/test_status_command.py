@@ -59,6 +59,7 @@ def test_json(run, made, tmp_path):
         "noise_level": None,
         "shards": None,
         "reading": {},
+        "regions": None,
     }
 
 

@@ -13,7 +13,7 @@ from ..storage.capabilities import Capability
 from ..storage.catalog_file import explained
 from ..storage.opening import open_store
 from ..types import Duplicate
-from .thresholds import check_threshold, compared_from
+from .thresholds import REGIONS_BELOW, check_threshold, compared_from
 
 if TYPE_CHECKING:
     from .comparison import Comparison
@@ -115,7 +115,7 @@ class CollectionDuplicates(CollectionRegions):
                 lambda: self.reading,
                 on_progress,
                 regions,
-                compared,
+                compared_from(listed, self.encoder_identity, REGIONS_BELOW),
                 workers,
             )
 

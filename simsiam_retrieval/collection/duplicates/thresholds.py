@@ -20,19 +20,21 @@ SURE = {"e6c89f0ae9b58f47": 0.97, "15a287fd2689bb98": 0.97, "58ad9a252f5dba23": 
 
 # pixels are compared from this much below the calibrated threshold on; see docs/duplicates.md
 COMPARED_BELOW = 0.15
+REGIONS_BELOW = 0.33  # the same of a picture and a region of another one: crops of a quarter have 0.6 and more
 
 
-def compared_from(listed: float, encoder: str) -> float:
+def compared_from(listed: float, encoder: str, below: float = COMPARED_BELOW) -> float:
     """Determine the lowest cosine of pairs whose pixels are compared.
 
     Args:
         listed: Lowest cosine of pairs that are listed although they are no copies.
         encoder: Identity of the encoder.
+        below: How far below the calibrated threshold.
 
     Returns:
-        The lower one of that and the calibrated threshold less ``COMPARED_BELOW``.
+        The lower one of ``listed`` and the calibrated threshold less ``below``; ``listed`` without a calibrated one.
     """
-    return min(listed, CALIBRATED[encoder] - COMPARED_BELOW) if encoder in CALIBRATED else listed
+    return min(listed, CALIBRATED[encoder] - below) if encoder in CALIBRATED else listed
 
 
 def check_threshold(threshold: float | None, encoder: str, folder: Path) -> float:

@@ -22,6 +22,7 @@ faiss.cvar.distance_compute_blas_database_bs = 8192  # times 1024 queries: 32 MB
 
 RESCORED = 4  # times as many candidates are compared again where an index holds rounded vectors
 ROUNDED_FROM = 4_000_000  # values in all vectors, from which a search of int8 copies first is faster
+FEW = 4  # queries that are searched one by one
 GATHERED = 0.05  # part of the vectors up to which those that a filter leaves are copied and compared
 
 
@@ -216,8 +217,11 @@ class VectorIndex:
         k = min(k, len(self) if among is None else len(among))
         if k == 0:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        if self.exact and len(queries) == 1:
-            return self._one_exactly(np.ascontiguousarray(queries[0], np.float32), k, among)
+        few = len(queries) == 1 or among is not None or (len(queries) <= FEW and self._rounded is not None)
+        if self.exact and few:  # FAISS is slow with a filter, and a batch pays from six queries on
+            found = [self._one_exactly(query, k, among) for query in np.ascontiguousarray(queries, np.float32)]
+            if len({ids.shape for _, ids in found}) == 1:  # else a stored vector is not finite
+                return np.concatenate([scores for scores, _ in found]), np.concatenate([ids for _, ids in found])
         parameters = selector = None
         if among is not None:
             selector = faiss.IDSelectorBatch(among)  # must live as long as the search

@@ -37,6 +37,7 @@ class RegionSearcher:
     def __init__(self, store: SqliteStore, dim: int, lock: threading.RLock) -> None:
         self.store, self._dim, self._lock = store, dim, lock
         self._index: tuple[RegionState, VectorIndex] | None = None
+        self._counted: tuple[tuple[int, int], RegionState] | None = None  # state of the file, and of its regions
         self._noise: tuple[RegionState, Noise | None, _Sample | None] | None = None
 
     def nearest(
@@ -60,7 +61,7 @@ class RegionSearcher:
             state, index, among = self._state(where)
             images = _images_near(index, query, COMPARED * (k + len(without)), among)
             with self._lock, explained(self.store.folder), self.store.snapshot():
-                if RegionState.of(self.store) != state:
+                if self._published() != state:
                     continue  # an update came between
                 level = self._level(query, state)
                 items = self.store.items_by_id(images)
@@ -79,7 +80,14 @@ class RegionSearcher:
             The level; None for too few images.
         """
         with self._lock, explained(self.store.folder), self.store.snapshot():
-            return self._level(query, RegionState.of(self.store))
+            return self._level(query, self._published())
+
+    def _published(self) -> RegionState:
+        """The published state; counted again only after the catalog's file has changed."""
+        version = self.store.state()
+        if self._counted is None or self._counted[0] != version:
+            self._counted = version, RegionState.of(self.store)
+        return self._counted[1]
 
     def _state(self, where: Filter | None) -> tuple[RegionState, VectorIndex, NDArray[np.int64] | None]:
         """The published state, its index, and the images that a filter lets through."""
@@ -90,14 +98,14 @@ class RegionSearcher:
                     f"python -m simsiam_retrieval.index --regions --collection {self.store.folder}"
                 )
             while True:
-                state = RegionState.of(self.store)
+                state = self._published()
                 if self._index is None or self._index[0] != state:
                     index = load_region_index(self.store)
                     if index is None:  # a killed update left none: compare with all
                         index = VectorIndex.build(*region_vectors(self.store, self._dim), state.generation)
                     self._index = state, index
                 among = self.store.ids_where(where) if where else None
-                if RegionState.of(self.store) == state:
+                if self._published() == state:
                     return *self._index, among
 
     def _scored(self, query: NDArray[np.float32], items: dict[int, Item]) -> dict[int, Scored]:
@@ -174,11 +182,13 @@ def _images_near(
         _, found = index.search(query[None], min(count, most), numbers)
         whole = found[0][found[0] >= 0]
         images = list(dict.fromkeys(image_of(whole).tolist()))
-        if len(images) >= wanted or count >= most:
-            if len(whole) < min(count, most) and numbers is None:  # the lists that were looked into are short
-                numbers = np.sort(index.ids)
-                continue
+        if len(images) >= wanted:
             return images[:wanted]
+        if numbers is None and len(whole) < min(count, most):  # the lists that were looked into are short
+            numbers = np.sort(index.ids)
+            continue
+        if count >= most:
+            return images
         count *= 4
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
@@ -24,6 +25,7 @@ from simsiam_retrieval.collection.duplicates.pixels.kinds import (
     SAME_PIXELS,
 )
 from simsiam_retrieval.collection.duplicates.preferences import WORDS, Preferences
+from simsiam_retrieval.collection.regions.reading import RegionVectors
 from tests.support.commands import refused
 from tests.support.small_encoder import small_encoder
 
@@ -109,6 +111,17 @@ def test_kinds_are_chosen(collection):
         {"photo.bmp": "", "mirrored.jpg": EDITED, "part.jpg": CROP}
     ]
     assert kinds_of(collection.copies(exact=True)) == [{"photo.png": "", "again.png": SAME_FILE}]
+
+
+def test_a_picture_like_a_region_of_another_one_is_compared_with_it(collection, monkeypatch):
+    """Of whole pictures only equal ones reach the threshold."""
+    by_name = {item.path.name: item.id for item in collection}
+    assert not any("part.jpg" in group for group in kinds_of(collection.copies(0.9999)))
+    vector = collection.vectors_of([by_name["part.jpg"]])
+    regions = RegionVectors(np.array([by_name["photo.bmp"]]), np.zeros((1, 4), np.float32), vector)
+    monkeypatch.setattr(Collection, "has_regions", True)
+    monkeypatch.setattr(Collection, "region_vectors", lambda self: regions)
+    assert kinds_of(collection.copies(0.9999))[0]["part.jpg"] == CROP
 
 
 def test_across_lists_pairs_of_different_roots(collection, pictures):
