@@ -177,7 +177,7 @@ def with_regions(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked
 def hashes(method: str) -> Callable[[Path, list[Path], list[Path]], Ranked]:
     def run(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked:
         """A perceptual hash of 64 bits of the package imagehash; the score is the fraction of equal bits."""
-        import imagehash
+        import imagehash  # pyright: ignore[reportMissingImports]
 
         compute = getattr(imagehash, method)
         bits = [np.array([compute(Image.open(file)).hash.ravel() for file in files]) for files in (gallery, copies)]
@@ -187,7 +187,7 @@ def hashes(method: str) -> Callable[[Path, list[Path], list[Path]], Ranked]:
 
 
 def imagededup_phash(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked:
-    from imagededup.methods import PHash
+    from imagededup.methods import PHash  # pyright: ignore[reportMissingImports]
 
     hasher = PHash(verbose=False)
     texts = [[hasher.encode_image(image_file=str(file)) for file in files] for files in (gallery, copies)]
@@ -196,7 +196,7 @@ def imagededup_phash(place: Path, gallery: list[Path], copies: list[Path]) -> Ra
 
 
 def imagededup_cnn(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked:
-    from imagededup.methods import CNN
+    from imagededup.methods import CNN  # pyright: ignore[reportMissingImports]
 
     encoder = CNN(verbose=False)  # loads MobileNet's weights from the network
     vectors = [np.stack([encoder.encode_image(image_file=str(f))[0] for f in files]) for files in (gallery, copies)]

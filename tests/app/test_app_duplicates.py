@@ -98,7 +98,7 @@ def test_pixels_give_each_file_its_kind(collection: Collection) -> None:
     kinds = {file.path.name: file.kind for group in expected for file in group[1:]}
     assert {name: notes[name] for name in kinds} == kinds and set(kinds.values()) == {SAME_FILE, RESIZED}
     [pills] = test.get("button_group")
-    run(pills.select(SAME_FILE))
+    run(pills.select(SAME_FILE))  # pyright: ignore[reportAttributeAccessIssue]
     assert names(test) == [[file.path.name for file in expected[0] if file.kind in ("", SAME_FILE)]]
     assert figures(1, 1) in said(test)
 
