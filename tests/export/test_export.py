@@ -185,7 +185,7 @@ def test_metadata_and_the_report_beside_the_file(encoder_file, encoder, run_dir)
     expected = {
         "backbone": "resnet18",
         "method": "simsiam",
-        "recipe": "photos",
+        "recipe": "simsiam",
         "trained_at": "32",
         "precision": "fp32",
         "features": "backbone",

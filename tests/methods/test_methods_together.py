@@ -51,7 +51,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
 
 
 def test_moco_s_groups_divide_batch_and_processes() -> None:
-    config = recipe("photos", "moco-v2")
+    config = recipe("simsiam", "moco-v2")
     assert make_plan(config, 1000).batch_size == 128
     with pytest.raises(UserError, match=r"a batch of 100 images does not fall into 8 groups .* --batch-size 96 does"):
         make_plan(config, 100)

@@ -80,7 +80,18 @@ def test_stop_on_collapse_keeps_a_checkpoint_and_exits_with_2(
 ) -> None:
     monkeypatch.setattr(training_report, "LOOK_SECONDS", 0)  # a look after each epoch, however fast the machine is
     monkeypatch.setattr(training_report, "LOOK_SHARE", math.inf)
-    sizes = ["--image-size", "32", "--batch-size", "42", "--projector-dim", "256", "--predictor-dim", "64"]
+    sizes = [
+        "--recipe",
+        "simsiam",
+        "--image-size",
+        "32",
+        "--batch-size",
+        "42",
+        "--projector-dim",
+        "256",
+        "--predictor-dim",
+        "64",
+    ]
     options = [*sizes, "--epochs", "20", "--base-lr", "2", "--workers", "0"]
     done = run("pretrain", photos, "--out", tmp_path / "run", *options, "--no-stop-gradient", "--stop-on-collapse")
     assert done.returncode == 2

@@ -22,7 +22,7 @@ from tests.support.two_processes import in_two_processes
 
 # in float32, where equality can be told from rounding
 TINY = (
-    *("--image-size", 24, "--batch-size", 8, "--projector-dim", 64, "--predictor-dim", 32),
+    *("--recipe", "simsiam", "--image-size", 24, "--batch-size", 8, "--projector-dim", 64, "--predictor-dim", 32),
     *("--workers", 0, "--device", "cpu", "--no-bfloat16"),
 )
 # two epochs of four steps; a checkpoint after every step

@@ -142,7 +142,14 @@ class SqliteReads(Catalog):
         return region_table.count(self._db)
 
     def digest(self, id_: int) -> bytes | None:
-        """Return the SHA-256 of an image's file; None for an unknown id, or where an old collection has none."""
+        """Return the SHA-256 of an image's file.
+
+        Args:
+            id_: Id of the image.
+
+        Returns:
+            32 bytes; None for an unknown id, or where an old collection has none.
+        """
         row = self._db.execute("SELECT digest FROM items WHERE id = ?", [id_]).fetchone()
         return None if row is None else row[0]
 
