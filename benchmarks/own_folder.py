@@ -219,7 +219,8 @@ def main() -> None:
     }  # fmt: skip
     if given.out.exists():
         before = json.loads(given.out.read_text(encoding="utf-8"))
-        if any(before[key] != result[key] for key in ("encoder", "recipe", *asked)):
+        now = json.loads(json.dumps(result))  # tuples become lists, as in the file
+        if any(before[key] != now[key] for key in ("encoder", "recipe", *asked)):
             raise SystemExit(f"{given.out}: of other settings; name another --out")
         result["rows"] = before["rows"]
     done = {row["domain"] for row in result["rows"]}
