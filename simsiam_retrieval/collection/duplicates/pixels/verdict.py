@@ -14,13 +14,18 @@ from .picture import Picture
 
 # chosen on attacks and on the closest pairs of Imagenette's training photos, see docs/duplicates.md
 AGREEING, CORRELATION = 0.93, 0.9  # least fraction of the shared cells that agree in copies, and their correlation
-CHANGED_AGREEING, CHANGED_CORRELATION = 0.75, 0.985  # the same of clear copies of which a part was changed
+CHANGED_AGREEING, CHANGED_CORRELATION = 0.9, 0.985  # the same of clear copies of which a part was changed
 SOFT_CORRELATION = 0.8  # the same of copies in the same orientation, which may be blurred
 # and of those compared coarsely, because they were compressed hard
-COARSE_AGREEING, COARSE_CORRELATION = 0.75, 0.87
+COARSE_AGREEING, COARSE_CORRELATION, COARSE_CHANGED = 0.93, 0.9, 0.13  # and most of them that may be unclear
 FEW_CELLS, SOME_CELLS, MANY_CELLS, MOST_CELLS = 12, 25, 40, 55  # least number of agreeing cells, less differing ones
 SOFT_CONTRAST, SOFT_DIFFERENCE = 20.0, 2.0  # of 255: copies without details have contrast, and equal pixels
-FEW_INLIERS = 8
+# Two shots of one scene differ in their pixels, also where their details agree: the mean difference of copies, of 255,
+# unless they are clear everywhere, and only their light was changed.
+RESIDUE, CLEAR_CHANGED, CLEAR_EVERYWHERE = 9.0, 0.01, 0.98
+# a part of both, as in a screenshot: least correlation and agreeing cells, most difference of light and colour, of 255
+PART_CORRELATION, PART_AGREEING, PART_LIGHT = 0.99, 0.75, 1.5
+FEW_INLIERS, FEW_CORRELATION = 8, 0.95  # with fewer, the cells must correlate so much, and be many
 RECOLOURED = 14.0  # of 255: from this difference of colours on, more cells must agree
 WHOLE = 0.95  # share of a picture that counts as all of it
 TURNED_WHOLE = 0.85  # the same for a turned picture, whose corners are cut off
@@ -124,16 +129,38 @@ def is_copy(alignment: Alignment, found: Agreement, *, coarse: bool = False) -> 
         # a picture without details, such as a blurred one
         return found.difference <= SOFT_DIFFERENCE and _covers(alignment, found)
     upright, recoloured = _is_upright_frame(alignment), found.colour > RECOLOURED
+    if not coarse and _is_clear_part(alignment, found):
+        return _covers(alignment, found)
+    if not _is_like_a_copy(alignment, found):
+        return False
     if coarse:  # hard compression spoils the finest details first
         alike = found.agreeing >= COARSE_AGREEING and found.correlation >= COARSE_CORRELATION
+        alike = alike and found.changed <= COARSE_CHANGED
         same_light = not recoloured and found.brightness <= BRIGHTNESS
         return _covers(alignment, found) and alike and same_light and found.evidence >= MOST_CELLS
-    unsure = recoloured or 0 < alignment.inliers < FEW_INLIERS
+    if 0 < alignment.inliers < FEW_INLIERS:
+        sure = found.agreeing >= AGREEING and found.correlation >= FEW_CORRELATION
+        return _covers(alignment, found) and sure and found.evidence >= MANY_CELLS
     soft = SOFT_CORRELATION if upright and not recoloured else CORRELATION
     all_of_it = found.agreeing >= AGREEING and found.correlation >= soft
     most_of_it = found.agreeing >= CHANGED_AGREEING and found.correlation >= CHANGED_CORRELATION
-    enough = found.evidence >= (SOME_CELLS if unsure else FEW_CELLS)
+    enough = found.evidence >= (SOME_CELLS if recoloured else FEW_CELLS)
     return _covers(alignment, found) and ((all_of_it and enough) or (most_of_it and found.evidence >= MANY_CELLS))
+
+
+def _is_clear_part(alignment: Alignment, found: Agreement) -> bool:
+    """Whether pictures share a part that is the same in light and colour; what lies around it may differ."""
+    partial = max(found.first_share, found.second_share) < WHOLE and alignment.inliers >= CLEAR_INLIERS
+    alike = found.correlation >= PART_CORRELATION and found.agreeing >= PART_AGREEING
+    same_light = max(found.colour, found.brightness) <= PART_LIGHT
+    return partial and alike and same_light and found.evidence >= MANY_CELLS
+
+
+def _is_like_a_copy(alignment: Alignment, found: Agreement) -> bool:
+    """Whether pixels differ no more than in copies; of slightly turned pictures most are shots of one scene."""
+    tilt = abs((alignment.turned + 45) % 90 - 45)
+    clear = found.changed <= CLEAR_CHANGED and found.correlation >= CLEAR_EVERYWHERE and tilt < TURN
+    return clear or found.difference <= RESIDUE
 
 
 def _covers(alignment: Alignment, found: Agreement) -> bool:

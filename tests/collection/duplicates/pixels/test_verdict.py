@@ -49,7 +49,7 @@ def photo(request, photos: Path) -> Image.Image:
     [
         (lambda image: image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS), RESIZED, ""),
         (lambda image: jpeg(image, 30), RESIZED, ""),
-        (lambda image: jpeg(image, 5), RESIZED, ""),
+        (lambda image: jpeg(image, 8), RESIZED, ""),
         (lambda image: image.filter(ImageFilter.GaussianBlur(2)), RESIZED, ""),
         (ImageOps.mirror, EDITED, "mirrored"),
         (lambda image: image.rotate(90, expand=True), EDITED, "turned by 270°"),
