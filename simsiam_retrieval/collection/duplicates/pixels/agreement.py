@@ -10,7 +10,6 @@ from .alignment import Alignment
 from .picture import Picture
 
 CANVAS = 192  # longest side in pixels on which the shared part is compared
-COARSE_CANVAS = 96  # for pictures that were compressed hard
 CELLS = 12  # cells along the longer side
 SMALLEST_CELL = 6  # pixels
 TEXTURE = 2.5  # least standard deviation, of 255, of a cell's details that says anything

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .agreement import CANVAS, COARSE_CANVAS, Agreement, Box, agreement
+from .agreement import Agreement, Box, agreement
 from .alignment import Alignment, by_features, over_the_frame
 from .kinds import BURST, CROP, EDITED, FIRST, LOOK_ALIKE, RESIZED, SECOND, Verdict
 from .picture import Picture
@@ -16,9 +16,7 @@ from .picture import Picture
 AGREEING, CORRELATION = 0.93, 0.9  # least fraction of the shared cells that agree in copies, and their correlation
 CHANGED_AGREEING, CHANGED_CORRELATION = 0.9, 0.985  # the same of clear copies of which a part was changed
 SOFT_CORRELATION = 0.8  # the same of copies in the same orientation, which may be blurred
-# and of those compared coarsely, because they were compressed hard
-COARSE_AGREEING, COARSE_CORRELATION, COARSE_CHANGED = 0.93, 0.9, 0.13  # and most of them that may be unclear
-FEW_CELLS, SOME_CELLS, MANY_CELLS, MOST_CELLS = 12, 25, 40, 55  # least number of agreeing cells, less differing ones
+FEW_CELLS, SOME_CELLS, MANY_CELLS = 12, 25, 40  # least number of agreeing cells, less differing ones
 SOFT_CONTRAST, SOFT_DIFFERENCE = 20.0, 2.0  # of 255: copies without details have contrast, and equal pixels
 # Two shots of one scene differ in their pixels, also where their details agree: the mean difference of copies, of 255,
 # unless they are clear everywhere, and only their light was changed.
@@ -60,7 +58,7 @@ def verdict(first: Picture, second: Picture, taken: Times = (None, None)) -> Ver
     found = closest(first, second)
     apart = abs((taken[0] - taken[1]).total_seconds()) if taken[0] and taken[1] else None
     if found is not None and found.copy:
-        copy = _kind_of_copy(first, second, *found[:2], coarse=found.coarse)
+        copy = _kind_of_copy(first, second, found.alignment, found.agreement)
         # a copy has the time of its original, or none, unless somebody changed it
         shots = apart is not None and apart >= 1 and not _is_perfect(found.agreement)
         if not shots or copy.kind == CROP:
@@ -71,11 +69,10 @@ def verdict(first: Picture, second: Picture, taken: Times = (None, None)) -> Ver
 
 
 class Match(NamedTuple):
-    """An alignment of two pictures, what they have in common there, how it was found, and whether they are copies."""
+    """An alignment of two pictures, what they have in common there, and whether they are copies."""
 
     alignment: Alignment
     agreement: Agreement
-    coarse: bool
     copy: bool
 
 
@@ -93,16 +90,11 @@ def closest(first: Picture, second: Picture) -> Match | None:
     """
     best: Match | None = None
     frames = over_the_frame(first, second)[:2]
-    ways = itertools.chain(
-        zip(itertools.chain(frames, by_features(first, second)), itertools.repeat(CANVAS)),
-        ((alignment, COARSE_CANVAS) for alignment in frames if _is_upright_frame(alignment)),
-    )
-    for alignment, canvas in ways:
-        found = agreement(first, second, alignment, canvas)
+    for alignment in itertools.chain(frames, by_features(first, second)):
+        found = agreement(first, second, alignment)
         if found is None:
             continue
-        coarse = canvas == COARSE_CANVAS
-        match = Match(alignment, found, coarse, is_copy(alignment, found, coarse=coarse))
+        match = Match(alignment, found, is_copy(alignment, found))
         if best is None or (match.copy, found.evidence) > (best.copy, best.agreement.evidence):
             best = match
         if best.copy:
@@ -114,13 +106,12 @@ def _is_upright_frame(alignment: Alignment) -> bool:
     return not alignment.inliers and not alignment.mirrored and abs(alignment.turned) < TURN
 
 
-def is_copy(alignment: Alignment, found: Agreement, *, coarse: bool = False) -> bool:
+def is_copy(alignment: Alignment, found: Agreement) -> bool:
     """Return whether two pictures are made from the same photo.
 
     Args:
         alignment: How they were aligned.
         found: What they have in common.
-        coarse: Whether they were compared at ``COARSE_CANVAS``.
 
     Returns:
         True if they are.
@@ -129,15 +120,10 @@ def is_copy(alignment: Alignment, found: Agreement, *, coarse: bool = False) -> 
         # a picture without details, such as a blurred one
         return found.difference <= SOFT_DIFFERENCE and _covers(alignment, found)
     upright, recoloured = _is_upright_frame(alignment), found.colour > RECOLOURED
-    if not coarse and _is_clear_part(alignment, found):
+    if _is_clear_part(alignment, found):
         return _covers(alignment, found)
     if not _is_like_a_copy(alignment, found):
         return False
-    if coarse:  # hard compression spoils the finest details first
-        alike = found.agreeing >= COARSE_AGREEING and found.correlation >= COARSE_CORRELATION
-        alike = alike and found.changed <= COARSE_CHANGED
-        same_light = not recoloured and found.brightness <= BRIGHTNESS
-        return _covers(alignment, found) and alike and same_light and found.evidence >= MOST_CELLS
     if 0 < alignment.inliers < FEW_INLIERS:
         sure = found.agreeing >= AGREEING and found.correlation >= FEW_CORRELATION
         return _covers(alignment, found) and sure and found.evidence >= MANY_CELLS
@@ -182,7 +168,7 @@ def _is_scene(match: Match) -> bool:
     return share and match.alignment.inliers >= SCENE_INLIERS and found.agreeing >= SCENE
 
 
-def _kind_of_copy(first: Picture, second: Picture, alignment: Alignment, found: Agreement, *, coarse: bool) -> Verdict:
+def _kind_of_copy(first: Picture, second: Picture, alignment: Alignment, found: Agreement) -> Verdict:
     agreeing = round(found.agreeing, 3)
     quarters = round(alignment.turned / 90) % 4
     tilt = abs((alignment.turned + 45) % 90 - 45)
@@ -200,7 +186,7 @@ def _kind_of_copy(first: Picture, second: Picture, alignment: Alignment, found: 
         edits.append("colours")
     # where the frames were laid over each other, cells outside the rectangle were changed, or spoiled by compression
     if not alignment.inliers or (whole[0] and whole[1]):
-        if clear and found.changed >= CHANGED and not coarse:
+        if clear and found.changed >= CHANGED:
             edits.append("parts changed")
         return Verdict(EDITED if edits else RESIZED, ", ".join(edits), agreement=agreeing)
     if whole[0] != whole[1]:

@@ -1,6 +1,7 @@
 """The kind of made pairs: edits, crops with their box, and different photos, which are no copies."""
 
 import io
+import itertools
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -183,3 +184,23 @@ def test_the_best_rectangle_is_the_best_of_all() -> None:
     found = best_rectangle(weights)
     assert found is not None and total(found) == pytest.approx(max(map(total, every)))
     assert best_rectangle(-np.ones((3, 3))) is None
+
+
+def shirt(words: str, shade: int, seed: int) -> Image.Image:
+    """A garment on a cloth, as product photos of one series are: all but its print is where the others have it."""
+    generator = np.random.default_rng(seed)
+    grain = generator.normal(0, 4, (213, 160, 3))
+    image = Image.new("RGB", (160, 213), (110, 15, 50))
+    draw = ImageDraw.Draw(image)
+    outline = np.array([(40, 40), (62, 32), (98, 32), (120, 40), (140, 70), (122, 82), (118, 180), (42, 180), (38, 82)])
+    outline = outline + generator.uniform(-4, 4, outline.shape)
+    draw.polygon([tuple(point) for point in outline], fill=(shade, shade, shade))
+    draw.multiline_text((55, 70), words, fill=(60, 60, 70), font_size=20, spacing=6)
+    return Image.fromarray(np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8))
+
+
+def test_products_of_one_series_are_look_alikes() -> None:
+    pictures = [Picture(shirt(*one)) for one in (("BIKE\nCLUB", 225, 1), ("SEA\n1984", 215, 2), ("o\nNAVY", 230, 3))]
+    kinds = {verdict(first, second).kind for first, second in itertools.combinations(pictures, 2)}
+    assert kinds == {LOOK_ALIKE}
+    assert verdict(pictures[0], Picture(jpeg(shirt("BIKE\nCLUB", 225, 1), 30))).kind == RESIZED
