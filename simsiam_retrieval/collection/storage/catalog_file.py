@@ -18,6 +18,19 @@ PUBLISHED = "generation <= (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 
 VISIBLE = f"error IS NULL AND {PUBLISHED}"
 
 
+def has_table(db: sqlite3.Connection, name: str) -> bool:
+    """Return whether a catalog has a table: older ones lack some.
+
+    Args:
+        db: The connection.
+        name: Name of the table.
+
+    Returns:
+        True if it has.
+    """
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?)", [name]).fetchone()[0])
+
+
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
     """Turn SQLite's errors into one line for the user.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from ...images.measures import NUMBERS, Measures
 from . import checksums
+from .catalog_file import has_table
 
 _COLUMNS = ", ".join(Measures._fields)
 _TABLE = (
@@ -28,7 +29,7 @@ def exists(db: sqlite3.Connection) -> bool:
     Returns:
         True if it was.
     """
-    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'measures')").fetchone()[0])
+    return has_table(db, "measures")
 
 
 def put(db: sqlite3.Connection, measured: Iterable[tuple[int, Measures]]) -> None:

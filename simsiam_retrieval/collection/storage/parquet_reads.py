@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..search.filters import Filter
 from ..types import Item
 from . import checksums, row_seals
-from .catalog_file import PUBLISHED, VISIBLE
+from .catalog_file import PUBLISHED, VISIBLE, has_table
 from .filter_sql import narrowed
 from .parquet_vectors import ParquetVectors
 
@@ -175,7 +175,7 @@ class ParquetReads(ParquetVectors):
         Returns:
             uint64 (lists,); None if an older version built it.
         """
-        if not self._has("list_seals"):
+        if not has_table(self._db, "list_seals"):
             return None
         row = self._db.execute("SELECT seals FROM list_seals WHERE generation = ?", [generation]).fetchone()
         if row is None:
@@ -183,10 +183,6 @@ class ParquetReads(ParquetVectors):
         if not isinstance(row[0], bytes) or len(row[0]) % 8:
             return np.zeros(0, np.uint64)  # fits no index: it is built again
         return np.frombuffer(row[0], "<u8")
-
-    def _has(self, table: str) -> bool:
-        query = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = ?)"
-        return bool(self._db.execute(query, [table]).fetchone()[0])
 
     # -- the checksum of the list of shards
 

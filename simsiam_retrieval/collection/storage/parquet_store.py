@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..index.index_types import SHARDED_KINDS
 from . import row_seals, schema, sealing
 from .capabilities import LARGE, Capability
+from .catalog_file import has_table
 from .parquet_reads import GROUP_OF, SHARDS_SEAL, ParquetReads, Shard
 from .shard_file import Places
 
@@ -131,7 +132,7 @@ class ParquetStore(ParquetReads):
 
     def _remove_groups(self, shard: Shard) -> None:
         self._db.execute("DELETE FROM row_groups WHERE first >= ? AND first < ?", [shard.first, shard.end])
-        if self._has("row_seals"):
+        if has_table(self._db, "row_seals"):
             self._db.execute("DELETE FROM row_seals WHERE first >= ? AND first < ?", [shard.first, shard.end])
 
     # -- checksums of the tables

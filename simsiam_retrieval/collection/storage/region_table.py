@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..types import Regions
 from . import checksums
-from .catalog_file import VISIBLE
+from .catalog_file import VISIBLE, has_table
 
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS regions"
@@ -33,7 +33,7 @@ def exists(db: sqlite3.Connection) -> bool:
     Returns:
         True if they were.
     """
-    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'regions')").fetchone()[0])
+    return has_table(db, "regions")
 
 
 def put(db: sqlite3.Connection, found: Iterable[tuple[int, Regions]]) -> None:

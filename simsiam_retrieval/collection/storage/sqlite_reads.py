@@ -14,7 +14,7 @@ from ..types import Content, Item, Known, Regions
 from ..update.patterns import Selection
 from . import checksums, listing_seal, region_table, sealing, vector_table
 from .catalog import Catalog
-from .catalog_file import PUBLISHED, VISIBLE, path_of
+from .catalog_file import PUBLISHED, VISIBLE, has_table, path_of
 
 CHECKSUM_SCHEMA = 3  # the first with a checksum of each row
 
@@ -195,7 +195,8 @@ class SqliteReads(Catalog):
         Returns:
             Path -> row.
         """
-        ctime, join = ("ctime_ns", "LEFT JOIN change_times ON item = id") if self._has_change_times() else ("NULL", "")
+        has_times = has_table(self._db, "change_times")
+        ctime, join = ("ctime_ns", "LEFT JOIN change_times ON item = id") if has_times else ("NULL", "")
         query = (
             f"SELECT path, id, size, mtime_ns, generation, error, digest, {ctime} FROM items {join} ORDER BY generation"
         )
@@ -206,10 +207,6 @@ class SqliteReads(Catalog):
             if path in above or not above.isdisjoint(path.parents):
                 known[path] = Known(*rest)
         return known
-
-    def _has_change_times(self) -> bool:
-        query = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'change_times')"
-        return bool(self._db.execute(query).fetchone()[0])
 
     def contents_of(self, sizes: Container[int]) -> Iterator[Content]:
         """Find usable rows, published or pending, by the size of their files.
