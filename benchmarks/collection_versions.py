@@ -23,6 +23,7 @@ from pathlib import Path
 
 from hardware import processor
 from index_versions import commit
+from result_file import write_result
 
 HERE = Path(__file__).parents[1]
 SHIPPED = 256  # values per vector of the shipped encoder
@@ -132,9 +133,7 @@ def main() -> None:
                 for name, found in runs.items()
             }
     print(json.dumps(result, indent=1))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, options.out)
 
 
 if __name__ == "__main__":

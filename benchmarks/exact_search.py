@@ -24,6 +24,7 @@ import numpy as np
 from hardware import processor
 from index_versions import commit
 from numpy.typing import NDArray
+from result_file import write_result
 
 HERE = Path(__file__).parents[1]
 K = 10
@@ -141,9 +142,7 @@ def main() -> None:
         "commits": {name: commit(checkout) for name, checkout in checkouts.items()},
     }
     print(json.dumps(result, indent=1))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, options.out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ WEIGHTS is a run folder, an .onnx encoder with all stages in it, or "random". Ea
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ import torch
 from hardware import processor
 from numpy.typing import NDArray
 from PIL import Image
+from result_file import write_result
 from simsiam_retrieval.export.exported_network import UnitVectors  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.graph import network_graph, save, with_preprocessing  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.half_precision import in_half  # pyright: ignore[reportMissingImports]
@@ -266,8 +266,7 @@ def main() -> None:
         "queries": given.queries, "duplicates": given.duplicates, "chosen on": chosen, "seed": 0,
         "processor": processor(), "torch": torch.__version__, "rows": rows,
     }  # fmt: skip
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, given.out)
     print(table(result))
 
 

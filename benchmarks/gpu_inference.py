@@ -7,7 +7,6 @@ Differences from torch in float32 stand beside the speeds. With ``--device cpu``
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -19,6 +18,7 @@ import onnxruntime
 import torch
 from export_speed import lively
 from hardware import processor
+from result_file import write_result
 from simsiam_retrieval.export.exported_network import UnitVectors  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.graph import PIXELS, network_graph  # pyright: ignore[reportMissingImports]
 from simsiam_retrieval.export.half_precision import in_half  # pyright: ignore[reportMissingImports]
@@ -112,8 +112,7 @@ def main() -> None:
         "rounds": given.rounds,
         "seconds": given.seconds,
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    write_result({**about, "rows": rows}, given.out)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ in ``index_speed.py``.
 """
 
 import argparse
-import json
 import os
 import platform
 import shutil
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from hardware import processor
 from photo_mosaics import mosaics
+from result_file import write_result
 
 from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.images.worker_pool import available_cpus
@@ -113,8 +113,7 @@ def write(options: argparse.Namespace, versions: dict[str, Path], runs: dict[str
         "now_by_before": ratios,
         "runs": runs,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_result(facts, options.out)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ the next photo. Needs the extras ``scientific``, ``medical`` and ``jxl``.
 
 import argparse
 import io
-import json
 import platform
 import statistics
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from result_file import write_result
 
 import simsiam_retrieval
 from simsiam_retrieval.encoder.onnx_encoder import Encoder, load_encoder
@@ -232,8 +232,7 @@ def main() -> None:
             },
             "ways": rows,
         }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_result(facts, options.out)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from hardware import processor
+from result_file import write_result
 from torch import Tensor
 
 from simsiam_retrieval.collection.index.noise_level import measure_noise
@@ -99,8 +100,7 @@ def main() -> None:
         rows.append(row)
         print(json.dumps(row), flush=True)
     result = {"encoder": encoder.identity, "fitted_on": len(fitted), "seed": 0, "processor": processor(), "rows": rows}
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result, given.out)
 
 
 if __name__ == "__main__":

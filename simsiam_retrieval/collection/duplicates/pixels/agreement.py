@@ -62,14 +62,13 @@ class Agreement:
         return self.textured * (2 * self.agreeing - 1)
 
 
-def agreement(first: Picture, second: Picture, alignment: Alignment, canvas: int = CANVAS) -> Agreement | None:
+def agreement(first: Picture, second: Picture, alignment: Alignment) -> Agreement | None:
     """Compare two aligned pictures.
 
     Args:
         first: The one picture.
         second: The other one.
         alignment: Where the second one lies on the first one.
-        canvas: Longest side in pixels on which they are compared.
 
     Returns:
         What they have in common; None if they share no more than a few pixels.
@@ -82,7 +81,7 @@ def agreement(first: Picture, second: Picture, alignment: Alignment, canvas: int
         return None
     low = np.maximum(outline.min(axis=0), frame.min(axis=0))
     high = np.minimum(outline.max(axis=0), frame.max(axis=0))
-    step = max(1.0, alignment.scale, float((high - low).max()) / canvas)
+    step = max(1.0, alignment.scale, float((high - low).max()) / CANVAS)
     size = np.maximum(np.round((high - low) / step).astype(int), 1)
     if size.min() < 2 * SMALLEST_CELL:
         return None
