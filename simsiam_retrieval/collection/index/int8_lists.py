@@ -113,7 +113,7 @@ def to_search(
     return np.rint(queries / units), units * np.float32(step_of(index))
 
 
-def as_floats(index: faiss.IndexIVF) -> faiss.IndexIVFFlat:
+def as_floats(index: faiss.Index) -> faiss.IndexIVFFlat:
     """Copy an index of ``build`` into one of float32 values, for a GPU: FAISS has no signed 8-bit lists there.
 
     Args:
@@ -122,11 +122,12 @@ def as_floats(index: faiss.IndexIVF) -> faiss.IndexIVFFlat:
     Returns:
         The copy. It takes queries as they are.
     """
+    assert isinstance(index, faiss.IndexIVF)
     lists, step = index.invlists, np.float32(step_of(index))
     centroids = faiss.clone_index(index.quantizer)
     copy = faiss.IndexIVFFlat(centroids, index.d, index.nlist, faiss.METRIC_INNER_PRODUCT)
     copy.own_fields = True
-    centroids.this.disown()
+    centroids.this.disown()  # pyright: ignore[reportAttributeAccessIssue]
     assert lists is not None and copy.invlists is not None
     for number in range(index.nlist):
         size = lists.list_size(number)
