@@ -60,7 +60,7 @@ def canvas(first: Picture, second: Picture, alignment: Alignment, smallest: int)
     # canvas pixel -> pixel of the first picture, whose bounding box it fills
     steps = (high - low) / size
     onto = np.array([[steps[0], 0, low[0] + 0.5 * steps[0]], [0, steps[1], low[1] + 0.5 * steps[1]]])
-    back = np.asarray(cv2.invertAffineTransform(alignment.matrix))
+    back = np.asarray(cv2.invertAffineTransform(alignment.matrix), np.float64)
     from_canvas = np.hstack([back[:, :2] @ onto[:, :2], (back[:, :2] @ onto[:, 2] + back[:, 2])[:, None]])
     one = sampled(first.rgb, onto, size, step)
     other = sampled(rgb, from_canvas, size, step / alignment.scale)

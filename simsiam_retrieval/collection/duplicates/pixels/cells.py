@@ -124,8 +124,10 @@ def _soft(image: NDArray[np.float32]) -> NDArray[np.float32]:
 def _slope(image: NDArray[np.float32], cell: int) -> NDArray[np.float32]:
     """Mean squared slope of each cell's brightness in its flattest direction (Harris and Stephens 1988)."""
     down, across = np.gradient(_soft(image))
-    one, other, both = (_means(product, cell) for product in (across * across, down * down, across * down))
-    return (one + other - np.sqrt((one - other) ** 2 + 4 * both**2)) / 2
+    one, other, both = (
+        _means(np.asarray(product, np.float32), cell) for product in (across * across, down * down, across * down)
+    )
+    return np.asarray((one + other - np.sqrt((one - other) ** 2 + 4 * both**2)) / 2, np.float32)
 
 
 def _details(image: NDArray[np.float32], cell: int) -> NDArray[np.float32]:

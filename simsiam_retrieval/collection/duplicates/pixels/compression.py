@@ -63,7 +63,7 @@ def compressed_like(first: Picture, second: Picture) -> Compressed:
         The first picture, compressed.
     """
     interpolation = cv2.INTER_AREA if first.width > second.width else cv2.INTER_CUBIC
-    resized = np.asarray(cv2.resize(first.rgb, (second.width, second.height), interpolation=interpolation))
+    resized = np.asarray(cv2.resize(first.rgb, (second.width, second.height), interpolation=interpolation), np.uint8)
     part = _middle(second.height), _middle(second.width)
     tried = {quality: _apart(_compressed(resized[part], quality), second.rgb[part]) for quality in QUALITIES}
     pixels = _compressed(resized, min(tried, key=lambda quality: tried[quality]))
@@ -79,7 +79,7 @@ def _middle(length: int) -> slice:
 
 def _compressed(rgb: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     _, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))[:, :, ::-1])
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[:, :, ::-1])
 
 
 def _apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
