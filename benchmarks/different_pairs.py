@@ -1,8 +1,9 @@
-"""Pairs of different pictures that are called copies: ``python benchmarks/different_pairs.py PART FOLDER … --place DIR``.
+"""Pairs of different pictures that are called copies: ``python benchmarks/different_pairs.py PART FOLDER …``.
 
 ``command``: what ``duplicates`` finds, with its defaults, among photos of each folder that were indexed with regions.
-``direct``: every pair of a sample of all folders compared by its pixels, whatever its cosine. ``report``: both, as JSON.
-Every pair that is called a copy is listed and drawn in a contact sheet, because some are true copies: look at them.
+``direct``: every pair of a sample of all folders compared by its pixels, whatever its cosine. ``report``: both, as
+JSON. Every pair that is called a copy is listed and drawn in a contact sheet, because some are true copies: look at
+them.
 """
 
 import argparse
@@ -50,8 +51,8 @@ def command(folders: list[Path], place: Path, photos: int, seed: int) -> None:
             link.symlink_to(file.resolve())
         made = place / f"{name}-collection"
         subprocess.run(
-            [sys.executable, "-m", "simsiam_retrieval.index", files, "--collection", made, "--regions", "--workers", "1"],
-            check=True,
+            [sys.executable, "-m", "simsiam_retrieval.index", files, "--collection", made, "--regions",
+             "--workers", "1"], check=True,
         )  # fmt: skip
         compared = 0
 
