@@ -114,7 +114,7 @@ def test_all_that_the_monitor_measures_is_a_switch_away(root: Path) -> None:
         (
             {"rankme": 74.2, "view_retrieval": 0.31},
             {},
-            "No sign of collapse: std 0.90, where 1 is healthy, RankMe 74.",
+            "No sign of collapse: spread 0.90, where 1 is healthy, variety of features 74.",
             "",
         ),
         ({"std": 0.05}, {}, "Collapse: the network gives every image nearly the same", "warning"),
