@@ -219,8 +219,8 @@ def verdict_text(run: Run) -> tuple[str, str]:
         return f"Too early to say whether it collapses: the monitor has not looked yet ({spread}).", ""
     if run.standing == WATCH:
         return (
-            f"No alarm yet, but the outputs lose directions: {spread}, and the variety of features, {rank:.0f}, is well "
-            f"below its best of {max(row['rankme'] for row in run.rows if 'rankme' in row):.0f}. If that goes on, "
+            f"No alarm yet, but the outputs lose directions: {spread}, and the variety of features, {rank:.0f}, is "
+            f"well below its best of {max(row['rankme'] for row in run.rows if 'rankme' in row):.0f}. If that goes on, "
             "start again "
             f"{_remedy(run)}.",
             "warning",
