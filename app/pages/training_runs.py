@@ -221,8 +221,7 @@ def verdict_text(run: Run) -> tuple[str, str]:
         return (
             f"No alarm yet, but the outputs lose directions: {spread}, and the variety of features, {rank:.0f}, is "
             f"well below its best of {max(row['rankme'] for row in run.rows if 'rankme' in row):.0f}. If that goes on, "
-            "start again "
-            f"{_remedy(run)}.",
+            f"start again {_remedy(run)}.",
             "warning",
         )
     parts = [spread, "" if rank is None else f"variety of features {rank:.0f}"]
