@@ -4,11 +4,14 @@
     python benchmarks/check.py outliers --cache CACHE --out benchmarks/results/check/outliers.csv
     python benchmarks/check.py labels --cache CACHE --out benchmarks/results/check/labels.csv
 
-DATA has the folders of SETS; vectors are those of the shipped encoder.
+DATA has the folders of SETS; vectors are those of the shipped encoder. "LightlyStudio typicality" is that of
+lightly-mundig 0.1.16, the library with which LightlyStudio 1.2.0 computes it, on the same vectors. fastdup has a
+program of its own, ``check_peers.py``.
 """
 
 import argparse
 import csv
+import itertools
 import random
 from pathlib import Path
 
@@ -31,6 +34,7 @@ HOSTS = (
     "cifar10",
 )  # labels: choices were made on caltech101 and imagenette
 SEEDS = range(5)
+PLANTED = ("of all sets", "of one set")
 
 
 def embed(data: Path, cache: Path) -> None:
@@ -48,13 +52,27 @@ def embed(data: Path, cache: Path) -> None:
         print(name, vectors.shape, len(set(labels)), flush=True)
 
 
+def planted(sizes: dict[str, int], host: str, how: str, seed: int) -> list[tuple[str, int]]:
+    """Which images of other sets are put among those of a set, 1 %: (set, position).
+
+    Of all other sets together, or of one, another for each seed: such images are like each other.
+    """
+    others = [name for name in SETS if name != host]
+    if how == "of one set":
+        others = [others[seed]]
+    every = [(name, row) for name in others for row in range(sizes[name])]
+    drawn = np.random.default_rng(seed).choice(len(every), max(1, sizes[host] // 100), replace=False)
+    return [every[place] for place in drawn]
+
+
 def load(cache: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     with np.load(cache / f"{name}.npz") as stored:
         return stored["vectors"], stored["labels"]
 
 
 def outliers(cache: Path, hosts: list[str]) -> list[dict]:
-    """Average precision of images of another set, planted at 1 %; mean over five draws."""
+    """Average precision of images of other sets, planted at 1 %; mean over five draws."""
+    from lightly_mundig import Typicality  # pyright: ignore[reportMissingImports]
     from sklearn.ensemble import IsolationForest
     from sklearn.metrics import average_precision_score
     from sklearn.neighbors import LocalOutlierFactor
@@ -62,32 +80,35 @@ def outliers(cache: Path, hosts: list[str]) -> list[dict]:
     from simsiam_retrieval.collection.check.outliers import outlier_scores
 
     ways = {f"{method} k={k}": (method, k) for method in ("distance", "lof", "typicality") for k in (5, 10, 20, 50)}
+    ways = {"mahalanobis": ("mahalanobis", 20)} | ways
+    sets = {name: load(cache, name)[0] for name in SETS}
+    sizes = {name: len(vectors) for name, vectors in sets.items()}
     rows = []
-    for host in hosts:
-        vectors, _ = load(cache, host)
+    for host, how in itertools.product(hosts, PLANTED):
         scores: dict[str, list[float]] = {}
         for seed in SEEDS:
-            generator = np.random.default_rng(seed)
-            count = max(1, len(vectors) // 100)
-            others = [name for name in SETS if name != host]
-            planted = np.concatenate([load(cache, name)[0] for name in others])
-            planted = planted[generator.choice(len(planted), count, replace=False)]
-            mixed, truth = np.concatenate([vectors, planted]), np.r_[np.zeros(len(vectors)), np.ones(count)]
-            for way, (method, k) in ways.items():
-                scores.setdefault(way, []).append(average_precision_score(truth, outlier_scores(mixed, method, k=k)))
-            peer = LocalOutlierFactor(20, metric="cosine", algorithm="brute").fit(mixed)
-            scores.setdefault("scikit-learn LOF k=20", []).append(
-                average_precision_score(truth, -peer.negative_outlier_factor_)
-            )
+            strange = np.array([sets[name][row] for name, row in planted(sizes, host, how, seed)])
+            mixed = np.concatenate([sets[host], strange])
+            truth = np.r_[np.zeros(sizes[host]), np.ones(len(strange))]
             forest = IsolationForest(random_state=seed).fit(mixed)
-            scores.setdefault("isolation forest", []).append(
-                average_precision_score(truth, -forest.score_samples(mixed))
-            )
-        rows += [
-            {"set": host, "way": way, "ap": round(float(np.mean(found)), 4), "std": round(float(np.std(found)), 4)}
-            for way, found in scores.items()
+            found = {way: outlier_scores(mixed, method, k=k) for way, (method, k) in ways.items()} | {
+                "scikit-learn LOF k=20": -LocalOutlierFactor(20, metric="cosine", algorithm="brute")
+                .fit(mixed)
+                .negative_outlier_factor_,
+                "LightlyStudio typicality": -np.asarray(
+                    Typicality(embeddings=mixed).calculate_typicality(num_nearest_neighbors=20)
+                ),
+                "isolation forest": -forest.score_samples(mixed),
+            }
+            for way, score in found.items():
+                scores.setdefault(way, []).append(float(average_precision_score(truth, score)))
+        found_here = [
+            {"set": host, "planted": how, "way": way, "ap": round(float(np.mean(of)), 4)}
+            | {"std": round(float(np.std(of)), 4)}
+            for way, of in scores.items()
         ]
-        print(host, {row["way"]: row["ap"] for row in rows if row["set"] == host}, flush=True)
+        print(host, how, {row["way"]: row["ap"] for row in found_here}, flush=True)
+        rows += found_here
     return rows
 
 

@@ -41,6 +41,7 @@ SEEDS = range(5)
 POOL, LARGEST = 0.7, 4000
 TESTED = 2000  # test images at most
 DRAWS = 3  # random choices a seed
+LIGHTLY = {"LightlyStudio diverse": 0.0, "LightlyStudio diverse, typical": 1.0}  # strength of its typicality
 ORACLE = "knows all labels"  # a choice that no user can make; how much any choice could bring
 ORACLE_WIDTH = 0.5  # of its kernel, exp(cosine / width)
 
@@ -96,6 +97,23 @@ class Pool:
         chosen = select_images(self.ids, self.vectors, count, strategy, labels=labels, seed=seed)
         return np.array([choice.id for choice in chosen])
 
+    def select_by_lightly(self, count: int, typical: float) -> NDArray[np.int64]:
+        """The choice of LightlyStudio 1.2.0, whose library lightly-mundig 0.1.16 can be had by itself."""
+        from lightly_mundig import Selection, Typicality  # pyright: ignore[reportMissingImports]
+
+        selection = Selection()
+        selection.add_diversifying_strategy(
+            embeddings=self.vectors, strength=1.0, stopping_condition_minimum_distance=None
+        )
+        if typical:
+            weights = Typicality(embeddings=self.vectors).calculate_typicality(num_nearest_neighbors=20)
+            selection.add_weighting_strategy(weights=np.asarray(weights, np.float32), strength=typical)
+        return np.array(
+            selection.run_selection(
+                preselected_indices=(), n_total_samples=len(self.vectors), n_samples_to_select=count
+            )
+        )
+
     def select_knowing_labels(self, count: int) -> NDArray[np.int64]:
         """The most representative images of each class: facility location, greedily, where only images of the same
         class stand for each other. Classes do not affect each other, so the choices in each are merged by their gains.
@@ -148,6 +166,9 @@ def budgets(cache: Path, names: list[str]) -> list[dict]:
                 scores.setdefault(("random", count), []).append(float(np.mean(drawn)))
                 for way in ways:
                     scores.setdefault((way, count), []).append(pool.accuracy(pool.select(way, count, seed)))
+                for way, typical in LIGHTLY.items():
+                    rows_ = pool.select_by_lightly(count, typical)
+                    scores.setdefault((way, count), []).append(pool.accuracy(rows_))
                 scores.setdefault((ORACLE, count), []).append(pool.accuracy(pool.select_knowing_labels(count)))
         rows += [
             _rows(name, way, count, of, scores["random", count])

@@ -153,6 +153,8 @@ def _results(
         try:
             if isinstance(query, str):
                 _check_image(query)
+                if not results and not arguments.by_region:
+                    collection.prepare()
             results.append((name, query, collection.search_with(query, arguments)))
         except UserError as error:
             if len(queries) == 1:

@@ -28,6 +28,7 @@ class CollectionState:
         self._store = store
         self._lock = threading.RLock()
         self._encoder: Encoder | None = None
+        self._encoder_lock = threading.Lock()  # of its own, so that it can be loaded while the store is read
         self.encoder_device = "auto"  # what embeds; see Encoder
         with explained(folder):
             self.encoder_identity = store.meta("encoder")
@@ -58,7 +59,7 @@ class CollectionState:
         Raises:
             UserError: The copy is missing, damaged, or another encoder.
         """
-        with self._lock:
+        with self._encoder_lock:
             if self._encoder is None or self.encoder_device not in ("auto", self._encoder.device):
                 encoder = Encoder(self.folder / ENCODER_FILE, device=self.encoder_device, tested=True)
                 if encoder.identity != self.encoder_identity:

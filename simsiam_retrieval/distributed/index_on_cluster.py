@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..collection.index.build_shard_index import build
-from ..collection.index.index_types import SHARDED_KINDS, check_kind
+from ..collection.index.index_kinds import SHARDED_KINDS, check_kind
 from ..collection.storage import shard_file
 from ..collection.storage.catalog_file import FILE as CATALOG
 from ..collection.storage.opening import open_store

@@ -165,6 +165,18 @@ def test_a_name_does_not_break_the_table(run, made, folder, name):
     assert "\x1b" not in done.stdout
 
 
+def test_one_query_of_an_exact_index_does_not_wait_for_faiss(made, folder) -> None:
+    """Importing FAISS takes as long as the rest of a small search; typeguard, which tyro would ask, a third of that."""
+    program = (
+        "import sys; from simsiam_retrieval import search; sys.argv = ['search', *sys.argv[1:]]\n"
+        "search.main(); print(sorted({'faiss', 'typeguard', 'torch'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", program, str(folder / "0.jpg"), "--collection", str(made)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "0.jpg" in done.stdout.splitlines()[1]
+
+
 def test_output_to_a_reader_that_leaves(collection_dir, photos):
     queries = " ".join(f"'{path}'" for path in sorted(photos.glob("*/*.jpg"))[:8])
     command = (

@@ -136,12 +136,13 @@ def _outliers(collection: Collection, fence: float) -> Iterator[Problem]:
     ids, vectors = collection.vectors()
     items = {item.id: item for item in collection.items()}
     distances = outlier_scores(vectors)
+    distances /= max(float(np.median(distances)), 1e-6)
     scores, _ = beyond(distances, 0.01, high=True)
     for place in np.argsort(-scores, kind="stable").tolist():
         item = items.get(int(ids[place]))
         if scores[place] <= fence or item is None:
             break
-        reason = f"its 20th neighbour has a cosine of only {1 - distances[place]:.2f}"
+        reason = f"{distances[place]:.1f} times as far from the average image as most"
         yield Problem("outlier", str(item.path), float(scores[place]), reason, item)
 
 

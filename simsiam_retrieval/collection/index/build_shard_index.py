@@ -28,7 +28,7 @@ from ..storage.shard_reader import footer_identity
 from ..storage.writer_lock import writing
 from . import make_mapped_index, mapped_index
 from . import shard_parts as parts
-from .index_types import SHARDED_KINDS, check_kind
+from .index_kinds import SHARDED_KINDS, check_kind
 from .make_index import INDEX_SEAL, alike_of, measured, noise_note, record_settings, recorded_settings
 from .noise_level import SAMPLE, measure_noise
 from .shard_merging import merge_parts

@@ -7,14 +7,21 @@ than that below the k-th best exact score cannot be among the k best. If the fir
 this for all vectors, the caller has to compare them all.
 """
 
+from __future__ import annotations
+
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.threads import usable_cores
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    from . import faiss_when_used as faiss
 
 CODES = 127  # codes on each side of 0
 FIRST, PER_RESULT, FURTHER = 256, 8, 16  # candidates per thread: at first, at least per result, and once more

@@ -1,14 +1,21 @@
 """A vector index on a CUDA device. FAISS's GPU indexes do not allow concurrent searches, so a lock protects it."""
 
-import threading
+from __future__ import annotations
 
-import faiss
+import threading
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UserError
 from .index_types import innermost
 from .vector_index import VectorIndex
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    from . import faiss_when_used as faiss
 
 LARGEST_K = 2048  # FAISS's limit on a GPU
 WORTHWHILE = 100_000  # vectors from which a GPU is worthwhile; for fewer the transfer takes longer than the search
@@ -70,13 +77,14 @@ class GpuVectorIndex(VectorIndex):
     """
 
     def __init__(self, index: VectorIndex, *, float16: bool = False) -> None:
-        super().__init__(index.faiss_index, index.generation)
+        on_cpu = index.faiss_index
+        super().__init__(index._index, index.generation)
         self._resources = faiss.StandardGpuResources()
         options = faiss.GpuClonerOptions()
         options.useFloat16 = float16
-        inner = innermost(index.faiss_index)
+        inner = innermost(on_cpu)
         self._on_gpu = faiss.index_cpu_to_gpu(self._resources, 0, inner, options)
-        self._names = index.ids if isinstance(index.faiss_index, faiss.IndexIDMap2) else None
+        self._names = index.ids if isinstance(on_cpu, faiss.IndexIDMap2) else None
         self._one_at_a_time = threading.Lock()
 
     def search(

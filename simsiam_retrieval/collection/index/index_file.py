@@ -3,16 +3,24 @@
 It is FAISS's own file, except for an exact index of 16-bit vectors (``flat_file.py``).
 """
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import xxhash
 
 from ...core.atomic_files import replacing
 from . import flat_file
+from .flat_vectors import FlatVectors
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    from . import faiss_when_used as faiss
 
 IMAGES, REGIONS = "index", "regions"  # beginnings of the files' names: what the vectors are of
 
@@ -46,7 +54,9 @@ def newest(folder: Path, stem: str = IMAGES) -> int | None:
     return max(generations, default=None)
 
 
-def read(folder: Path, generation: int, seal: str | None = None, stem: str = IMAGES) -> faiss.Index | None:
+def read(
+    folder: Path, generation: int, seal: str | None = None, stem: str = IMAGES
+) -> faiss.Index | FlatVectors | None:
     """Read the index of a generation.
 
     Args:
@@ -63,7 +73,7 @@ def read(folder: Path, generation: int, seal: str | None = None, stem: str = IMA
             source = _Hashed(file.read)
             start = source(len(flat_file.MAGIC))
             if start == flat_file.MAGIC:
-                index = flat_file.read(source, os.fstat(file.fileno()).st_size)
+                index = FlatVectors(*flat_file.read(source, os.fstat(file.fileno()).st_size))
             else:
                 # through a Python file, because FAISS cannot open names that are not UTF-8
                 reader = faiss.PyCallbackIOReader(_After(start, source))  # pyright: ignore[reportAttributeAccessIssue]
@@ -98,7 +108,7 @@ def seal_of(folder: Path, generation: int, stem: str = IMAGES) -> str | None:
 
 
 def write(
-    index: faiss.Index,
+    index: faiss.Index | FlatVectors,
     folder: Path,
     generation: int,
     on_sealed: Callable[[str], None] = lambda seal: None,
@@ -122,7 +132,9 @@ def write(
                 hashed.update(block)
                 return stream.write(block)
 
-            if not flat_file.write(index, write_block):
+            if isinstance(index, FlatVectors) and not flat_file.write(index.ids, index.vectors, write_block):
+                index = index.as_faiss()  # of an older collection: its vectors have 32 bits
+            if not isinstance(index, FlatVectors):
                 writer = faiss.PyCallbackIOWriter(write_block)  # pyright: ignore[reportAttributeAccessIssue]
                 faiss.write_index(index, writer)
         on_sealed(hashed.hexdigest())

@@ -1,17 +1,17 @@
-"""FAISS index types by name: the rule of `auto`, and how each type is built. docs/search.md explains the rules."""
+"""How each index type is built by FAISS, and FAISS's objects told by their names."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-import faiss
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.errors import UserError
+if TYPE_CHECKING:
+    import faiss
+else:
+    from . import faiss_when_used as faiss
 
-KINDS = ("auto", "flat", "float16", "ivf", "ivf-sq8", "hnsw")
-SHARDED_KINDS = ("auto", "ivf", "ivf-sq8", "ivf-pq")  # for a sharded collection; the other types cannot stay on disk
-FLAT_UP_TO = 200_000  # vectors; a query over 512 values each takes about 20 ms on two cores
-APPROXIMATE_FROM = 2_000  # vectors; an exact search of fewer is always fast
 HNSW_LINKS = 32  # M of Malkov & Yashunin 2016
 HNSW_EF_CONSTRUCTION = 80
 LISTS_PER_ROOT = 4  # inverted lists per square root of the number of vectors
@@ -19,42 +19,6 @@ FEWEST_PER_LIST = 39  # vectors per list; FAISS warns if there are fewer
 TRAINED_ON = 64  # vectors per list for training k-means
 VALUES_PER_CODE = 8  # values that product quantisation encodes in one byte
 SEED = 1
-
-
-def check_kind(kind: str, kinds: Sequence[str] = KINDS) -> None:
-    """Check the name of an index type.
-
-    Args:
-        kind: The name.
-        kinds: Allowed names.
-
-    Raises:
-        UserError: It is not allowed.
-    """
-    if kind not in kinds:
-        raise UserError(f"--index {kind}: choose one of {', '.join(kinds)}")
-
-
-def choose(kind: str, count: int, dim: int, free_memory: int) -> str:
-    """Choose the index type.
-
-    "auto" means exact search up to ``FLAT_UP_TO`` vectors, and inverted lists beyond. The lists have 8-bit values if
-    float32 values would need more than half of the free memory. A few vectors always get a flat index.
-
-    Args:
-        kind: The user's choice.
-        count: Number of vectors.
-        dim: Values per vector.
-        free_memory: Bytes.
-
-    Returns:
-        The type, not "auto".
-    """
-    if kind == "auto":
-        if count <= FLAT_UP_TO:
-            return "flat"
-        return "ivf" if 4 * count * dim <= free_memory // 2 else "ivf-sq8"
-    return kind if count >= APPROXIMATE_FROM else "flat"
 
 
 def build(kind: str, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> faiss.Index:
@@ -175,15 +139,3 @@ def stored_ids(index: faiss.Index) -> NDArray[np.int64]:
     lists = index.invlists
     parts = [faiss.rev_swig_ptr(lists.get_ids(at), lists.list_size(at)) for at in range(index.nlist)]
     return np.concatenate([np.array(part, np.int64) for part in parts]) if parts else np.zeros(0, np.int64)
-
-
-def removes(kind: str) -> bool:
-    """Return whether vectors can be removed from an index of this type.
-
-    Args:
-        kind: The type.
-
-    Returns:
-        True if they can.
-    """
-    return kind != "hnsw"  # removing would break paths of the graph

@@ -12,7 +12,7 @@ from ..duplicates.thresholds import CALIBRATED
 from ..regions.region_index import make_region_index
 from ..storage.sqlite_store import SqliteStore
 from ..storage.store import Store
-from .index_types import KINDS, SHARDED_KINDS, check_kind, choose
+from .index_kinds import KINDS, SHARDED_KINDS, check_kind, choose
 from .noise_level import COPY, Noise, measure_noise, sample
 from .tuning import Measured, check_recall, tune
 from .vector_index import VectorIndex
@@ -226,7 +226,7 @@ def _alike(last: Measured, settings: IndexSettings, count: int) -> bool:
 def _taken_up(catalog: Store, kind: str, dim: int) -> VectorIndex | None:
     """The newest saved index, updated to the published generation; None if building is better."""
     old, ids = VectorIndex.load_newest(catalog.folder), catalog.ids()
-    if old is None or old.faiss_index.d != dim or not old.can_become(kind, ids):
+    if old is None or old.dim != dim or not old.can_become(kind, ids):
         return None
     held = old.ids
     added = np.setdiff1d(ids, held, assume_unique=True)

@@ -5,10 +5,12 @@ parts' lists into one file. The code of a vector does not depend on the other ve
 process.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
@@ -16,6 +18,11 @@ from numpy.typing import NDArray
 from ..storage.store import Store
 from .make_index import INDEX_SEAL
 from .vector_index import VectorIndex
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    from . import faiss_when_used as faiss
 
 RESCORED = {"ivf": 1, "ivf-sq8": 4, "ivf-pq": 16}  # candidates per result that are compared again by exact cosine
 LISTS, SUFFIX = "ivfdata", "faiss"
@@ -133,7 +140,7 @@ class ShardIndex(VectorIndex):
     @classmethod
     def load(
         cls, folder: Path, generation: int, seal: str | None = None, seals: NDArray[np.uint64] | None = None
-    ) -> "ShardIndex | None":
+    ) -> ShardIndex | None:
         """Load the index of a generation.
 
         Args:

@@ -1,15 +1,22 @@
 """Tuning an approximate index to a target recall, measured against exact search on the collection's own vectors."""
 
+from __future__ import annotations
+
 import statistics
 import time
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UserError
 from .index_types import HNSW_LINKS, innermost, kind_of
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    from . import faiss_when_used as faiss
 
 NEIGHBOURS = 10  # recall@10
 QUERIES = 200  # queries for measuring recall
@@ -69,7 +76,7 @@ class Measured:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Measured":
+    def from_dict(cls, values: dict) -> Measured:
         """Read the values from the catalog.
 
         Args:

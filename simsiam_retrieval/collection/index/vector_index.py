@@ -1,68 +1,61 @@
-"""The FAISS index of a collection: a cache next to the catalog, named after the generation it was built from."""
+"""The index of a collection: a cache next to the catalog, named after the generation it was built from."""
 
-import threading
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.memory import free_memory
 from . import index_file
-from .first_pass import FirstPass
-from .flat_file import values_of
-from .index_types import build, innermost, kind_of, removes, stored_ids
-from .product_search import by_product
+from .flat_vectors import FlatVectors
+from .index_kinds import removes
+from .index_types import build, kind_of, stored_ids
 
-# with FAISS's default limits, batches of ten to two hundred queries are up to seven times slower
-faiss.cvar.distance_compute_blas_threshold = 1
-faiss.cvar.distance_compute_blas_query_bs = 1024
-faiss.cvar.distance_compute_blas_database_bs = 8192  # times 1024 queries: 32 MB
+if TYPE_CHECKING:
+    import faiss
+else:
+    from . import faiss_when_used as faiss
 
 RESCORED = 4  # times as many candidates are compared again where an index holds rounded vectors
-ROUNDED_FROM = 4_000_000  # values in all vectors, from which a search of int8 copies first is faster
-FEW = 4  # queries that are searched one by one
-GATHERED = 0.05  # part of the vectors up to which those that a filter leaves are copied and compared
 
 
 class VectorIndex:
     """Inner-product search over unit vectors, exact or approximate. Thread-safe on a CPU.
 
     Args:
-        index: FAISS's index.
+        index: The vectors, or FAISS's index.
         generation: Its generation.
     """
 
     mapped = False  # whether its lists stay on the disk, and a search in it takes a filter
 
-    def __init__(self, index: faiss.Index, generation: int) -> None:
-        self._index = index
+    def __init__(self, index: faiss.Index | FlatVectors, generation: int) -> None:
+        flat = index if isinstance(index, FlatVectors) else FlatVectors.of(index)
+        self._index = index if flat is None else flat
         self.generation = generation
-        self._rounded: FirstPass | None = None
-        self._asked = False
-        self._ascending: bool | None = None  # whether ids are, in the index's own order
-        self._rounding = threading.Lock()
 
     @classmethod
     def build(
         cls, ids: NDArray[np.int64], vectors: NDArray[np.float32], generation: int, kind: str = "flat"
-    ) -> "VectorIndex":
+    ) -> VectorIndex:
         """Build an index.
 
         Args:
             ids: int64 (n,).
-            vectors: Unit vectors, float32 (n, dim).
+            vectors: Unit vectors, float32 (n, dim). An exact index keeps them.
             generation: The generation.
-            kind: Type of ``index_types``, not "auto".
+            kind: Type of ``index_kinds``, not "auto".
 
         Returns:
             The index.
         """
-        return cls(build(kind, ids, vectors), generation)
+        return cls(FlatVectors(ids, vectors) if kind == "flat" else build(kind, ids, vectors), generation)
 
     @classmethod
-    def load(cls, folder: Path, generation: int, seal: str | None = None) -> "VectorIndex | None":
+    def load(cls, folder: Path, generation: int, seal: str | None = None) -> VectorIndex | None:
         """Load the cached index of a generation.
 
         Args:
@@ -77,7 +70,7 @@ class VectorIndex:
         return None if index is None else cls(index, generation)
 
     @classmethod
-    def load_newest(cls, folder: Path) -> "VectorIndex | None":
+    def load_newest(cls, folder: Path) -> VectorIndex | None:
         """Load the cached index of the newest saved generation.
 
         Args:
@@ -102,22 +95,27 @@ class VectorIndex:
         index_file.write(self._index, folder, self.generation, on_sealed, stem)
 
     def __len__(self) -> int:
-        return self._index.ntotal
+        return len(self._index) if isinstance(self._index, FlatVectors) else self._index.ntotal
+
+    @property
+    def dim(self) -> int:
+        """Values per vector."""
+        return self._index.dim if isinstance(self._index, FlatVectors) else self._index.d
 
     @property
     def faiss_index(self) -> faiss.Index:
-        """FAISS's own object, for tuning and for the GPU."""
-        return self._index
+        """FAISS's own object, for tuning and for the GPU; of an exact index, a copy."""
+        return self._index.as_faiss() if isinstance(self._index, FlatVectors) else self._index
 
     @property
     def kind(self) -> str:
-        """Its type, by the names of ``index_types``."""
-        return kind_of(self._index)
+        """Its type, by the names of ``index_kinds``."""
+        return "flat" if isinstance(self._index, FlatVectors) else kind_of(self._index)
 
     @property
     def exact(self) -> bool:
         """Whether a search compares the query with every stored vector."""
-        return self.kind == "flat"
+        return isinstance(self._index, FlatVectors)
 
     @property
     def rounded(self) -> bool:
@@ -132,7 +130,7 @@ class VectorIndex:
     @property
     def ids(self) -> NDArray[np.int64]:
         """The ids in the index, int64 (n,), in its own order."""
-        return stored_ids(self._index)
+        return self._index.ids if isinstance(self._index, FlatVectors) else stored_ids(self._index)
 
     def holds(self, ids: NDArray[np.int64], dim: int) -> bool:
         """Return whether the index contains exactly these ids.
@@ -144,9 +142,9 @@ class VectorIndex:
         Returns:
             True if it does.
         """
-        if self._index.d != dim or self._index.ntotal != len(ids):
+        if self.dim != dim or len(self) != len(ids):
             return False
-        if not isinstance(self._index, faiss.IndexIDMap2 | faiss.IndexIVF):
+        if not isinstance(self._index, FlatVectors) and not isinstance(self._index, faiss.IndexIDMap2 | faiss.IndexIVF):
             return False
         return np.array_equal(np.sort(self.ids), ids)
 
@@ -159,11 +157,14 @@ class VectorIndex:
         Returns:
             float32 (n, dim).
         """
+        wanted = np.array(ids, np.int64)
+        if isinstance(self._index, FlatVectors):
+            return self._index.of_ids(wanted)
         if isinstance(self._index, faiss.IndexIVF):
             maps = faiss.DirectMap  # pyright: ignore[reportAttributeAccessIssue]
             if self._index.direct_map.type == maps.NoMap:
                 self._index.set_direct_map_type(maps.Hashtable)
-        return self._index.reconstruct_batch(np.array(ids, np.int64))
+        return self._index.reconstruct_batch(wanted)
 
     def can_become(self, kind: str, ids: NDArray[np.int64]) -> bool:
         """Return whether updating this index is cheaper than building a new one.
@@ -183,8 +184,8 @@ class VectorIndex:
 
     def become(
         self, generation: int, removed: NDArray[np.int64], added: NDArray[np.int64], vectors: NDArray[np.float32]
-    ) -> "VectorIndex":
-        """Update this index to another generation. This object must not be used any more.
+    ) -> VectorIndex:
+        """Update this index to another generation; not an exact one. This object must not be used any more.
 
         Args:
             generation: The generation.
@@ -195,6 +196,7 @@ class VectorIndex:
         Returns:
             The new index.
         """
+        assert not isinstance(self._index, FlatVectors)
         if len(removed):
             self._index.remove_ids(faiss.IDSelectorBatch(removed))
         if len(added):
@@ -214,14 +216,13 @@ class VectorIndex:
         Returns:
             Cosine similarities and ids, each (n, min(k, len)), best first. If fewer are found, ids are -1.
         """
+        queries = np.ascontiguousarray(queries, np.float32)
         k = min(k, len(self) if among is None else len(among))
         if k == 0:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        few = len(queries) == 1 or among is not None or (len(queries) <= FEW and self._rounded is not None)
-        if self.exact and few:  # FAISS is slow with a filter, and a batch pays from six queries on
-            found = [self._one_exactly(query, k, among) for query in np.ascontiguousarray(queries, np.float32)]
-            if len({ids.shape for _, ids in found}) == 1:  # else a stored vector is not finite
-                return np.concatenate([scores for scores, _ in found]), np.concatenate([ids for _, ids in found])
+        if isinstance(self._index, FlatVectors):
+            scores, ids = self._index.search(queries, k, among)
+            return np.clip(scores, -1, 1), ids
         parameters = selector = None
         if among is not None:
             selector = faiss.IDSelectorBatch(among)  # must live as long as the search
@@ -230,60 +231,5 @@ class VectorIndex:
                 parameters = faiss.SearchParametersIVF()
                 parameters.nprobe = self._index.nlist
             parameters.sel = selector
-        scores, ids = self._index.search(np.ascontiguousarray(queries, np.float32), k, params=parameters)
+        scores, ids = self._index.search(queries, k, params=parameters)
         return np.clip(scores, -1, 1), ids  # rounding can give a cosine above 1
-
-    def _one_exactly(
-        self, query: NDArray[np.float32], k: int, among: NDArray[np.int64] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Exact search for one query (dim,); equal vectors are sorted by id.
-
-        FAISS uses one thread for a single query; numpy's BLAS and the first pass use all.
-        """
-        assert isinstance(self._index, faiss.IndexIDMap2)
-        stored = self._stored()
-        names = faiss.rev_swig_ptr(self._index.id_map.data(), len(stored))  # ``ids`` would copy all ids for a few
-        rows = allowed = None
-        if among is not None:
-            rows = self._rows_of(names, among)
-            k = min(k, len(rows))
-            if k == 0:
-                return np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64)
-        few = rows is not None and len(rows) <= GATHERED * len(stored)
-        first_pass = None if few else self._first_pass()
-        if first_pass is not None and rows is not None:
-            allowed = np.zeros(len(stored), np.bool_)
-            allowed[rows] = True
-        found = None if first_pass is None else first_pass.nearest(query, k, allowed)
-        if found is None:
-            found = by_product(stored, rows, query, k)
-        scores, best = found
-        return np.clip(scores, -1, 1).astype(np.float32)[None], names[best][None]
-
-    def _rows_of(self, names: NDArray[np.int64], among: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the ids ``among`` are in ``names`` (n,), ascending; those that are not there are left out."""
-        if self._ascending is None:
-            self._ascending = bool((names[1:] > names[:-1]).all())
-        if not self._ascending:
-            return np.flatnonzero(np.isin(names, among, assume_unique=True))
-        rows = np.minimum(np.searchsorted(names, among), len(names) - 1)
-        return rows[names[rows] == among]
-
-    def _stored(self) -> NDArray[np.float32]:
-        """The vectors of an exact index (n, dim), without a copy."""
-        flat = innermost(self._index)
-        assert isinstance(flat, faiss.IndexFlatIP)
-        return values_of(flat)
-
-    def _first_pass(self) -> FirstPass | None:
-        """int8 copies, made for the second query: making them takes as long as about 20 queries by product."""
-        if self._rounded is None and len(self) * self._index.d >= ROUNDED_FROM:
-            if not self._asked:
-                self._asked = True
-            elif self._rounding.acquire(blocking=False):  # who comes meanwhile goes without
-                try:
-                    if self._rounded is None and len(self) * self._index.d <= free_memory() // 2:
-                        self._rounded = FirstPass(self._stored())
-                finally:
-                    self._rounding.release()
-        return self._rounded

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..index import index_file
-from ..index.index_types import FLAT_UP_TO
+from ..index.index_kinds import FLAT_UP_TO
 from ..index.tuning import Measured, tune
 from ..index.vector_index import RESCORED, VectorIndex
 from ..storage.sqlite_store import SqliteStore
@@ -218,7 +218,7 @@ def _taken_up(catalog: SqliteStore, dim: int, kind: str, numbers: NDArray[np.int
     """The newest saved index, updated to the published state; None if building is better."""
     newest = index_file.newest(catalog.folder, index_file.REGIONS)
     old = None if newest is None else _loaded(catalog.folder, newest)
-    if old is None or old.faiss_index.d != dim or not old.can_become(kind, numbers):
+    if old is None or old.dim != dim or not old.can_become(kind, numbers):
         return None
     held = old.ids
     added = np.setdiff1d(numbers, held, assume_unique=True)

@@ -1,5 +1,7 @@
 """The part of ``Collection`` that searches."""
 
+import contextlib
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -86,6 +88,27 @@ class CollectionSearch(CollectionRegions):
         return Hits(
             (hit for hit in hits if not options.above_noise or hit.above_noise is not False), thumbnail=self.thumbnail
         )
+
+    def prepare(self) -> None:
+        """Load the encoder and the index at the same time, as a first search by a picture needs both.
+
+        An error of the encoder is left to the search.
+
+        Raises:
+            UserError: The collection is damaged.
+        """
+
+        def load_encoder() -> None:
+            with contextlib.suppress(Exception):
+                _ = self.encoder
+
+        loading = threading.Thread(target=load_encoder)
+        loading.start()
+        try:
+            self._searcher.noise_levels(np.empty((0, self.dim), np.float32))
+            self._searcher.index()
+        finally:
+            loading.join()
 
     def direction_with(self, query: Query | Sequence[Query], options: SearchOptions) -> NDArray[np.float32]:
         """Compute the unit vector that ``search_with`` searches for.

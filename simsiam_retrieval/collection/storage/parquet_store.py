@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..index.index_types import SHARDED_KINDS
+from ..index.index_kinds import SHARDED_KINDS
 from . import row_seals, schema, sealing
 from .capabilities import LARGE, Capability
 from .catalog_file import has_table

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ...images.files import ImageFile
 from ...images.measures import Measures
-from ..index.index_types import KINDS
+from ..index.index_kinds import KINDS
 from ..types import Content, Entry, Published, Regions
 from ..update.patterns import Selection
 from . import checksums, listing_seal, measure_table, region_table, schema, sealing, vector_bytes, vector_table

@@ -11,7 +11,7 @@ from ...encoder.onnx_encoder import Encoder
 from ...images.files import Listing, list_images
 from ...images.page_choice import FIRST
 from ..collection import AlreadyThere, Collection, Preview, Update, remove_collection
-from ..index.index_types import check_kind
+from ..index.index_kinds import check_kind
 from ..storage.finding import Finding
 from .patterns import Selection
 from .update_keywords import IndexKeywords, from_keywords

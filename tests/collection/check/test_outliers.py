@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from sklearn.neighbors import LocalOutlierFactor
 
 from simsiam_retrieval.collection.check import outliers
@@ -23,6 +24,27 @@ def test_distance_and_typicality_are_what_a_whole_matrix_gives() -> None:
     assert outlier_scores(vectors, "typicality", k=7) == pytest.approx(-1 / nearest.mean(axis=1), rel=1e-3)
 
 
+def test_mahalanobis_is_what_numpy_and_scipy_give() -> None:
+    vectors = _unit(200).astype(float)
+    covariance = np.cov(vectors.T, bias=True)
+    covariance += 5 * np.trace(covariance) / 16 * np.eye(16)
+    expected = cdist(vectors, vectors.mean(axis=0)[None], "mahalanobis", VI=np.linalg.inv(covariance))[:, 0]
+    assert outlier_scores(vectors.astype(np.float32)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_strangers_that_are_like_each_other_are_found_too() -> None:
+    generator = np.random.default_rng(3)
+    centre, other = generator.normal(size=(2, 32))
+    vectors = np.concatenate([centre + 0.3 * generator.normal(size=(970, 32)), other + np.zeros((30, 32))])
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    assert np.argsort(-outlier_scores(vectors))[:30].min() == 970
+    assert np.argsort(-outlier_scores(vectors, "distance"))[:30].max() < 970
+
+
+def test_of_equal_images_none_is_far() -> None:
+    assert outlier_scores(np.repeat(_unit(1), 50, axis=0)).max() == 0
+
+
 def test_lof_is_scikit_learns() -> None:
     vectors = _unit(300, seed=1)
     expected = -LocalOutlierFactor(10, metric="cosine", algorithm="brute").fit(vectors).negative_outlier_factor_
@@ -31,7 +53,7 @@ def test_lof_is_scikit_learns() -> None:
 
 def test_copies_are_neighbours_and_nobody_is_its_own() -> None:
     vectors = np.repeat(_unit(6), [1, 1, 1, 1, 1, 30], axis=0)
-    scores = outlier_scores(vectors, k=5)
+    scores = outlier_scores(vectors, "distance", k=5)
     assert scores[5:] == pytest.approx(0, abs=1e-5)
     assert scores[:5].min() > 0.001
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from simsiam_retrieval.collection.index import first_pass, vector_index
+from simsiam_retrieval.collection.index import first_pass, flat_vectors
 from simsiam_retrieval.collection.index.first_pass import FirstPass
 from simsiam_retrieval.collection.index.vector_index import VectorIndex
 
@@ -92,7 +92,7 @@ def test_a_damaged_vector_proves_nothing(vectors, value) -> None:
 
 
 def test_an_index_uses_it_from_the_second_query_on(vectors, monkeypatch) -> None:
-    monkeypatch.setattr(vector_index, "ROUNDED_FROM", COUNT * DIM)
+    monkeypatch.setattr(flat_vectors, "ROUNDED_FROM", COUNT * DIM)
     made: list[FirstPass] = []
     original = FirstPass.nearest
     monkeypatch.setattr(FirstPass, "nearest", lambda self, *given: made.append(self) or original(self, *given))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import simsiam_retrieval.collection.index.index_types as index_types
+import simsiam_retrieval.collection.index.index_kinds as index_kinds
 import simsiam_retrieval.collection.index.make_index as indexes
 from simsiam_retrieval import Collection
-from simsiam_retrieval.collection.index.index_types import choose
+from simsiam_retrieval.collection.index.index_kinds import choose
 from simsiam_retrieval.collection.index.tuning import tune
 from simsiam_retrieval.collection.index.vector_index import VectorIndex
 from simsiam_retrieval.collection.search.filters import Filter
@@ -157,7 +157,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Collection:
 @pytest.fixture
 def collection(original: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Collection:
     """A copy of 120 pictures, where approximate indexes are made of so few."""
-    monkeypatch.setattr(index_types, "APPROXIMATE_FROM", 40)
+    monkeypatch.setattr(index_kinds, "APPROXIMATE_FROM", 40)
     shutil.copytree(original.folder, tmp_path / "made")
     shutil.copytree(original.roots[0], tmp_path / "pictures", copy_function=shutil.copy2)
     copy = Collection.open(tmp_path / "made")
