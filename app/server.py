@@ -85,6 +85,7 @@ def serve(
     import streamlit
     from starlette.middleware import Middleware
 
+    from . import offered_files
     from .auth import Guard
 
     for name in ("uvicorn.error", "uvicorn.access"):  # says that it starts and stops; an address is all we print
@@ -92,7 +93,7 @@ def serve(
     threading.Thread(target=_announce, args=(host, port, open_browser, base, public), daemon=True).start()
     origin = None if public is None else public.origin
     guard = Middleware(Guard, hosts=names, password=password, base=base, origin=origin)
-    app = streamlit.App(SCRIPT, middleware=[guard])
+    app = streamlit.App(SCRIPT, middleware=[guard], routes=[offered_files.route(base)])
     app.run(config={**options, "server.port": port, "server.baseUrlPath": base.strip("/")})
     raise KeyboardInterrupt  # the server ends only when it is told to
 

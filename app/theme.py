@@ -32,7 +32,8 @@ CSS = """
   .st-key-narrow-navigation a { padding: 0.2rem 0.22rem; }
   .st-key-controls { flex-wrap: nowrap; overflow-x: auto; scrollbar-width: none; }
   .st-key-controls > * { flex: none; }
-  .stAppHeader { background: none; pointer-events: none; }
+  .stAppHeader, .stAppHeader .stAppToolbar { background: none; pointer-events: none; }
+  .stAppHeader button { pointer-events: auto; }
   .stAppHeader [data-testid="stExpandSidebarButton"], [data-testid="stSidebar"] { display: none; }
   .stElementContainer:has(> .stHtml > .sr-fold) { display: flex; }
   .sr-fold { display: inline-block; font-size: 0.9rem; opacity: 0.8; cursor: pointer; user-select: none; }
@@ -76,6 +77,13 @@ dl.sr-figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.
                 margin: 0; padding: 0; }
 .sr-figures dt { opacity: 0.68; font-size: 0.875rem; font-weight: 400; margin: 0; padding: 0; }
 .sr-figures dd { font-size: 1.5rem; line-height: 1.3; margin: 0; padding: 0; font-variant-numeric: tabular-nums; }
+.sr-download { display: inline-flex; align-items: center; min-height: 2.5rem; padding: 0.25rem 0.75rem;
+               border: 1px solid color-mix(in srgb, currentColor 20%, transparent); border-radius: 0.5rem;
+               white-space: nowrap; font-size: 0.875rem; }
+.stHtml a.sr-download { color: inherit; text-decoration: none; }
+.stHtml a.sr-download:is(:hover, :focus-visible, :active) { color: #0d9488; border-color: #0d9488; }
+.stHtml a.sr-download:focus-visible { outline: 2px solid #0d9488; outline-offset: 2px; }
+.sr-download[aria-disabled] { opacity: 0.4; cursor: not-allowed; }
 .sr-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.95rem; }
 .sr-table th, .sr-table td { padding: 0.4rem 2.2rem 0.4rem 0; text-align: left; font-weight: 400;
                              border: 0; border-bottom: 1px solid color-mix(in srgb, currentColor 14%, transparent); }

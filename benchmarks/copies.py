@@ -259,7 +259,9 @@ def _regions(place: Path, kind: str, files: list[Path]) -> tuple[np.ndarray, np.
         names = {item.id: item.path.name for item in collection}
         found = collection.region_vectors()
     rows = {file.name: row for row, file in enumerate(files)}
-    return np.array([rows[names[id_]] for id_ in found.ids.tolist()], np.int64), np.ascontiguousarray(found.vectors)
+    owners = np.array([rows.get(names[id_], -1) for id_ in found.ids.tolist()], np.int64)
+    asked = owners >= 0  # --every leaves copies out
+    return owners[asked], np.ascontiguousarray(found.vectors[asked])
 
 
 def _nearest(vectors: np.ndarray, queries: np.ndarray) -> Ranked:

@@ -52,7 +52,7 @@ def prepare() -> None:
     photos, runs = WORK / "photos", WORK / "runs"
     for name, options in (("with-stop-gradient", ()), ("no-stop-gradient", ("--no-stop-gradient",))):
         if not (runs / name).exists():
-            settings = ("--epochs", 40, "--image-size", 64, "--base-lr", 0.13, *options)
+            settings = ("--recipe", "simsiam", "--epochs", 40, "--image-size", 64, "--base-lr", 0.13, *options)
             command("simsiam_retrieval.pretrain", photos, "--out", runs / name, *settings)
     if not (runs / "shipped.json").exists():
         sides = ("--train", WORK / "labelled/train", "--test", WORK / "labelled/test")

@@ -1,4 +1,4 @@
-"""Files to take away."""
+"""Buttons that download a file."""
 
 import csv
 import io
@@ -6,20 +6,27 @@ from collections.abc import Callable, Iterable
 
 import streamlit as st
 
-READY = 5000  # rows of a table that is made before somebody asks
+from ..markup import escaped
+from ..offered_files import offer
 
 
-def download(label: str, make: Callable[[], bytes], file: str, rows: int = 0) -> None:
-    """Draw a button that downloads a file. Long tables are made at the click, other files before.
+def download(label: str, make: Callable[[], bytes], file: str, *, disabled: bool = False, tip: str = "") -> None:
+    """Draw a button that downloads a file, which is made at the click.
 
     Args:
-        label: Text of the button.
+        label: Text of the button. Together with ``file`` it names the button within the page.
         make: Returns the file's content.
-        file: Its name.
-        rows: Number of rows of a table.
+        file: Its name, plain ASCII.
+        disabled: Whether the button does nothing.
+        tip: Explains the button to those who point at it.
     """
-    kind = "text/csv" if file.endswith(".csv") else "application/octet-stream"
-    st.download_button(label, make if rows > READY else make(), file, kind, on_click="ignore")
+    title = f' title="{escaped(tip)}"' if tip else ""
+    if disabled:
+        button = f'<span class="sr-download" role="link" aria-disabled="true"{title}>{escaped(label)}</span>'
+    else:
+        address = offer(st.session_state, f"{label}, {file}", make, file)
+        button = f'<a class="sr-download" href="{address}" download="{file}"{title}>{escaped(label)}</a>'
+    st.html(button, width="content")
 
 
 def as_csv(head: tuple[str, ...], rows: Iterable[tuple]) -> bytes:

@@ -15,6 +15,7 @@ from simsiam_retrieval.core.errors import UserError
 
 from .. import markup, settings
 from ..components import paging, tiles
+from ..components.downloads import download
 from ..components.grid import grid
 from ..open_collection import open_collection
 from ..search.address import LEAVING, Address
@@ -186,7 +187,7 @@ def _bar(collection: Collection, report: Report, kind: str, found: list[Problem]
 
     if (refused := st.session_state.pop("check refused", None)) is not None:
         markup.notice(refused)
-    images = "image" if len(found) == 1 else "images"
+    images = "image" if report.images == 1 else "images"
     with st.container(horizontal=True, vertical_alignment="center"):
         markup.section(f"{len(found):,} of {report.images:,} {images}", width="content")
         if len(taken) == 1:
@@ -200,18 +201,18 @@ def _bar(collection: Collection, report: Report, kind: str, found: list[Problem]
             help="Not listed again, here and by the command; kept as long as the file's content stays. "
             "Click ✓ on pictures to mark some.",
         )
-        st.download_button(
-            "List as CSV", lambda: as_csv(found).encode("utf-8", "surrogateescape"), f"{kind}.csv", "text/csv",
-            on_click="ignore", disabled=not found,
-        )  # fmt: skip
-        st.download_button(
+        download(
+            "List as CSV",
+            lambda: as_csv(found).encode("utf-8", "surrogateescape"),
+            f"{kind}.csv",
+            disabled=not found,
+        )
+        download(
             "Report with pictures",
             lambda: page_of_report(collection, Report(report.images, found)).encode("utf-8", "replace"),
             f"{kind}.html",
-            "text/html",
-            on_click="ignore",
             disabled=not found,
-            help="A page that opens without a server",
+            tip="A page that opens without a server",
         )
         st.button("Look again", on_click=_report.clear, help="See which files are gone or changed by now")
 

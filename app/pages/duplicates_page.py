@@ -14,6 +14,7 @@ from simsiam_retrieval.core.errors import UserError
 
 from .. import markup, settings
 from ..components import tiles
+from ..components.downloads import download
 from ..components.gallery import Picture, Section, gallery, picture
 from ..open_collection import open_collection
 from . import duplicates_comparison, duplicates_kinds
@@ -161,21 +162,9 @@ def _threshold(collection: Collection, compared: Comparison) -> float | None:
 
 def _bar(describe: Callable[[], list[list[Duplicate]]]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.download_button(
-            "List as CSV",
-            # bytes as they are in names that are not UTF-8; made when it is asked for
-            lambda: as_csv(describe()).encode("utf-8", "surrogateescape"),
-            "duplicates.csv",
-            "text/csv",
-            on_click="ignore",
-        )
-        st.download_button(
-            "List as JSON",
-            lambda: as_json(describe()),
-            "duplicates.json",
-            "application/json",
-            on_click="ignore",
-        )
+        # bytes as they are in names that are not UTF-8
+        download("List as CSV", lambda: as_csv(describe()).encode("utf-8", "surrogateescape"), "duplicates.csv")
+        download("List as JSON", lambda: as_json(describe()).encode(), "duplicates.json")
         st.button("Look again", on_click=_forget, help="Compare anew, and see which files are gone by now")
 
 

@@ -31,7 +31,7 @@ def show_chosen(collection: Collection, images: Whole, drawn: Plot, by: Colourin
         if len(rows):
             with st.popover("Label them"):
                 _labelling(collection, images, rows)
-            download("List as CSV", lambda: _csv(images, rows, drawn, by), "chosen.csv", len(rows))
+            download("List as CSV", lambda: _csv(images, rows, drawn, by), "chosen.csv")
     if not len(rows):
         markup.faint("No image lies there.")
         return

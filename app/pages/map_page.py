@@ -184,7 +184,7 @@ def _show_selected() -> None:
 
 def _colouring(collection: Collection, images: Whole) -> Colouring | None:
     """The control that says what colours mean, and the colours; None where there is nothing to show yet."""
-    with st.container(horizontal=True, vertical_alignment="top", gap="large"):
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         found = selecting.selected(collection)
         if not found and st.session_state.get("map colour") == SELECTION:
             st.session_state["map colour"] = FOLDER

@@ -13,6 +13,7 @@ from simsiam_retrieval.collection.storage.shard_manifest import is_sharded
 from simsiam_retrieval.core.errors import UserError
 
 from .. import markup
+from ..components.downloads import download
 
 CHOICE = "selected to label"  # in the session: collection, images
 COUNT, MOST = 50, 10_000
@@ -70,24 +71,18 @@ def downloads(collection: Collection, found: list[Selected]) -> None:
     """The choice as files, among them those for labelling programs."""
     classes = sorted(set(collection.labels().values()))
     root = _root(found)
-    st.download_button(
-        "CSV", lambda: as_csv(found).encode("utf-8", "surrogateescape"), "selected.csv", "text/csv", on_click="ignore"
-    )
-    st.download_button(
+    download("CSV", lambda: as_csv(found).encode("utf-8", "surrogateescape"), "selected.csv")
+    download(
         "Label Studio",
         lambda: _label_studio(found, classes, root),
         "label-studio.zip",
-        "application/zip",
-        on_click="ignore",
-        help=f"Tasks and labelling configuration; Label Studio's document root is {root}",
+        tip=f"Tasks and labelling configuration; Label Studio's document root is {root}",
     )
-    st.download_button(
+    download(
         "CVAT",
         lambda: _cvat(found, classes, root),
         "cvat.zip",
-        "application/zip",
-        on_click="ignore",
-        help=f"Annotations and labels; names are relative to {root}",
+        tip=f"Annotations and labels; names are relative to {root}",
     )
 
 

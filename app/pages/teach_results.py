@@ -57,8 +57,8 @@ def _accuracy(lesson: Taught) -> None:
     left_out = len(lesson.labels) - n
     some = f" of {len(lesson.labels):,}" if left_out else ""  # alone in their class, or more than are checked
     markup.faint(
-        f"{checked.folds}-fold cross-validation with {n:,}{some} labelled images. The baseline always says the "
-        "commonest class. Both speak of images like those labelled; the ones that the probe asked for are hard."
+        f"{checked.folds}-fold cross-validation with {n:,}{some} labelled images. The baseline always names the most "
+        "frequent class. Images from “Next” are harder than most, so other images may get better figures."
     )
 
 
@@ -108,14 +108,9 @@ def _face(_collection: Collection, key: tuple, id_: int) -> str:
 def _exports(collection: Collection, images: Whole, labels: dict[int, str], lesson: Taught | None) -> None:
     markup.section("To take away")
     with st.container(horizontal=True):
-        download("Labels as CSV", lambda: labels_csv(images, labels), "labels.csv", len(labels))
+        download("Labels as CSV", lambda: labels_csv(images, labels), "labels.csv")
         if lesson is not None:
-            download(
-                "Predictions as CSV",
-                lambda: predictions_csv(images, labels, lesson),
-                "predictions.csv",
-                len(images.ids),
-            )
+            download("Predictions as CSV", lambda: predictions_csv(images, labels, lesson), "predictions.csv")
             download("Probe as ONNX", lambda: lesson.probe.as_onnx(collection.encoder_identity), "probe.onnx")
     if lesson is not None:
         markup.faint(f"The probe takes vectors of this collection's encoder ({collection.encoder_identity}).")

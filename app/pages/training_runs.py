@@ -202,7 +202,7 @@ def verdict_text(run: Run) -> tuple[str, str]:
     if not run.rows:
         return "This run has not written its first numbers yet; they will show here by themselves.", "info"
     std, rank, recognised = run.newest("std"), run.newest("rankme"), run.newest("view_retrieval")
-    spread = "" if std is None else f"std {std:.2f}, where 1 is healthy"
+    spread = "" if std is None else f"spread {std:.2f}, where 1 is healthy"
     if run.verdict == "dimensional collapse":
         return (
             f"Dimensional collapse: the outputs differ along about {rank or 0:.0f} directions only ({spread}). The "
@@ -219,14 +219,16 @@ def verdict_text(run: Run) -> tuple[str, str]:
         return f"Too early to say whether it collapses: the monitor has not looked yet ({spread}).", ""
     if run.standing == WATCH:
         return (
-            f"No alarm yet, but the outputs lose directions: {spread}, and RankMe {rank:.0f} is well below its best of "
-            f"{max(row['rankme'] for row in run.rows if 'rankme' in row):.0f}. If that goes on, start again "
-            f"{_remedy(run)}.",
+            f"No alarm yet, but the outputs lose directions: {spread}, and the variety of features, {rank:.0f}, is "
+            f"well below its best of {max(row['rankme'] for row in run.rows if 'rankme' in row):.0f}. If that goes on, "
+            f"start again {_remedy(run)}.",
             "warning",
         )
-    parts = [spread, "" if rank is None else f"RankMe {rank:.0f}"]
-    known = "" if recognised is None else f" Of one view it recognises the other {100 * recognised:.0f} % of the time."
-    return f"No sign of collapse: {', '.join(filter(None, parts))}.{known}", ""
+    parts = [spread, "" if rank is None else f"variety of features {rank:.0f}"]
+    text = f"No sign of collapse: {', '.join(filter(None, parts))}."
+    if recognised is None:
+        return text, ""
+    return f"{text} From one view of an image it finds the other in {100 * recognised:.0f} % of cases.", ""
 
 
 def _remedy(run: Run) -> str:

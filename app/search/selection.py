@@ -12,6 +12,7 @@ from simsiam_retrieval.collection import Collection, Item
 from simsiam_retrieval.images.page_paths import file_and_page
 
 from .. import markup
+from ..components.downloads import download
 from ..components.tiles import size_text
 from ..markup import shown
 
@@ -71,17 +72,11 @@ def bar(collection: Collection, *, on_similar: Callable[[list[int]], None]) -> N
         markup.faint(f"{len(found)} marked, {size_text(total)}", width="content")
         st.button("Similar to these", on_click=on_similar, args=([item.id for item in found],))
         labels = collection.labels()
-        st.download_button("CSV", lambda: as_csv(found, labels), "images.csv", "text/csv", on_click="ignore")
-        st.download_button("JSON", lambda: as_json(found, labels), "images.json", "application/json", on_click="ignore")
-        st.download_button(
-            "ZIP",
-            lambda: as_zip(found),
-            "images.zip",
-            "application/zip",
-            on_click="ignore",
-            disabled=total > ZIP_LIMIT,
-            help=f"More than {size_text(ZIP_LIMIT)}: copy the paths instead" if total > ZIP_LIMIT else None,
-        )
+        download("CSV", lambda: as_csv(found, labels), "images.csv")
+        download("JSON", lambda: as_json(found, labels), "images.json")
+        large = total > ZIP_LIMIT
+        tip = f"More than {size_text(ZIP_LIMIT)}: copy the paths instead" if large else ""
+        download("ZIP", lambda: as_zip(found), "images.zip", disabled=large, tip=tip)
         with st.popover("Paths"):
             st.code("\n".join(shown(item.path) for item in found), language=None)
         st.button("Clear", on_click=clear)

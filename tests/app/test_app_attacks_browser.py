@@ -89,7 +89,6 @@ def test_two_tabs_label_at_once(page: Page, collection: Path) -> None:  # noqa: 
         (page, other)[number % 2].locator(f'button.tile[data-id="{id_}"]').click()
     assert labels_of(collection, 12) == {int(id_): HOSTILE[number % 2] for number, id_ in enumerate(shared)}
     for tab in (page, other):
-        expect(tab.get_by_test_id("stStatusWidget")).to_have_count(0)  # else the browser asks for downloads of before
         tab.reload()
         for name in HOSTILE:
             radio = tab.get_by_role("radio").filter(has_text=name)

@@ -367,11 +367,11 @@ def test_marked_images_can_be_taken_along(page: Page, collection: Path) -> None:
         expect(page.locator("li.marked")).to_have_count(len(wanted))
     expect(page.get_by_text(re.compile("^2 marked, "))).to_be_visible()
     with page.expect_download() as download:
-        page.get_by_role("button", name="JSON").click()
+        page.get_by_role("link", name="JSON").click()
     rows = json.loads(download.value.path().read_text())
     assert [row["id"] for row in rows] == wanted
     with page.expect_download() as download:
-        page.get_by_role("button", name="ZIP").click()
+        page.get_by_role("link", name="ZIP").click()
     with zipfile.ZipFile(download.value.path()) as archive:
         assert archive.testzip() is None
         contents = [archive.read(name) for name in archive.namelist()]

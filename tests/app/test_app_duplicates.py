@@ -135,9 +135,7 @@ def test_an_update_and_files_that_went_are_seen(collection: Collection, folder: 
 
 def test_lists_name_all_files_of_all_pages(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
-    monkeypatch.setattr(
-        duplicates_page.st, "download_button", lambda label, data, name, *_, **__: given.update({name: data})
-    )
+    monkeypatch.setattr(duplicates_page, "download", lambda label, make, name: given.update({name: make}))
     monkeypatch.setattr(duplicates_page, "PAGE", 1)
     monkeypatch.setattr(duplicates_page, "SHOWN", 2)
     test = page(collection.folder, cosine="0.97")

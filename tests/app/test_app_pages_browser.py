@@ -98,7 +98,7 @@ def test_copies_are_named_marked_and_lead_to_their_neighbours(page: Page, collec
     expect(groups(page).locator(".badge")).to_have_text(["best", "exact"])
     assert page.evaluate("document.title") != "hacked"
     with page.expect_download() as waiting:
-        page.get_by_role("button", name="List as CSV").click()
+        page.get_by_role("link", name="List as CSV").click()
     rows = list(csv.DictReader(waiting.value.path().open()))
     with Collection.open(collection) as opened:
         expected = opened.duplicates(exact=True)
@@ -158,7 +158,7 @@ def test_what_check_finds_is_marked_as_fine_and_kept(page: Page, collection: Pat
     page.get_by_role("radio", name=f"plain · {len(found) - 1}").click()
     expect(names).to_have_text([*found[:2], *found[3:]])
     with page.expect_download() as waiting:
-        page.get_by_role("button", name="List as CSV").click()
+        page.get_by_role("link", name="List as CSV").click()
     assert len(list(csv.DictReader(waiting.value.path().open()))) == len(found) - 1
     slider = page.get_by_role("slider")
     slider.focus()

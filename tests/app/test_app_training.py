@@ -114,7 +114,7 @@ def test_all_that_the_monitor_measures_is_a_switch_away(root: Path) -> None:
         (
             {"rankme": 74.2, "view_retrieval": 0.31},
             {},
-            "No sign of collapse: std 0.90, where 1 is healthy, RankMe 74.",
+            "No sign of collapse: spread 0.90, where 1 is healthy, variety of features 74.",
             "",
         ),
         ({"std": 0.05}, {}, "Collapse: the network gives every image nearly the same", "warning"),
@@ -142,7 +142,7 @@ def test_outputs_that_lose_directions_are_to_be_watched(tmp_path: Path) -> None:
     falling = [row(1, rankme=100.0, std=1.0), row(2, rankme=70.0, std=0.9)]
     found = training_runs.read_run(make(tmp_path / "falling", falling))
     text, kind = training_runs.verdict_text(found)
-    assert (found.standing, kind) == ("watch it", "warning") and "RankMe 70 is well below its best of 100" in text
+    assert (found.standing, kind) == ("watch it", "warning") and "70, is well below its best of 100" in text
     for name, last in (("std", {"rankme": 70.0, "std": 1.0}), ("rank", {"rankme": 90.0, "std": 0.9})):  # one of the two
         assert training_runs.read_run(make(tmp_path / name, [falling[0], row(2, **last)])).standing == "no alarm"
     test = page(tmp_path, "falling", "std")
