@@ -120,7 +120,7 @@ def test_different_pictures_in_one_frame_are_no_copies(photos: Path) -> None:
 
 
 def test_different_pictures_that_were_compressed_hard_are_no_copies(photos: Path) -> None:
-    names = ["planets/neptune.jpg", "planets/uranus.jpg", *PHOTOS, "pets/tabby-cat.jpg"]
+    names = ["planets/neptune.jpg", "planets/uranus.jpg", PHOTOS[0]]
     opened = [Image.open(photos / name).convert("RGB").resize((160, 120)) for name in names]
     for one, other in itertools.permutations(opened, 2):
         assert verdict(Picture(one), Picture(jpeg(other, 5))).kind not in COPIES
