@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
+from simsiam_retrieval.collection.duplicates.pixels.agreement import agreement
 from simsiam_retrieval.collection.duplicates.pixels.alignment import by_features, clear_matches, over_the_frame
 from simsiam_retrieval.collection.duplicates.pixels.cells import best_rectangle
 from simsiam_retrieval.collection.duplicates.pixels.compression import blockiness, compressed_like
+from simsiam_retrieval.collection.duplicates.pixels.copy_rules import is_copy
 from simsiam_retrieval.collection.duplicates.pixels.kinds import BURST, COPIES, CROP, EDITED, LOOK_ALIKE, RESIZED
 from simsiam_retrieval.collection.duplicates.pixels.picture import Picture
 from simsiam_retrieval.collection.duplicates.pixels.verdict import verdict
@@ -117,6 +120,33 @@ def test_different_pictures_in_one_frame_are_no_copies(photos: Path) -> None:
         framed.append(Picture(jpeg(sheet, 90)))
     for one, other in itertools.combinations(framed, 2):
         assert verdict(one, other).kind not in COPIES
+
+
+def test_two_shots_of_one_scene_are_no_copies(photo: Image.Image) -> None:
+    """The hand moved the camera a little, and what is in the middle moved as well."""
+    left, top, width, height = (
+        round(side * share) for side, share in zip(photo.size * 2, (0.3, 0.25, 0.4, 0.5), strict=True)
+    )
+    middle = photo.crop((left, top, left + width, top + height))
+    moved = (1, 0.12, -9, 0.1, 1, -7)
+    other = photo.copy()
+    other.paste(middle.transform(middle.size, Image.Transform.AFFINE, moved, Image.Resampling.BICUBIC), (left, top))
+    other = other.rotate(0.6, Image.Resampling.BICUBIC).crop((6, 6, photo.width - 6, photo.height - 6))
+    other = other.point(lambda value: min(255, round(value * 1.02 + 2)))
+    for quality in (60, 90):
+        assert verdict(Picture(photo), Picture(jpeg(other, quality))).kind not in COPIES
+
+
+def test_what_changed_tells_shots_and_series_from_copies(photo: Image.Image) -> None:
+    first, second = Picture(photo), Picture(photo.crop((0, 0, photo.width * 3 // 4, photo.height * 3 // 4)))
+    alignment = next(by_features(first, second))
+    found = agreement(first, second, alignment)
+    assert found is not None and is_copy(alignment, found)
+    assert not is_copy(alignment, replace(found, changed=0.12, correlation=0.981))  # somebody smiles now
+    assert is_copy(alignment, replace(found, changed=0.12, correlation=0.992))
+    series = replace(found.untouched, correlation=0.955)  # the lines around two products are equal
+    assert not is_copy(alignment, replace(found, changed=0.08, correlation=0.999, untouched=series))
+    assert is_copy(alignment, replace(found, changed=0.04, correlation=0.999, untouched=series))
 
 
 def test_different_pictures_that_were_compressed_hard_are_no_copies(photos: Path) -> None:
