@@ -122,7 +122,12 @@ def make(place: Path, data: Path, originals: int, distractors: int, seed: int) -
                     continue
                 copy = place / "copies" / f"{len(copies):06d}.jpg"
                 change(image, others, draw).save(copy, quality=3 if attack.endswith(" 3") else 90)
-                copies.append({"file": copy.name, "attack": attack, "set": name, "original": row})
+                also = [place for step in (1, 2, 3) if (place := (number + step) % len(opened)) < originals]
+                copies.append(
+                    {"file": copy.name, "attack": attack, "set": name, "original": row}
+                    # a collage contains other originals as well: they are neither right nor wrong
+                    | ({"also": [row - number + place for place in also]} if attack == "in a collage" else {})
+                )
     rest = [file for folder in DISTRACTORS for file in images_below(data / folder) if file not in used]
     for number, file in enumerate(draw.sample(rest, distractors)):
         link = place / "gallery" / f"distractor-{number:06d}.jpg"
@@ -429,6 +434,8 @@ def report(place: Path, out: Path | None) -> None:
         if "ranked" not in found:
             continue
         asked = plan["copies"][:: found["every"]]
+        for copy, number in zip(asked, range(len(asked)), strict=True):
+            found["ranked"][number] = [hit for hit in found["ranked"][number] if hit[0] not in copy.get("also", ())]
         for group in ("attack", "set"):
             row[group] = {}
             for value in ATTACKS if group == "attack" else SETS:

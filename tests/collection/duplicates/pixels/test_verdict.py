@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from simsiam_retrieval.collection.duplicates.pixels.agreement import agreement
 from simsiam_retrieval.collection.duplicates.pixels.alignment import by_features, clear_matches, over_the_frame
+from simsiam_retrieval.collection.duplicates.pixels.blurring import blurred_like, softness
 from simsiam_retrieval.collection.duplicates.pixels.cells import best_rectangle
 from simsiam_retrieval.collection.duplicates.pixels.compression import blockiness, compressed_like
 from simsiam_retrieval.collection.duplicates.pixels.copy_rules import is_copy
@@ -173,6 +174,18 @@ def test_shots_with_other_times_stay_shots_after_compression(small: Image.Image)
     assert verdict(one, other, (noon, noon + timedelta(seconds=2))).kind == BURST
 
 
+def test_the_middle_of_a_panorama_is_a_part_of_it(photos: Path) -> None:
+    """Six times as wide as high, of three photos; the part has the shape of one of them."""
+    names = ("castles/neuschwanstein-castle.jpg", "windmills/kinderdijk-windmills.jpg", "pets/tabby-cat.jpg")
+    panorama = Image.new("RGB", (1440, 240))
+    for place, name in enumerate(names):
+        panorama.paste(Image.open(photos / name).convert("RGB").resize((480, 240)), (480 * place, 0))
+    middle = jpeg(panorama.crop((560, 0, 880, 240)), 85)
+    found = verdict(Picture(panorama), Picture(middle))
+    assert (found.kind, found.part) == (CROP, "second")
+    assert found.box == pytest.approx((560 / 1440, 0, 320 / 1440, 1), abs=0.02)
+
+
 @pytest.mark.parametrize("area", [0.8, 0.5, 0.25])
 def test_a_crop_has_its_place(photo: Image.Image, area: float) -> None:
     side = area**0.5
@@ -330,3 +343,36 @@ def test_products_of_one_series_are_look_alikes() -> None:
     kinds = {verdict(first, second).kind for first, second in itertools.combinations(pictures, 2)}
     assert kinds == {LOOK_ALIKE}
     assert verdict(pictures[0], Picture(jpeg(shirt("BIKE\nCLUB", 225, 1), 30))).kind == RESIZED
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.5])
+@pytest.mark.parametrize("factor", [0.6, 1])
+def test_a_small_picture_after_blur(small: Image.Image, radius: float, factor: float) -> None:
+    size = (round(small.width * factor), round(small.height * factor))
+    soft = jpeg(small.resize(size, Image.Resampling.LANCZOS).filter(ImageFilter.GaussianBlur(radius)), 90)
+    for one, other in ((small, soft), (soft, small)):
+        assert verdict(Picture(one), Picture(other)).kind == RESIZED
+
+
+def test_blur_is_found_and_undone(small: Image.Image, photos: Path) -> None:
+    soft = Picture(small.filter(ImageFilter.GaussianBlur(2)))
+    assert softness(Picture(small), soft) < 0.5 and softness(soft, Picture(small)) > 2
+    same = blurred_like(Picture(small), soft)
+    assert same.after < 0.2 * same.before
+    other = Picture(Image.open(photos / "pets/tabby-cat.jpg").resize(small.size))
+    made = blurred_like(other, soft)
+    assert made.after > 0.6 * made.before
+    assert verdict(other, soft).kind not in COPIES
+
+
+def test_mirrored_features_are_those_of_the_mirrored_picture(photo: Image.Image) -> None:
+    """Computed without the mirror image; the few that OpenCV gives another direction differ."""
+    mirrored = Picture(photo).mirrored_features
+    computed = Picture(ImageOps.mirror(photo)).features
+    apart = np.hypot(*(mirrored[0][:, None] - computed[0][None]).transpose(2, 0, 1))
+    near = apart.min(axis=1) < 0.5
+    assert near.mean() > 0.85
+    moved = mirrored[0][near] - computed[0][apart.argmin(axis=1)][near]
+    assert np.median(moved, axis=0) == pytest.approx([0, 0], abs=0.05)
+    cosine = (mirrored[1] * computed[1][apart.argmin(axis=1)]).sum(axis=1)[near]
+    assert np.median(cosine) > 0.999
