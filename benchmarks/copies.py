@@ -223,8 +223,8 @@ def as_command(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked:
         grey = Image.open(file).convert("L")
         turned = [grey, *(grey.transpose(turn) for turn in hash_pairs.TURNS)]
         apart, found = index.search(np.stack([difference_hash(image) for image in turned]), hash_pairs.PARTNERS)
-        near = sorted(zip(apart.ravel().tolist(), found.ravel().tolist(), strict=True))
-        for target in [target for far, target in near if far <= hash_pairs.NEAR][: hash_pairs.PARTNERS]:
+        ordered = sorted(zip(apart.ravel().tolist(), found.ravel().tolist(), strict=True))
+        for target in [target for far, target in ordered if far <= hash_pairs.NEAR][: hash_pairs.PARTNERS]:
             chosen[row].setdefault(target, 0.0)
     ranked = _verified(gallery, copies, [list(found.items()) for found in chosen], compared=TOP)
     return [[(row, score) for row, score in found if score >= 1] for found in ranked]
