@@ -183,7 +183,10 @@ def _warm_up() -> None:
 
     from . import open_collection
     from .pages import check_page, duplicates_page, probe_page, search_page, training_page  # noqa: F401
+    from .search import filter_form
 
     threading.Thread(target=start, daemon=True).start()
     with contextlib.suppress(UserError):  # whoever comes is told
-        len(open_collection.open_collection(shared.first_collection()))
+        collection = open_collection.open_collection(shared.first_collection())
+        len(collection)
+        threading.Thread(target=filter_form.read_choices, args=(collection,), daemon=True).start()

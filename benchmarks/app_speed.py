@@ -1,12 +1,14 @@
 """How long a person waits for the app, in a headless Chromium: ``app_speed.py [--photos FOLDER] [--images N]``.
 
 Indexes the photos (by default N = 10,000 small painted pictures) with the shipped encoder into a temporary collection,
-serves it, and measures wall-clock seconds from the click to the last new picture on the screen, the median and the
-largest of several. Needs Playwright and Debian's Chromium, and an otherwise idle machine.
+or takes an existing one (``--collection FOLDER``), serves it, and measures wall-clock seconds from the click to the
+last new picture on the screen, the median and the largest of several; and the CPU seconds of the server. Needs
+Playwright and Debian's Chromium, and an otherwise idle machine.
 """
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -48,25 +50,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, help="a folder of photos in place of painted pictures")
     parser.add_argument("--images", type=int, default=10_000, help="painted pictures")
+    parser.add_argument("--collection", type=Path, help="a collection that is there")
+    parser.add_argument("--first-pages", action="store_true", help="measure first pages only")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photos = arguments.photos
-        if photos is None:
-            photos = folder / "photos"
-            paint(photos, arguments.images)
-        collection = Collection.create(folder / "collection")
-        collection.update([photos])
-        images = len(collection)
-        collection.close()
+        place = arguments.collection or folder / "collection"
+        if arguments.collection is None:
+            photos = arguments.photos
+            if photos is None:
+                photos = folder / "photos"
+                paint(photos, arguments.images)
+            with Collection.create(place) as collection:
+                collection.update([photos])
+        with Collection.open(place) as collection:
+            images = len(collection)
         runs = folder / "runs"
         write_run(runs / "long", 5000)
-        with serving(folder / "collection", runs) as (address, process), sync_playwright() as playwright:
+        with serving(place, runs) as (address, process), sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
-            measured = measure(browser, address)
+            measured = first_pages(browser, address)
+            if not arguments.first_pages:
+                measured |= measure(browser, address)
             measured["server's memory, MB"] = [resident(process.pid)]
+            before = cpu_seconds(process.pid)
             measured[f"first page of {VISITORS} visitors at once"] = visits(browser, address)
+            measured["server's CPU seconds for them"] = [cpu_seconds(process.pid) - before]
             measured[f"server's memory with {VISITORS} visitors, MB"] = [resident(process.pid)]
             browser.close()
     if arguments.json:
@@ -123,9 +133,13 @@ def serving(collection: Path, runs: Path) -> Iterator[tuple[str, subprocess.Pope
         process.wait(timeout=30)
 
 
+def first_pages(browser: Browser, address: str) -> dict[str, list[float]]:
+    found = {"first page, first visitor": [first_page(browser, address)]}
+    return found | {"first page, later visitors": [first_page(browser, address) for _ in range(5)]}
+
+
 def measure(browser: Browser, address: str) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {"first page, first visitor": [first_page(browser, address)]}
-    found["first page, later visitors"] = [first_page(browser, address) for _ in range(5)]
+    found: dict[str, list[float]] = {}
     page = browser.new_page(base_url=address)
     page.set_default_timeout(TIMEOUT)
     page.goto("/")
@@ -204,6 +218,12 @@ def visits(browser: Browser, address: str) -> list[float]:
         pictures(page, "")
         seconds.append(time.perf_counter() - began)
     return seconds
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> float:

@@ -28,6 +28,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 SETS = {"imagenette": "imagenette-160/val", "clothing": "clothing-160/train", "caltech": "caltech101-128"}
 DISTRACTORS = ("imagenette-160/train", "clothing-160/train", "caltech101-128", "tiny/tiny-imagenet-200/val")
 PRECISION = 0.99
+PARTNERS = 8  # of these, the closest ones are compared by their pixels
 TOP = 20  # pictures that a contender names for each copy
 Ranked = list[list[tuple[int, float]]]  # for each copy: rows of the gallery with scores, the highest first
 
@@ -174,6 +175,53 @@ def with_regions(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked
     return _verified(gallery, copies, ranked)
 
 
+def as_command(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked:
+    """The candidates of ``duplicates`` with its default thresholds, in a collection with regions; only copies count."""
+    import faiss
+
+    from simsiam_retrieval import load_encoder
+    from simsiam_retrieval.collection.duplicates import candidates as rules
+    from simsiam_retrieval.collection.duplicates import hash_pairs
+    from simsiam_retrieval.collection.duplicates.thresholds import CALIBRATED, COMPARED_BELOW, REGIONS_BELOW
+    from simsiam_retrieval.images.difference_hash import difference_hash
+
+    threshold = CALIBRATED[load_encoder(None, device="cpu").identity]
+    own, queries = _vectors(place, gallery, copies)
+    chosen: list[dict[int, float]] = [
+        {row: score for row, score in found[: rules.PARTNERS] if score >= threshold - COMPARED_BELOW}
+        for found in _nearest(own, queries)
+    ]
+    (owners, regions), (copy_owners, copy_regions) = (
+        _regions(place, kind, files) for kind, files in (("gallery", gallery), ("copies", copies))
+    )
+    for rows, asked, known, targets in (
+        (np.arange(len(queries)), queries, regions, owners),
+        (copy_owners, copy_regions, own, np.arange(len(own))),
+    ):
+        near: dict[int, dict[int, float]] = {}
+        for row, values, places in zip(
+            rows.tolist(),
+            *faiss.knn(np.ascontiguousarray(asked), known, TOP, metric=faiss.METRIC_INNER_PRODUCT),
+            strict=True,
+        ):
+            for value, hit in zip(values.tolist(), places.tolist(), strict=True):
+                if value >= threshold - REGIONS_BELOW:
+                    found = near.setdefault(row, {})
+                    found[int(targets[hit])] = max(value, found.get(int(targets[hit]), -1))
+        for row, found in near.items():
+            for target, value in sorted(found.items(), key=lambda pair: -pair[1])[: rules.REGION_PARTNERS]:
+                chosen[row].setdefault(target, value)
+    bits = [np.stack([difference_hash(Image.open(file)) for file in files]) for files in (gallery, copies)]
+    index = faiss.IndexBinaryFlat(8 * bits[0].shape[1])
+    index.add(bits[0])
+    for row, (apart, found) in enumerate(zip(*index.search(bits[1], hash_pairs.PARTNERS), strict=True)):
+        for far, target in zip(apart.tolist(), found.tolist(), strict=True):
+            if far <= hash_pairs.NEAR:
+                chosen[row].setdefault(target, 0.0)
+    ranked = _verified(gallery, copies, [list(found.items()) for found in chosen], compared=TOP)
+    return [[(row, score) for row, score in found if score >= 1] for found in ranked]
+
+
 def hashes(method: str) -> Callable[[Path, list[Path], list[Path]], Ranked]:
     def run(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked:
         """A perceptual hash of 64 bits of the package imagehash; the score is the fraction of equal bits."""
@@ -225,6 +273,7 @@ CONTENDERS: dict[str, Callable[[Path, list[Path], list[Path]], Ranked]] = {
     "own vectors": by_vectors,
     "own vectors, pixels": by_pixels,
     "regions, pixels": with_regions,
+    "as the command": as_command,
     "imagehash phash": hashes("phash"),
     "imagehash dhash": hashes("dhash"),
     "imagehash whash": hashes("whash"),
@@ -259,7 +308,9 @@ def _regions(place: Path, kind: str, files: list[Path]) -> tuple[np.ndarray, np.
         names = {item.id: item.path.name for item in collection}
         found = collection.region_vectors()
     rows = {file.name: row for row, file in enumerate(files)}
-    return np.array([rows[names[id_]] for id_ in found.ids.tolist()], np.int64), np.ascontiguousarray(found.vectors)
+    owners = np.array([rows.get(names[id_], -1) for id_ in found.ids.tolist()], np.int64)
+    asked = owners >= 0  # --every leaves copies out
+    return owners[asked], np.ascontiguousarray(found.vectors[asked])
 
 
 def _nearest(vectors: np.ndarray, queries: np.ndarray) -> Ranked:
@@ -274,11 +325,10 @@ def _by_bits(gallery: np.ndarray, copies: np.ndarray) -> Ranked:
     return [[(row, (score + 1) / 2) for row, score in found] for found in _nearest(signs[0], signs[1])]
 
 
-def _verified(gallery: list[Path], copies: list[Path], candidates: Ranked) -> Ranked:
+def _verified(gallery: list[Path], copies: list[Path], candidates: Ranked, compared: int = PARTNERS) -> Ranked:
     """Pairs that are copies by their pixels first, with 1 more than their cosine; the rest is not compared then."""
     import functools
 
-    from simsiam_retrieval.collection.duplicates.candidates import PARTNERS
     from simsiam_retrieval.collection.duplicates.pixels.kinds import COPIES
     from simsiam_retrieval.collection.duplicates.pixels.picture import Picture
     from simsiam_retrieval.collection.duplicates.pixels.verdict import verdict
@@ -291,7 +341,7 @@ def _verified(gallery: list[Path], copies: list[Path], candidates: Ranked) -> Ra
     for copy, hits in zip(copies, candidates, strict=True):
         asked = Picture(Image.open(copy))
         ranked = dict(hits)
-        for row, score in hits[:PARTNERS]:
+        for row, score in hits[:compared]:
             if verdict(picture(gallery[row]), asked).kind in COPIES:
                 ranked[row] = score + 1
                 break

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    photos = [file.path for file in list_images(arguments.photos).images]
+    photos = [file.path for file in list_images([arguments.photos]).images]
     small = [reduced(read_image(photo).image) for photo in photos]
     whole, own = [], []
     with tempfile.TemporaryDirectory() as name:

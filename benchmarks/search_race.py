@@ -150,7 +150,7 @@ def run(name: str, place: Path, asked: float) -> dict:
     }
 
 
-OURS = frozenset(("auto", "flat", "ivf-sq8", "hnsw", "rabitq", "sq8", "panorama", "rabitq-alone"))
+OURS = frozenset(("auto", "flat", "ivf-sq8", "hnsw", "rabitq", "sq8", "int8", "panorama", "rabitq-alone"))
 
 
 def main() -> None:

@@ -34,8 +34,9 @@ SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None, int]] = {
     "rsscn7": (("rsscn7",), None, 2000),
     "cifar10": (("cifar10/train",), ("cifar10/test",), 4000),
     "caltech101": (("caltech101-128",), None, 2000),
+    "grocery": (("grocery/dataset/train",), ("grocery/dataset/val", "grocery/dataset/test"), 4000),
 }
-CHOSEN_ON = "imagenette"
+CHOSEN_ON = ("imagenette", "clothing")
 BUDGETS = (50, 100, 200)
 SEEDS = range(5)
 POOL, LARGEST = 0.7, 4000

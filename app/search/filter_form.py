@@ -1,5 +1,6 @@
 """The filter above the photos: which images are shown and searched."""
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -9,6 +10,7 @@ import streamlit as st
 
 from simsiam_retrieval.collection import Collection, Item
 from simsiam_retrieval.collection.search.filters import NO_FILTER, Filter, Range
+from simsiam_retrieval.core.errors import UserError
 from simsiam_retrieval.images.measures import NUMBERS
 
 from ..markup import shown
@@ -20,15 +22,15 @@ MOST_FOLDERS = 500  # in the list to choose from
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def _choices(_collection: Collection, folder: str, generation: int) -> tuple[list[str], list[str]]:
+def _choices(_collection: Collection, place: str, generation: int) -> tuple[list[str], list[str]]:
     """Folders, the largest first and then by name, and formats of a collection."""
     images: dict[Path, int] = {}
     formats: dict[str, int] = {}
     roots = set(_collection.roots)
-    for item in _collection.sampled_items(LOOKED_AT):
-        formats[item.format] = formats.get(item.format, 0) + 1
-        for parent in item.path.parents:
-            images[parent] = images.get(parent, 0) + 1
+    for (folder, kind), number in _collection.folder_counts(LOOKED_AT).items():
+        formats[kind] = formats.get(kind, 0) + number
+        for parent in (folder, *folder.parents):
+            images[parent] = images.get(parent, 0) + number
             if parent in roots:
                 break
     largest = sorted(images, key=lambda found: (-images[found], str(found)))[:MOST_FOLDERS]
@@ -41,6 +43,19 @@ def _spans(_collection: Collection, folder: str, generation: int) -> dict[str, t
     found = _collection.measures().values()
     values = {name: [getattr(one, name) for one in found] for name in NUMBERS} if found else {}
     return {name: (min(of), max(of)) for name, of in values.items() if min(of) < max(of)}
+
+
+def read_choices(collection: Collection) -> None:
+    """Read what the form offers, before the first visitor asks for it.
+
+    Args:
+        collection: The collection.
+    """
+    with contextlib.suppress(UserError):  # whoever comes is told
+        place, generation = str(collection.folder), collection.generation
+        collection.items(1)  # compares what is stored of all images with its checksum
+        _choices(collection, place, generation)
+        _spans(collection, place, generation)
 
 
 def matching(collection: Collection, only: Filter) -> list[Item] | None:

@@ -140,12 +140,9 @@ def _described_reading(store: Store) -> dict[str, str]:
 
 def _roots(store: SqliteStore) -> list[Root]:
     selection, paths = store.selection(), store.roots()
-    images, wanted, folders = Counter[Path](), set(paths), Counter[Path]()
-    for item in store.items():
-        folders[item.path.parent] += 1
-        if item.path in wanted:
-            images[item.path] += 1
-    for folder, count in folders.items():  # far fewer than images
+    images, wanted = Counter[Path](), set(paths)
+    images.update(path for path in paths if store.item_at(path) is not None)  # a root may be an image
+    for (folder, _), count in store.folder_counts(0).items():  # far fewer than images
         images.update(dict.fromkeys(wanted.intersection((folder, *folder.parents)), count))
     return [Root(path, images[path], selection.by_root.get(path, Patterns()), not is_missing(path)) for path in paths]
 

@@ -17,9 +17,10 @@ def printable(text: str | Path) -> str:
     Returns:
         The text, with control characters, lone surrogates and direction marks replaced by U+FFFD.
     """
-    return "".join(
-        "\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in _DIRECTION_MARKS else c for c in str(text)
-    )
+    text = str(text)
+    if text.isprintable():  # nearly always: a page of the app asks for hundreds of names
+        return text
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in _DIRECTION_MARKS else c for c in text)
 
 
 def without_detail(reason: str) -> str:

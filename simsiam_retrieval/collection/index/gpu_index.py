@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UserError
+from . import int8_lists
 from .index_types import innermost
 from .vector_index import VectorIndex
 
@@ -82,7 +83,7 @@ class GpuVectorIndex(VectorIndex):
         self._resources = faiss.StandardGpuResources()
         options = faiss.GpuClonerOptions()
         options.useFloat16 = float16
-        inner = innermost(on_cpu)
+        inner = int8_lists.as_floats(on_cpu) if int8_lists.are_int8(on_cpu) else innermost(on_cpu)
         self._on_gpu = faiss.index_cpu_to_gpu(self._resources, 0, inner, options)
         self._names = index.ids if isinstance(on_cpu, faiss.IndexIDMap2) else None
         self._one_at_a_time = threading.Lock()

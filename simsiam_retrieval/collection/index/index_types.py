@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from . import int8_lists
+
 if TYPE_CHECKING:
     import faiss
 else:
@@ -36,6 +38,8 @@ def build(kind: str, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> fa
     """
     count, dim = vectors.shape
     metric = faiss.METRIC_INNER_PRODUCT
+    if kind == "ivf-sq8":
+        return int8_lists.build(ids, vectors)
     if kind == "flat":
         index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
     elif kind == "float16":
@@ -65,7 +69,7 @@ def most_lists(count: int) -> int:
 
 
 def inverted_lists(kind: str, dim: int, lists: int) -> faiss.IndexIVF:
-    """Create an empty, untrained index of inverted lists with inner product.
+    """Create an empty, untrained index of inverted lists with inner product; "ivf-sq8" is that of sharded collections.
 
     Args:
         kind: "ivf", "ivf-sq8" or "ivf-pq".

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ...core.memory import free_memory
 from ..duplicates.thresholds import CALIBRATED
 from ..regions.region_index import make_region_index
 from ..storage.sqlite_store import SqliteStore
@@ -196,7 +195,7 @@ def make_index(catalog: Store, dim: int, *, anew: bool = False) -> VectorIndex:
         The index.
     """
     settings = recorded_settings(catalog)
-    kind = choose(settings.kind, catalog.count(), dim, free_memory())
+    kind = choose(settings.kind, catalog.count(), dim)
     last = measured(catalog)
     index = None
     if kind in ("ivf", "ivf-sq8", "hnsw") and not anew and last is not None and _alike(last, settings, catalog.count()):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...core.errors import UserError
 from .index_types import HNSW_LINKS, innermost, kind_of
+from .int8_lists import to_search
 
 if TYPE_CHECKING:
     import faiss
@@ -115,7 +116,7 @@ def tune(
     position = {int(id_): row for row, id_ in enumerate(ids)}
 
     def recall() -> float:
-        _, candidates = index.search(queries, min(count, found * rescored))
+        _, candidates = index.search(to_search(index, queries)[0], min(count, found * rescored))
         shares = []
         for number, row in enumerate(rows):
             hits = [position[id_] for id_ in candidates[number].tolist() if id_ >= 0 and position[id_] != row]
@@ -137,7 +138,7 @@ def tune(
         asked=asked,
         recall=round(reached, 4),
         queries=len(rows),
-        milliseconds=_median_ms(lambda query: index.search(query, found), timed),
+        milliseconds=_median_ms(lambda query: index.search(to_search(index, query)[0], found), timed),
         exact_milliseconds=_median_ms(
             lambda query: faiss.knn(query, vectors, found, metric=faiss.METRIC_INNER_PRODUCT), timed[:5]
         ),
@@ -148,7 +149,8 @@ def _settings(index: faiss.Index) -> list[dict[str, int]]:
     """Settings to try, from fast to thorough."""
     inner = innermost(index)
     if isinstance(inner, faiss.IndexIVF):
-        steps = [1 << power for power in range(inner.nlist.bit_length()) if 1 << power < inner.nlist]
+        powers = [1 << power for power in range(inner.nlist.bit_length())]
+        steps = sorted({step for power in powers for step in (power, power * 3 // 2) if step < inner.nlist})
         return [{"lists": inner.nlist, "nprobe": step} for step in [*steps, inner.nlist]]
     if isinstance(inner, faiss.IndexHNSW):
         return [{"links": HNSW_LINKS, "efSearch": ef} for ef in _doubling(16, LARGEST_EF)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import index_file
+from . import index_file, int8_lists
 from .flat_vectors import FlatVectors
 from .index_kinds import removes
 from .index_types import build, kind_of, stored_ids
@@ -164,7 +164,8 @@ class VectorIndex:
             maps = faiss.DirectMap  # pyright: ignore[reportAttributeAccessIssue]
             if self._index.direct_map.type == maps.NoMap:
                 self._index.set_direct_map_type(maps.Hashtable)
-        return self._index.reconstruct_batch(wanted)
+        found = self._index.reconstruct_batch(wanted)
+        return found * np.float32(int8_lists.step_of(self._index)) if int8_lists.are_int8(self._index) else found
 
     def can_become(self, kind: str, ids: NDArray[np.int64]) -> bool:
         """Return whether updating this index is cheaper than building a new one.
@@ -178,6 +179,8 @@ class VectorIndex:
         """
         if self.kind != kind or kind in ("flat", "float16"):  # these types are copies of the vectors and fast to build
             return False
+        if kind == "ivf-sq8" and not (isinstance(self._index, FlatVectors) or int8_lists.are_int8(self._index)):
+            return False  # of an older version
         kept = np.isin(self.ids, ids, assume_unique=True).sum()
         added = len(ids) - kept
         return (kept == len(self) or removes(kind)) and added + len(self) - kept < kept // 2
@@ -199,7 +202,9 @@ class VectorIndex:
         assert not isinstance(self._index, FlatVectors)
         if len(removed):
             self._index.remove_ids(faiss.IDSelectorBatch(removed))
-        if len(added):
+        if len(added) and int8_lists.are_int8(self._index):
+            int8_lists.add(self._index, added, vectors)
+        elif len(added):
             self._index.add_with_ids(vectors, added)
         return VectorIndex(self._index, generation)
 
@@ -231,5 +236,6 @@ class VectorIndex:
                 parameters = faiss.SearchParametersIVF()
                 parameters.nprobe = self._index.nlist
             parameters.sel = selector
-        scores, ids = self._index.search(queries, k, params=parameters)
-        return np.clip(scores, -1, 1), ids  # rounding can give a cosine above 1
+        asked, unit = int8_lists.to_search(self._index, queries)
+        scores, ids = self._index.search(asked, k, params=parameters)
+        return np.clip(scores * unit, -1, 1), ids  # rounding can give a cosine above 1

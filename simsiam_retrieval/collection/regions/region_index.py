@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..index import index_file
-from ..index.index_kinds import FLAT_UP_TO
+from ..index.index_kinds import choose
 from ..index.tuning import Measured, tune
 from ..index.vector_index import RESCORED, VectorIndex
 from ..storage.sqlite_store import SqliteStore
@@ -127,8 +127,8 @@ def _loaded(folder: Path, generation: int, seal: str | None = None) -> VectorInd
 def make_region_index(catalog: SqliteStore, dim: int, recall: float, *, anew: bool = False) -> VectorIndex | None:
     """Build and save the index of the published state, if the collection has regions.
 
-    Exact up to 200,000 vectors; beyond, inverted lists of 8-bit values, tuned to the target recall. An older index is
-    updated if that is faster. The caller must have the collection's lock.
+    Exact up to 400,000 vectors of 256 values; beyond, inverted lists of 8-bit values, tuned to the target recall. An
+    older index is updated if that is faster. The caller must have the collection's lock.
 
     Args:
         catalog: The catalog.
@@ -145,7 +145,7 @@ def make_region_index(catalog: SqliteStore, dim: int, recall: float, *, anew: bo
         return None
     state = RegionState.of(catalog)
     numbers = _numbers(catalog.ids(), catalog.region_counts())
-    kind = "flat" if len(numbers) <= FLAT_UP_TO else "ivf-sq8"
+    kind = choose("auto", len(numbers), dim)
     index, measured = None, region_measured(catalog)
     if kind != "flat" and not anew and measured is not None and measured.asked == recall:
         index = _taken_up(catalog, dim, kind, numbers)

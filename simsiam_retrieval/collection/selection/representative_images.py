@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..check.outliers import neighbours
+from ..explore.few_shot_classifier import LinearProbe
 from .strategies import Picks, Rows
+from .uncertain_images import judged
 
 NEIGHBOURS = 15  # of an image in the graph; chosen on Imagenette (benchmarks/selection.py); of few images fewer, so
 # that a small group is not joined to others
@@ -19,15 +21,24 @@ _DIGITS = 9  # of a gain; sums of equal parts in another order differ beyond
 _BLOCK = 256  # images whose kernel is computed at once
 
 
-def representative(vectors: NDArray[np.float32], candidates: Rows, known: Rows, count: int, seed: int) -> Picks:
+def representative(
+    vectors: NDArray[np.float32],
+    candidates: Rows,
+    known: Rows,
+    count: int,
+    seed: int,
+    probe: LinearProbe | None = None,
+) -> Picks:
     """Choose rows that share neighbours with as many images as possible: the row that brings most, again and again.
 
     The kernel of two images is the weight of the walks of two steps between them, in the graph of the 15 nearest
-    neighbours of each image (of n < 225 images, the square root of n). The sum over all images of the largest kernel
-    with a chosen or known row is maximised greedily (facility location), which reaches at least 63 % of the best sum
-    (Nemhauser et al. 1978); lazily (Minoux 1978), so that few sums are computed again. Copies of an image are one
-    image, and are chosen last. Of equal rows the first is chosen. Of more than 10,000 candidates 10,000 are drawn, anew
-    every 2,000 rows.
+    neighbours of each image (of n < 225 images, the square root of n). The weighted sum over all images of the largest
+    kernel with a chosen or known row is maximised greedily (facility location), which reaches at least 63 % of the best
+    sum (Nemhauser et al. 1978); lazily (Minoux 1978), so that few sums are computed again. The weight of an image is
+    the square root of the mean distance to its neighbours, so that a dense crowd does not outweigh all others; with a
+    probe, times 1 minus the probe's margin: what it is sure of needs no more labels. Copies of an image are one image,
+    and are chosen last. Of equal rows the first is chosen. Of more than 10,000 candidates 10,000 are drawn, anew every
+    2,000 rows.
 
     Args:
         vectors: Unit vectors, float32 (n, dim).
@@ -35,9 +46,11 @@ def representative(vectors: NDArray[np.float32], candidates: Rows, known: Rows, 
         known: Rows that are chosen or labelled already.
         count: How many, at most ``len(candidates)``.
         seed: Of the draws.
+        probe: A probe of at least two classes, taught by the known rows.
 
     Returns:
-        The rows; scores are the gains of the mean over the images, 0 for a copy of a row that was chosen before.
+        The rows; scores are the gains of the weighted mean over the images, 0 for a copy of a row that was chosen
+        before.
     """
     generator = np.random.default_rng(seed)
     known = np.asarray(known, np.int64)
@@ -48,7 +61,7 @@ def representative(vectors: NDArray[np.float32], candidates: Rows, known: Rows, 
         done = np.concatenate([known, np.array(rows, np.int64)])
         free = np.setdiff1d(candidates, done)
         pool = _drawn(free, generator)
-        graph = _graph(vectors, pool, _drawn(done, generator))
+        graph = _graph(vectors, pool, _drawn(done, generator), probe)
         found = _greedy(graph, min(count - len(rows), ROUND))
         if not found.images:  # copies of chosen ones are left
             rest = free[: count - len(rows)].tolist()
@@ -76,10 +89,11 @@ class _Graph(NamedTuple):
     rows: Rows  # (n,) of the images; of copies, the first that may be chosen
     free: NDArray[np.bool_]  # (n,) may be chosen
     done: NDArray[np.bool_]  # (n,) chosen or labelled already
+    weights: NDArray[np.float64]  # (n,) of the images in the sum; their mean is 1
     walk: Any  # D^-1/2 A D^-1/2, a sparse matrix (n, n) of float64; its square is the kernel
 
 
-def _graph(vectors: NDArray[np.float32], pool: Rows, done: Rows) -> _Graph:
+def _graph(vectors: NDArray[np.float32], pool: Rows, done: Rows, probe: LinearProbe | None) -> _Graph:
     nodes = np.concatenate([pool, done])  # in this order, so that a row of the pool is the first of its copies
     own = np.ascontiguousarray(vectors[nodes])
     nearest, places = _nearest(own)
@@ -89,7 +103,18 @@ def _graph(vectors: NDArray[np.float32], pool: Rows, done: Rows) -> _Graph:
         nearest, places = _nearest(own[of])
     is_done = np.zeros(len(nodes), np.bool_)
     is_done[firsts[len(pool) :]] = True
-    return _Graph(nodes[of], ~is_done[of] & (of < len(pool)), is_done[of], _walk(places))
+    weights = _weights(nearest, None if probe is None else judged(probe, vectors, nodes[of])[1])
+    return _Graph(nodes[of], ~is_done[of] & (of < len(pool)), is_done[of], weights, _walk(places))
+
+
+def _weights(distances: NDArray[np.float32], margins: NDArray[np.float32] | None) -> NDArray[np.float64]:
+    found = np.ones(len(distances))
+    if distances.size:
+        found = np.sqrt(distances.mean(axis=1, dtype=np.float64))
+    if margins is not None:
+        found = found * (1 - margins)
+    mean = found.mean()
+    return found / mean if mean > 0 else np.ones(len(distances))
 
 
 def _nearest(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], Rows]:
@@ -151,7 +176,7 @@ def _greedy(graph: _Graph, count: int) -> _Found:
     for start in range(0, len(free), _BLOCK):
         block = free[start : start + _BLOCK]
         kernel = walk[block] @ walk
-        more = np.maximum(kernel.data - covered[kernel.indices], 0)
+        more = np.maximum(kernel.data - covered[kernel.indices], 0) * graph.weights[kernel.indices]
         gains = np.add.reduceat(more, kernel.indptr[:-1]).round(_DIGITS)
         queue += zip((-gains).tolist(), block.tolist(), [0] * len(block), strict=True)
     heapq.heapify(queue)
@@ -163,7 +188,7 @@ def _greedy(graph: _Graph, count: int) -> _Found:
         kernel = walk[[image]] @ walk
         more = kernel.data - covered[kernel.indices]
         if asked < len(images):
-            gain = np.maximum(more, 0).sum().round(_DIGITS)
+            gain = (np.maximum(more, 0) * graph.weights[kernel.indices]).sum().round(_DIGITS)
             heapq.heappush(queue, (-float(gain), image, len(images)))
             continue
         images.append(image)

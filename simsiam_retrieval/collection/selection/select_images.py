@@ -187,7 +187,7 @@ def _picks(
     if part == "diverse":
         return strategies.diverse(vectors, rows, known, count)
     if part == "representative":
-        return representative(vectors, rows, known, count, seed)
+        return representative(vectors, rows, known, count, seed, probe)
     if part == "uncertain":
         assert probe is not None
         return uncertain(vectors, rows, known, count, seed, probe)

@@ -118,6 +118,25 @@ def path_of(stored: str | bytes) -> Path:
     return Path(os.fsdecode(stored.encode() if isinstance(stored, str) else stored))
 
 
+def folder_of(stored: str | bytes) -> str | bytes:
+    """Cut the last part off a stored path, without a path object: those of 100,000 images take a second.
+
+    Args:
+        stored: Text or bytes.
+
+    Returns:
+        What is stored of its folder, with the separator at the end.
+
+    Raises:
+        DatabaseError: It is neither text nor bytes.
+    """
+    if isinstance(stored, str):
+        return stored[: stored.rfind(os.sep) + 1]
+    if isinstance(stored, bytes):
+        return stored[: stored.rfind(os.fsencode(os.sep)) + 1]
+    raise sqlite3.DatabaseError("a stored path is no text")
+
+
 def open_unchecked(file: Path) -> sqlite3.Connection:
     """Open a catalog without a look at its schema and checksums.
 

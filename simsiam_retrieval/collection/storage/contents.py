@@ -3,6 +3,7 @@
 import itertools
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -68,6 +69,18 @@ class CollectionContents(CollectionState):
         if most is not None and len(found) > most:
             raise UserError(f"more than {most:,} images meet the conditions; add another one")
         return found
+
+    def folder_counts(self, sampled: int) -> Counter[tuple[Path, str]]:
+        """Count images by folder and format.
+
+        Args:
+            sampled: How many random images of a sharded collection are counted; of a plain one all are.
+
+        Returns:
+            (folder, format) -> images.
+        """
+        with self._lock, explained(self.folder):
+            return self._store.folder_counts(sampled)
 
     def sampled_items(self, count: int) -> list[Item]:
         """Return all images, sorted by path; of a sharded collection a random sample.

@@ -3,6 +3,7 @@
 import itertools
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,10 @@ class ParquetReads(ParquetVectors):
 
     def sampled_ids(self, count: int) -> NDArray[np.int64]:
         return self.sample_of([shard for shard in self.shards() if shard.generation <= self.generation()], count)
+
+    def folder_counts(self, sampled: int) -> Counter[tuple[Path, str]]:
+        """(folder, format) -> images of a random sample."""
+        return Counter((item.path.parent, item.format) for item in self.sampled_items(sampled))
 
     def sampled_items(self, count: int) -> list[Item]:
         """Up to ``count`` usable images, drawn at random, in the order of ids."""

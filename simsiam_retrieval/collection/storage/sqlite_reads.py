@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ..types import Content, Item, Known, Regions
 from ..update.patterns import Selection
 from . import checksums, listing_seal, region_table, sealing, vector_table
 from .catalog import Catalog
-from .catalog_file import PUBLISHED, VISIBLE, has_table, path_of
+from .catalog_file import PUBLISHED, VISIBLE, folder_of, has_table, path_of
 
 CHECKSUM_SCHEMA = 3  # the first with a checksum of each row
 
@@ -99,6 +100,15 @@ class SqliteReads(Catalog):
         """Ids (n,) of ``items_where``, ascending."""
         measures = self.measures() if where.measures else None
         return np.array(where.among(self.items(), self.labels(), measures), np.int64)
+
+    def folder_counts(self, sampled: int) -> Counter[tuple[Path, str]]:
+        """(folder, format) -> usable images."""
+        self._check_facts()
+        found = Counter(
+            (folder_of(path), kind)
+            for path, kind in self._db.execute(f"SELECT path, format FROM items WHERE {VISIBLE}")
+        )
+        return Counter({(path_of(folder), kind): count for (folder, kind), count in found.items()})
 
     def sampled_items(self, count: int) -> list[Item]:
         """All images: here they are few enough."""

@@ -1,5 +1,6 @@
 """What a collection asks of its store."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -112,6 +113,17 @@ class Store(StoreSettings, Protocol):
 
         Returns:
             Their ids, int64 (min(n, count),), ascending.
+        """
+        ...
+
+    def folder_counts(self, sampled: int) -> Counter[tuple[Path, str]]:
+        """Count images by folder and format.
+
+        Args:
+            sampled: How many random images of a sharded store are counted; a plain store counts all.
+
+        Returns:
+            (folder, format) -> images.
         """
         ...
 

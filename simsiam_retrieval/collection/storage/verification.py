@@ -13,7 +13,7 @@ from .finding import Finding
 from .sqlite_store import SqliteStore
 
 UNIT = 1e-3  # a stored vector's length may differ from 1 by this; float32 sums are far closer
-ROUNDED = 0.999  # cosine at least, between a vector and its 8-bit or 16-bit version
+ROUNDED = 0.99  # cosine at least, between a vector and its 8-bit or 16-bit version
 BATCH = 4096  # vectors compared at a time
 
 

@@ -236,7 +236,7 @@ def _update(
     if published.changed or not saved or is_outdated(catalog):
         index = make_index(catalog, dim)
         report.rebuilt = True
-    elif options.regions is not None or not is_current(catalog):
+    elif options.regions is False or not is_current(catalog):
         make_region_index(catalog, dim, recorded_settings(catalog).recall)
     report.without_regions = len(catalog.without_regions()) if regions else 0
     report.failed += [failure for failure in catalog.failures(checked=False) if failure[0] in plan.present]

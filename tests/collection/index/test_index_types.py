@@ -43,12 +43,10 @@ def nearest(vectors: NDArray[np.float32], ids: NDArray[np.int64], query: NDArray
 
 
 def test_what_auto_means() -> None:
-    big = 64 << 30
-    assert [choose("auto", count, 512, big) for count in (0, 200_000, 200_001)] == ["flat", "flat", "ivf"]
-    assert choose("auto", 1_000_000, 512, 4 << 30) == "ivf"  # 2.05 GB of vectors, 2.15 allowed
-    assert choose("auto", 1_100_000, 512, 4 << 30) == "ivf-sq8"
-    assert [choose(kind, 1999, 512, big) for kind in STORED] == ["flat"] * 5
-    assert [choose(kind, 2000, 512, big) for kind in STORED] == STORED
+    assert [choose("auto", count, 512) for count in (0, 200_000, 200_001)] == ["flat", "flat", "ivf-sq8"]
+    assert [choose("auto", count, 256) for count in (400_000, 400_001)] == ["flat", "ivf-sq8"]
+    assert [choose(kind, 1999, 512) for kind in STORED] == ["flat"] * 5
+    assert [choose(kind, 2000, 512) for kind in STORED] == STORED
 
 
 @pytest.mark.parametrize("dim", [19, 64])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from simsiam_retrieval.collection.explore.few_shot_classifier import Scaling, train
 from simsiam_retrieval.collection.selection import representative_images as module
 from simsiam_retrieval.collection.selection.representative_images import representative
 from tests.support.planted_clusters import planted_clusters, unit
@@ -25,6 +26,14 @@ def _kernel(vectors: NDArray, k: int) -> NDArray[np.float64]:
     return step @ step
 
 
+def _weights(vectors: NDArray, k: int) -> NDArray[np.float64]:
+    """Square root of the mean distance to k neighbours, of mean 1."""
+    cosines = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
+    np.fill_diagonal(cosines, -2)
+    found = np.sqrt((1 - np.sort(cosines, axis=1)[:, -k:]).mean(axis=1))
+    return found / found.mean()
+
+
 @pytest.mark.parametrize("known", [[], [3, 50]])
 def test_it_is_greedy_facility_location_on_walks_of_two_steps(known: list[int]) -> None:
     vectors, _ = planted_clusters(0.4)
@@ -33,12 +42,13 @@ def test_it_is_greedy_facility_location_on_walks_of_two_steps(known: list[int]) 
     everyone = sorted({*candidates, *known})
     place = {row: position for position, row in enumerate(everyone)}
     near = _kernel(vectors[everyone], math.isqrt(len(everyone)))
+    weights = _weights(vectors[everyone], math.isqrt(len(everyone)))
     covered = near[[place[row] for row in known]].max(axis=0) if known else np.zeros(len(everyone))
     left = list(candidates)
     for row, score in zip(picks.rows.tolist(), picks.scores.tolist(), strict=True):
-        gains = [round(np.maximum(near[place[one]] - covered, 0).sum(), 9) for one in left]
-        assert row == left[int(np.argmax(gains))]  # of equal gains, the first
-        assert score == pytest.approx(max(gains) / len(everyone), rel=1e-6)
+        gains = {one: weights @ np.maximum(near[place[one]] - covered, 0) for one in left}
+        assert gains[row] == pytest.approx(max(gains.values()), rel=1e-5)
+        assert score == pytest.approx(max(gains.values()) / len(everyone), rel=1e-4)
         covered = np.maximum(covered, near[place[row]])
         left.remove(row)
 
@@ -48,13 +58,13 @@ def test_gains_of_cliques() -> None:
     generator = np.random.default_rng(0)
     numbers = generator.permutation(np.repeat(np.arange(15), 16))
     vectors = unit(np.eye(20)[numbers] + generator.normal(0, 0.05, (240, 20)))
-    picks = representative(vectors, np.arange(240), NONE, 17, 0)
-    firsts = sorted(int(np.flatnonzero(numbers == number)[0]) for number in range(15))
-    left = [row for row in range(240) if row not in firsts]
-    assert picks.rows.tolist() == firsts + left[:2]
-    np.testing.assert_allclose(picks.scores * 240, [1] * 15 + [1 / 225] * 2, rtol=1e-5)
-    reasons = representative(vectors, np.arange(240), NONE, 15, 0).reasons
-    assert reasons == ["stands for 16 images like it"] * 15
+    weights = _weights(vectors, 15)
+    members = [np.flatnonzero(numbers == number) for number in range(15)]
+    gains = {int(of[weights[of].argmax()]): (14 * weights[of].sum() + weights[of].max()) / 225 for of in members}
+    picks = representative(vectors, np.arange(240), NONE, 15, 0)
+    assert picks.rows.tolist() == sorted(gains, key=lambda row: -gains[row])
+    np.testing.assert_allclose(picks.scores * 240, sorted(gains.values(), reverse=True), rtol=1e-3)
+    assert picks.reasons == ["stands for 16 images like it"] * 15
 
 
 def test_a_walk_of_two_steps_along_a_chain() -> None:
@@ -62,8 +72,24 @@ def test_a_walk_of_two_steps_along_a_chain() -> None:
     angles = np.array([0.0, 0.5, 1.1])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     picks = representative(vectors, np.arange(3), NONE, 3, 0)
+    weights = np.sqrt(1 - np.cos([0.5, 0.5, 0.6]))
+    weights /= weights.mean()
     assert picks.rows.tolist() == [0, 1, 2]
-    np.testing.assert_allclose(picks.scores * 3, [1, 1, 0], atol=1e-9)
+    np.testing.assert_allclose(picks.scores * 3, [(weights[0] + weights[2]) / 2, weights[1], 0], atol=1e-6)
+
+
+def test_what_a_probe_is_sure_of_counts_less() -> None:
+    """Of two crowds the probe is sure of one; that would come first without the probe, since it is less dense."""
+    generator = np.random.default_rng(0)
+    axes = np.eye(6)
+    crowds = [axes[0], axes[1], 0.8 * axes[0] + 0.6 * axes[2], (axes[0] + axes[1]) / 2**0.5 + axes[3]]
+    numbers = np.repeat(np.arange(4), 40)
+    spread = np.array([0.05, 0.05, 0.06, 0.05])[numbers]
+    vectors = unit(np.array(crowds)[numbers] + spread[:, None] * generator.normal(0, 1, (160, 6)))
+    known = np.r_[np.arange(40), np.arange(40, 80)]
+    probe = train(vectors[known], ["a"] * 40 + ["b"] * 40, Scaling.of(vectors))
+    first = [representative(vectors, np.arange(80, 160), known, 1, 0, of).rows[0] for of in (None, probe)]
+    assert numbers[first].tolist() == [2, 3]
 
 
 def test_one_image_of_each_planted_cluster() -> None:

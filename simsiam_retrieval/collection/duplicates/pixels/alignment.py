@@ -111,14 +111,7 @@ def _similarity(first: Features, second: Features) -> tuple[NDArray[np.float64],
     (places, described), (other_places, other_described) = first, second
     if len(places) < LEAST_INLIERS or len(other_places) < LEAST_INLIERS:
         return None
-    cosine = other_described @ described.T
-    # of unit vectors: squared distance is 2 - 2 cosine
-    nearest = cosine.argmax(axis=1)
-    rows = np.arange(len(cosine))
-    best = cosine[rows, nearest]
-    near = np.hypot(*(places[nearest][:, None] - places[None]).transpose(2, 0, 1)) < 2 * REPROJECTION
-    rest = np.where(near, -1, cosine).max(axis=1)  # a second feature at the same place is no contradiction
-    clear = 1 - best < RATIO**2 * (1 - rest)
+    nearest, clear = clear_matches(other_described @ described.T, places)
     if clear.sum() < LEAST_INLIERS:
         return None
     source, target = other_places[clear], places[nearest[clear]]
@@ -135,3 +128,28 @@ def _similarity(first: Features, second: Features) -> tuple[NDArray[np.float64],
     if agreeing < LEAST_INLIERS or not 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE:
         return None
     return np.asarray(matrix, np.float64), agreeing
+
+
+def clear_matches(cosine: NDArray[np.float32], places: NDArray[np.float32]) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Apply Lowe's ratio test: the nearest feature must be clearly nearer than the next one that is elsewhere.
+
+    Args:
+        cosine: Of unit vectors of features, float32 (m, n); changed.
+        places: Places of the n features in pixels, float32 (n, 2).
+
+    Returns:
+        The nearest of the n features of each of the m, (m,), and whether it is clear, (m,).
+    """
+    # of unit vectors: squared distance is 2 - 2 cosine
+    rows = np.arange(len(cosine))
+    nearest = cosine.argmax(axis=1)
+    best = cosine[rows, nearest]
+    cosine[rows, nearest] = -1
+    second = cosine.argmax(axis=1)
+    rest = cosine[rows, second]
+    # a second feature at the same place is no contradiction: the next one that is elsewhere counts
+    beside = np.flatnonzero(np.hypot(*(places[second] - places[nearest]).T) < 2 * REPROJECTION)
+    if len(beside):
+        away = np.hypot(*(places[nearest[beside]][:, None] - places[None]).transpose(2, 0, 1)) >= 2 * REPROJECTION
+        rest[beside] = np.where(away, cosine[beside], -1).max(axis=1)
+    return nearest, 1 - best < RATIO**2 * (1 - rest)

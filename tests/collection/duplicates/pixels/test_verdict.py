@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from simsiam_retrieval.collection.duplicates.pixels.agreement import best_rectangle
-from simsiam_retrieval.collection.duplicates.pixels.alignment import by_features, over_the_frame
+from simsiam_retrieval.collection.duplicates.pixels.alignment import by_features, clear_matches, over_the_frame
+from simsiam_retrieval.collection.duplicates.pixels.cells import best_rectangle
+from simsiam_retrieval.collection.duplicates.pixels.compression import blockiness, compressed_like
 from simsiam_retrieval.collection.duplicates.pixels.kinds import BURST, COPIES, CROP, EDITED, LOOK_ALIKE, RESIZED
 from simsiam_retrieval.collection.duplicates.pixels.picture import Picture
 from simsiam_retrieval.collection.duplicates.pixels.verdict import verdict
@@ -45,6 +46,11 @@ def photo(request, photos: Path) -> Image.Image:
     return Image.open(photos / request.param).convert("RGB")
 
 
+@pytest.fixture(scope="module")
+def small(photo: Image.Image) -> Image.Image:
+    return photo.resize((160, round(160 * photo.height / photo.width)), Image.Resampling.LANCZOS)
+
+
 @pytest.mark.parametrize(
     ("edit", "kind", "detail"),
     [
@@ -64,6 +70,77 @@ def photo(request, photos: Path) -> Image.Image:
 def test_edits_have_their_kind(photo: Image.Image, edit, kind: str, detail: str) -> None:
     found = verdict(Picture(photo), Picture(edit(photo)))
     assert (found.kind, found.detail, found.part, found.box) == (kind, detail, "", None)
+
+
+@pytest.mark.parametrize("quality", [3, 6, 10])
+@pytest.mark.parametrize("resaved", [False, True])
+@pytest.mark.parametrize("factor", [0.5, 1, 1.7])
+def test_a_small_picture_after_hard_compression(small: Image.Image, quality: int, resaved: bool, factor: float) -> None:
+    size = (round(small.width * factor), round(small.height * factor))
+    hard = jpeg(small.resize(size, Image.Resampling.BICUBIC), quality)
+    hard = jpeg(hard, 90) if resaved else hard
+    for one, other in ((small, hard), (hard, small)):
+        found = verdict(Picture(one), Picture(other))
+        assert (found.kind, found.detail) == (RESIZED, "")
+
+
+@pytest.mark.parametrize("place", [0.05, 0.4, 0.75])
+def test_a_text_across_a_small_picture(small: Image.Image, place: float) -> None:
+    """A sixth of the height and nearly all of the width; the rest is as it was."""
+    edited = small.copy()
+    where = (small.width // 20, round(place * small.height))
+    ImageDraw.Draw(edited).text(where, "SUMMER 2026", fill="white", font_size=small.height // 6, stroke_width=1)
+    for quality in (90, 50):
+        found = verdict(Picture(small), Picture(jpeg(edited, quality)))
+        assert (found.kind, found.detail) == (EDITED, "parts changed")
+
+
+def test_two_texts_on_one_picture(small: Image.Image) -> None:
+    """As in jokes with the same photo: a line at the top, and another one at the bottom."""
+    pictures = []
+    for words in ("ONE DOES", "I SAID SO"):
+        edited = small.copy()
+        draw = ImageDraw.Draw(edited)
+        for place in (2, round(0.84 * small.height)):
+            draw.text((5, place), words, fill="white", font_size=small.height // 8, stroke_width=1)
+        pictures.append(Picture(jpeg(edited, 85)))
+    assert verdict(*pictures).kind == EDITED
+
+
+def test_different_pictures_in_one_frame_are_no_copies(photos: Path) -> None:
+    """A white border with a thin line, and a black ground, as in a maker's catalogue: half of the cells are equal."""
+    framed = []
+    for name in ("planets/neptune.jpg", "pets/tabby-cat.jpg", *PHOTOS):
+        sheet = Image.new("RGB", (170, 128), "white")
+        ImageDraw.Draw(sheet).rectangle((20, 16, 149, 111), fill=(8, 8, 10), outline=(120, 120, 120))
+        sheet.paste(Image.open(photos / name).convert("RGB").resize((84, 56)), (43, 36))
+        framed.append(Picture(jpeg(sheet, 90)))
+    for one, other in itertools.combinations(framed, 2):
+        assert verdict(one, other).kind not in COPIES
+
+
+def test_different_pictures_that_were_compressed_hard_are_no_copies(photos: Path) -> None:
+    names = ["planets/neptune.jpg", "planets/uranus.jpg", PHOTOS[0]]
+    opened = [Image.open(photos / name).convert("RGB").resize((160, 120)) for name in names]
+    for one, other in itertools.permutations(opened, 2):
+        assert verdict(Picture(one), Picture(jpeg(other, 5))).kind not in COPIES
+        assert verdict(Picture(jpeg(one, 5)), Picture(jpeg(other, 5))).kind not in COPIES
+
+
+def test_compression_is_found_and_undone(small: Image.Image) -> None:
+    hard = Picture(jpeg(small, 7))
+    assert blockiness(Picture(small)) < 1.3 < blockiness(hard)
+    same = compressed_like(Picture(small), hard)
+    assert same.after < 0.5 < 5 < same.before  # the same quality: only the two programs' rounding differs
+    mirror = compressed_like(Picture(ImageOps.mirror(small)), hard)
+    assert mirror.after > 0.8 * mirror.before
+
+
+def test_shots_with_other_times_stay_shots_after_compression(small: Image.Image) -> None:
+    noon = datetime(2024, 5, 1, 12)
+    one, other = Picture(small), Picture(jpeg(small, 4))
+    assert verdict(one, other, (noon, noon)).kind == RESIZED
+    assert verdict(one, other, (noon, noon + timedelta(seconds=2))).kind == BURST
 
 
 @pytest.mark.parametrize("area", [0.8, 0.5, 0.25])
@@ -171,6 +248,25 @@ def test_features_find_a_known_similarity(photo: Image.Image) -> None:
     assert alignment.scale == pytest.approx(200 / 300, abs=0.005)
     assert alignment.matrix @ [149.5, 112, 1] == pytest.approx([139.5, 104.5], abs=1)
     assert alignment.inliers >= 8
+
+
+def test_clear_matches_are_those_of_the_ratio_test() -> None:
+    """Against the test written out; among the columns are places beside each other."""
+    draw = np.random.default_rng(1)
+    places = draw.uniform(0, 40, (60, 2)).astype(np.float32)
+    columns = np.abs(draw.normal(size=(60, 16)))
+    rows = np.abs(columns[draw.integers(0, 60, 50)] + draw.normal(0, 0.3, (50, 16)))
+    cosine = (rows / np.linalg.norm(rows, axis=1, keepdims=True)) @ (
+        columns / np.linalg.norm(columns, axis=1, keepdims=True)
+    ).T
+    nearest, clear = clear_matches(cosine.astype(np.float32), places)
+    for row in range(50):
+        best = max(range(60), key=lambda column: cosine[row, column])
+        elsewhere = [c for c in range(60) if np.hypot(*(places[c] - places[best])) >= 6]
+        second = max(cosine[row, column] for column in elsewhere)
+        assert nearest[row] == best
+        assert clear[row] == (np.sqrt(2 - 2 * cosine[row, best]) < 0.8 * np.sqrt(2 - 2 * second))
+    assert 0 < clear.sum() < 50
 
 
 def test_the_best_rectangle_is_the_best_of_all() -> None:
