@@ -1,11 +1,11 @@
 """What Map and Teach need of all images at once, read once a generation and shared by all visitors."""
 
-import os
 import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import streamlit as st
@@ -42,7 +42,7 @@ class Whole:
     @cached_property
     def folder_names(self) -> list[str]:
         """Name of each image's folder, in the order of ids."""
-        return [os.path.basename(os.path.dirname(path)) for path in self.paths]
+        return [Path(path).parent.name for path in self.paths]
 
     @cached_property
     def folder_counts(self) -> Counter[str]:
