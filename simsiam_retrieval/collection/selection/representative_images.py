@@ -33,13 +33,13 @@ def representative(
     """Choose rows that share neighbours with as many images as possible: the row that brings most, again and again.
 
     The kernel of two images is the weight of the walks of two steps between them, in the graph of the 15 nearest
-    neighbours of each image (of n < 225 images, the square root of n). The weighted sum over all images of the largest
-    kernel with a chosen or known row is maximised greedily (facility location), which reaches at least 63 % of the best
-    sum (Nemhauser et al. 1978); lazily (Minoux 1978), so that few sums are computed again. The weight of an image is
-    the square root of the mean distance to its neighbours (half to twice the median), so that a dense crowd does not
-    outweigh all others; with a probe, times 1 minus the probe's margin: what it is sure of needs no more labels. Copies of an image are one image,
-    and are chosen last. Of equal rows the first is chosen. Of more than 10,000 candidates 10,000 are drawn, anew every
-    2,000 rows.
+    neighbours of each image (of n < 225 images, the square root of n). The weighted sum over all images of the
+    largest kernel with a chosen or known row is maximised greedily (facility location), which reaches at least 63 %
+    of the best sum (Nemhauser et al. 1978); lazily (Minoux 1978), so that few sums are computed again. The weight of
+    an image is the square root of the mean distance to its neighbours (half to twice the median), so that a dense
+    crowd does not outweigh all others; with a probe, times 1 minus the probe's margin: what it is sure of needs no
+    more labels. Copies of an image are one image, and are chosen last. Of equal rows the first is chosen. Of more
+    than 10,000 candidates 10,000 are drawn, anew every 2,000 rows.
 
     Args:
         vectors: Unit vectors, float32 (n, dim).

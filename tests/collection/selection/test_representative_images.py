@@ -81,7 +81,7 @@ def test_a_walk_of_two_steps_along_a_chain() -> None:
 
 def test_a_far_image_counts_at_most_twice() -> None:
     generator = np.random.default_rng(0)
-    vectors = unit(np.r_[np.ones((99, 8)) + generator.normal(0, 0.01, (99, 8)), -np.eye(8)[:1]])
+    vectors = unit(np.r_[np.ones((99, 8)) + generator.normal(0, 0.05, (99, 8)), -np.eye(8)[:1]])
     graph = module._graph(vectors, np.arange(100), NONE, None)
     assert graph.weights[99] == pytest.approx(2 * np.median(graph.weights))
     assert graph.weights.mean() == pytest.approx(1)
