@@ -269,6 +269,39 @@ def test_jpeg_2000_of_more_than_eight_bits(bits):
     assert off(bytes(twelve), COLOURS) <= 1
 
 
+def with_channels(content: bytes, channels: str) -> bytes:
+    """A JP2 file whose channels are defined as those of a text such as BGR."""
+    start = content.find(b"jp2h") - 4
+    end = start + int.from_bytes(content[start : start + 4], "big")
+    header = content[start + 8 : end]
+    while (at := header.find(b"cdef") - 4) >= 0:
+        header = header[:at] + header[at + int.from_bytes(header[at : at + 4], "big") :]
+    body = struct.pack(">H", len(channels))
+    for position, channel in enumerate(channels):
+        body += struct.pack(">3H", position, int(channel == "A"), 0 if channel == "A" else "RGB".index(channel) + 1)
+    header += struct.pack(">I4s", 8 + len(body), b"cdef") + body
+    return content[:start] + struct.pack(">I4s", 8 + len(header), b"jp2h") + header + content[end:]
+
+
+@pytest.mark.parametrize("channels", ["RGB", "BGR", "GBR", "RGBA", "ABGR", "GARB"])
+def test_jpeg_2000_whose_channels_are_in_another_order(channels):
+    alpha = np.where(SCENE > 0.5, 255, 0).astype(np.uint8)
+    truth = dict(zip("RGB", np.moveaxis(EIGHT, 2, 0), strict=True)) | {"A": alpha}
+    stored = np.dstack([truth[channel] for channel in channels])
+    content = with_channels(saved(Image.fromarray(stored), "JPEG2000", irreversible=False, mct=0), channels)
+    seen = np.asarray(read_image(content).image).astype(int)
+    expected = np.where(alpha[:, :, None] == 255, EIGHT, 255) if "A" in channels else EIGHT
+    assert np.abs(seen - expected).max() <= 1
+
+
+def test_jpeg_2000_with_a_damaged_definition_of_channels_is_refused():
+    content = with_channels(saved(Image.fromarray(EIGHT), "JPEG2000", irreversible=False, mct=0), "BGR")
+    at = content.find(b"cdef")
+    for body in (b"\xff\xff", b"\x00\x00"):  # more channels than the box holds; none
+        with pytest.raises(ImageError, match="damaged"):
+            read_image(content[: at + 4] + body + content[at + 6 :])
+
+
 @pytest.mark.parametrize("kind", ["12 bits", "lossless"])
 def test_jpegs_of_instruments(kind):
     imagecodecs = pytest.importorskip("imagecodecs")
