@@ -85,7 +85,7 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
     file_format = image.format or "unknown"
     check_size(width, height)
     is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
-    if is_tiff and tiff_pages.tifffile is None and not is_read_by_pillow(image.tag_v2):
+    if is_tiff and tiff_pages.tifffile is None and not _is_right(image.tag_v2):
         raise ImageError(f"a TIFF that Pillow does not read: {tiff_pages.EXTRA}", lasting=False)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         image.decodermaxblock = BLOCK
@@ -120,6 +120,10 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
     if is_deep_grey(image):  # by the range of the whole picture, so before it is reduced
         image = scale_grey(image, wanted)
     return Decoded(to_upright_rgb(image, reduction(image, short_side)), width, height, file_format, taken, mode)
+
+
+def _is_right(tags: TiffImagePlugin.ImageFileDirectory_v2) -> bool:
+    return is_read_by_pillow(tags, big_endian=tags.prefix == b"MM")
 
 
 def _content(image: ImageFile.ImageFile) -> bytes:

@@ -175,6 +175,20 @@ WITHOUT_TIFFFILE = {  # a TIFF, and the picture that Pillow must show if it show
     "16 bits, white is zero": (65535 - (SCENE * 65535).astype(np.uint16), {"photometric": "miniswhite"}, SCENE),
     "float": (SCENE.astype(np.float32), {}, SCENE),
     "double": (SCENE, {}, SCENE),
+    **{
+        f"{kind}, big-endian, deflated": (
+            (SCENE * most - offset).astype(kind),
+            {"byteorder": ">", "compression": "zlib"},
+            SCENE,
+        )
+        for kind, most, offset in (
+            ("int16", 2000, 1000),
+            ("int32", 2000, 1000),
+            ("float32", 2000, 0),
+            ("uint16", 65535, 0),
+        )
+    },
+    "float32, big-endian": ((SCENE * 2000).astype(np.float32), {"byteorder": ">"}, SCENE),
     "thirteen bands": (np.dstack([LEVELS] * 13), {"photometric": "minisblack", "planarconfig": "contig"}, SCENE),
     "a reduced copy": (EIGHT, {"photometric": "rgb", "subfiletype": 1}, COLOURS),
 }
