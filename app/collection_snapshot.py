@@ -1,8 +1,10 @@
 """What Map and Teach need of all images at once, read once a generation and shared by all visitors."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +32,22 @@ class Whole:
     ids: NDArray[np.int64]  # (n,), ascending
     vectors: NDArray[np.float32]  # (n, dim), unit length
     scaling: Scaling
-    paths: list[Path]  # in the order of ids
+    paths: list[str]  # in the order of ids; not Path, which Python's garbage collection would visit after every run
 
     @property
     def generation(self) -> int:
         """Generation of the collection that these images are of."""
         return self.key[-1]
+
+    @cached_property
+    def folder_names(self) -> list[str]:
+        """Name of each image's folder, in the order of ids."""
+        return [Path(path).parent.name for path in self.paths]
+
+    @cached_property
+    def folder_counts(self) -> Counter[str]:
+        """Name of a folder -> number of images in folders of that name."""
+        return Counter(self.folder_names)
 
     def rows(self, ids: Iterable[int]) -> NDArray[np.int64]:
         """Find the rows of images.
@@ -91,7 +103,7 @@ def _whole(_collection: Collection, file: tuple[str, int, int], generation: int)
     while True:
         before = _collection.generation
         ids, vectors = _collection.vectors()
-        paths = {item.id: item.path for item in _collection.items()}
+        paths = {item.id: str(item.path) for item in _collection.items()}
         if _collection.generation == before:  # else an update came between
             break
     return Whole((*file, before), ids, vectors, Scaling.of(vectors), [paths[id_] for id_ in ids.tolist()])

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import ipaddress
 import logging
 import os
@@ -190,3 +191,13 @@ def _warm_up() -> None:
         collection = open_collection.open_collection(shared.first_collection())
         len(collection)
         threading.Thread(target=filter_form.read_choices, args=(collection,), daemon=True).start()
+    _settle()
+
+
+def _settle() -> None:
+    """Take the objects that live now out of Python's garbage collection, for good.
+
+    Streamlit collects garbage after every run of a page. That takes 0.1 s with all modules in it, and 0.001 s without.
+    """
+    gc.collect()
+    gc.freeze()

@@ -28,6 +28,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageOps
 SETS = {"imagenette": "imagenette-160/val", "clothing": "clothing-160/train", "caltech": "caltech101-128"}
 DISTRACTORS = ("imagenette-160/train", "clothing-160/train", "caltech101-128", "tiny/tiny-imagenet-200/val")
 PRECISION = 0.99
+PARTNERS = 8  # of these, the closest ones are compared by their pixels
 TOP = 20  # pictures that a contender names for each copy
 Ranked = list[list[tuple[int, float]]]  # for each copy: rows of the gallery with scores, the highest first
 
@@ -121,7 +122,12 @@ def make(place: Path, data: Path, originals: int, distractors: int, seed: int) -
                     continue
                 copy = place / "copies" / f"{len(copies):06d}.jpg"
                 change(image, others, draw).save(copy, quality=3 if attack.endswith(" 3") else 90)
-                copies.append({"file": copy.name, "attack": attack, "set": name, "original": row})
+                also = [tile for step in (1, 2, 3) if (tile := (number + step) % len(opened)) < originals]
+                copies.append(
+                    {"file": copy.name, "attack": attack, "set": name, "original": row}
+                    # a collage contains other originals as well: they are neither right nor wrong
+                    | ({"also": [row - number + tile for tile in also]} if attack == "in a collage" else {})
+                )
     rest = [file for folder in DISTRACTORS for file in images_below(data / folder) if file not in used]
     for number, file in enumerate(draw.sample(rest, distractors)):
         link = place / "gallery" / f"distractor-{number:06d}.jpg"
@@ -172,6 +178,56 @@ def with_regions(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked
                 candidates[row][target] = max(value, candidates[row].get(target, -1))
     ranked = [sorted(found.items(), key=lambda pair: -pair[1])[:TOP] for found in candidates]
     return _verified(gallery, copies, ranked)
+
+
+def as_command(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked:
+    """The candidates of ``duplicates`` with its default thresholds, in a collection with regions; only copies count."""
+    import faiss
+
+    from simsiam_retrieval import load_encoder
+    from simsiam_retrieval.collection.duplicates import candidates as rules
+    from simsiam_retrieval.collection.duplicates import hash_pairs
+    from simsiam_retrieval.collection.duplicates.thresholds import CALIBRATED, COMPARED_BELOW, REGIONS_BELOW
+    from simsiam_retrieval.images.difference_hash import difference_hash
+
+    threshold = CALIBRATED[load_encoder(None, device="cpu").identity]
+    own, queries = _vectors(place, gallery, copies)
+    chosen: list[dict[int, float]] = [
+        {row: score for row, score in found[: rules.PARTNERS] if score >= threshold - COMPARED_BELOW}
+        for found in _nearest(own, queries)
+    ]
+    (owners, regions), (copy_owners, copy_regions) = (
+        _regions(place, kind, files) for kind, files in (("gallery", gallery), ("copies", copies))
+    )
+    for rows, asked, known, targets in (
+        (np.arange(len(queries)), queries, regions, owners),
+        (copy_owners, copy_regions, own, np.arange(len(own))),
+    ):
+        near: dict[int, dict[int, float]] = {}
+        for row, values, places in zip(
+            rows.tolist(),
+            *faiss.knn(np.ascontiguousarray(asked), known, TOP, metric=faiss.METRIC_INNER_PRODUCT),
+            strict=True,
+        ):
+            for value, hit in zip(values.tolist(), places.tolist(), strict=True):
+                if value >= threshold - REGIONS_BELOW:
+                    found = near.setdefault(row, {})
+                    found[int(targets[hit])] = max(value, found.get(int(targets[hit]), -1))
+        for row, found in near.items():
+            for target, value in sorted(found.items(), key=lambda pair: -pair[1])[: rules.REGION_PARTNERS]:
+                chosen[row].setdefault(target, value)
+    known_bits = np.stack([difference_hash(Image.open(file)) for file in gallery])
+    index = faiss.IndexBinaryFlat(8 * known_bits.shape[1])
+    index.add(known_bits)
+    for row, file in enumerate(copies):
+        grey = Image.open(file).convert("L")
+        turned = [grey, *(grey.transpose(turn) for turn in hash_pairs.TURNS)]
+        apart, found = index.search(np.stack([difference_hash(image) for image in turned]), hash_pairs.PARTNERS)
+        ordered = sorted(zip(apart.ravel().tolist(), found.ravel().tolist(), strict=True))
+        for target in [target for far, target in ordered if far <= hash_pairs.NEAR][: hash_pairs.PARTNERS]:
+            chosen[row].setdefault(target, 0.0)
+    ranked = _verified(gallery, copies, [list(found.items()) for found in chosen], compared=TOP)
+    return [[(row, score) for row, score in found if score >= 1] for found in ranked]
 
 
 def hashes(method: str) -> Callable[[Path, list[Path], list[Path]], Ranked]:
@@ -225,6 +281,7 @@ CONTENDERS: dict[str, Callable[[Path, list[Path], list[Path]], Ranked]] = {
     "own vectors": by_vectors,
     "own vectors, pixels": by_pixels,
     "regions, pixels": with_regions,
+    "as the command": as_command,
     "imagehash phash": hashes("phash"),
     "imagehash dhash": hashes("dhash"),
     "imagehash whash": hashes("whash"),
@@ -276,11 +333,10 @@ def _by_bits(gallery: np.ndarray, copies: np.ndarray) -> Ranked:
     return [[(row, (score + 1) / 2) for row, score in found] for found in _nearest(signs[0], signs[1])]
 
 
-def _verified(gallery: list[Path], copies: list[Path], candidates: Ranked) -> Ranked:
+def _verified(gallery: list[Path], copies: list[Path], candidates: Ranked, compared: int = PARTNERS) -> Ranked:
     """Pairs that are copies by their pixels first, with 1 more than their cosine; the rest is not compared then."""
     import functools
 
-    from simsiam_retrieval.collection.duplicates.candidates import PARTNERS
     from simsiam_retrieval.collection.duplicates.pixels.kinds import COPIES
     from simsiam_retrieval.collection.duplicates.pixels.picture import Picture
     from simsiam_retrieval.collection.duplicates.pixels.verdict import verdict
@@ -293,7 +349,7 @@ def _verified(gallery: list[Path], copies: list[Path], candidates: Ranked) -> Ra
     for copy, hits in zip(copies, candidates, strict=True):
         asked = Picture(Image.open(copy))
         ranked = dict(hits)
-        for row, score in hits[:PARTNERS]:
+        for row, score in hits[:compared]:
             if verdict(picture(gallery[row]), asked).kind in COPIES:
                 ranked[row] = score + 1
                 break
@@ -381,6 +437,8 @@ def report(place: Path, out: Path | None) -> None:
         if "ranked" not in found:
             continue
         asked = plan["copies"][:: found["every"]]
+        for copy, number in zip(asked, range(len(asked)), strict=True):
+            found["ranked"][number] = [hit for hit in found["ranked"][number] if hit[0] not in copy.get("also", ())]
         for group in ("attack", "set"):
             row[group] = {}
             for value in ATTACKS if group == "attack" else SETS:

@@ -26,7 +26,7 @@ def blurred(image: Image.Image) -> Image.Image:
 
 
 def dark(image: Image.Image) -> Image.Image:
-    return image.point(lambda value: value // 6)
+    return image.point([value // 6 for value in range(256)] * 3)
 
 
 def changed(source: Path, target: Path, change: Callable[[Image.Image], Image.Image], quality: int) -> None:

@@ -116,8 +116,8 @@ def xrays(page: Page) -> None:
 
 
 def duplicates(page: Page) -> None:
-    page.goto("/duplicates?cosine=0.82")
-    expect(page.locator("section.group").first).to_be_visible()
+    page.goto("/duplicates?pixels=true")
+    expect(page.get_by_text("resized or recompressed").first).to_be_visible(timeout=60_000)
 
 
 def check(page: Page) -> None:
@@ -160,16 +160,13 @@ def probe(page: Page) -> None:
 
 
 def training(page: Page) -> None:
-    page.goto("/training")
-    page.get_by_role("combobox", name="Runs").click()
-    page.get_by_role("option").filter(has_text="stop-gradient").first.click()
-    page.keyboard.press("Escape")
+    page.goto("/training?run=with-stop-gradient&run=no-stop-gradient")
     expect(page.locator("[data-testid=stVegaLiteChart]").nth(5)).to_be_visible()
 
 
 PAGES: dict[str, tuple[Callable[[Page], None], int]] = {  # how to get there, height in pixels
     "neighbours": (search, 1000),
-    "duplicates": (duplicates, 1120),
+    "duplicates": (duplicates, 960),
     "check": (check, 1000),
     "map": (map_page, 1160),
     "teach": (teach, 1000),

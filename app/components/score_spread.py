@@ -13,6 +13,7 @@ from .charts import INK
 SAMPLE = 4_000  # images whose similarity is drawn
 BINS = 60
 HEIGHT = 170  # pixels, with its axis
+ROOM = 1.6  # largest count that could be drawn, of the largest there is: names of rules stand above the bars
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
@@ -51,7 +52,7 @@ def spread(collection: Collection, query: NDArray[np.float32], noise: float | No
         x=x,
         x2="to:Q",
         # so that a handful of near ones can be seen beside thousands
-        y=alt.Y("images:Q", title=None, scale=alt.Scale(type="sqrt"), axis=None),
+        y=alt.Y("images:Q", title=None, scale=alt.Scale(type="sqrt", domain=[0, ROOM * int(counts.max())]), axis=None),
         tooltip=[alt.Tooltip("from:Q", format=".2f"), alt.Tooltip("to:Q", format=".2f"), "images:Q"],
     )
     marks = [("may be chance", noise)] if noise is not None else []

@@ -64,7 +64,7 @@ def by_folder(images: Whole) -> Colouring:
     Returns:
         The colouring.
     """
-    return by_name("folder", [path.parent.name or "/" for path in images.paths])
+    return by_name("folder", [name or "/" for name in images.folder_names])
 
 
 def by_label(images: Whole, labels: dict[int, str]) -> Colouring:

@@ -92,15 +92,21 @@ def _show_selected() -> None:
 
 
 def _from_folders(collection: Collection, images: Whole, labels: dict[int, str]) -> None:
-    pairs = zip(images.ids.tolist(), images.paths, strict=True)
-    found = {id_: path.parent.name for id_, path in pairs if id_ not in labels and path.parent.name}
-    names = len(set(found.values()))
+    left = Counter(images.folder_counts)  # this runs at each click: no loop over all images
+    left.subtract(images.folder_names[row] for row in images.rows(labels).tolist())
+    del left[""]
+    count, names = left.total(), sum(number > 0 for number in left.values())
     markup.faint(
-        f"Gives the {len(found):,} images without a label the name of the folder they lie in ({names:,} names)."
-        if found
+        f"Gives the {count:,} images without a label the name of the folder they lie in ({names:,} names)."
+        if count
         else "Every image has a label."
     )
-    st.button("Label them", key="teach folders", disabled=not found, on_click=store, args=(collection, found))
+
+    def label() -> None:
+        pairs = zip(images.ids.tolist(), images.folder_names, strict=True)
+        store(collection, {id_: name for id_, name in pairs if id_ not in labels and name})
+
+    st.button("Label them", key="teach folders", disabled=not count, on_click=label)
 
 
 def _edit(collection: Collection, labels: dict[int, str], classes: list[Class]) -> None:

@@ -85,7 +85,7 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
     file_format = image.format or "unknown"
     check_size(width, height)
     is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
-    if is_tiff and tiff_pages.tifffile is None and not is_read_by_pillow(image.tag_v2):
+    if is_tiff and tiff_pages.tifffile is None and not _is_right(image.tag_v2):
         raise ImageError(f"a TIFF that Pillow does not read: {tiff_pages.EXTRA}", lasting=False)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         image.decodermaxblock = BLOCK
@@ -107,6 +107,10 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
         deep = _deep_colours(image, wanted)
         if deep is not None:
             return as_decoded(deep, width, height, file_format, short_side, 1, image.info.get("icc_profile"))
+    if file_format == "JPEG2000" and isinstance(image, ImageFile.ImageFile):
+        content = _content(image)  # before load(), which closes the file
+        image.load()
+        image = jpeg2000.in_stored_order(image, content)
     image.load()
     if getattr(image, "is_animated", False) and file_format not in ("TIFF", "MPO"):
         image = first_not_plain(image)
@@ -118,17 +122,27 @@ def decode_opened(image: Image.Image, short_side: int | None, head: bytes = b"",
     return Decoded(to_upright_rgb(image, reduction(image, short_side)), width, height, file_format, taken, mode)
 
 
-def _deep_colours(image: ImageFile.ImageFile, wanted: Range) -> Image.Image | None:
-    """JPEG 2000 and PPM colours of more than 8 bits; of greys, the declared range is noted."""
+def _is_right(tags: TiffImagePlugin.ImageFileDirectory_v2) -> bool:
+    return is_read_by_pillow(tags, big_endian=tags.prefix == b"MM")
+
+
+def _content(image: ImageFile.ImageFile) -> bytes:
+    """The whole file of an opened picture."""
     assert image.fp is not None
-    if image.mode not in ("RGB", "RGBA", "I", "I;16"):
-        return None
-    if image.format == "PPM" and not is_deep_grey(image) and portable_maps.largest_value(image) < 65535:
-        return None
     start = image.fp.tell()
     image.fp.seek(0)
     content = image.fp.read()
     image.fp.seek(start)
+    return content
+
+
+def _deep_colours(image: ImageFile.ImageFile, wanted: Range) -> Image.Image | None:
+    """JPEG 2000 and PPM colours of more than 8 bits; of greys, the declared range is noted."""
+    if image.mode not in ("RGB", "RGBA", "I", "I;16"):
+        return None
+    if image.format == "PPM" and not is_deep_grey(image) and portable_maps.largest_value(image) < 65535:
+        return None
+    content = _content(image)
     if image.format == "PPM":
         if is_deep_grey(image) and portable_maps.largest_value(image) < 65535:
             image.info["significant_bits"] = 16  # Pillow scales them

@@ -7,7 +7,7 @@ MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, SEPARATED, CIELAB, ICCLAB = 0, 1, 2, 3
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # values of the tag SampleFormat
 # compressions that Pillow reads: none, CCITT, LZW, JPEG, Deflate, PackBits, Zstandard
 PILLOW_READS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 50000)
-_JPEG, _SEPARATE, _UNASSOCIATED = 7, 2, 2
+_NONE, _JPEG, _SEPARATE, _UNASSOCIATED = 1, 7, 2, 2
 # one deep sample: SampleFormat and bits that Pillow reads; unsigned 32 bits wrap, and signed 8 bits count as unsigned
 _DEEP_GREYS = ((UNSIGNED, 16), (SIGNED, 16), (SIGNED, 32), (FLOAT, 32))
 
@@ -38,11 +38,12 @@ def is_plain(
     return not (samples == 2 and extras[:1] != (_UNASSOCIATED,))  # of grey with alpha, only unassociated alpha
 
 
-def is_read_by_pillow(tags: Mapping[int, Any]) -> bool:
+def is_read_by_pillow(tags: Mapping[int, Any], *, big_endian: bool) -> bool:
     """Return whether Pillow alone reads a TIFF's first page as it is.
 
     Args:
         tags: The page's tags, as Pillow gives them.
+        big_endian: Whether the file has the high byte of a number first.
 
     Returns:
         False also where the page is a reduced copy of another one.
@@ -57,7 +58,8 @@ def is_read_by_pillow(tags: Mapping[int, Any]) -> bool:
     if number(254, 0) & 1:
         return False
     if samples == 1 and bits > 8:
-        return (kind, bits) in _DEEP_GREYS and compression in PILLOW_READS
+        swapped = big_endian and compression != _NONE and kind != UNSIGNED  # findings/tiff_signed_big_endian.sh
+        return (kind, bits) in _DEEP_GREYS and compression in PILLOW_READS and not swapped
     return is_plain(
         bits=bits,
         samples=samples,

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..images.difference_hash import difference_hash
 from .pixel_store import ImageStore, OrderedRows
 
-GRID = 8  # of the hash: 8 x 8 differences across, and as many down
 NEAR = 12  # bits of the 128 by which the hashes of two candidates may differ
 CANDIDATES = 8  # images before it with which each image is compared by its pixels, the closest first
 BLOCK = 4096
@@ -60,7 +60,7 @@ def _near_copies(store: ImageStore, rows: NDArray[np.int64]) -> set[int]:
     from ..collection.duplicates.pixels.picture import Picture
     from ..collection.duplicates.pixels.verdict import verdict
 
-    hashes = np.stack([difference_hash(store.pixels[row]) for row in rows.tolist()])
+    hashes = np.stack([difference_hash(_image(store, row)) for row in rows.tolist()])
     index = faiss.IndexBinaryFlat(hashes.shape[1] * 8)
     index.add(hashes)
     copies: set[int] = set()
@@ -77,24 +77,12 @@ def _near_copies(store: ImageStore, rows: NDArray[np.int64]) -> set[int]:
     return copies
 
 
-def difference_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Hash a picture by whether brightness rises from cell to cell, across and down.
-
-    Args:
-        pixels: uint8 (height, width, 3).
-
-    Returns:
-        128 bits, uint8 (16,).
-    """
-    grey = Image.fromarray(pixels).convert("L")
-    across = np.asarray(grey.resize((GRID + 1, GRID), Image.Resampling.BOX), np.int16)
-    down = np.asarray(grey.resize((GRID, GRID + 1), Image.Resampling.BOX), np.int16)
-    bits = np.concatenate([(np.diff(across, axis=1) > 0).ravel(), (np.diff(down, axis=0) > 0).ravel()])
-    return np.packbits(bits)
-
-
 def _square(store: ImageStore, row: int, picture: type):
-    return picture(Image.fromarray(np.ascontiguousarray(store.pixels[row])))
+    return picture(_image(store, row))
+
+
+def _image(store: ImageStore, row: int) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(store.pixels[row]))
 
 
 def _taken(store: ImageStore, rows: NDArray[np.int64]) -> ImageStore:

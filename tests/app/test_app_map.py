@@ -423,14 +423,14 @@ def test_chosen_images_can_be_labelled_and_listed(mapped_dir: Path, tmp_path: Pa
         assert set(labels.values()) == {"swims"} and set(fishes) < set(labels) and len(labels) == len(fishes) + 1
         ids, vectors = collection.vectors()
         everything = collection_snapshot.Whole(
-            ("", 0, 0, 0), ids, vectors, Scaling.of(vectors), [item.path for item in collection]
+            ("", 0, 0, 0), ids, vectors, Scaling.of(vectors), [str(item.path) for item in collection]
         )
     groups = np.zeros(len(ids), np.uint8)
     drawn = scatter.plot(ids, np.zeros((len(ids), 2), np.float32), groups, data["palette"], "folder", "")
     by = colouring.Colouring("folder", groups, data["palette"], np.zeros(len(ids), np.float32))
     content = map_chosen._csv(everything, np.arange(3), drawn, by).decode()
     rows = list(csv.reader(io.StringIO(content)))
-    assert rows[0] == ["path", "group"] and [row[0] for row in rows[1:]] == [str(path) for path in everything.paths[:3]]
+    assert rows[0] == ["path", "group"] and [row[0] for row in rows[1:]] == everything.paths[:3]
 
 
 def test_the_scripts_are_shipped() -> None:

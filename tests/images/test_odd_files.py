@@ -175,6 +175,20 @@ WITHOUT_TIFFFILE = {  # a TIFF, and the picture that Pillow must show if it show
     "16 bits, white is zero": (65535 - (SCENE * 65535).astype(np.uint16), {"photometric": "miniswhite"}, SCENE),
     "float": (SCENE.astype(np.float32), {}, SCENE),
     "double": (SCENE, {}, SCENE),
+    **{
+        f"{kind}, big-endian, deflated": (
+            (SCENE * most - offset).astype(kind),
+            {"byteorder": ">", "compression": "zlib"},
+            SCENE,
+        )
+        for kind, most, offset in (
+            ("int16", 2000, 1000),
+            ("int32", 2000, 1000),
+            ("float32", 2000, 0),
+            ("uint16", 65535, 0),
+        )
+    },
+    "float32, big-endian": ((SCENE * 2000).astype(np.float32), {"byteorder": ">"}, SCENE),
     "thirteen bands": (np.dstack([LEVELS] * 13), {"photometric": "minisblack", "planarconfig": "contig"}, SCENE),
     "a reduced copy": (EIGHT, {"photometric": "rgb", "subfiletype": 1}, COLOURS),
 }
@@ -267,6 +281,39 @@ def test_jpeg_2000_of_more_than_eight_bits(bits):
         assert off(bytes(content), expected[..., : 3 if scene.ndim == 3 else None]) <= 2
     twelve = imagecodecs.jpeg2k_encode(DEEP, level=0, reversible=True)  # 12 bits in 16
     assert off(bytes(twelve), COLOURS) <= 1
+
+
+def with_channels(content: bytes, channels: str) -> bytes:
+    """A JP2 file whose channels are defined as those of a text such as BGR."""
+    start = content.find(b"jp2h") - 4
+    end = start + int.from_bytes(content[start : start + 4], "big")
+    header = content[start + 8 : end]
+    while (at := header.find(b"cdef") - 4) >= 0:
+        header = header[:at] + header[at + int.from_bytes(header[at : at + 4], "big") :]
+    body = struct.pack(">H", len(channels))
+    for position, channel in enumerate(channels):
+        body += struct.pack(">3H", position, int(channel == "A"), 0 if channel == "A" else "RGB".index(channel) + 1)
+    header += struct.pack(">I4s", 8 + len(body), b"cdef") + body
+    return content[:start] + struct.pack(">I4s", 8 + len(header), b"jp2h") + header + content[end:]
+
+
+@pytest.mark.parametrize("channels", ["RGB", "BGR", "GBR", "RGBA", "ABGR", "GARB"])
+def test_jpeg_2000_whose_channels_are_in_another_order(channels):
+    alpha = np.where(SCENE > 0.5, 255, 0).astype(np.uint8)
+    truth = dict(zip("RGB", np.moveaxis(EIGHT, 2, 0), strict=True)) | {"A": alpha}
+    stored = np.dstack([truth[channel] for channel in channels])
+    content = with_channels(saved(Image.fromarray(stored), "JPEG2000", irreversible=False, mct=0), channels)
+    seen = np.asarray(read_image(content).image).astype(int)
+    expected = np.where(alpha[:, :, None] == 255, EIGHT, 255) if "A" in channels else EIGHT
+    assert np.abs(seen - expected).max() <= 1
+
+
+def test_jpeg_2000_with_a_damaged_definition_of_channels_is_refused():
+    content = with_channels(saved(Image.fromarray(EIGHT), "JPEG2000", irreversible=False, mct=0), "BGR")
+    at = content.find(b"cdef")
+    for body in (b"\xff\xff", b"\x00\x00"):  # more channels than the box holds; none
+        with pytest.raises(ImageError, match="damaged"):
+            read_image(content[: at + 4] + body + content[at + 6 :])
 
 
 @pytest.mark.parametrize("kind", ["12 bits", "lossless"])

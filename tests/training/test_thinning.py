@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from simsiam_retrieval.images.files import list_images
 from simsiam_retrieval.training.pixel_store import ImageStore, OrderedRows, load_store
-from simsiam_retrieval.training.thinning import difference_hash, thinned
+from simsiam_retrieval.training.thinning import thinned
 
 NAMES = ("windmills/kinderdijk-windmills.jpg", "castles/neuschwanstein-castle.jpg", "planets/neptune.jpg")
 
@@ -63,10 +63,3 @@ def test_other_channels_are_compared_exactly() -> None:
     files = list_images([Path(__file__).parents[2] / "examples/photos/planets"]).images[:3]
     found = thinned(ImageStore(pixels, np.ones(3, np.float32), digests, files, []))
     assert (found.same, found.near, len(found.store)) == (1, 0, 2)
-
-
-def test_the_hash_is_that_of_rising_brightness() -> None:
-    slope = np.tile(np.arange(0, 144, 2, dtype=np.uint8)[None, :, None], (72, 1, 3))
-    bits = np.unpackbits(difference_hash(slope))
-    assert bits[:64].all() and not bits[64:].any()
-    assert not np.unpackbits(difference_hash(slope[:, ::-1])).any()

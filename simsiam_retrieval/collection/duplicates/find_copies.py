@@ -13,6 +13,7 @@ from .candidates import PARTNERS, closest_before, region_pairs
 from .copy_groups import Edge, Edges, copy_groups, missing_links
 from .file_states import STATES, Files, mark_hard_links, read_files
 from .find_duplicates import distinct_vectors
+from .hash_pairs import hash_pairs, thumbnail_hashes
 from .near_pairs import near_pairs
 from .pixels.kinds import COPIES, FIRST, RESIZED, SAME_FILE, SAME_PIXELS, SECOND, Verdict
 from .preferences import Preferences, root_numbers
@@ -67,6 +68,7 @@ def find_copies(
         edges, partners = _candidates(vectors, least, listed_from, allowed, on_progress)
         if regions is not None:
             _add_regions(partners, edges.cosine, files, vectors, regions, region_least, allowed)
+        _add_hashes(partners, edges.cosine, catalog, files, vectors, allowed)
         partners, left_out = _limited(partners, edges.cosine, max(LEAST_PAIRS, PAIRS_PER_PICTURE * len(vectors)))
         if left_out:
             on_progress(LEFT_OUT, left_out, left_out + sum(map(len, partners.values())))
@@ -145,8 +147,37 @@ def _add_regions(
     owners = order[place]
     here = by_id[owners] == ids
     found = region_pairs(vectors, np.ascontiguousarray(parts[here]), owners[here], least)
-    for one, other in sorted(found, key=lambda pair: -found[pair]):
-        if allowed(np.array([one]), np.array([other]))[0] and one not in partners.get(other, ()):
+    _add(partners, cosine, sorted(found, key=lambda pair: -found[pair]), vectors, allowed)
+
+
+def _add_hashes(
+    partners: dict[int, list[int]],
+    cosine: dict[Edge, float],
+    catalog: Store,
+    files: Files,
+    vectors: NDArray[np.float32],
+    allowed: Callable,
+) -> None:
+    rows, hashes = thumbnail_hashes(catalog, files.ids[files.distinct])
+    shown = vectors[rows].any(axis=1)  # a plain picture has no vector here
+    rows, hashes = rows[shown], hashes[shown]
+    found = [(int(rows[one]), int(rows[other])) for one, other in hash_pairs(hashes)]
+    _add(partners, cosine, found, vectors, allowed)
+
+
+def _add(
+    partners: dict[int, list[int]],
+    cosine: dict[Edge, float],
+    found: Sequence[Edge],
+    vectors: NDArray[np.float32],
+    allowed: Callable,
+) -> None:
+    """Add further candidates after those that are there."""
+    if not found:
+        return
+    left, right = np.array(found, np.int64).T
+    for (one, other), counts in zip(found, allowed(left, right).tolist(), strict=True):
+        if counts and one not in partners.get(other, ()):
             partners.setdefault(other, []).append(one)
             cosine.setdefault((one, other), float(vectors[one] @ vectors[other]))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...core.memory import free_memory
 from .first_pass import FirstPass
-from .product_search import by_product
+from .product_search import ROUNDING, by_product
 
 if TYPE_CHECKING:
     import faiss
@@ -19,6 +19,8 @@ else:
 
 ROUNDED_FROM = 4_000_000  # values in all vectors, from which a search of int8 copies first is faster
 FEW = 4  # queries that are searched one by one
+MORE = 8  # results beyond those wanted that are compared again, so that of equal scores the first ids are taken
+COMPARED = 1 << 20  # values that are compared again at once
 GATHERED = 0.05  # part of the vectors up to which those that a filter leaves are copied and compared
 
 Found = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -98,18 +100,41 @@ class FlatVectors:
             among: Only these ids, int64 (m,), ascending.
 
         Returns:
-            Inner products and ids, each (n, k), best first; those of equal vectors by id if a query is searched alone.
+            Inner products and ids, each (n, k), best first; those of equal scores by id.
             Ids are -1 where a vector is not finite, and there are fewer columns if ``among`` names missing ids.
         """
         few = len(queries) == 1 or among is not None or (len(queries) <= FEW and self._rounded is not None)
         if not few:  # a batch pays from six queries on
-            scores, rows = faiss.knn(queries, self.vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-            return scores, np.where(rows < 0, -1, self.ids[rows])
+            return self._batch(queries, k)
         found = [self._one(query, k, among) for query in queries]
         width = max(len(ids) for _, ids in found)
         scores, ids = np.full((len(found), width), np.nan, np.float32), np.full((len(found), width), -1, np.int64)
         for row, (some_scores, some_ids) in enumerate(found):
             scores[row, : len(some_ids)], ids[row, : len(some_ids)] = some_scores, some_ids
+        return scores, ids
+
+    def _batch(self, queries: NDArray[np.float32], k: int) -> Found:
+        """The best of several queries, compared again.
+
+        FAISS has equal scores in reverse order (findings/faiss_order_of_copies.sh), and BLAS gives copies scores that
+        differ in the last bit.
+        """
+        more = min(k + MORE, len(self))
+        found = faiss.knn(queries, self.vectors, more, metric=faiss.METRIC_INNER_PRODUCT)
+        scores, ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+        block = max(1, COMPARED // (more * self.dim))
+        for start in range(0, len(queries), block):
+            asked = queries[start : start + block]
+            rough, rows = found[0][start : start + block], found[1][start : start + block]
+            exact = np.einsum("qnd,qd->qn", self.vectors[rows].astype(np.float64), asked.astype(np.float64))
+            exact = np.where(rows < 0, rough, exact)
+            order = np.lexsort((rows, -exact), axis=1)[:, :k]
+            scores[start : start + block] = np.take_along_axis(exact, order, axis=1)
+            best = np.take_along_axis(rows, order, axis=1)
+            ids[start : start + block] = np.where(best < 0, -1, self.ids[best])
+            if more > k:  # where the last score may have still more copies
+                for query in np.flatnonzero((exact[:, -1] >= exact[:, k - 1] - ROUNDING) & (rows[:, -1] >= 0)):
+                    scores[start + query], ids[start + query] = self._one(asked[query], k, None)
         return scores, ids
 
     def _one(

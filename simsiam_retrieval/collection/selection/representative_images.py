@@ -15,6 +15,7 @@ from .uncertain_images import judged
 NEIGHBOURS = 15  # of an image in the graph; chosen on Imagenette (benchmarks/selection.py); of few images fewer, so
 # that a small group is not joined to others
 COPY = 1e-5  # distance (1 - cosine) up to which two vectors differ by rounding only
+HEAVIEST = 2.0  # times the usual weight; so that a burst does not count as nothing, nor an oddity as a crowd
 DRAWN = 10_000  # images at most that a round chooses from, and chosen or labelled ones at most that it remembers
 ROUND = 2_000  # images that are chosen before others are drawn
 _DIGITS = 9  # of a gain; sums of equal parts in another order differ beyond
@@ -32,13 +33,13 @@ def representative(
     """Choose rows that share neighbours with as many images as possible: the row that brings most, again and again.
 
     The kernel of two images is the weight of the walks of two steps between them, in the graph of the 15 nearest
-    neighbours of each image (of n < 225 images, the square root of n). The weighted sum over all images of the largest
-    kernel with a chosen or known row is maximised greedily (facility location), which reaches at least 63 % of the best
-    sum (Nemhauser et al. 1978); lazily (Minoux 1978), so that few sums are computed again. The weight of an image is
-    the square root of the mean distance to its neighbours, so that a dense crowd does not outweigh all others; with a
-    probe, times 1 minus the probe's margin: what it is sure of needs no more labels. Copies of an image are one image,
-    and are chosen last. Of equal rows the first is chosen. Of more than 10,000 candidates 10,000 are drawn, anew every
-    2,000 rows.
+    neighbours of each image (of n < 225 images, the square root of n). The weighted sum over all images of the
+    largest kernel with a chosen or known row is maximised greedily (facility location), which reaches at least 63 %
+    of the best sum (Nemhauser et al. 1978); lazily (Minoux 1978), so that few sums are computed again. The weight of
+    an image is the square root of the mean distance to its neighbours (half to twice the median), so that a dense
+    crowd does not outweigh all others; with a probe, times 1 minus the probe's margin: what it is sure of needs no
+    more labels. Copies of an image are one image, and are chosen last. Of equal rows the first is chosen. Of more
+    than 10,000 candidates 10,000 are drawn, anew every 2,000 rows.
 
     Args:
         vectors: Unit vectors, float32 (n, dim).
@@ -111,6 +112,8 @@ def _weights(distances: NDArray[np.float32], margins: NDArray[np.float32] | None
     found = np.ones(len(distances))
     if distances.size:
         found = np.sqrt(distances.mean(axis=1, dtype=np.float64))
+        usual = np.median(found)
+        found = found.clip(usual / HEAVIEST, usual * HEAVIEST)
     if margins is not None:
         found = found * (1 - margins)
     mean = found.mean()

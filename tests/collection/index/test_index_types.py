@@ -73,6 +73,22 @@ def test_one_query_is_searched_exactly_and_copies_come_by_id(dim, k) -> None:
         assert same.sum() >= 2 * (k // 3 - 1)  # copies stand beside each other
 
 
+@pytest.mark.parametrize("copies", [2, 40])
+def test_copies_come_by_id_in_a_batch_and_with_a_filter_too(copies: int) -> None:
+    """As many as are wanted or fewer, and more: which of them are found must not depend on how it is asked."""
+    different = np.random.default_rng(0).standard_normal((30, 32)).astype(np.float32)
+    different /= np.linalg.norm(different, axis=1, keepdims=True)
+    ids = 7 + 3 * np.arange(30 * copies, dtype=np.int64)
+    index = VectorIndex.build(ids, np.tile(different, (copies, 1)), 1)
+    _, alone = index.search(different[:1], 5)
+    assert alone[0, : min(copies, 5)].tolist() == [7 + 90 * copy for copy in range(min(copies, 5))]
+    for among in (None, ids):
+        _, found = index.search(different[:20], 5, among)
+        assert found[0].tolist() == alone[0].tolist()
+        for query in range(20):
+            assert found[query].tolist() == index.search(different[query : query + 1], 5)[1][0].tolist()
+
+
 @pytest.mark.parametrize("kind", STORED)
 def test_a_saved_index_is_the_same(kind, vectors, ids, tmp_path) -> None:
     made = VectorIndex.build(ids, vectors, 7, kind)

@@ -57,6 +57,30 @@ def test_regions_of_a_new_collection(empty: Collection, folder: Path) -> None:
     assert_right(empty)
 
 
+def test_an_update_without_news_reads_no_vectors_of_regions(empty: Collection, folder: Path, monkeypatch) -> None:
+    """What counts regions is answered by their small index; the index file is not made again."""
+    empty.update([folder], regions=True, workers=0)
+    before = {file: file.stat().st_mtime_ns for file in empty.folder.glob("regions-*")}
+    statements: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*arguments, **options) -> sqlite3.Connection:
+        db = connect(*arguments, **options)
+        db.set_trace_callback(statements.append)
+        return db
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    update = empty.update([folder], regions=True, workers=0)
+    monkeypatch.undo()
+    assert (update.added, update.regions_added, update.without_regions) == (0, 0, 0)
+    assert {file: file.stat().st_mtime_ns for file in empty.folder.glob("regions-*")} == before
+    asked = [text for text in statements if " regions" in text and text.startswith("SELECT")]
+    with sqlite3.connect(empty.folder / "catalog.sqlite") as db:
+        plans = [row[3] for text in asked for row in db.execute(f"EXPLAIN QUERY PLAN {text}")]
+    about = [plan for plan in plans if "regions" in plan]
+    assert about and all("INDEX regions_sizes" in plan for plan in about)
+
+
 def test_an_older_collection_gets_them_and_keeps_its_ids(collection: Collection, folder: Path) -> None:
     before = {item.path: item.id for item in collection}
     generation = collection.generation
@@ -204,3 +228,16 @@ def test_a_sharded_collection_refuses(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="sharded collection, which has no regions"):
         require(Sharded(), Capability.REGIONS)
+
+
+def test_a_dry_run_says_what_becomes_of_regions(collection: Collection, folder: Path, run) -> None:
+    given = ["index", folder, "--collection", collection.folder, "--dry-run"]
+    paint(folder / "new.png", 77)
+    asked = run(*given, "--regions")
+    assert "1 new" in asked.stdout + asked.stderr and "regions of 5 more" in asked.stdout + asked.stderr
+    assert "regions" not in run(*given).stdout
+    collection.update([folder], regions=True, workers=0)
+    assert "regions of" not in run(*given, "--regions").stdout
+    dropped = run(*given, "--drop-regions")
+    assert "all regions deleted" in dropped.stdout + dropped.stderr
+    assert collection.has_regions

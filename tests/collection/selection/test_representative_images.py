@@ -27,10 +27,11 @@ def _kernel(vectors: NDArray, k: int) -> NDArray[np.float64]:
 
 
 def _weights(vectors: NDArray, k: int) -> NDArray[np.float64]:
-    """Square root of the mean distance to k neighbours, of mean 1."""
+    """Square root of the mean distance to k neighbours, half to twice the median, of mean 1."""
     cosines = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
     np.fill_diagonal(cosines, -2)
     found = np.sqrt((1 - np.sort(cosines, axis=1)[:, -k:]).mean(axis=1))
+    found = np.clip(found, np.median(found) / 2, np.median(found) * 2)
     return found / found.mean()
 
 
@@ -76,6 +77,14 @@ def test_a_walk_of_two_steps_along_a_chain() -> None:
     weights /= weights.mean()
     assert picks.rows.tolist() == [0, 1, 2]
     np.testing.assert_allclose(picks.scores * 3, [(weights[0] + weights[2]) / 2, weights[1], 0], atol=1e-6)
+
+
+def test_a_far_image_counts_at_most_twice() -> None:
+    generator = np.random.default_rng(0)
+    vectors = unit(np.r_[np.ones((99, 8)) + generator.normal(0, 0.05, (99, 8)), -np.eye(8)[:1]])
+    graph = module._graph(vectors, np.arange(100), NONE, None)
+    assert graph.weights[99] == pytest.approx(2 * np.median(graph.weights))
+    assert graph.weights.mean() == pytest.approx(1)
 
 
 def test_what_a_probe_is_sure_of_counts_less() -> None:
