@@ -23,7 +23,7 @@ def collection(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         photo = opened.convert("RGB")
     photo.save(root / "library/photo.png")
     shutil.copy(root / "library/photo.png", root / "phone/again.png")
-    photo.crop((80, 60, 240, 180)).resize((320, 240)).save(root / "phone/part.jpg", quality=90)
+    photo.crop((20, 15, 300, 225)).save(root / "phone/part.jpg", quality=90)
     with Collection.create(root / "collection", small_encoder(root / "small.onnx")) as made:
         made.update([root / "library", root / "phone"], workers=0)
         made.copies(0.8)  # the page finds the verdicts
@@ -46,10 +46,10 @@ def test_kinds_outlines_folders_and_the_script(collection: Path, tmp_path: Path)
         expect(outline).to_have_count(1)
         frame, box = page.locator(".group .frame").first.bounding_box(), outline.bounding_box()
         assert frame is not None and box is not None
-        # the picture is three quarters as high as wide, in the middle of a square; the part is its middle
-        assert box["x"] - frame["x"] == pytest.approx(frame["width"] / 4, abs=4)
-        assert box["y"] - frame["y"] == pytest.approx(frame["height"] * (1 / 8 + 3 / 16), abs=4)
-        assert box["width"] == pytest.approx(frame["width"] / 2, abs=6)
+        # the picture is three quarters as high as wide, in the middle of a square; a sixteenth is cut off on each side
+        assert box["x"] - frame["x"] == pytest.approx(frame["width"] / 16, abs=4)
+        assert box["y"] - frame["y"] == pytest.approx(frame["height"] * (1 / 8 + 3 / 64), abs=4)
+        assert box["width"] == pytest.approx(frame["width"] * 7 / 8, abs=6)
 
         page.get_by_text("crop of 1", exact=True).click()
         expect(pictures).to_have_count(2)
