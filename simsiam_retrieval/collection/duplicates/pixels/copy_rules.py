@@ -26,6 +26,7 @@ FRAME_SHARE = 0.8  # and both at least this, where whole frames were laid over e
 # fraction of changed cells that copies do not have: aligned by features and not clear; or clear, but not in the cells
 # with details in every direction
 SHOT_CHANGED, CLEAR_PART_CHANGED = 0.08, 0.06
+SHOT_TILT, SHOT_LIGHT = (0.3, 4.0), 3.5  # degrees by which a hand turns a camera, and difference of light, of 255
 TURN = 1.0  # degrees
 PERFECT = 0.99
 
@@ -99,6 +100,9 @@ def _is_clear_part(alignment: Alignment, found: Agreement) -> bool:
 
 def _is_another_shot(alignment: Alignment, found: Agreement) -> bool:
     """Whether something moved, as in two shots of one scene, or only a frame is the same, as in one series."""
+    tilt = abs((alignment.turned + 45) % 90 - 45)
+    if alignment.inliers and SHOT_TILT[0] <= tilt < SHOT_TILT[1] and found.untouched.light > SHOT_LIGHT:
+        return True
     if found.correlation < CHANGED_CORRELATION:
         return alignment.inliers > 0 and found.changed > SHOT_CHANGED
     part = found.untouched

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .agreement import Box
-from .copy_rules import LEAST_SHARE, TURN, WHOLE, is_perfect
+from .copy_rules import LEAST_SHARE, PART_CORRELATION, TURN, WHOLE, is_perfect
 from .kinds import BURST, CROP, EDITED, FIRST, LOOK_ALIKE, RESIZED, SECOND, Verdict
 from .matching import Match, closest
 from .picture import Picture
@@ -89,7 +89,7 @@ def _kind_of_copy(first: Picture, second: Picture, match: Match) -> Verdict:
         (SECOND, found.first_box, second, found.second_box),
         (FIRST, found.second_box, first, found.first_box),
     ):
-        if rest_is_flat(picture, own_box):
+        if found.correlation >= PART_CORRELATION and rest_is_flat(picture, own_box):
             return Verdict(CROP, ", ".join([*edits, "in a frame"]), inner, _rounded(outer_box), agreeing)
     return Verdict(LOOK_ALIKE, "a part in common", agreement=agreeing)
 

@@ -145,6 +145,10 @@ def test_what_changed_tells_shots_and_series_from_copies(photo: Image.Image) -> 
     assert found is not None and is_copy(alignment, found)
     assert not is_copy(alignment, replace(found, changed=0.12, correlation=0.981))  # somebody smiles now
     assert is_copy(alignment, replace(found, changed=0.12, correlation=0.992))
+    angle = np.radians(0.8)  # a hand holds the camera; the light is another one
+    tilted = replace(alignment, matrix=np.array([[1, -angle, 0], [angle, 1, 0]]))
+    assert is_copy(tilted, found)
+    assert not is_copy(tilted, replace(found, untouched=replace(found.untouched, light=4.5)))
     series = replace(found.untouched, correlation=0.955)  # the lines around two products are equal
     assert not is_copy(alignment, replace(found, changed=0.08, correlation=0.999, untouched=series))
     assert is_copy(alignment, replace(found, changed=0.04, correlation=0.999, untouched=series))
