@@ -19,6 +19,8 @@ from .catalog_file import PUBLISHED, VISIBLE, folder_of, has_table, path_of
 
 CHECKSUM_SCHEMA = 3  # the first with a checksum of each row
 
+LOOKED_UP = 10_000  # ids up to which each is looked up; reading all ids of a million images takes a second
+
 
 class SqliteReads(Catalog):
     """The reading half of ``sqlite_store.SqliteStore``."""
@@ -128,8 +130,12 @@ class SqliteReads(Catalog):
 
     def vectors_there(self, ids: NDArray[np.int64], dim: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Those of ``ids`` (n,), ascending and each once, that are usable images, and their vectors (m, dim)."""
-        there = ids[np.isin(ids, self.ids(), assume_unique=True)]
-        return there, self.vectors_of(there, dim)
+        if len(ids) > LOOKED_UP:
+            there = ids[np.isin(ids, self.ids(), assume_unique=True)]
+            return there, self.vectors_of(there, dim)
+        query = f"SELECT 1 FROM items WHERE id = ? AND {VISIBLE}"
+        there = ids[[self._db.execute(query, [id_]).fetchone() is not None for id_ in ids.tolist()]]
+        return there, vector_table.read(self._db, there, dim, vector_table.FEW * LOOKED_UP + 1)
 
     def vector(self, id_: int) -> NDArray[np.float32] | None:
         """The stored vector of an image, (dim,)."""
