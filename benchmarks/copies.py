@@ -122,7 +122,12 @@ def make(place: Path, data: Path, originals: int, distractors: int, seed: int) -
                     continue
                 copy = place / "copies" / f"{len(copies):06d}.jpg"
                 change(image, others, draw).save(copy, quality=3 if attack.endswith(" 3") else 90)
-                copies.append({"file": copy.name, "attack": attack, "set": name, "original": row})
+                also = [tile for step in (1, 2, 3) if (tile := (number + step) % len(opened)) < originals]
+                copies.append(
+                    {"file": copy.name, "attack": attack, "set": name, "original": row}
+                    # a collage contains other originals as well: they are neither right nor wrong
+                    | ({"also": [row - number + tile for tile in also]} if attack == "in a collage" else {})
+                )
     rest = [file for folder in DISTRACTORS for file in images_below(data / folder) if file not in used]
     for number, file in enumerate(draw.sample(rest, distractors)):
         link = place / "gallery" / f"distractor-{number:06d}.jpg"
@@ -211,13 +216,16 @@ def as_command(place: Path, gallery: list[Path], copies: list[Path]) -> Ranked:
         for row, found in near.items():
             for target, value in sorted(found.items(), key=lambda pair: -pair[1])[: rules.REGION_PARTNERS]:
                 chosen[row].setdefault(target, value)
-    bits = [np.stack([difference_hash(Image.open(file)) for file in files]) for files in (gallery, copies)]
-    index = faiss.IndexBinaryFlat(8 * bits[0].shape[1])
-    index.add(bits[0])
-    for row, (apart, found) in enumerate(zip(*index.search(bits[1], hash_pairs.PARTNERS), strict=True)):
-        for far, target in zip(apart.tolist(), found.tolist(), strict=True):
-            if far <= hash_pairs.NEAR:
-                chosen[row].setdefault(target, 0.0)
+    known_bits = np.stack([difference_hash(Image.open(file)) for file in gallery])
+    index = faiss.IndexBinaryFlat(8 * known_bits.shape[1])
+    index.add(known_bits)
+    for row, file in enumerate(copies):
+        grey = Image.open(file).convert("L")
+        turned = [grey, *(grey.transpose(turn) for turn in hash_pairs.TURNS)]
+        apart, found = index.search(np.stack([difference_hash(image) for image in turned]), hash_pairs.PARTNERS)
+        ordered = sorted(zip(apart.ravel().tolist(), found.ravel().tolist(), strict=True))
+        for target in [target for far, target in ordered if far <= hash_pairs.NEAR][: hash_pairs.PARTNERS]:
+            chosen[row].setdefault(target, 0.0)
     ranked = _verified(gallery, copies, [list(found.items()) for found in chosen], compared=TOP)
     return [[(row, score) for row, score in found if score >= 1] for found in ranked]
 
@@ -429,6 +437,8 @@ def report(place: Path, out: Path | None) -> None:
         if "ranked" not in found:
             continue
         asked = plan["copies"][:: found["every"]]
+        for copy, number in zip(asked, range(len(asked)), strict=True):
+            found["ranked"][number] = [hit for hit in found["ranked"][number] if hit[0] not in copy.get("also", ())]
         for group in ("attack", "set"):
             row[group] = {}
             for value in ATTACKS if group == "attack" else SETS:

@@ -166,7 +166,7 @@ def training(page: Page) -> None:
 
 PAGES: dict[str, tuple[Callable[[Page], None], int]] = {  # how to get there, height in pixels
     "neighbours": (search, 1000),
-    "duplicates": (duplicates, 1120),
+    "duplicates": (duplicates, 960),
     "check": (check, 1000),
     "map": (map_page, 1160),
     "teach": (teach, 1000),

@@ -41,7 +41,7 @@ class Arguments:
     """Labels that exist: app (given in the app), folders (names of folders), none, or a file: CSV, an export of Label
     Studio or of CVAT."""
     chosen: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Images chosen earlier: a CSV file of select, or text with one path a line. May be repeated."""
+    """Images chosen earlier: a CSV or JSON file of select, or text with one path a line. May be repeated."""
     where: Annotated[Filter, tyro.conf.arg(name="")] = NO_FILTER
     seed: int = 0
     """Seed of the random numbers."""
@@ -81,8 +81,10 @@ def main() -> None:
     # imported here, so that --help is fast
     from .collection import Collection
     from .collection.search.given_folders import check_folders
+    from .collection.selection.outputs import check_no_pages, check_outputs
     from .core.known_collections import find_collection
 
+    check_outputs(arguments.out, arguments.label_studio, arguments.cvat, [*arguments.chosen, Path(arguments.labels)])
     folder = find_collection(arguments.collection)
     with Collection.open(folder) as collection:
         cli.remark_collection(arguments.collection, folder)
@@ -96,7 +98,13 @@ def main() -> None:
             chosen=_chosen(collection, arguments.chosen),
             seed=arguments.seed,
         )
-    written = _write(selected, sorted(set(arguments.classes or labels.values())), arguments)
+    handed = [option for option, file in _handed_over(arguments).items() if file is not None]
+    if handed:
+        check_no_pages(selected, handed[0])
+    classes = _classes(selected, labels, arguments)
+    written = _write(selected, classes, arguments)
+    if not classes and (arguments.label_studio or arguments.cvat):
+        cli.remark("no classes are known: name them with --classes, or add them in the project")
     if arguments.json:
         from .collection.selection.selection_files import as_json
 
@@ -105,6 +113,29 @@ def main() -> None:
         _print_csv(selected)
     elif not written:
         _print_table(selected)
+
+
+def _handed_over(arguments: Arguments) -> dict[str, Path | None]:
+    """Options that need whole files."""
+    return {
+        "--links": arguments.links,
+        "--copies": arguments.copies,
+        "--label-studio": arguments.label_studio,
+        "--cvat": arguments.cvat,
+    }
+
+
+def _classes(selected: "list[Selected]", labels: dict[int, str], arguments: Arguments) -> list[str]:
+    """The classes to choose from: those given, else those of the labels."""
+    classes = sorted(set(arguments.classes or labels.values()))
+    if arguments.label_studio is None and arguments.cvat is None:
+        return classes
+    missing = sorted({one.choice.label for one in selected if one.choice.label is not None} - set(classes))
+    if missing:
+        raise UserError(
+            f"--classes: without {printable(missing[0])}, which --labels has; add it, or leave --classes out"
+        )
+    return classes
 
 
 def _labels(collection: "Collection", source: str) -> dict[int, str]:

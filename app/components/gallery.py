@@ -24,6 +24,7 @@ class Picture(TypedDict):
     label: str  # for those who listen to the page
     source: str  # address of the thumbnail; empty when it is missing
     link: str  # address of the page that a click leads to; empty for none
+    boxes: list[list[float]]  # parts to outline: left, top, width and height in percent of the square
 
 
 class Section(TypedDict):
@@ -50,6 +51,7 @@ li { margin: 0; width: min(10rem, calc(50vw - 1.5rem)); }
 .frame { position: relative; aspect-ratio: 1; border-radius: 8px; overflow: hidden;
          background: var(--st-secondary-background-color); }
 img { width: 100%; height: 100%; object-fit: contain; display: block; }
+.box { position: absolute; box-sizing: border-box; border: 2px solid #d9480f; outline: 1px solid #fff; }
 .badge { position: absolute; left: 0.4rem; top: 0.4rem; padding: 0.1rem 0.45rem; border-radius: 999px;
          font-size: 0.75rem; line-height: 1.4; font-variant-numeric: tabular-nums;
          background: var(--st-background-color); color: var(--st-text-color); }
@@ -80,6 +82,11 @@ const pictureOf = (picture) => {
     image.src = picture.source;
     image.draggable = false;
     frame.append(image);
+  }
+  for (const part of picture.boxes || []) {
+    const box = element("div", "box");
+    ["left", "top", "width", "height"].forEach((side, at) => { box.style[side] = `${part[at]}%`; });
+    frame.append(box);
   }
   if (picture.badge) frame.append(element("div", picture.best ? "badge best" : "badge", picture.badge));
   holder.append(frame, nameInto(element("div", "name"), picture.name));
@@ -138,7 +145,15 @@ def link_to(item: Item) -> str:
     return "./?" + urlencode({"image": item.id} | settings.mark())
 
 
-def picture(item: Item, source: str, *, badge: str = "", best: bool = False, notes: Sequence[str] = ()) -> Picture:
+def picture(
+    item: Item,
+    source: str,
+    *,
+    badge: str = "",
+    best: bool = False,
+    notes: Sequence[str] = (),
+    boxes: Sequence[list[float]] = (),
+) -> Picture:
     """Make a picture of the gallery that links to the image's neighbours.
 
     Args:
@@ -147,6 +162,7 @@ def picture(item: Item, source: str, *, badge: str = "", best: bool = False, not
         badge: Text on the picture.
         best: Whether it is marked as the best of its group.
         notes: Lines below the picture.
+        boxes: Parts to outline; see ``Picture``.
 
     Returns:
         The picture.
@@ -162,4 +178,5 @@ def picture(item: Item, source: str, *, badge: str = "", best: bool = False, not
         label=said,
         source=source,
         link=link_to(item),
+        boxes=list(boxes),
     )

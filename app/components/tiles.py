@@ -80,17 +80,23 @@ def _hit_tile(collection: Collection, hit: Hit, address: Address) -> Tile:
     said = f", similarity {hit.score:.3f}" + (", may be chance" if weak else "")
     note = f"{hit.score:.3f}{' · may be chance' if weak else ''}"
     tile = _tile(collection, hit.item, note, said, address, weak)
-    tile["box"] = _outlined(hit)
+    tile["box"] = None if hit.box is None else outlined(hit.item, hit.box)
     return tile
 
 
-def _outlined(hit: Hit) -> list[float] | None:
-    """The part of a hit in a square that shows the whole picture, with margins."""
-    if hit.box is None:
-        return None
-    left, top, width, height = hit.box
-    longer = max(hit.item.width, hit.item.height)
-    across, down = hit.item.width / longer, hit.item.height / longer
+def outlined(item: Item, box: Sequence[float]) -> list[float]:
+    """Place a part of an image in a square that shows the whole image, with margins.
+
+    Args:
+        item: The image.
+        box: Left, top, width and height as fractions of it.
+
+    Returns:
+        Left, top, width and height in percent of the square.
+    """
+    left, top, width, height = box
+    longer = max(item.width, item.height)
+    across, down = item.width / longer, item.height / longer
     places = ((1 - across) / 2 + left * across, (1 - down) / 2 + top * down, width * across, height * down)
     return [round(100 * place, 3) for place in places]
 

@@ -37,8 +37,8 @@ MEANING = """
 
 With **Compare pixels**, similar pictures are laid over each other, and each file gets its kind: *same file*,
 *same pixels* (another format or other metadata), *resized or recompressed*, *edited* (and how), *crop of* (and how
-much of the whole it shows), *burst* (another shot of the scene), *look-alike* (another picture). Crops and edits below
-the threshold are found, too.
+much of the whole it shows; the whole has its outline), *burst* (another shot of the scene), *look-alike* (another
+picture). Crops and edits below the threshold are found, too.
 
 Different pictures can look alike to an encoder, most on plain backgrounds: look before you delete anything.
 """
@@ -81,7 +81,8 @@ def _groups(collection: Collection, compared: Comparison) -> None:
 
 
 def _verified(collection: Collection, threshold: float | None, images: int) -> None:
-    everything = duplicates_kinds.copies(collection, threshold)
+    wish = duplicates_kinds.preferences(collection)
+    everything = duplicates_kinds.copies(collection, threshold, wish)
     groups = duplicates_kinds.chosen(everything) if everything else []
     others = [file for group in groups for file in group[1:]]
     spare = sum(file.item.size for file in others if not file.state)
@@ -90,6 +91,7 @@ def _verified(collection: Collection, threshold: float | None, images: int) -> N
         _nothing(threshold)
         return
     _list(collection, len(groups), lambda first, last: groups[first:last])
+    duplicates_kinds.moving(collection, groups)
 
 
 def _figures(groups: int, files: int, spare: int, images: int) -> None:
@@ -188,7 +190,7 @@ def _section(collection: Collection, group: list[Duplicate], number: int) -> Sec
     return Section(
         heading=f"Group {number}: {_doubt(group) if doubtful else ''}{len(group)} files",
         about=f"{tiles.size_text(rest)} besides the best one",
-        pictures=[_picture(collection, file, best=file is best) for file in group[:SHOWN]],
+        pictures=[_picture(collection, file, group, best=file is best) for file in group[:SHOWN]],
         more=f"and {others:,} more, which the lists name" if others > 0 else "",
     )
 
@@ -197,7 +199,7 @@ def _doubt(group: list[Duplicate]) -> str:
     return "similar, " if group[1].kind else "possibly "
 
 
-def _picture(collection: Collection, file: Duplicate, *, best: bool) -> Picture:
+def _picture(collection: Collection, file: Duplicate, group: list[Duplicate], *, best: bool) -> Picture:
     thumbnail = collection.thumbnail(file.item.id)
     facts = f"{file.item.width} × {file.item.height}, {tiles.size_text(file.item.size)}"
     kind = [duplicates_kinds.kind_note(file)] if file.kind else []
@@ -208,7 +210,16 @@ def _picture(collection: Collection, file: Duplicate, *, best: bool) -> Picture:
         badge="best" if best else _badge(file, SURE.get(collection.encoder_identity)),
         best=best,
         notes=[markup.shown(note) for note in notes],
+        boxes=_parts(file, group, best=best),
     )
+
+
+def _parts(file: Duplicate, group: list[Duplicate], *, best: bool) -> list[list[float]]:
+    """What is outlined: on the best picture its crops; on a whole of which the best one is a part, that part."""
+    own = [other.box for other in group[1:SHOWN] if other.part == "this"] if best else []
+    if not best and file.part == "best":
+        own = [file.box]
+    return [tiles.outlined(file.item, box) for box in own if box is not None]
 
 
 def _badge(file: Duplicate, sure: float | None) -> str:

@@ -77,6 +77,7 @@ def _picture(collection: Collection | None, found: Predictions, row: int, confid
         label=f"{name}, {sure}",
         source=markup.jpeg_address(thumbnail) if thumbnail else "",
         link=link_to(item) if item is not None else "",
+        boxes=[],
     )
 
 

@@ -16,7 +16,7 @@ CHARTS = (
     ("images_per_second", "Images per second", "while training", ()),
 )
 MORE = (
-    ("rankme_features", "RankMe of the features", "of the backbone, which is what is kept", ()),
+    ("rankme_features", "Variety of the backbone’s features", "RankMe of what is kept after training", ()),
     ("variance_auc", "Variance AUC", "1 is a single direction", ()),
     ("alignment", "Alignment", "squared distance of two views' features; 0 when they agree", ()),
     ("uniformity", "Uniformity", "0 is one point, about -4 a full sphere", ()),

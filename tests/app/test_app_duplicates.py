@@ -3,13 +3,15 @@
 import csv
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from simsiam_retrieval.app import settings  # pyright: ignore[reportMissingImports]
-from simsiam_retrieval.app.pages import duplicates_comparison, duplicates_page  # pyright: ignore[reportMissingImports]
+from simsiam_retrieval.app.pages import duplicates_comparison, duplicates_kinds, duplicates_page  # pyright: ignore[reportMissingImports]
 from streamlit.testing.v1 import AppTest
 
 from simsiam_retrieval import Collection
@@ -101,6 +103,52 @@ def test_pixels_give_each_file_its_kind(collection: Collection) -> None:
     run(pills.select(SAME_FILE))  # pyright: ignore[reportAttributeAccessIssue]
     assert names(test) == [[file.path.name for file in expected[0] if file.kind in ("", SAME_FILE)]]
     assert figures(1, 1) in said(test)
+
+
+def test_crops_are_outlined_and_the_best_is_chosen(tmp_path: Path, photos: Path) -> None:
+    with Image.open(photos / "windmills/kinderdijk-windmills.jpg") as opened:
+        photo = opened.convert("RGB")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    photo.save(tmp_path / "a/whole.png")
+    photo.crop((20, 15, 300, 225)).save(tmp_path / "b/part.png")
+    photo.save(tmp_path / "b/again.webp", lossless=True)
+    os.utime(tmp_path / "b/part.png", (10**9, 10**9))
+    made = Collection.create(tmp_path / "made", small_encoder(tmp_path / "small.onnx"))
+    made.update([tmp_path / "a", tmp_path / "b"], workers=0)
+    test = page(made.folder, cosine="0.9", pixels="true")
+    shown = {picture["name"]: picture["boxes"] for section in sections(test) for picture in section["pictures"]}
+    assert {name for name, boxes in shown.items() if boxes} == {"whole.png"}
+    [[left, top, width, height]] = shown["whole.png"]  # in percent of a square, with margins above and below
+    assert (left, width) == pytest.approx((100 * 20 / 320, 100 * 280 / 320), abs=1)
+    assert (top, height) == pytest.approx((12.5 + 75 * 15 / 240, 75 * 210 / 240), abs=1)
+    assert {option.label for option in test.selectbox} == {"Best file"}
+    script = next(name for name in said(test).split(">") if name.startswith("Script that moves"))
+    assert script.startswith("Script that moves 1 file<")
+
+    run(test.selectbox[0].set_value("oldest"))
+    [group] = sections(test)
+    assert group["pictures"][0]["name"] == "part.png" and not group["pictures"][0]["boxes"]
+    assert all(len(picture["boxes"]) == 1 for picture in group["pictures"][1:])  # wholes with the part that is kept
+    run(test.multiselect[0].set_value([str(tmp_path / "a")]))
+    assert names(test)[0][0] == "whole.png"
+    test = page(made.folder, cosine="0.9", pixels="true", across="true")
+    assert all(
+        Path(path).parent != Path(group["pictures"][0]["path"]).parent
+        for group in sections(test) for path in [picture["path"] for picture in group["pictures"][1:]]
+    )  # fmt: skip
+
+
+def test_the_script_moves_spares_of_the_chosen_kinds(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(duplicates_kinds, "download", lambda label, make, name, **rest: given.update({label: make}))
+    test = page(collection.folder, cosine="0.97", pixels="true")
+    [(label, make)] = given.items()
+    text = make().decode()
+    assert label == "Script that moves 3 files" and text.count("\nmove ") == 3 and "spare pictures" in text
+    given.clear()
+    run(test.get("button_group")[0].select(SAME_FILE))  # pyright: ignore[reportAttributeAccessIssue]
+    assert list(given) == ["Script that moves 1 file"]
 
 
 def test_moving_the_slider_compares_nothing_again(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:

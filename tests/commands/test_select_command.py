@@ -5,6 +5,7 @@ import io
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -144,7 +145,18 @@ def test_there_and_back_by_label_studio_and_cvat(run: Run, place: Path, tmp_path
         ((5, "--chosen", "none.csv"), ("--chosen none.csv", "cannot be read")),
         ((5, "--chosen", "strange.txt"), ("names no image of the collection",)),
         ((5, "--out", "list.xlsx"), (".csv, .json or .txt",)),
-        ((5, "--out", "no/such/list.csv"), ("cannot be written",)),
+        ((5, "--out", "no/such/list.csv"), ("list.csv", "folder does not exist")),
+        ((5, "--out", "folder.csv"), ("folder.csv", "a folder")),
+        ((5, "--label-studio", "t.json", "--cvat", "t.xml"), ("t.xml", "written twice")),
+        ((5, "--label-studio", "a.json"), ("a.xml", "exists", "would replace it")),
+        ((5, "--out", "one.csv", "--labels", "one.csv"), ("one.csv", "read, too", "would be lost")),
+        ((5, "--out", "one.csv", "--chosen", "one.csv"), ("one.csv", "read, too", "would be lost")),
+        (
+            (5, "--label-studio", "t.json", "--labels", "two.csv", "--classes", "z"),
+            ("--classes: without", "which --labels has"),
+        ),
+        ((5, "--labels", "folders"), ("no image is left", "all 38")),
+        ((5, "--chosen", "broken.json"), ("broken.json", "not JSON")),
         ((5, "--csv", "--json"), ("choose one",)),
         ((5, "--links", "a", "--copies", "b"), ("choose one",)),
         ((5, "--label-studio", "t.json", "--root", "elsewhere"), ("not below",)),
@@ -154,11 +166,15 @@ def test_there_and_back_by_label_studio_and_cvat(run: Run, place: Path, tmp_path
 def test_refusals(run: Run, place: Path, tmp_path: Path, options: tuple, words: tuple[str, ...]) -> None:
     (tmp_path / "one.csv").write_text("path,label\nred/0.png,x\nred/1.png,x\n")
     (tmp_path / "elsewhere.csv").write_text("path,label\nother.png,x\n")
+    (tmp_path / "two.csv").write_text("path,label\nred/0.png,x\nblue/1.png,y\n")
     (tmp_path / "strange.txt").write_text("other.png\n")
+    (tmp_path / "broken.json").write_text('[{"path":')
+    (tmp_path / "a.xml").write_text("<annotations/>")
+    (tmp_path / "folder.csv").mkdir()
     done = run("select", *options, "--collection", place / "c")
     done.stderr = "".join(line for line in done.stderr.splitlines(True) if not line.startswith("left out"))
     refused(done, *words)
-    assert not list(tmp_path.glob("t.*"))
+    assert not list(tmp_path.glob("t.*")) and (tmp_path / "a.xml").read_text() == "<annotations/>"
 
 
 def test_an_empty_collection_and_a_file_that_is_gone(run: Run, place: Path, tmp_path: Path) -> None:
@@ -170,3 +186,45 @@ def test_an_empty_collection_and_a_file_that_is_gone(run: Run, place: Path, tmp_
     (tmp_path / "photos" / "a.png").unlink()
     refused(run("select", 1, "--collection", tmp_path / "c", "--copies", "out"), "a.png", "gone")
     assert not (tmp_path / "out").exists()
+
+
+def test_pages_are_not_handed_over(run: Run, place: Path, tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (64, 64), colour) for colour in COLOURS.values()]
+    (tmp_path / "pages").mkdir()
+    pages[0].save(tmp_path / "pages" / "scan.tif", save_all=True, append_images=pages[1:])
+    made = run("index", tmp_path / "pages", "--pages", "all", "--collection", "c", "--encoder", place / "small.onnx")
+    assert made.returncode == 0, made.stderr
+    for options in (["--links", "out"], ["--copies", "out"], ["--label-studio", "t.json"], ["--cvat", "a.xml"]):
+        refused(run("select", 3, "--collection", "c", *options), "2 of the images are pages", "scan.tif")
+    assert not list(tmp_path.glob("t.*")) and not (tmp_path / "out").exists()
+    assert len(json.loads(run("select", 3, "--collection", "c", "--json").stdout)) == 3
+
+
+def test_a_choice_is_read_back_from_all_that_it_was_written_as(run: Run, place: Path, tmp_path: Path) -> None:
+    first = {row["id"] for row in _chosen(run, place, 5, "--out", "first.json")}
+    _chosen(run, place, 5, "--out", "first.csv")
+    _chosen(run, place, 5, "--out", "first.txt")
+    lines = (tmp_path / "first.csv").read_text().splitlines()
+    quoted = [",".join(f'"{cell}"' for cell in next(csv.reader([line]))) for line in lines]
+    (tmp_path / "quoted.csv").write_text("\n".join(quoted))
+    (tmp_path / "semicolons.csv").write_text("\n".join(";".join(next(csv.reader([line]))) for line in lines))
+    seconds = [
+        {row["id"] for row in _chosen(run, place, 5, "--chosen", name)}
+        for name in ("first.json", "first.csv", "first.txt", "quoted.csv", "semicolons.csv")
+    ]
+    assert all(second == seconds[0] and not second & first for second in seconds)
+
+
+def test_rounds_in_python(place: Path) -> None:
+    with Collection.open(place / "c") as collection:
+        first = collection.select(4)
+        second = collection.select(4, chosen=first)
+        assert {one.item.id for one in second} == {
+            one.item.id for one in collection.select(4, chosen=[one.item for one in first])
+        }
+        assert not {one.item.id for one in first} & {one.item.id for one in second}
+        assert collection.select(2, chosen=[2**70, -1]) == collection.select(2)
+        wrong: dict[str, Any]
+        for wrong in ({"chosen": ["a.jpg"]}, {"labels": {"1": "a"}}, {"seed": None}):
+            with pytest.raises(TypeError):
+                collection.select(2, **wrong)

@@ -16,18 +16,20 @@ NEAR = 24  # bits of the 128 by which the hashes of two candidates may differ; s
 PARTNERS = 3  # pictures before it with which each picture is compared by pixels, the closest first
 NEAREST = 16  # pictures that are looked at for these
 BLOCK = 4096
+TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
 SMALL = 64  # pixels; the decoder leaves out the finer details
 
 
 def thumbnail_hashes(catalog: Store, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Hash the thumbnails of images.
+    """Hash the thumbnails of images, upright and turned.
 
     Args:
         catalog: The catalog.
         ids: Item ids, int64 (n,).
 
     Returns:
-        Positions in ``ids`` of those with a thumbnail that can be read, int64 (m,), and hashes, uint8 (m, 16).
+        Positions in ``ids`` of those with a thumbnail that can be read, int64 (m,), and hashes of the thumbnail upright
+        and turned by one to three quarters, uint8 (m, 4, 16).
     """
     rows, hashes = [], []
     for row, id_ in enumerate(ids.tolist()):
@@ -37,18 +39,19 @@ def thumbnail_hashes(catalog: Store, ids: NDArray[np.int64]) -> tuple[NDArray[np
         try:
             with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
                 image.draft("L", (SMALL, SMALL))
-                hashes.append(difference_hash(image))
+                grey = image.convert("L")
         except (OSError, ValueError):
             continue  # a damaged thumbnail: there are candidates by vectors still
+        hashes.append([difference_hash(grey), *(difference_hash(grey.transpose(turn)) for turn in TURNS)])
         rows.append(row)
-    return np.array(rows, np.int64), np.array(hashes, np.uint8).reshape(-1, BITS // 8)
+    return np.array(rows, np.int64), np.array(hashes, np.uint8).reshape(-1, 1 + len(TURNS), BITS // 8)
 
 
 def hash_pairs(hashes: NDArray[np.uint8], near: int = NEAR, partners: int = PARTNERS) -> list[tuple[int, int]]:
-    """Find for each picture the closest ones before it.
+    """Find for each picture the closest ones before it, in any of its orientations.
 
     Args:
-        hashes: uint8 (n, 16).
+        hashes: Of each picture upright, then turned, uint8 (n, orientations, 16).
         near: Largest number of different bits.
         partners: Largest number of pictures before each.
 
@@ -60,12 +63,15 @@ def hash_pairs(hashes: NDArray[np.uint8], near: int = NEAR, partners: int = PART
     pairs: list[tuple[int, int]] = []
     if len(hashes) < 2:
         return pairs
-    index = faiss.IndexBinaryFlat(8 * hashes.shape[1])
-    index.add(np.ascontiguousarray(hashes))
+    index = faiss.IndexBinaryFlat(8 * hashes.shape[2])
+    index.add(np.ascontiguousarray(hashes[:, 0]))
     for start in range(0, len(hashes), BLOCK):
         block = np.ascontiguousarray(hashes[start : start + BLOCK])
-        distances, found = index.search(block, min(NEAREST, len(hashes)))
-        for row, (apart, others) in enumerate(zip(distances.tolist(), found.tolist(), strict=True), start):
-            before = [other for other, bits in zip(others, apart, strict=True) if other < row and bits <= near]
-            pairs += [(other, row) for other in before[:partners]]
+        count = min(NEAREST, len(hashes))
+        distances, found = index.search(block.reshape(-1, hashes.shape[2]), count)
+        places = zip(distances.reshape(len(block), -1).tolist(), found.reshape(len(block), -1).tolist(), strict=True)
+        for row, (apart, others) in enumerate(places, start):
+            before = sorted((bits, other) for bits, other in zip(apart, others, strict=True) if other < row)
+            chosen = dict.fromkeys(other for bits, other in before if bits <= near)
+            pairs += [(other, row) for other in list(chosen)[:partners]]
     return pairs

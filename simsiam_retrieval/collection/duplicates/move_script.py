@@ -67,7 +67,7 @@ def write_moves(moves: Sequence[tuple[Path, Path]], file: Path, folder: Path) ->
     Raises:
         UserError: The file cannot be written, or a name does not fit in a list.
     """
-    content = _list(moves, file) if file.suffix.lower() == ".txt" else _script(moves, file, folder)
+    content = _list(moves, file) if file.suffix.lower() == ".txt" else script(moves, file.name, folder)
     try:
         with replacing(file) as temporary:
             temporary.write_bytes(content)
@@ -83,8 +83,18 @@ def _list(moves: Sequence[tuple[Path, Path]], file: Path) -> bytes:
     return b"".join(name + b"\n" for name in names)
 
 
-def _script(moves: Sequence[tuple[Path, Path]], file: Path, folder: Path) -> bytes:
-    shown = (part.translate({10: "?", 13: "?"}) for part in (str(folder), shlex.quote(file.name)))
+def script(moves: Sequence[tuple[Path, Path]], name: str, folder: Path) -> bytes:
+    """Return the POSIX shell script that moves files.
+
+    Args:
+        moves: The files to move, and those that stay.
+        name: Name of the script's file, which the script mentions.
+        folder: Absolute; where the script moves the files, each to the path that it has now, below this folder.
+
+    Returns:
+        The script.
+    """
+    shown = (part.translate({10: "?", 13: "?"}) for part in (str(folder), shlex.quote(name)))
     lines = [HEADER.replace("{count}", str(len(moves)))]
     for field, text in zip(("{folder}", "{name}"), shown, strict=True):
         lines[0] = lines[0].replace(field, text)

@@ -19,8 +19,8 @@ CALIBRATED = {
 SURE = {"e6c89f0ae9b58f47": 0.97, "15a287fd2689bb98": 0.97, "58ad9a252f5dba23": 0.97, "b66f3e2b1e582e57": 0.98}
 
 # pixels are compared from this much below the calibrated threshold on; see docs/duplicates.md
-COMPARED_BELOW = 0.15
-REGIONS_BELOW = 0.33  # the same of a picture and a region of another one: crops of a quarter have 0.6 and more
+COMPARED_BELOW = 0.25
+REGIONS_BELOW = 0.43  # the same of a picture and a region of another one
 
 
 def compared_from(listed: float, encoder: str, below: float = COMPARED_BELOW) -> float:

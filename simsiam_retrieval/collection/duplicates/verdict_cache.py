@@ -11,7 +11,7 @@ from typing import Self
 from .pixels.kinds import Verdict
 
 FILE = "pairs.sqlite"
-METHOD = 2  # raised with every change of the comparison: verdicts of another method are computed again
+METHOD = 5  # raised with every change of the comparison: verdicts of another method are computed again
 
 Key = tuple[bytes, bytes]  # SHA-256 of both files
 

@@ -102,7 +102,8 @@ class Filter:
         found = measures or {}
         if self.measures and not found:
             raise UserError(
-                "no image of this collection was measured yet; run: python -m simsiam_retrieval.check --measure"
+                "no image of this collection is measured; run: python -m simsiam_retrieval.check --measure"
+                " (images of sharded collections cannot be)"
             )
         globs = [re.compile(fnmatch.translate(one_spelling(name)), re.IGNORECASE) for name in self.names]
         formats = {name.upper() for name in self.formats}

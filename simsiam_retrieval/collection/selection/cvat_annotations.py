@@ -12,6 +12,7 @@ from ...core.atomic_files import replacing
 from ...core.errors import UserError
 from ...core.text import printable
 from ..labelling.match_names import numbered_name
+from .outputs import labels_file_of
 from .select_images import Selected
 
 COLOURS = ("#0d9488", "#d97706", "#7c3aed", "#dc2626", "#2563eb", "#65a30d", "#db2777", "#0891b2", "#ca8a04", "#4b5563")
@@ -32,7 +33,7 @@ def write_annotations(file: Path, selected: Sequence[Selected], classes: Sequenc
     Raises:
         UserError: An image does not lie below ``root``, or a file cannot be written.
     """
-    labels = file.with_name(f"{file.stem}.labels.json")
+    labels = labels_file_of(file)
     names = [_name(one, root) for one in selected]
     text = _annotations(selected, names, classes)
     raw = [

@@ -15,6 +15,7 @@ from ...core.atomic_files import replacing
 from ...core.errors import UserError
 from ...images.page_paths import page_of
 from ..labelling.exported_labels import CHOICE
+from .outputs import labelling_config_of
 from .select_images import Selected
 
 
@@ -35,9 +36,7 @@ def write_tasks(file: Path, selected: Sequence[Selected], classes: Sequence[str]
     Raises:
         UserError: An image does not lie below ``root``, or a file cannot be written.
     """
-    config = file.with_suffix(".xml")
-    if config == file:
-        raise UserError(f"{file}: name a .json file; the configuration is written beside it as .xml")
+    config = labelling_config_of(file)
     tasks = [_task(one, root) for one in selected]
     try:
         for path, text in ((file, json.dumps(tasks, indent=2)), (config, labelling_config(classes))):

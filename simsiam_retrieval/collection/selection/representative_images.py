@@ -71,7 +71,8 @@ def representative(
             break
         rows += graph.rows[found.images].tolist()
         scores += [gain / len(graph.rows) for gain in found.gains]
-        stands_for = np.bincount(found.owners[found.owners >= 0], minlength=len(graph.rows))[found.images]
+        owned = found.owners >= 0
+        stands_for = np.bincount(found.owners[owned], graph.sizes[owned], len(graph.rows))[found.images]
         reasons += [_reason(of * len(free) / len(pool)) for of in stands_for.tolist()]
     return Picks(np.array(rows, np.int64), np.array(scores, np.float32), reasons)
 
@@ -91,6 +92,7 @@ class _Graph(NamedTuple):
     free: NDArray[np.bool_]  # (n,) may be chosen
     done: NDArray[np.bool_]  # (n,) chosen or labelled already
     weights: NDArray[np.float64]  # (n,) of the images in the sum; their mean is 1
+    sizes: NDArray[np.int64]  # (n,) copies of each, itself included
     walk: Any  # D^-1/2 A D^-1/2, a sparse matrix (n, n) of float64; its square is the kernel
 
 
@@ -105,7 +107,9 @@ def _graph(vectors: NDArray[np.float32], pool: Rows, done: Rows, probe: LinearPr
     is_done = np.zeros(len(nodes), np.bool_)
     is_done[firsts[len(pool) :]] = True
     weights = _weights(nearest, None if probe is None else judged(probe, vectors, nodes[of])[1])
-    return _Graph(nodes[of], ~is_done[of] & (of < len(pool)), is_done[of], weights, _walk(places))
+    return _Graph(
+        nodes[of], ~is_done[of] & (of < len(pool)), is_done[of], weights, np.bincount(firsts)[of], _walk(places)
+    )
 
 
 def _weights(distances: NDArray[np.float32], margins: NDArray[np.float32] | None) -> NDArray[np.float64]:

@@ -106,7 +106,7 @@ def select_images(
         raise UserError(f"{count} images: select at least one")
     if seed < 0:
         raise UserError(f"a seed of {seed}: it must be 0 or more")
-    done = np.isin(ids, np.array(sorted({*labels, *chosen}), np.int64))
+    done = np.isin(ids, np.array(sorted({*labels, *chosen} & set(ids.tolist())), np.int64))
     free = ~done
     if candidates is not None:
         free &= np.isin(ids, np.array(sorted(candidates), np.int64))
@@ -128,6 +128,8 @@ def select_images(
 def _too_few(free: int, count: int, candidates: int, known: int) -> str:
     if not candidates:
         return "no image to choose from; index images first, or give other folders or conditions"
+    if not free:
+        return f"no image is left to choose from: all {candidates:,} are labelled or chosen already"
     less = f"; {known:,} are labelled or chosen already" if known else ""
     return f"{count:,} images of {free:,} that can be chosen{less}: ask for {free:,} or fewer"
 

@@ -1,5 +1,6 @@
 """Choosing what to label, as a part of ``Collection``."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ class CollectionSelection(CollectionContents):
         *,
         where: Filter | None = None,
         labels: Mapping[int, str] | None = None,
-        chosen: Sequence[Item | int] = (),
+        chosen: "Sequence[Item | Selected | int]" = (),
         seed: int = 0,
     ) -> "list[Selected]":
         """Choose images to label, the most useful first. The same arguments give the same images.
@@ -34,7 +35,8 @@ class CollectionSelection(CollectionContents):
             where: Choose only among images that meet this filter.
             labels: Item id -> label; None is ``labels()``. Labelled images are not chosen, and images like them come
                 later.
-            chosen: Images, or their ids, that were chosen earlier; they are treated in the same way.
+            chosen: Images, results of an earlier call, or ids; they are treated in the same way. Ids of no image are
+                left out, as in ``labels``.
             seed: Of k-means and of the random draws; 0 or more.
 
         Returns:
@@ -43,18 +45,23 @@ class CollectionSelection(CollectionContents):
         Raises:
             UserError: The strategy is unknown or needs labels, there are fewer than ``count`` images to choose from, or
                 it is a sharded collection of more than 200,000 images.
+            TypeError: ``count`` or an id is no whole number, or one of ``chosen`` is nothing of the three.
         """
+        count, seed = operator.index(count), operator.index(seed)
         candidates = None if not where else {item.id for item in self.matching(where)}
         ids, vectors = self.vectors()
         labels = self.labels() if labels is None else labels
-        earlier = [one.id if isinstance(one, Item) else one for one in chosen]
         from .select_images import Selected, select_images  # a search need not wait for it
+
+        labels = {operator.index(id_): label for id_, label in labels.items()}
+        items = [one.item if isinstance(one, Selected) else one for one in chosen]
+        earlier = [one.id if isinstance(one, Item) else operator.index(one) for one in items]
 
         choices = select_images(
             ids, vectors, count, strategy, candidates=candidates, labels=labels, chosen=earlier, seed=seed
         )
         with self._lock, explained(self.folder):
-            items = self._store.items_by_id([choice.id for choice in choices])
-        if len(items) < len(choices):
+            found = self._store.items_by_id([choice.id for choice in choices])
+        if len(found) < len(choices):
             raise UserError(f"{self.folder}: an update came between; select again")
-        return [Selected(rank, items[choice.id], choice) for rank, choice in enumerate(choices, 1)]
+        return [Selected(rank, found[choice.id], choice) for rank, choice in enumerate(choices, 1)]

@@ -86,6 +86,10 @@ def preview_facts(preview: "Preview") -> str:
     found.append(f"{len(preview.moved)} moved")
     if preview.left_out:
         found.append(f"{preview.left_out} left out by patterns")
+    if preview.regions_added:
+        found.append(f"regions of {preview.regions_added} more")
+    if preview.drops_regions:
+        found.append("all regions deleted")
     return ", ".join(found)
 
 

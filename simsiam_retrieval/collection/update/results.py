@@ -43,3 +43,5 @@ class Preview:
     unusable: list[tuple[Path, str]] = field(default_factory=list)  # cannot even be looked at
     left_out: int = 0
     held: list[tuple[Path, int]] = field(default_factory=list)
+    regions_added: int = 0  # known images whose files would be read once more for their regions
+    drops_regions: bool = False

@@ -17,7 +17,7 @@ from ..creation import tidy
 from ..index import index_file
 from ..index.make_index import is_outdated, make_index, recorded_settings
 from ..index.vector_index import VectorIndex
-from ..regions.region_index import is_current, make_region_index
+from ..regions.region_index import SETTING, is_current, make_region_index
 from ..storage.catalog_file import explained
 from ..storage.opening import open_store, open_to_update
 from ..storage.sqlite_store import SqliteStore
@@ -141,6 +141,8 @@ def preview(folder: Path, roots: Sequence[Path], listing: Listing, options: Upda
         listing = with_pages(listing, catalog.noted("pages") or FIRST)
         plan, selection = _planned(catalog, roots, listing, options, catalog.damaged_rows().values())
         contents = KnownContent(catalog, plan.todo)
+        recorded = bool(catalog.noted(SETTING))
+        lacking = _lacking(catalog, listing, plan) if options.regions or (recorded and options.regions is None) else 0
     new = [file for file in plan.todo if file.path not in plan.known]
     found = {file.path: content.digest for file in new if (content := contents.of(file))}
     moved = moves(plan.gone, plan.known, found)
@@ -153,7 +155,16 @@ def preview(folder: Path, roots: Sequence[Path], listing: Listing, options: Upda
         unusable=[failure for failure in listing.unreadable if selection.takes(failure[0])],
         left_out=plan.left_out,
         held=plan.held,
+        regions_added=lacking,
+        drops_regions=recorded and options.regions is False,
     )
+
+
+def _lacking(catalog: SqliteStore, listing: Listing, plan: Plan) -> int:
+    """Number of known images without regions whose files are there and did not change."""
+    todo = {file.path for file in plan.todo}
+    there = [file for file in listing.images if file.path in plan.present and file.path not in todo]
+    return len(lacking_regions(catalog, there))
 
 
 def _planned(

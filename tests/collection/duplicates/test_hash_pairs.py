@@ -18,7 +18,7 @@ def test_pairs_are_the_closest_ones_before_each_row() -> None:
         bits = np.unpackbits(hashes[row // 4])
         bits[draw.choice(128, draw.integers(0, 25), replace=False)] ^= 1
         hashes[row] = np.packbits(bits)
-    found = hash_pairs(hashes, near=20, partners=2)
+    found = hash_pairs(hashes[:, None], near=20, partners=2)
     expected = []
     for row in range(40):
         apart = [int(np.unpackbits(hashes[row] ^ hashes[other]).sum()) for other in range(row)]
@@ -30,6 +30,15 @@ def test_pairs_are_the_closest_ones_before_each_row() -> None:
     ]
     assert distances == expected and all(one < other for one, other in found)
     assert sum(map(len, expected)) > 20
+
+
+def test_turned_pictures_are_found() -> None:
+    """The turned one has the hash of the other one in one of its orientations."""
+    draw = np.random.default_rng(0)
+    hashes = draw.integers(0, 256, (6, 4, 16)).astype(np.uint8)
+    hashes[5, 3] = hashes[2, 0]
+    hashes[4, 1] = hashes[1, 2]  # both turned: no pair
+    assert hash_pairs(hashes) == [(2, 5)]
 
 
 def test_a_text_is_found_whatever_the_vectors_say(tmp_path: Path, photos: Path) -> None:
@@ -51,6 +60,6 @@ def test_a_text_is_found_whatever_the_vectors_say(tmp_path: Path, photos: Path) 
         store = collection._store
         ids = np.array([item.id for item in collection])
         rows, hashes = thumbnail_hashes(store, ids)
-        assert len(rows) == 6 and hashes.shape == (6, 16)
+        assert len(rows) == 6 and hashes.shape == (6, 4, 16)
         rows, hashes = thumbnail_hashes(store, np.append(ids, 999))
         assert len(rows) == 6

@@ -228,3 +228,16 @@ def test_a_sharded_collection_refuses(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="sharded collection, which has no regions"):
         require(Sharded(), Capability.REGIONS)
+
+
+def test_a_dry_run_says_what_becomes_of_regions(collection: Collection, folder: Path, run) -> None:
+    given = ["index", folder, "--collection", collection.folder, "--dry-run"]
+    paint(folder / "new.png", 77)
+    asked = run(*given, "--regions")
+    assert "1 new" in asked.stdout + asked.stderr and "regions of 5 more" in asked.stdout + asked.stderr
+    assert "regions" not in run(*given).stdout
+    collection.update([folder], regions=True, workers=0)
+    assert "regions of" not in run(*given, "--regions").stdout
+    dropped = run(*given, "--drop-regions")
+    assert "all regions deleted" in dropped.stdout + dropped.stderr
+    assert collection.has_regions

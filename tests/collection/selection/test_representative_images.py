@@ -126,6 +126,8 @@ def test_a_copy_counts_once_and_comes_last() -> None:
     picks = representative(both, np.arange(len(both)), NONE, len(both), 0)
     assert picks.rows[: len(vectors)].tolist() == alone.rows.tolist()
     assert picks.rows[len(vectors) :].tolist() == list(range(len(vectors), len(both)))
+    same = representative(np.repeat(vectors[:1], 30, axis=0), np.arange(30), NONE, 1, 0)
+    assert same.reasons == ["stands for 30 images like it"]
     assert picks.scores[-1] == 0 and picks.reasons[-1] == "a copy of an image that was chosen before"
     # a copy of what is labelled is as good as labelled
     free = np.delete(np.arange(len(both)), 5)

@@ -1,33 +1,18 @@
 """Hard compression: whether one picture, compressed as hard as the other one, becomes that one."""
 
-from typing import NamedTuple
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from .picture import Picture
+from .worsened import Worsened, apart, resized
 
 BLOCK = 8  # side of JPEG's blocks in pixels; its colours have blocks of twice that
 BLOCKY = 1.4  # steps between blocks / steps inside them, from which a picture was compressed hard
 QUALITIES = range(2, 25)
 TRIED = 12 * 2 * BLOCK  # longest side in pixels of the middle part on which the quality is chosen
 SMALLEST = 3 * BLOCK  # pixels
-
-
-class Compressed(NamedTuple):
-    """One picture, compressed as hard as another one.
-
-    Attributes:
-        picture: The compressed picture, of the other one's size.
-        before: Mean difference of all pixels before, of 255.
-        after: Mean difference of all pixels after.
-    """
-
-    picture: Picture
-    before: float
-    after: float
 
 
 def blockiness(picture: Picture) -> float:
@@ -49,7 +34,7 @@ def blockiness(picture: Picture) -> float:
     return sum(ratios) / 2
 
 
-def compressed_like(first: Picture, second: Picture) -> Compressed:
+def compressed_like(first: Picture, second: Picture) -> Worsened:
     """Compress a picture with the quality at which it is closest to another one.
 
     A copy that was compressed hard differs much from its original, and hardly from the original that was compressed as
@@ -62,13 +47,12 @@ def compressed_like(first: Picture, second: Picture) -> Compressed:
     Returns:
         The first picture, compressed.
     """
-    interpolation = cv2.INTER_AREA if first.width > second.width else cv2.INTER_CUBIC
-    resized = np.asarray(cv2.resize(first.rgb, (second.width, second.height), interpolation=interpolation), np.uint8)
+    clear = resized(first, second)
     part = _middle(second.height), _middle(second.width)
-    tried = {quality: _apart(_compressed(resized[part], quality), second.rgb[part]) for quality in QUALITIES}
-    pixels = _compressed(resized, min(tried, key=lambda quality: tried[quality]))
+    tried = {quality: apart(_compressed(clear[part], quality), second.rgb[part]) for quality in QUALITIES}
+    pixels = _compressed(clear, min(tried, key=lambda quality: tried[quality]))
     made = Picture(Image.fromarray(pixels))
-    return Compressed(made, _apart(resized, second.rgb), _apart(pixels, second.rgb))
+    return Worsened(made, apart(clear, second.rgb), apart(pixels, second.rgb))
 
 
 def _middle(length: int) -> slice:
@@ -80,7 +64,3 @@ def _middle(length: int) -> slice:
 def _compressed(rgb: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     _, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[:, :, ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[:, :, ::-1])
-
-
-def _apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    return float(np.abs(one.astype(np.int16) - other).mean())

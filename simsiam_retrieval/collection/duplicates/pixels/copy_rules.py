@@ -23,6 +23,10 @@ CLEAR_INLIERS, CLEAR_CELLS, CLEAR_SHARE_CORRELATION = 20, 18, 0.95
 UNTOUCHED_CELLS, UNTOUCHED_FRACTION, UNTOUCHED_AREA = 25, 0.4, 0.65
 UNTOUCHED_CORRELATION, UNTOUCHED_LIGHT = 0.985, 2.5  # and how equal they are, light of 255
 FRAME_SHARE = 0.8  # and both at least this, where whole frames were laid over each other
+# fraction of changed cells that copies do not have: aligned by features and not clear; or clear, but not in the cells
+# with details in every direction
+SHOT_CHANGED, CLEAR_PART_CHANGED = 0.08, 0.06
+SHOT_TILT, SHOT_LIGHT = (0.3, 4.0), 3.5  # degrees by which a hand turns a camera, and difference of light, of 255
 TURN = 1.0  # degrees
 PERFECT = 0.99
 
@@ -74,7 +78,7 @@ def is_copy(alignment: Alignment, found: Agreement) -> bool:
     upright, recoloured = is_upright_frame(alignment), found.colour > RECOLOURED
     if _is_clear_part(alignment, found):
         return covers(alignment, found)
-    if not _is_like_a_copy(alignment, found):
+    if not _is_like_a_copy(alignment, found) or _is_another_shot(alignment, found):
         return False
     if 0 < alignment.inliers < FEW_INLIERS:
         sure = found.agreeing >= AGREEING and found.correlation >= FEW_CORRELATION
@@ -92,6 +96,18 @@ def _is_clear_part(alignment: Alignment, found: Agreement) -> bool:
     alike = found.correlation >= PART_CORRELATION and found.agreeing >= PART_AGREEING
     same_light = max(found.colour, found.brightness) <= PART_LIGHT
     return partial and alike and same_light and found.evidence >= MANY_CELLS
+
+
+def _is_another_shot(alignment: Alignment, found: Agreement) -> bool:
+    """Whether something moved, as in two shots of one scene, or only a frame is the same, as in one series."""
+    tilt = abs((alignment.turned + 45) % 90 - 45)
+    if alignment.inliers and SHOT_TILT[0] <= tilt < SHOT_TILT[1] and found.untouched.light > SHOT_LIGHT:
+        return True
+    if found.correlation < CHANGED_CORRELATION:
+        return alignment.inliers > 0 and found.changed > SHOT_CHANGED
+    part = found.untouched
+    many = found.changed >= CLEAR_PART_CHANGED and part.cells >= FEW_CELLS
+    return many and part.correlation < UNTOUCHED_CORRELATION
 
 
 def _is_like_a_copy(alignment: Alignment, found: Agreement) -> bool:

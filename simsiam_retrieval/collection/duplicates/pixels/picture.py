@@ -10,7 +10,11 @@ from PIL import Image
 SIDE = 512  # longest side in pixels that is compared
 LEAST = 320  # smaller pictures are enlarged to this longest side before their features are computed
 MOST_FEATURES = 700
+SHIFTED = 0.25  # pixels to the right and down by which OpenCV's SIFT finds everything: the mirror image shows it
 CONTRAST = 0.02  # half of SIFT's default: small and soft pictures have few strong features
+
+# SIFT's 4 x 4 histograms of 8 angles, as OpenCV orders them: rows lie across the feature's direction
+_MIRRORED = np.arange(128).reshape(4, 4, 8)[::-1, :, (-np.arange(8)) % 8].ravel()
 
 Features = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -55,8 +59,13 @@ class Picture:
 
     @cached_property
     def mirrored_features(self) -> Features:
-        """Features of the picture mirrored left to right, at their places in the mirrored picture."""
-        return _features(np.ascontiguousarray(self.grey[:, ::-1]))
+        """Features of the picture mirrored left to right, at their places in the mirrored picture.
+
+        Mirroring swaps the histograms on the two sides of a feature's direction, and the sense of their angles, so that
+        nothing is computed twice.
+        """
+        places, described = self.features
+        return np.stack([self.width - 1 - places[:, 0], places[:, 1]], 1), described[:, _MIRRORED]
 
 
 def _features(grey: NDArray[np.float32]) -> Features:
@@ -70,6 +79,6 @@ def _features(grey: NDArray[np.float32]) -> Features:
     if described is None or not len(found):
         return np.empty((0, 2), np.float32), np.empty((0, 128), np.float32)
     scale = np.array([grey.shape[1] / pixels.shape[1], grey.shape[0] / pixels.shape[0]], np.float32)
-    places = (np.array([point.pt for point in found], np.float32) + 0.5) * scale - 0.5
+    places = (np.array([point.pt for point in found], np.float32) + 0.5 - SHIFTED) * scale - 0.5
     roots = np.sqrt(described / np.maximum(described.sum(axis=1, keepdims=True), 1e-12))
     return places.astype(np.float32), np.ascontiguousarray(roots, np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .agreement import Box
-from .copy_rules import LEAST_SHARE, TURN, WHOLE, is_perfect
+from .copy_rules import LEAST_SHARE, PART_CORRELATION, TURN, WHOLE, is_perfect
 from .kinds import BURST, CROP, EDITED, FIRST, LOOK_ALIKE, RESIZED, SECOND, Verdict
 from .matching import Match, closest
 from .picture import Picture
@@ -40,7 +40,7 @@ def verdict(first: Picture, second: Picture, taken: Times = (None, None)) -> Ver
     if found is not None and found.copy:
         copy = _kind_of_copy(first, second, found)
         # a copy has the time of its original, or none, unless somebody changed it
-        perfect = is_perfect(found.agreement) and not found.squeezed
+        perfect = is_perfect(found.agreement) and not found.worsened
         shots = apart is not None and apart >= 1 and not perfect
         if not shots or copy.kind == CROP:
             return copy
@@ -76,7 +76,7 @@ def _kind_of_copy(first: Picture, second: Picture, match: Match) -> Verdict:
         edits.append("colours")
     # where the frames were laid over each other, cells outside the rectangle were changed, or spoiled by compression
     if not alignment.inliers or (whole[0] and whole[1]):
-        if clear and found.changed >= CHANGED and not match.squeezed:
+        if clear and found.changed >= CHANGED and not match.worsened:
             edits.append("parts changed")
         return Verdict(EDITED if edits else RESIZED, ", ".join(edits), agreement=agreeing)
     if whole[0] != whole[1]:
@@ -89,7 +89,7 @@ def _kind_of_copy(first: Picture, second: Picture, match: Match) -> Verdict:
         (SECOND, found.first_box, second, found.second_box),
         (FIRST, found.second_box, first, found.first_box),
     ):
-        if rest_is_flat(picture, own_box):
+        if found.correlation >= PART_CORRELATION and rest_is_flat(picture, own_box):
             return Verdict(CROP, ", ".join([*edits, "in a frame"]), inner, _rounded(outer_box), agreeing)
     return Verdict(LOOK_ALIKE, "a part in common", agreement=agreeing)
 

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
+from simsiam_retrieval.collection.duplicates.pixels.agreement import agreement
 from simsiam_retrieval.collection.duplicates.pixels.alignment import by_features, clear_matches, over_the_frame
+from simsiam_retrieval.collection.duplicates.pixels.blurring import blurred_like, softness
 from simsiam_retrieval.collection.duplicates.pixels.cells import best_rectangle
 from simsiam_retrieval.collection.duplicates.pixels.compression import blockiness, compressed_like
+from simsiam_retrieval.collection.duplicates.pixels.copy_rules import is_copy
 from simsiam_retrieval.collection.duplicates.pixels.kinds import BURST, COPIES, CROP, EDITED, LOOK_ALIKE, RESIZED
 from simsiam_retrieval.collection.duplicates.pixels.picture import Picture
 from simsiam_retrieval.collection.duplicates.pixels.verdict import verdict
@@ -119,6 +123,37 @@ def test_different_pictures_in_one_frame_are_no_copies(photos: Path) -> None:
         assert verdict(one, other).kind not in COPIES
 
 
+def test_two_shots_of_one_scene_are_no_copies(photo: Image.Image) -> None:
+    """The hand moved the camera a little, and what is in the middle moved as well."""
+    left, top, width, height = (
+        round(side * share) for side, share in zip(photo.size * 2, (0.3, 0.25, 0.4, 0.5), strict=True)
+    )
+    middle = photo.crop((left, top, left + width, top + height))
+    moved = (1, 0.12, -9, 0.1, 1, -7)
+    other = photo.copy()
+    other.paste(middle.transform(middle.size, Image.Transform.AFFINE, moved, Image.Resampling.BICUBIC), (left, top))
+    other = other.rotate(0.6, Image.Resampling.BICUBIC).crop((6, 6, photo.width - 6, photo.height - 6))
+    other = other.point([min(255, round(value * 1.02 + 2)) for value in range(256)] * 3)
+    for quality in (60, 90):
+        assert verdict(Picture(photo), Picture(jpeg(other, quality))).kind not in COPIES
+
+
+def test_what_changed_tells_shots_and_series_from_copies(photo: Image.Image) -> None:
+    first, second = Picture(photo), Picture(photo.crop((0, 0, photo.width * 3 // 4, photo.height * 3 // 4)))
+    alignment = next(by_features(first, second))
+    found = agreement(first, second, alignment)
+    assert found is not None and is_copy(alignment, found)
+    assert not is_copy(alignment, replace(found, changed=0.12, correlation=0.981))  # somebody smiles now
+    assert is_copy(alignment, replace(found, changed=0.12, correlation=0.992))
+    angle = np.radians(0.8)  # a hand holds the camera; the light is another one
+    tilted = replace(alignment, matrix=np.array([[1, -angle, 0], [angle, 1, 0]]))
+    assert is_copy(tilted, found)
+    assert not is_copy(tilted, replace(found, untouched=replace(found.untouched, light=4.5)))
+    series = replace(found.untouched, correlation=0.955)  # the lines around two products are equal
+    assert not is_copy(alignment, replace(found, changed=0.08, correlation=0.999, untouched=series))
+    assert is_copy(alignment, replace(found, changed=0.04, correlation=0.999, untouched=series))
+
+
 def test_different_pictures_that_were_compressed_hard_are_no_copies(photos: Path) -> None:
     names = ["planets/neptune.jpg", "planets/uranus.jpg", PHOTOS[0]]
     opened = [Image.open(photos / name).convert("RGB").resize((160, 120)) for name in names]
@@ -141,6 +176,18 @@ def test_shots_with_other_times_stay_shots_after_compression(small: Image.Image)
     one, other = Picture(small), Picture(jpeg(small, 4))
     assert verdict(one, other, (noon, noon)).kind == RESIZED
     assert verdict(one, other, (noon, noon + timedelta(seconds=2))).kind == BURST
+
+
+def test_the_middle_of_a_panorama_is_a_part_of_it(photos: Path) -> None:
+    """Six times as wide as high, of three photos; the part has the shape of one of them."""
+    names = ("castles/neuschwanstein-castle.jpg", "windmills/kinderdijk-windmills.jpg", "pets/tabby-cat.jpg")
+    panorama = Image.new("RGB", (1440, 240))
+    for place, name in enumerate(names):
+        panorama.paste(Image.open(photos / name).convert("RGB").resize((480, 240)), (480 * place, 0))
+    middle = jpeg(panorama.crop((560, 0, 880, 240)), 85)
+    found = verdict(Picture(panorama), Picture(middle))
+    assert (found.kind, found.part) == (CROP, "second")
+    assert found.box == pytest.approx((560 / 1440, 0, 320 / 1440, 1), abs=0.02)
 
 
 @pytest.mark.parametrize("area", [0.8, 0.5, 0.25])
@@ -300,3 +347,36 @@ def test_products_of_one_series_are_look_alikes() -> None:
     kinds = {verdict(first, second).kind for first, second in itertools.combinations(pictures, 2)}
     assert kinds == {LOOK_ALIKE}
     assert verdict(pictures[0], Picture(jpeg(shirt("BIKE\nCLUB", 225, 1), 30))).kind == RESIZED
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.5])
+@pytest.mark.parametrize("factor", [0.6, 1])
+def test_a_small_picture_after_blur(small: Image.Image, radius: float, factor: float) -> None:
+    size = (round(small.width * factor), round(small.height * factor))
+    soft = jpeg(small.resize(size, Image.Resampling.LANCZOS).filter(ImageFilter.GaussianBlur(radius)), 90)
+    for one, other in ((small, soft), (soft, small)):
+        assert verdict(Picture(one), Picture(other)).kind == RESIZED
+
+
+def test_blur_is_found_and_undone(small: Image.Image, photos: Path) -> None:
+    soft = Picture(small.filter(ImageFilter.GaussianBlur(2)))
+    assert softness(Picture(small), soft) < 0.5 and softness(soft, Picture(small)) > 2
+    same = blurred_like(Picture(small), soft)
+    assert same.after < 0.2 * same.before
+    other = Picture(Image.open(photos / "pets/tabby-cat.jpg").resize(small.size))
+    made = blurred_like(other, soft)
+    assert made.after > 0.6 * made.before
+    assert verdict(other, soft).kind not in COPIES
+
+
+def test_mirrored_features_are_those_of_the_mirrored_picture(photo: Image.Image) -> None:
+    """Computed without the mirror image; the few that OpenCV gives another direction differ."""
+    mirrored = Picture(photo).mirrored_features
+    computed = Picture(ImageOps.mirror(photo)).features
+    apart = np.hypot(*(mirrored[0][:, None] - computed[0][None]).transpose(2, 0, 1))
+    near = apart.min(axis=1) < 0.5
+    assert near.mean() > 0.85
+    moved = mirrored[0][near] - computed[0][apart.argmin(axis=1)][near]
+    assert np.median(moved, axis=0) == pytest.approx([0, 0], abs=0.05)
+    cosine = (mirrored[1] * computed[1][apart.argmin(axis=1)]).sum(axis=1)[near]
+    assert np.median(cosine) > 0.999
