@@ -155,7 +155,7 @@ _HEAD = """<!doctype html>
 body { font: 14px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff }
 small { font-weight: normal; color: #666 }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); gap: 12px; margin: 12px 0 }
-.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 2px }
+.pair { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 2px }
 figure { margin: 0 } figure[hidden] { display: none }
 img, .none { width: 100%; height: 160px; object-fit: contain; background: #f2f2f2 }
 .none { display: grid; place-items: center; color: #888 }
