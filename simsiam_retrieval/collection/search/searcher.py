@@ -145,7 +145,11 @@ class Searcher:
             found, noise = noted_noise(self._store, generation)
             vectors = np.zeros((0, self._dim), np.float32)
             if noise is not None or not found:
-                vectors = self._store.vectors_of(self._store.sampled_ids(SAMPLE), self._dim)
+                sampled, index = self._store.sampled_ids(SAMPLE), self._index
+                if index is not None and index.generation == generation and index.exact:
+                    vectors = index.vectors(sampled.tolist())  # the same, in memory
+                else:
+                    vectors = self._store.vectors_of(sampled, self._dim)
             if not found:
                 noise = measure_noise(vectors, alike_of(self._store))
             self._noise = generation, noise, vectors

@@ -105,8 +105,8 @@ class CollectionSearch(CollectionRegions):
         loading = threading.Thread(target=load_encoder)
         loading.start()
         try:
-            self._searcher.noise_levels(np.empty((0, self.dim), np.float32))
             self._searcher.index()
+            self._searcher.noise_levels(np.empty((0, self.dim), np.float32))
         finally:
             loading.join()
 
