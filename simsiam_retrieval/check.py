@@ -1,6 +1,8 @@
 """``python -m simsiam_retrieval.check``."""
 
+import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,12 +76,22 @@ def main() -> None:
         raise UserError("--json or --csv: choose one")
     # imported here so that --help answers at once
     from .collection import Collection
+    from .collection.check.asked import check_asked
     from .collection.check.find_problems import find_problems
-    from .collection.check.leaks import Split
+    from .collection.check.leaks import Split, check_splits
     from .collection.check.problems import KINDS
     from .core.known_collections import find_collection
     from .core.progress import bar
 
+    check_asked(
+        arguments.kind,
+        labels=arguments.labels is not None,
+        splits=bool(arguments.splits),
+        threshold=arguments.threshold is not None,
+    )
+    splits = [Split.parse(text) for text in arguments.splits]
+    if splits:
+        check_splits(splits)
     folder = find_collection(arguments.collection)
     with Collection.open(folder) as collection:
         cli.remark_collection(arguments.collection, folder)
@@ -98,12 +110,15 @@ def main() -> None:
                 fence=arguments.fence,
                 threshold=arguments.threshold,
                 labels=labels,
-                splits=[Split.parse(text) for text in arguments.splits],
+                splits=splits,
                 on_progress=on_progress,
             )
         if arguments.fine or arguments.not_fine:
-            _note_fine(collection, report, arguments)
-            return
+            noted = _note_fine(collection, report, arguments)
+            if not (arguments.json or arguments.csv or arguments.html):
+                print(noted)
+                return
+            cli.remark(noted)
         _narrow(collection, report, arguments)
         if arguments.html is not None:
             _write_page(collection, report, arguments.html)
@@ -115,13 +130,13 @@ def main() -> None:
     elif arguments.csv:
         _print_csv(report)
     elif arguments.html is None:
-        _print_table(report, arguments.all)
+        _print_table(report, arguments)
 
 
 def _labels(collection: "Collection", source: str | None) -> dict[int, str] | None:
     from .collection.labelling.read_labels import read_labels
 
-    return None if source is None else read_labels(collection, source)
+    return None if source is None else read_labels(collection, source, on_remark=cli.remark)
 
 
 def _measure(collection: "Collection") -> None:
@@ -133,10 +148,13 @@ def _measure(collection: "Collection") -> None:
     cli.remark(f"measured {done} images by their thumbnails")
 
 
-def _note_fine(collection: "Collection", report: "Report", arguments: Arguments) -> None:
+def _note_fine(collection: "Collection", report: "Report", arguments: Arguments) -> str:
+    """Note what is fine, in the report, too, and return what to tell about it."""
+    from .collection.check.asked import needed_for
+    from .collection.check.find_problems import with_fine
     from .collection.check.fine import set_fine
 
-    changed = 0
+    named: dict[bool, list[Problem]] = {True: [], False: []}
     for given, fine in ((arguments.fine, True), (arguments.not_fine, False)):
         for path in given:
             item = collection.item_at(path)
@@ -146,9 +164,20 @@ def _note_fine(collection: "Collection", report: "Report", arguments: Arguments)
                 problem for problem in report.problems if problem.item is not None and problem.item.id == item.id
             ]
             if not problems:
-                raise UserError(f"{path}: nothing was found about it")
-            changed += set_fine(collection, problems, fine=fine)
-    print(f"{changed} findings noted")
+                absent = (
+                    "" if arguments.kind else needed_for(labels=bool(arguments.labels), splits=bool(arguments.splits))
+                )
+                raise UserError(f"{path}: nothing was found about it{absent}")
+            named[fine] += problems
+    for fine, problems in named.items():
+        set_fine(collection, problems, fine=fine)
+    before, report.problems = report.problems, with_fine(collection, report.problems)
+    # a mark holds for a content, so it may concern other files as well
+    changed = [new for old, new in zip(before, report.problems, strict=True) if old.fine != new.fine]
+    ids = {problem.item.id for problem in (*named[True], *named[False]) if problem.item is not None}
+    others = sum(problem.item is not None and problem.item.id not in ids for problem in changed)
+    more = f": {others} of them about other files with the same content" if others else ""
+    return f"{_count(len(changed), 'finding')} noted{more}"
 
 
 def _narrow(collection: "Collection", report: "Report", arguments: Arguments) -> None:
@@ -156,14 +185,19 @@ def _narrow(collection: "Collection", report: "Report", arguments: Arguments) ->
 
     folders = [absolute(folder) for folder in arguments.folders]
     for folder, typed in zip(folders, arguments.folders, strict=True):
-        if not any(folder in (item.path, *item.path.parents) for item in collection):
+        if not any(_below(item.path, [folder]) for item in collection):
             raise UserError(f"{typed}: nothing of it is indexed; run: python -m simsiam_retrieval.index {typed}")
+    if folders:
+        report.images = sum(_below(item.path, folders) for item in collection)
     report.problems = [
         problem
         for problem in report.problems
-        if (arguments.all or not problem.fine)
-        and (not folders or any(folder in (Path(problem.path), *Path(problem.path).parents) for folder in folders))
+        if (arguments.all or not problem.fine) and (not folders or _below(Path(problem.path), folders))
     ]
+
+
+def _below(path: Path, folders: Sequence[Path]) -> bool:
+    return any(folder in (path, *path.parents) for folder in folders)
 
 
 def _write_page(collection: "Collection", report: "Report", file: Path) -> None:
@@ -178,9 +212,10 @@ def _write_page(collection: "Collection", report: "Report", file: Path) -> None:
 
 def _remark(report: "Report") -> None:
     if report.not_measured:
-        cli.remark(f"{report.not_measured} images were not measured yet; add --measure")
-    for kind, reason in report.skipped.items():
-        cli.remark(f"{kind}: not looked for: {reason}")
+        were = "was" if report.not_measured == 1 else "were"
+        cli.remark(f"{_count(report.not_measured, 'image')} {were} not measured yet; add --measure")
+    for line in report.skipped_lines():
+        cli.remark(line)
 
 
 def _print_csv(report: "Report") -> None:
@@ -193,24 +228,34 @@ def _print_csv(report: "Report") -> None:
     sys.stdout.write(as_csv(report.problems, shown))
 
 
-def _print_table(report: "Report", everything: bool) -> None:
-    from .collection.check.problems import KINDS
+def _print_table(report: "Report", arguments: Arguments) -> None:
+    from .collection.check.problems import KINDS, LABEL_ERROR, LEAK
     from .collection.check.report import leak_lines
 
     for line in leak_lines(report):
         print(printable(line))
     if not report.problems:
-        print(f"nothing found among {report.images} images")
+        looked = not arguments.kind or set(arguments.kind) - set(report.skipped)
+        print(f"nothing {'found' if looked else 'was looked for'} among {_count(report.images, 'image')}")
+    needed = {
+        LEAK: f"{shlex.join(['--splits', *arguments.splits])} ",
+        LABEL_ERROR: f"{shlex.join(['--labels', arguments.labels or ''])} ",
+    }
     for kind, what in KINDS.items():
         problems = [problem for problem in report.problems if problem.kind == kind]
         if not problems:
             continue
         print(f"{kind}: {len(problems)} ({what})")
-        shown = problems if everything else problems[:SHOWN]
+        shown = problems if arguments.all else problems[:SHOWN]
         for problem in shown:
             print(f"  {problem.score:6.2f}  {printable(problem.path)}  {_reason(problem)}")
         if len(shown) < len(problems):
-            print(f"  ... {len(problems) - len(shown)} more: --kind '{kind}' --all")
+            more = f"--kind '{kind}' {needed.get(kind, '')}--all"
+            print(f"  ... {len(problems) - len(shown)} more: {printable(more)}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _reason(problem: "Problem") -> str:

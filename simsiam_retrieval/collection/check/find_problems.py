@@ -9,19 +9,22 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...core.errors import UserError
+from ...images.page_paths import file_and_page, page_of
 from ..collection import Collection
 from ..storage.catalog_file import explained
 from ..storage.opening import open_store
 from ..storage.shard_manifest import is_sharded
 from ..types import Duplicate, Item
 from . import fine
+from .asked import check_kinds
 from .label_errors import find_label_errors
-from .leaks import Leaks, Split, find_leaks
+from .leaks import Leaks, Split, check_splits, find_leaks
 from .outliers import outlier_scores
 from .problems import FENCE, KINDS, Problem, beyond
-from .quality import measured_problems, shape_problems
+from .quality import MEASURED, SHAPES, measured_problems, shape_problems
 
 FEWEST = 10  # images; with fewer, quartiles have no meaning
+LEAST_SPREAD = 0.05  # of distances, in their median: smallest interquartile range that is used for outliers
 
 
 @dataclass
@@ -41,6 +44,17 @@ class Report:
     not_measured: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     leaks: list[Leaks] = field(default_factory=list)
+
+    def skipped_lines(self) -> list[str]:
+        """Say what was not looked for, and why.
+
+        Returns:
+            One line for each reason.
+        """
+        kinds: dict[str, list[str]] = {}
+        for kind, reason in self.skipped.items():
+            kinds.setdefault(reason, []).append(kind)
+        return [f"{', '.join(names)}: not looked for: {reason}" for reason, names in kinds.items()]
 
     def counts(self) -> dict[str, int]:
         """Count the problems that nobody marked as fine.
@@ -80,16 +94,16 @@ def find_problems(
         The problems.
 
     Raises:
-        UserError: The collection is sharded, a kind is unknown, or the fence is below 0; or of the labels
-            fewer than two classes have two images; or as in ``find_leaks``.
+        UserError: The collection is sharded, a kind is unknown, or the fence is below 0 or not finite; or of the
+            labels fewer than two classes have two images; or as in ``find_leaks``.
     """
     if is_sharded(collection.folder):
         raise UserError(f"{collection.folder}: a sharded collection; check works on plain ones")
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown:
-        raise UserError(f"{unknown[0]}: no such kind of problem; there are {', '.join(KINDS)}")
-    if not fence >= 0:
-        raise UserError(f"a fence of {fence:g}: it must be 0 or more")
+    check_kinds(kinds)
+    if not 0 <= fence < float("inf"):
+        raise UserError(f"a fence of {fence:g}: it must be a number, 0 or more")
+    if splits and "leak" in kinds:
+        check_splits(splits)  # before the long comparisons
     items, measures = collection.items(), collection.measures()
     report = Report(len(items), not_measured=len(items) - len(measures))
     found: list[Problem] = []
@@ -97,13 +111,13 @@ def find_problems(
         found += [Problem("damaged", os.fspath(path), 1.0, reason) for path, reason in collection.failures()]
     if "missing" in kinds:
         found += _missing(items)
-    if len(items) >= FEWEST:
+    report.skipped = {kind: reason for kind, reason in _too_few(items, len(measures)).items() if kind in kinds}
+    if len(measures) >= FEWEST:
         found += measured_problems(items, measures, fence)
+    if len(items) >= FEWEST:
         found += shape_problems(items, fence)
         if "outlier" in kinds:
             found += _outliers(collection, fence)
-    else:
-        report.skipped["outlier"] = f"{len(items)} images are too few to say what is usual among them"
     if "near-duplicate" in kinds:
         try:
             copies = _duplicates(collection.duplicates(threshold, on_progress=on_progress))
@@ -121,10 +135,22 @@ def find_problems(
     return report
 
 
+def _too_few(items: list[Item], measured: int) -> dict[str, str]:
+    """Kinds for which there are too few images to compare with -> why, in the order of ``KINDS``."""
+    found: dict[str, str] = {}
+    if len(items) < FEWEST:
+        images = "1 image is" if len(items) == 1 else f"{len(items)} images are"
+        found = dict.fromkeys((*MEASURED, *SHAPES, "outlier"), f"{images} too few to say what is usual among them")
+    elif measured < FEWEST:
+        images = "1 measured image is" if measured == 1 else f"{measured} measured images are"
+        found = dict.fromkeys(MEASURED, f"{images} too few to say what is usual among them")
+    return {kind: found[kind] for kind in KINDS if kind in found}
+
+
 def _missing(items: list[Item]) -> Iterator[Problem]:
     for item in items:
         try:
-            status = item.path.stat()
+            status = file_and_page(item.path)[0].stat()
         except OSError:
             yield Problem("missing", str(item.path), 2.0, "the file is gone, or cannot be looked at", item)
             continue
@@ -137,12 +163,12 @@ def _outliers(collection: Collection, fence: float) -> Iterator[Problem]:
     items = {item.id: item for item in collection.items()}
     distances = outlier_scores(vectors)
     distances /= max(float(np.median(distances)), 1e-6)
-    scores, _ = beyond(distances, 0.01, high=True)
+    scores, _ = beyond(distances, LEAST_SPREAD, high=True)
     for place in np.argsort(-scores, kind="stable").tolist():
         item = items.get(int(ids[place]))
         if scores[place] <= fence or item is None:
             break
-        reason = f"{distances[place]:.1f} times as far from the average image as most"
+        reason = f"{distances[place]:.2f} times as far from the average image as most"
         yield Problem("outlier", str(item.path), float(scores[place]), reason, item)
 
 
@@ -171,7 +197,9 @@ def _duplicates(groups: list[list[Duplicate]]) -> Iterator[Problem]:
     for group in groups:
         best = group[0]
         for file in group[1:]:
-            across = "" if file.path.parent == best.path.parent else ", in another folder"
+            own, other = page_of(file.path)[0], page_of(best.path)[0]
+            across = "" if own.parent == other.parent else ", in another folder"
+            across = ", on another page of the file" if own == other else across
             reason = "the same bytes" if file.exact else f"a cosine of {file.score:.3f}"
             yield Problem("near-duplicate", str(file.path), file.score, reason + across, file.item, str(best.path))
 
@@ -188,12 +216,9 @@ def with_fine(collection: Collection, problems: list[Problem]) -> list[Problem]:
     """
     with explained(collection.folder), contextlib.closing(open_store(collection.folder)) as catalog:
         known = fine.stored(catalog)
-        if not known:
-            return problems
-        digests = {id_: digest.hex() for id_, *_, digest in catalog.by_quality() if digest is not None}
-    return [
-        problem.marked_fine()
-        if problem.item is not None and digests.get(problem.item.id) in known.get(problem.kind, ())
-        else problem
-        for problem in problems
-    ]
+        digests = {id_: digest.hex() for id_, *_, digest in catalog.by_quality() if digest is not None} if known else {}
+
+    def is_fine(problem: Problem) -> bool:
+        return problem.item is not None and digests.get(problem.item.id) in known.get(problem.kind, ())
+
+    return [problem.marked_fine(is_fine(problem)) for problem in problems]

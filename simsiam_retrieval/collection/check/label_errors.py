@@ -68,7 +68,8 @@ def find_label_errors(vectors: NDArray[np.float32], labels: Sequence[str]) -> Su
     kept = np.flatnonzero(counts > 1)
     if len(kept) < 2:
         raise UserError(
-            f"{len(names)} classes, of which {len(kept)} have two images or more: label errors need two such classes"
+            f"{len(kept)} of {len(names)} classes have two images or more, and label errors need two such classes: "
+            "give the same label to more images"
         )
     rows = np.flatnonzero(np.isin(numbers, kept))
     truth = np.searchsorted(kept, numbers[rows])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...core.errors import UserError
 from ...core.paths import absolute
 from ...core.text import one_spelling
+from ...images.page_paths import page_of
 from ..collection import Collection
 from ..duplicates.plain_pictures import without_plain
 from ..duplicates.thresholds import check_threshold
@@ -109,6 +110,23 @@ class Leaks:
         }
 
 
+def check_splits(splits: Sequence[Split]) -> None:
+    """Check that there are two or more splits, each with a name of its own.
+
+    Args:
+        splits: The splits.
+
+    Raises:
+        UserError: There are fewer, or two have the same name.
+    """
+    if len(splits) < 2:
+        raise UserError("--splits: name two or more, such as train=./train test=./test")
+    names = [split.name for split in splits]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--splits: {names.count(name)} are named {name}; give each a name of its own")
+
+
 def find_leaks(
     collection: Collection,
     splits: Sequence[Split],
@@ -131,11 +149,10 @@ def find_leaks(
         The leaked images, the closest first, and one summary for each pair of splits.
 
     Raises:
-        UserError: There are fewer than two splits, one contains no image or overlaps another one, or no threshold is
-            known.
+        UserError: There are fewer than two splits, two have the same name, one contains no image or overlaps another
+            one, or no threshold is known.
     """
-    if len(splits) < 2:
-        raise UserError("--splits: name two or more, such as train=./train test=./test")
+    check_splits(splits)
     least = check_threshold(threshold, collection.encoder_identity, collection.folder)
     with explained(collection.folder), contextlib.closing(open_store(collection.folder)) as catalog:
         with catalog.snapshot():
@@ -201,7 +218,7 @@ def _folder_labels(
     for split, rows in zip(splits, members, strict=True):
         depth = len(split.folder.parts)
         for row in rows.tolist():
-            parts = items[row].path.parts
+            parts = page_of(items[row].path)[0].parts
             found[row] = parts[depth] if len(parts) > depth + 1 else None
     return found
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ..types import Item
 
+NEAR_DUPLICATE, LEAK, LABEL_ERROR = "near-duplicate", "leak", "label error"  # they depend on options
 FENCE = 1.5  # interquartile ranges beyond a quartile (Tukey 1977)
 
 KINDS = {
@@ -20,10 +21,10 @@ KINDS = {
     "odd aspect": "much longer, by its shorter side, than most",
     "unusual size": "far fewer or far more pixels than most",
     "unusual mode": "stores its pixels as few others do",
-    "near-duplicate": "a copy of another image, or nearly",
-    "leak": "a copy of an image of another split, or nearly",
+    NEAR_DUPLICATE: "a copy of another image, or nearly",
+    LEAK: "a copy of an image of another split, or nearly",
     "outlier": "unlike all other images",
-    "label error": "probably of another class than its label says",
+    LABEL_ERROR: "probably of another class than its label says",
 }
 
 
@@ -65,13 +66,16 @@ class Problem:
             "fine": self.fine,
         }
 
-    def marked_fine(self) -> "Problem":
-        """Mark the problem as fine.
+    def marked_fine(self, fine: bool = True) -> "Problem":
+        """Mark the problem as fine, or as not fine.
+
+        Args:
+            fine: False removes the mark.
 
         Returns:
-            The new problem.
+            The problem with that mark.
         """
-        return replace(self, fine=True)
+        return self if fine == self.fine else replace(self, fine=fine)
 
 
 def beyond(values: NDArray[np.floating], least: float, *, high: bool) -> tuple[NDArray[np.float64], float]:

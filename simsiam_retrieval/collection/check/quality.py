@@ -10,6 +10,8 @@ from ...images.measures import Measures
 from ..types import Item
 from .problems import FENCE, Problem, beyond
 
+MEASURED = ("blurred", "dark", "bright", "low contrast", "plain", "unusual mode")  # of ``measured_problems``
+SHAPES = ("odd aspect", "unusual size")  # of ``shape_problems``
 RARE_MODE = 0.02  # fraction of the images below which a mode is unusual
 
 

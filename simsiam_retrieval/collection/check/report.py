@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...core.atomic_files import replacing
 from ..collection import Collection
+from ..types import Item
 from .find_problems import Report
 from .problems import KINDS, Problem
 
@@ -70,7 +71,7 @@ def write_page(collection: Collection, report: Report, file: Path) -> None:
 
 
 def page_of_report(collection: Collection, report: Report) -> str:
-    """Show the problems with their thumbnails on one HTML page, up to 200 of each kind.
+    """Show the problems with their thumbnails on one HTML page, up to 200 of each kind; those that are fine, too.
 
     Args:
         collection: The collection.
@@ -79,14 +80,17 @@ def page_of_report(collection: Collection, report: Report) -> str:
     Returns:
         HTML; it loads nothing from elsewhere.
     """
-    parts = [_HEAD, f"<h1>{_text(collection.folder.name)}: {report.images} images</h1>"]
-    counts = report.counts()
-    if not counts:
+    images = f"{report.images} image{'' if report.images == 1 else 's'}"
+    parts = [_HEAD, f"<h1>{_text(collection.folder.name)}: {images}</h1>"]
+    if not report.problems:
         parts.append("<p>Nothing was found.</p>")
-    parts += [f"<p>{_text(kind)}: {_text(reason)}</p>" for kind, reason in report.skipped.items()]
+    parts += [f"<p>{_text(line)}</p>" for line in report.skipped_lines()]
     parts += [f"<p>{_text(line)}</p>" for line in leak_lines(report)]
-    for kind, count in counts.items():
-        problems = [problem for problem in report.problems if problem.kind == kind and not problem.fine][:SHOWN]
+    for kind in KINDS:
+        found = [problem for problem in report.problems if problem.kind == kind]
+        if not found:
+            continue
+        count, problems = len(found), found[:SHOWN]
         more = f", the first {len(problems)} shown" if count > len(problems) else ""
         parts.append(
             f"<section><h2>{_text(kind)} <small>{count}{more}; {_text(KINDS[kind])}</small></h2>"
@@ -122,17 +126,22 @@ def leak_lines(report: Report) -> list[str]:
 
 
 def _tile(collection: Collection, problem: Problem) -> str:
-    picture = None if problem.item is None else collection.thumbnail(problem.item.id)
-    shown = (
-        f'<img loading="lazy" alt="" src="data:image/jpeg;base64,{base64.b64encode(picture).decode()}">'
-        if picture
-        else "<div class=none>no picture</div>"
-    )
-    other = f"<br>like {_text(problem.other)}" if problem.other else ""
+    shown = _picture(collection, problem.item)
+    other = ""
+    if problem.other:
+        shown = f"<div class=pair>{shown}{_picture(collection, collection.item_at(Path(problem.other)))}</div>"
+        other = f"<br>like (right) {_text(problem.other)}"
     return (
         f"<figure>{shown}<figcaption><b>{problem.score:.2f}</b> {_text(problem.reason)}"
-        f"<br>{_text(problem.path)}{other}</figcaption></figure>"
+        f"{' (fine)' if problem.fine else ''}<br>{_text(problem.path)}{other}</figcaption></figure>"
     )
+
+
+def _picture(collection: Collection, item: Item | None) -> str:
+    thumbnail = None if item is None else collection.thumbnail(item.id)
+    if not thumbnail:
+        return "<div class=none>no picture</div>"
+    return f'<img loading="lazy" alt="" src="data:image/jpeg;base64,{base64.b64encode(thumbnail).decode()}">'
 
 
 def _text(text: str) -> str:
@@ -146,6 +155,7 @@ _HEAD = """<!doctype html>
 body { font: 14px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #222; background: #fff }
 small { font-weight: normal; color: #666 }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); gap: 12px; margin: 12px 0 }
+.pair { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 2px }
 figure { margin: 0 } figure[hidden] { display: none }
 img, .none { width: 100%; height: 160px; object-fit: contain; background: #f2f2f2 }
 .none { display: grid; place-items: center; color: #888 }

@@ -1,12 +1,13 @@
 """Labels of a collection's images from where a person says: folders, the app, or a file."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...core.errors import UserError
 from ...core.paths import absolute
 from ...core.text import printable
+from ...images.page_paths import page_of
 from ..collection import Collection
 from ..types import Item
 from .exported_labels import Exported, exported_labels
@@ -43,13 +44,16 @@ class Found:
         return found
 
 
-def read_labels(collection: Collection, source: str) -> dict[int, str]:
+def read_labels(
+    collection: Collection, source: str, *, on_remark: Callable[[str], None] = lambda line: None
+) -> dict[int, str]:
     """Read labels of a collection's images.
 
     Args:
         collection: The collection.
         source: ``folders`` (the name of the folder that an image lies in), ``app`` (those given in the app), or a file:
             see ``labels_of_file``.
+        on_remark: Called with each line of ``Found.remarks``: what of the file was left out.
 
     Returns:
         Id -> label, of the images that have one.
@@ -58,11 +62,14 @@ def read_labels(collection: Collection, source: str) -> dict[int, str]:
         UserError: The file cannot be used, or there are no labels.
     """
     if source == FOLDERS:
-        found = {item.id: item.path.parent.name for item in collection}
+        found = {item.id: page_of(item.path)[0].parent.name for item in collection}
     elif source == APP:
         found = collection.labels()
     else:
-        found = labels_of_file(collection.items(), Path(source)).labels
+        read = labels_of_file(collection.items(), Path(source))
+        for line in read.remarks():
+            on_remark(line)
+        found = read.labels
     if not found:
         raise UserError(f"--labels {source}: no image of the collection has a label there")
     return found
