@@ -248,7 +248,7 @@ def test_a_browser_without_webgl_draws_the_map_too(page: Page, collection: Path)
         " const points = canvas ?? all[0]; const scale = points.width / points.clientWidth;"
         " return points.getContext('2d').getImageData(x * scale, y * scale, 1, 1).data[3]; }"
     )
-    assert page.evaluate(alpha, [left - box["x"], top - box["y"]]) > 100
+    page.wait_for_function(f"(place) => ({alpha})(place) > 100", arg=[left - box["x"], top - box["y"]])
 
 
 def counted(page: Page, total: int) -> list[int]:

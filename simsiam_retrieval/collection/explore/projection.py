@@ -59,7 +59,7 @@ def available() -> bool:
 
 
 def project(vectors: NDArray[np.float32], on_progress: OnProgress = lambda done: None) -> NDArray[np.float32]:
-    """Place unit vectors in the plane. Deterministic.
+    """Place unit vectors in the plane. Deterministic for one number of threads.
 
     Args:
         vectors: float32 (n, dim).
