@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import index_file, int8_lists
+from .faiss_threads import FEW, one_thread
 from .flat_vectors import FlatVectors
 from .index_kinds import removes
 from .index_types import build, kind_of, stored_ids
@@ -237,5 +239,6 @@ class VectorIndex:
                 parameters.nprobe = self._index.nlist
             parameters.sel = selector
         asked, unit = int8_lists.to_search(self._index, queries)
-        scores, ids = self._index.search(asked, k, params=parameters)
+        with one_thread() if len(queries) <= FEW else contextlib.nullcontext():
+            scores, ids = self._index.search(asked, k, params=parameters)
         return np.clip(scores * unit, -1, 1), ids  # rounding can give a cosine above 1

@@ -281,3 +281,21 @@ def test_a_missing_file_makes_an_exact_index(collection) -> None:
 def test_batches_take_the_fast_path() -> None:
     """FAISS's default would leave batches of some dozens to a loop that is several times slower."""
     assert faiss.cvar.distance_compute_blas_threshold == 1
+
+
+def test_few_queries_are_searched_by_one_thread_and_many_by_all(vectors, ids, monkeypatch) -> None:
+    """FAISS would wake threads that have nothing to do. The calling thread keeps its own number afterwards."""
+    index = VectorIndex.build(ids, vectors, 1, "ivf-sq8")
+    used = []
+    search = type(index._index).search
+    monkeypatch.setattr(
+        type(index._index), "search", lambda *args, **options: used.append(threads()) or search(*args, **options)
+    )
+    threads, before = faiss.omp_get_max_threads, faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(3)
+    try:
+        index.search(vectors[:1], 5)
+        index.search(vectors[:100], 5)
+        assert used == [1, 3] and threads() == 3
+    finally:
+        faiss.omp_set_num_threads(before)
