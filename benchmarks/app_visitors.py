@@ -37,7 +37,7 @@ async def visit(address: str) -> float:
         asked.rerun_script.query_string = ""
         await socket.send(asked.SerializeToString())
         while True:
-            message = ForwardMsg.FromString(await socket.recv())
+            message = ForwardMsg.FromString(await socket.recv(decode=False))
             if message.WhichOneof("type") == "script_finished":
                 return time.perf_counter() - began
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.memory import free_memory
+from .faiss_threads import FEW as FEW_AT_ONCE
+from .faiss_threads import one_thread
 from .first_pass import FirstPass
 from .product_search import ROUNDING, by_product
 
@@ -120,7 +123,9 @@ class FlatVectors:
         differ in the last bit.
         """
         more = min(k + MORE, len(self))
-        found = faiss.knn(queries, self.vectors, more, metric=faiss.METRIC_INNER_PRODUCT)
+        small = len(queries) <= FEW_AT_ONCE and self.vectors.size < ROUNDED_FROM
+        with one_thread() if small else contextlib.nullcontext():
+            found = faiss.knn(queries, self.vectors, more, metric=faiss.METRIC_INNER_PRODUCT)
         scores, ids = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
         block = max(1, COMPARED // (more * self.dim))
         for start in range(0, len(queries), block):
