@@ -19,6 +19,7 @@ from hardware import processor
 from result_file import write_result
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.typing import Origin, Subprotocol
 
 from simsiam_retrieval import Collection
 
@@ -31,7 +32,7 @@ async def visit(address: str) -> float:
     began = time.perf_counter()
     url = address.replace("http", "ws", 1).rstrip("/") + "/_stcore/stream"
     async with websockets.connect(
-        url, subprotocols=["streamlit"], origin=address.rstrip("/"), max_size=LARGEST
+        url, subprotocols=[Subprotocol("streamlit")], origin=Origin(address.rstrip("/")), max_size=LARGEST
     ) as socket:
         asked = BackMsg()
         asked.rerun_script.query_string = ""
