@@ -153,7 +153,7 @@ def hnswlib(vectors: Vectors, mapped: Mapped, lists: int, rest: str) -> Racer:
 
 
 def usearch(vectors: Vectors, mapped: Mapped, lists: int, rest: str) -> Racer:
-    from usearch.index import Index
+    from usearch.index import Index  # pyright: ignore[reportMissingImports]
 
     index = Index(ndim=vectors.shape[1], metric="ip", dtype=rest or "bf16", connectivity=lists or 16, expansion_add=80)
     index.add(np.arange(len(vectors)), vectors, threads=1)
@@ -165,7 +165,7 @@ def usearch(vectors: Vectors, mapped: Mapped, lists: int, rest: str) -> Racer:
 
 
 def ngt(vectors: Vectors, mapped: Mapped, lists: int, rest: str) -> Racer:
-    import ngtpy
+    import ngtpy  # pyright: ignore[reportMissingImports]
 
     folder = tempfile.TemporaryDirectory()
     path = f"{folder.name}/index"
@@ -197,7 +197,7 @@ def svs(vectors: Vectors, mapped: Mapped, lists: int, rest: str) -> Racer:
 
 
 def lorann(vectors: Vectors, mapped: Mapped, lists: int, rest: str) -> Racer:
-    import lorann as library
+    import lorann as library  # pyright: ignore[reportMissingImports]
 
     reduced = 128 if vectors.shape[1] > 200 else None
     index = library.LorannIndex(
@@ -211,7 +211,7 @@ def lorann(vectors: Vectors, mapped: Mapped, lists: int, rest: str) -> Racer:
 
 
 def pynndescent(vectors: Vectors, mapped: Mapped, lists: int, rest: str) -> Racer:
-    import pynndescent as library
+    import pynndescent as library  # pyright: ignore[reportMissingImports]
 
     index = library.NNDescent(vectors, metric="dot", n_neighbors=lists or 30, n_jobs=1, random_state=1, low_memory=True)
     index.prepare()
@@ -222,7 +222,7 @@ def pynndescent(vectors: Vectors, mapped: Mapped, lists: int, rest: str) -> Race
 
 def symqg(vectors: Vectors, mapped: Mapped, lists: int, rest: str) -> Racer:
     """SymphonyQG of rabitqlib."""
-    import rabitqlib
+    import rabitqlib  # pyright: ignore[reportMissingImports]
 
     index = rabitqlib.SymqgIndex(vectors.shape[1], lists or 32, metric="ip", quantization_bits=int(rest or 0))
     index.build(vectors, 200, num_threads=1)

@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from ..storage.derived_files import load_arrays, save_arrays
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    from ..index import faiss_when_used as faiss  # with the same limits in every process: maps are to be equal
 
 SEED = 1234
 ITERATIONS = 25

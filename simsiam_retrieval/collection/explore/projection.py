@@ -9,13 +9,18 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from ...core.errors import UserError
 from ..storage.derived_files import load_arrays, save_arrays
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    from ..index import faiss_when_used as faiss  # with the same limits in every process: maps are to be equal
 
 INSTALL = 'pip install "simsiam-retrieval[map]"'
 SEED = 0
