@@ -98,9 +98,8 @@ def main() -> None:
             chosen=_chosen(collection, arguments.chosen),
             seed=arguments.seed,
         )
-    handed = [option for option, file in _handed_over(arguments).items() if file is not None]
-    if handed:
-        check_no_pages(selected, handed[0])
+    for option in _handed_over(arguments):
+        check_no_pages(selected, option)
     classes = _classes(selected, labels, arguments)
     written = _write(selected, classes, arguments)
     if not classes and (arguments.label_studio or arguments.cvat):
@@ -115,14 +114,15 @@ def main() -> None:
         _print_table(selected)
 
 
-def _handed_over(arguments: Arguments) -> dict[str, Path | None]:
-    """Options that need whole files."""
-    return {
+def _handed_over(arguments: Arguments) -> list[str]:
+    """The given options that need whole files."""
+    options = {
         "--links": arguments.links,
         "--copies": arguments.copies,
         "--label-studio": arguments.label_studio,
         "--cvat": arguments.cvat,
     }
+    return [option for option, file in options.items() if file is not None]
 
 
 def _classes(selected: "list[Selected]", labels: dict[int, str], arguments: Arguments) -> list[str]:
@@ -139,20 +139,13 @@ def _classes(selected: "list[Selected]", labels: dict[int, str], arguments: Argu
 
 
 def _labels(collection: "Collection", source: str) -> dict[int, str]:
-    from .collection.labelling.read_labels import APP, FOLDERS, labels_of_file, read_labels
+    from .collection.labelling.read_labels import APP, read_labels
 
     if source == "none":
         return {}
-    if source == APP:
+    if source == APP:  # there need not be any
         return collection.labels()
-    if source == FOLDERS:
-        return read_labels(collection, source)
-    found = labels_of_file(collection.items(), Path(source))
-    for line in found.remarks():
-        cli.remark(line)
-    if not found.labels:
-        raise UserError(f"--labels {source}: no image of the collection has a label there")
-    return found.labels
+    return read_labels(collection, source, on_remark=cli.remark)
 
 
 def _chosen(collection: "Collection", files: tuple[Path, ...]) -> list[int]:
