@@ -10,12 +10,12 @@ program of its own, ``check_peers.py``.
 """
 
 import argparse
-import csv
 import itertools
 import random
 from pathlib import Path
 
 import numpy as np
+from result_file import write_rows
 
 # name -> folder, whose subfolders are the classes, and how many images at most
 SETS = {
@@ -127,11 +127,7 @@ def main() -> None:
         rows = outliers(arguments.cache, arguments.sets or [*HOSTS, "caltech101"])
     else:
         rows = labels(arguments.cache, arguments.sets or list(HOSTS))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(rows, arguments.out)
 
 
 def labels(cache: Path, hosts: list[str]) -> list[dict]:

@@ -8,7 +8,6 @@ image by its cosine with its nearest neighbour, by features of its own; ``lower_
 """
 
 import argparse
-import csv
 import itertools
 import random
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 import fastdup  # pyright: ignore[reportMissingImports]
 import numpy as np
 from check import HOSTS, PLANTED, SEEDS, SETS, planted
+from result_file import write_rows
 from sklearn.metrics import average_precision_score
 
 
@@ -66,11 +66,7 @@ def main() -> None:
             | {"ap": round(float(np.mean(found)), 4), "std": round(float(np.std(found)), 4), "left_out": missing}
         )
         print(*rows[-1].values(), f"{time.perf_counter() - start:.0f} s", sep="\t", flush=True)
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        with arguments.out.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(rows, arguments.out)
 
 
 if __name__ == "__main__":

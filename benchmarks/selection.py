@@ -12,7 +12,6 @@ module of this name from the scripts beside it.)
 """
 
 import argparse
-import csv
 import random
 import resource
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from result_file import write_rows
 
 from simsiam_retrieval.collection.explore.few_shot_classifier import Scaling, train
 from simsiam_retrieval.collection.selection.select_images import STRATEGIES, select_images
@@ -269,11 +269,7 @@ def main() -> None:
         rows = scale(arguments.images)
     else:
         rows = {"budgets": budgets, "grow": grow}[arguments.what](arguments.cache, arguments.sets)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(rows, arguments.out)
 
 
 if __name__ == "__main__":
