@@ -124,22 +124,5 @@ def _own(cosines: NDArray[np.float32], alike: float) -> NDArray[np.float32]:
     for row, values in enumerate(cosines):
         far = values[values < alike]
         if len(far) >= 1 / (1 - OWN):
-            own[row] = quantile(far, OWN)
+            own[row] = np.quantile(far, OWN)
     return own
-
-
-def quantile(values: NDArray[np.floating], share: float) -> float:
-    """Compute a quantile by linear interpolation, as ``np.quantile``, which imports numpy.ma (10 ms) and is slower.
-
-    Args:
-        values: (n,), not empty.
-        share: From 0 to 1.
-
-    Returns:
-        The quantile.
-    """
-    place = share * (len(values) - 1)
-    low = int(place)
-    parts = np.partition(values, (low, min(low + 1, len(values) - 1)))
-    below, above = float(parts[low]), float(parts[min(low + 1, len(values) - 1)])
-    return below + (above - below) * (place - low)

@@ -129,13 +129,6 @@ def test_copies_that_fall_short_of_near_duplicates_do_not_raise_the_level_of_a_s
     assert without is not None and without.typical == pytest.approx(alone.typical, abs=0.03)
 
 
-@pytest.mark.parametrize("count", [1, 2, 19, 20, 1001])
-def test_a_quantile_is_that_of_numpy(count: int) -> None:
-    values = np.random.default_rng(count).standard_normal(count).astype(np.float32)
-    for share in (0, 0.05, 0.5, 0.95, 1):
-        assert noise_level.quantile(values, share) == pytest.approx(np.quantile(values, share), abs=1e-6)
-
-
 def test_a_query_that_resembles_everything_has_a_higher_level() -> None:
     common = np.zeros(16, np.float32)
     common[0] = 1
