@@ -54,11 +54,10 @@ def thinned(store: ImageStore) -> Thinned:
 
 def _near_copies(store: ImageStore, rows: NDArray[np.int64]) -> set[int]:
     """Rows that are copies of earlier ones, which are none themselves."""
-    import faiss
-
     from ..collection.duplicates.pixels.kinds import RESIZED
     from ..collection.duplicates.pixels.picture import Picture
     from ..collection.duplicates.pixels.verdict import verdict
+    from ..collection.index import faiss_when_used as faiss
 
     hashes = np.stack([difference_hash(_image(store, row)) for row in rows.tolist()])
     index = faiss.IndexBinaryFlat(hashes.shape[1] * 8)

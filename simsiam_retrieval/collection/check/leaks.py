@@ -232,7 +232,7 @@ def _copies(
     least: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_]]:
     """For each test row the training row that it copies or -1, their cosine, and whether their bytes are equal."""
-    import faiss
+    from ..index import faiss_when_used as faiss
 
     known = {digests.get(int(ids[row])): int(row) for row in references[::-1].tolist()}
     known.pop(None, None)
@@ -258,7 +258,7 @@ def _accuracies(
     leaked: NDArray[np.bool_],
 ) -> tuple[float | None, float | None, int]:
     """Accuracy by kNN with and without the leaked rows, and how many rows were judged."""
-    import faiss
+    from ..index import faiss_when_used as faiss
 
     references = np.array([row for row in references.tolist() if labels[row] is not None], np.int64)
     classes, truth = np.unique([str(labels[row]) for row in references.tolist()], return_inverse=True)

@@ -56,7 +56,7 @@ def region_pairs(
     Returns:
         Pair of rows, the lower one first -> highest cosine.
     """
-    import faiss
+    from ..index import faiss_when_used as faiss
 
     found: dict[tuple[int, int], float] = {}
     if not len(regions):

@@ -58,7 +58,7 @@ def hash_pairs(hashes: NDArray[np.uint8], near: int = NEAR, partners: int = PART
     Returns:
         Pairs of rows, the earlier one first; the closest of each row first.
     """
-    import faiss
+    from ..index import faiss_when_used as faiss
 
     pairs: list[tuple[int, int]] = []
     if len(hashes) < 2:

@@ -1,13 +1,15 @@
 """Making the index of a sharded collection: choosing its type and lists, training, saving parts, merging them."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,11 @@ from ...core.atomic_files import replacing
 from ...core.errors import UserError
 from .index_types import LISTS_PER_ROOT, TRAINED_ON, inverted_lists, most_lists
 from .mapped_index import ivf
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    from . import faiss_when_used as faiss
 
 AUTO = "ivf-sq8"
 PQ_FROM = 20_000  # vectors; codebooks of 256 entries need that many

@@ -1,5 +1,7 @@
 """Merging the parts of a sharded index into one, then tuning and measuring it."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import shutil
@@ -7,8 +9,8 @@ import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,11 @@ from . import shard_parts as parts
 from .make_index import INDEX_SEAL
 from .shard_training import Progress
 from .tuning import NEIGHBOURS, TIE, TIMED, Measured
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    from . import faiss_when_used as faiss
 
 SPARE = 1.05  # factor on the disk space that merging needs
 

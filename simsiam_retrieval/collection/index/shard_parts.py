@@ -5,6 +5,8 @@ input, so a repeated task finds its result. One index per shard would be simpler
 centroids, and the merge keeps a table of all lists for each file.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import hashlib
@@ -12,9 +14,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +26,11 @@ from ..storage.shard_file import Places, shard_file
 from ..storage.shard_parquet_reader import read_places
 from ..storage.shard_reader import footer_identity, unit
 from . import make_mapped_index, mapped_index
+
+if TYPE_CHECKING:
+    import faiss
+else:
+    from . import faiss_when_used as faiss
 
 FOLDER = "parts"
 PART_BYTES = 128 << 20  # bytes of codes in a part; growing lists need up to twice as much

@@ -40,6 +40,6 @@ def pooled(workers: int | None) -> Iterator[Callable[[Callable[[Any], Any], Iter
 
 
 def _one_thread() -> None:
-    import faiss
+    from . import faiss_when_used as faiss
 
     faiss.omp_set_num_threads(1)
